@@ -1,0 +1,231 @@
+"""One file holds everything a run depends on: a profile, read from YAML and checked key by key.
+
+The same notebooks and the same graph run in every profile (`configs/mini.yaml`, `folder.yaml`, `paper.yaml`).
+Relative paths in a profile are relative to the folder from which the run is started: the repository's root.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edgezsad.errors import InputError
+from edgezsad.files import write_text
+
+Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
+Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16"]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """A part of the configuration: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Generated(Strict):
+    """How many images of which generated families to make for a data set (see `edgezsad.data.generate`).
+
+    Counts are per category; one category is made for each family. `size` is (height, width) in pixels.
+    """
+
+    families: tuple[str, ...] = Field(min_length=1)
+    train_normal: int = Field(0, ge=0)
+    test_normal: int = Field(ge=0)
+    test_defective: int = Field(ge=0)
+    size: tuple[Positive, Positive] = (320, 320)
+    randomise: bool = False
+    """Strong domain randomisation (light, colour, blur, noise, geometry): for a source, not for a target."""
+
+
+class DataSet(Strict):
+    """One data set on disk: its folder, its layout and, for a generated one, how to make it."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    layout: Layout
+    root: Path
+    categories: tuple[str, ...] | None = None
+    """Only these categories; all that are found when left out."""
+    stands_for: str | None = None
+    """The benchmark whose place this set takes in the tables, for instance "MVTec-AD"."""
+    generated: Generated | None = None
+
+
+class Data(Strict):
+    """Source and targets. `root` is put before every data set's own relative root."""
+
+    root: Path | None
+    seed: int = 0
+    source: tuple[DataSet, ...] = Field(min_length=1)
+    targets: tuple[DataSet, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Data":
+        names = [item.name for item in (*self.source, *self.targets)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"data set named twice: {', '.join(twice)}")
+        return self
+
+    def folder(self, item: DataSet) -> Path:
+        """Where a data set lies on disk."""
+        if self.root is None:
+            raise InputError("data.root is not set; give it in the profile, or run `make book DATA=FOLDER`")
+        return self.root / item.root
+
+
+class Readout(Strict):
+    """EdgeGLR's size (see `edgezsad.model.readout`)."""
+
+    local_channels: Positive = 16
+    """Hidden channels of the spatial head at each stride; 0 would make it linear."""
+    global_channels: Positive = 64
+    """Hidden width of the global head."""
+    correction_limit: float = Field(4.0, gt=0)
+    """The spatial head moves the image score by less than this (in logits)."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Model(Strict):
+    """Backbone and readout."""
+
+    backbone: str
+    weights: Literal["package", "hub", "random"] = "hub"
+    """`package`: inside a pip package; `hub`: timm's own download; `random`: none, for counting costs."""
+    size: Positive = 256
+    """Input height and width in pixels; images are resized to a square."""
+    strides: tuple[Literal[4, 8, 16, 32], ...] = (8, 16, 32)
+    readout: Readout = Readout()
+
+
+class Training(Strict):
+    """The source-side recipe (see `edgezsad.training.recipe`)."""
+
+    steps: Positive = 600
+    batch: Positive = 64
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: int = Field(50, ge=0)
+    validation: float = Field(0.15, ge=0, lt=1)
+    """Share of the source held out to follow training and to set the threshold."""
+    ranking_weight: float = Field(1.0, ge=0)
+    map_weight: float = Field(1.0, ge=0)
+    global_weight: float = Field(0.5, ge=0)
+
+
+class Emulator(Strict):
+    """The QNN HTP emulator is slow (seconds an image): it scores a subset."""
+
+    images_per_target: Positive = 16
+    seed: int = 0
+    """Which trained seed it runs."""
+
+
+class Evaluation(Strict):
+    """How scores become numbers."""
+
+    pixels: Positive = 128
+    """Pixel metrics: maps are enlarged and masks reduced to this height and width."""
+    runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16")
+    emulator: Emulator = Emulator()
+
+
+class Profile(Strict):
+    """Everything a run depends on."""
+
+    profile: Literal["mini", "folder", "paper"]
+    title: str
+    run: Path
+    """The folder that receives everything the run makes."""
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    data: Data
+    model: Model
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    paper_graph: Model = Model(backbone="tiny_vit_21m_512", weights="random", size=512, strides=(16, 32))
+    """The paper's graph, exported and counted without trained weights in every profile."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed is listed twice")
+        return seeds
+
+    @model_validator(mode="after")
+    def _emulated_seed_is_trained(self) -> "Profile":
+        if self.evaluation.emulator.seed not in self.seeds:
+            raise ValueError(f"evaluation.emulator.seed {self.evaluation.emulator.seed} is not one of seeds")
+        return self
+
+
+def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profile:
+    """Read and check a profile.
+
+    Args:
+        path: a YAML file.
+        data_root: replaces `data.root` when given.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or has an unknown key or a wrong value; one line names the file,
+            the key and, for a misspelt key, the nearest right one.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration; see configs/ for the profiles") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give a YAML file from configs/") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: not a profile (no keys); start from configs/mini.yaml")
+    if data_root is not None and isinstance(raw.get("data"), dict):
+        raw["data"]["root"] = str(data_root)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
+
+
+def save_profile(profile: Profile, path: Path | str) -> Path:
+    """Write a resolved profile as YAML, leaving an equal file untouched so that its time stamp stays."""
+    path = Path(path)
+    text = yaml.safe_dump(json.loads(profile.model_dump_json()), sort_keys=False, allow_unicode=True)
+    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        write_text(path, text)
+    return path
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "profile"
+        if item["type"] == "extra_forbidden":
+            hint = _nearest(item["loc"])
+            problems.append(f"unknown key {where}" + (f" (did you mean {hint}?)" if hint else ""))
+        elif item["type"] == "missing":
+            problems.append(f"{where} is missing")
+        else:
+            problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r:.80}")
+    return "; ".join(problems)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str | None:
+    """The nearest right key to the last part of `location`, by walking the models down to it."""
+    model: Any = Profile
+    for part in location[:-1]:
+        if isinstance(part, str):
+            model = model.model_fields[part].annotation
+        # Unwrap tuple[X, ...] and X | None down to the model class.
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            arguments = [a for a in getattr(model, "__args__", ()) if a not in (type(None), Ellipsis)]
+            if not arguments:
+                return None
+            model = arguments[0]
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return near[0] if near else None

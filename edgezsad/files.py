@@ -1,0 +1,75 @@
+"""Writing and hashing files: written beside, then renamed, so that a good file is never half overwritten."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgezsad.errors import InputError
+
+
+@contextmanager
+def written_beside(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path in the same folder; rename it to `path` only if the block succeeds.
+
+    The temporary name keeps the suffix, because some writers choose their format by it. On any exception the
+    temporary file is removed and whatever stood at `path` before stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; a result is meant to be read by whoever may read its folder.
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write UTF-8 `text` to `path` atomically; returns `path`."""
+    with written_beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Write `value` as indented JSON with a final newline, atomically. NaN and infinities are refused."""
+    return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str, remedy: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what the reader should do when it is missing or damaged, for instance "run notebook 03".
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing; {remedy}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from None
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """Hexadecimal SHA-256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
