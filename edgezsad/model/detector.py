@@ -1,0 +1,138 @@
+"""The detector: backbone and readout, from pixel values to a score and a map; and its checkpoint.
+
+A checkpoint is one safetensors file with the readout's weights; the metadata inside says which backbone it reads,
+with the hash of that backbone's weights, and everything else needed to build the detector again.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from edgezsad.config import Model
+from edgezsad.errors import InputError
+from edgezsad.files import written_beside
+from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
+from edgezsad.model.readout import EdgeGLR
+
+
+class CheckpointInfo(BaseModel):
+    """What a checkpoint says of itself.
+
+    `threshold` is a score (logit): at or above it, an image is called defective. It comes from held-out source images.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Model
+    backbone_sha256: str
+    profile: str
+    seed: int
+    source_sha256: str
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's description and the readout's weights."""
+
+    info: CheckpointInfo
+    weights: dict[str, Tensor]
+
+
+class Detector(nn.Module):
+    """Backbone and readout; in eval mode unless asked otherwise.
+
+    `forward` takes (B, 3, S, S) RGB pixel values 0..255 as float32 and gives the score (B,) and the map (B, 1, h, w),
+    both raw logits.
+    """
+
+    def __init__(self, backbone: Backbone, readout: EdgeGLR, size: int):
+        super().__init__()
+        self.backbone, self.readout, self.size = backbone, readout, size
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and map of images."""
+        output = self.readout(self.backbone(image))
+        return output.score, output.map
+
+    def sha256(self) -> str:
+        """Hash of every weight of the detector."""
+        return sha256_of_tensors(self.state_dict())
+
+
+def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
+    """A detector with an untrained readout.
+
+    Args:
+        model: configuration.
+        backbone: a backbone already loaded for this configuration, to share among seeds; made when left out.
+    """
+    backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
+    return Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, model.readout), model.size)
+
+
+def save_checkpoint(path: Path | str, readout: EdgeGLR, info: CheckpointInfo) -> Path:
+    """Write a checkpoint atomically; returns `path`."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in readout.state_dict().items()}
+    with written_beside(path) as temporary:
+        save_file(weights, temporary, metadata={"edgezsad": info.model_dump_json()})
+    return Path(path)
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Read a checkpoint without building anything.
+
+    Raises:
+        InputError: missing, damaged, or not a checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train one with `make book` or notebook 03_training")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            info = CheckpointInfo.model_validate(json.loads((stream.metadata() or {})["edgezsad"]))
+            return Checkpoint(info, {name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: not a checkpoint of this package ({reason}); train it again") from None
+
+
+def load_detector(
+    path: Path | str, backbone: Backbone | None = None, expected: Model | None = None
+) -> tuple[Detector, CheckpointInfo]:
+    """Build the detector that a checkpoint describes.
+
+    Args:
+        path: the checkpoint.
+        backbone: a backbone already loaded, to share among seeds; made when left out.
+        expected: the configuration that the caller works with, when there is one.
+
+    Raises:
+        InputError: the checkpoint belongs to another backbone or configuration, or its weights do not fit.
+    """
+    checkpoint = read_checkpoint(path)
+    model = checkpoint.info.model
+    if expected is not None and (model.backbone, model.strides, model.size) != (
+        expected.backbone,
+        expected.strides,
+        expected.size,
+    ):
+        raise InputError(
+            f"{path}: made for {model.backbone} at {model.size} px, strides {model.strides}, not for "
+            f"{expected.backbone} at {expected.size} px, strides {expected.strides}; train again or change the profile"
+        )
+    detector = build_detector(model, backbone)
+    if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
+        raise InputError(f"{path}: trained on other weights of {model.backbone}; train again with the installed ones")
+    try:
+        detector.readout.load_state_dict(checkpoint.weights, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"{path}: weights do not fit ({' '.join(str(error).split())[:120]}); train again") from None
+    reset_attention_bias_cache(detector)
+    return detector, checkpoint.info
