@@ -5,11 +5,14 @@ manifest -> images -> model -> score file -> metrics -> table -> book
 
 import csv
 import hashlib
+import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -99,28 +102,70 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     remedy = "run notebook 01_data to write it again"
     names = [field.name for field in fields(Entry)]
     entries: list[Entry] = []
+    seen: set[str] = set()
     try:
         with open(path, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             if reader.fieldnames != names:
                 raise InputError(f"{path}: not a manifest (columns {reader.fieldnames}); {remedy}")
-            for row in reader:
-                row["label"], row["width"], row["height"] = (int(row[key]) for key in ("label", "width", "height"))
-                entries.append(Entry(**row))
+            for number, row in enumerate(reader, start=2):
+                # csv gives None for cells that a cut-off row lacks, and keeps surplus ones under the key None.
+                if None in row or None in row.values():
+                    raise InputError(f"{path}: row {number} is damaged (not {len(names)} cells); {remedy}")
+                try:
+                    numbers = {key: int(row[key]) for key in ("label", "width", "height")}
+                except ValueError as error:
+                    raise InputError(f"{path}: row {number} is damaged ({error}); {remedy}") from None
+                entry = Entry(**{**row, **numbers})
+                problem = _entry_problem(entry)
+                if problem:
+                    raise InputError(f"{path}: row {number}, {entry.id!r}, {problem}; {remedy}")
+                if entry.id in seen:
+                    raise InputError(f"{path}: {entry.id} is listed twice; {remedy}")
+                seen.add(entry.id)
+                entries.append(entry)
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest; {remedy}") from None
-    except (UnicodeDecodeError, csv.Error, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; give a manifest file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: row {len(entries) + 2} is damaged ({error}); {remedy}") from None
-    seen: set[str] = set()
-    for entry in entries:
-        for relative in filter(None, (entry.id, entry.mask)):
-            if Path(relative).is_absolute() or ".." in Path(relative).parts:
-                raise InputError(f"{path}: {relative} leaves the data set's folder; {remedy}")
-        if entry.label not in (0, 1):
-            raise InputError(f"{path}: {entry.id} has label {entry.label}, not 0 or 1; {remedy}")
-        if entry.id in seen:
-            raise InputError(f"{path}: {entry.id} is listed twice; {remedy}")
-        seen.add(entry.id)
     return Manifest(name or path.stem, Path(root), tuple(entries))
+
+
+def name_problem(name: str) -> str | None:
+    """What keeps a path or a name out of a manifest, or None.
+
+    Control characters are refused because one row is one line, and because cells are joined by tabs to hash them.
+    """
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "has a control character in it"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not valid UTF-8"
+    return None
+
+
+def _entry_problem(entry: Entry) -> str | None:
+    """What is wrong with an entry, or None."""
+    for relative in (entry.id, entry.mask):
+        if Path(relative).is_absolute() or ".." in Path(relative).parts:
+            return f"leaves the data set's folder ({relative})"
+    for value in (entry.id, entry.category, entry.defect, entry.mask):
+        problem = name_problem(value)
+        if problem:
+            return problem
+    if not entry.id:
+        return "has no id"
+    if entry.label not in (0, 1):
+        return f"has label {entry.label}, not 0 or 1"
+    if entry.split not in ("train", "test"):
+        return f"has split {entry.split!r}, not train or test"
+    if entry.width < 1 or entry.height < 1:
+        return f"has size {entry.width}x{entry.height}"
+    if not _SHA256.fullmatch(entry.sha256):
+        return "has no SHA-256"
+    if bool(entry.mask) != bool(entry.mask_sha256) or (entry.mask and not _SHA256.fullmatch(entry.mask_sha256)):
+        return "has a mask without its SHA-256, or the reverse"
+    return None
