@@ -148,8 +148,13 @@ def measure(path: Path | str) -> tuple[int, int, str]:
             _check_pixels(path, image)
             width, height = image.size
             # To be sure of a PNG's orientation Pillow decodes the whole file; only do so where there may be one.
-            if image.format != "PNG" or any(name in data for name in _LATE_ORIENTATION):
-                if _orientation(image) >= 5:
+            may_turn = image.format != "PNG" or any(name in data for name in _LATE_ORIENTATION)
+            if may_turn and _orientation(image) >= 5:
+                if image.format == "TIFF":
+                    # Pillow turns a TIFF itself as it loads, and versions differ in when its size turns with it.
+                    image.load()
+                    width, height = image.size
+                else:
                     width, height = height, width
     return height, width, sha256_of_bytes(data)
 

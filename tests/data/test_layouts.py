@@ -1,0 +1,352 @@
+"""Each layout is built small, in its real naming, and must give the right rows; each mistake must be named."""
+
+import csv
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgezsad.config import DataSet
+from edgezsad.data.layouts import LAYOUTS, index
+from edgezsad.data.manifest import Entry, Manifest, read_manifest, write_manifest
+from edgezsad.errors import InputError
+
+SIZE = (6, 9)
+"""Height and width of every image made here; not square, so that a swap shows."""
+
+
+class Maker:
+    """Writes small images whose contents all differ, and masks."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.made = 0
+
+    def images(self, *names: str) -> None:
+        for name in names:
+            self.made += 1
+            pixels = np.full((*SIZE, 3), self.made % 256, np.uint8)
+            pixels[0, 0] = self.made // 256
+            self._save(pixels, name)
+
+    def masks(self, *names: str, value: int = 255, size: tuple[int, int] = SIZE) -> None:
+        for name in names:
+            mask = np.zeros(size, np.uint8)
+            mask[1:3, 1:3] = value
+            self._save(mask, name)
+
+    def text(self, name: str, text: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text)
+
+    def _save(self, pixels: np.ndarray, name: str) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(self.root / name)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path / "set")
+
+
+def read(make: Maker, layout: str = "mvtec", root: Path | None = None, **options) -> Manifest:
+    categories = options.pop("categories", None)
+    item = DataSet(name="x", layout=layout, root=Path("set"), categories=categories)
+    return index(item, root or make.root, **options)
+
+
+def rows(manifest: Manifest) -> list[tuple]:
+    """(image, category, split, label, defect, mask) of each entry."""
+    return [(e.id, e.category, e.split, e.label, e.defect, e.mask) for e in manifest.entries]
+
+
+def refused(make: Maker, *parts: str, layout: str = "mvtec", **options) -> str:
+    """Indexing fails with one line that holds all `parts`."""
+    with pytest.raises(InputError) as caught:
+        read(make, layout, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+# The right rows, in each layout ---------------------------------------------------------------------------------------
+
+BOTTLE = [
+    (f"{category}/{split}/{defect}/{number}.png", category, split, int(bool(mask)), defect, mask)
+    for category, split, defect, number, mask in [
+        ("bottle", "test", "broken_large", "000", "bottle/ground_truth/broken_large/000_mask.png"),
+        ("bottle", "test", "broken_large", "001", "bottle/ground_truth/broken_large/001_mask.png"),
+        ("bottle", "test", "good", "000", ""),
+        ("bottle", "train", "good", "170", ""),
+        ("pill", "test", "faulty_imprint", "006", "pill/ground_truth/faulty_imprint/006_mask.png"),
+    ]
+]
+
+
+def bottle(make: Maker) -> None:
+    make.images(*(row[0] for row in BOTTLE))
+    make.masks(*(row[5] for row in BOTTLE if row[5]))
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "mpdd", "dtd"])
+def test_mvtec_and_its_relatives(make: Maker, layout: str) -> None:
+    bottle(make)
+    for stray in ("README.md", "LICENSE", "license.txt", "bottle/readme.txt", "bottle/test/good/Thumbs.db"):
+        make.text(stray, "stray")
+    make.text("bottle/test/good/._000.png", "what macOS leaves behind")
+    make.text(".git/test/good/000.png", "hidden")
+    make.images("docs/figure.png")
+    assert rows(read(make, layout)) == BOTTLE
+
+
+def test_measured_and_hashed(make: Maker) -> None:
+    bottle(make)
+    entry = read(make).entries[0]
+    assert isinstance(entry, Entry)
+    assert (entry.height, entry.width) == SIZE
+    assert entry.sha256 == hashlib.sha256((make.root / entry.id).read_bytes()).hexdigest()
+    assert entry.mask_sha256 == hashlib.sha256((make.root / entry.mask).read_bytes()).hexdigest()
+    assert read(make).entries[2].mask_sha256 == ""
+
+
+def test_mvtec_masks_of_other_names_or_none(make: Maker) -> None:
+    make.images(*(f"cookie/test/broken/{stem}.JPG" for stem in ("a", "b", "c", "d")), "cookie/test/good/a.jpeg")
+    make.masks("cookie/ground_truth/broken/a.png", "cookie/ground_truth/broken/b_mask.BMP")
+    make.masks("cookie/ground_truth/broken/c.TIF", "cookie/ground_truth/broken/c_mask.png")
+    make.masks("cookie/ground_truth/good/a_mask.png")
+    assert [
+        (entry.id[-5:], entry.mask.removeprefix("cookie/ground_truth/broken/")) for entry in read(make).entries
+    ] == [
+        ("a.JPG", "a.png"),
+        ("b.JPG", "b_mask.BMP"),
+        ("c.JPG", "c_mask.png"),
+        ("d.JPG", ""),
+        (".jpeg", ""),
+    ]
+
+
+def test_mvtec_single_category(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    bottle(make)
+    (make.root / "bottle" / "ground_truth" / "broken_large" / "001_mask.png").unlink()
+    inside = [
+        (image.removeprefix("bottle/"), category, split, label, defect, mask.removeprefix("bottle/"))
+        for image, category, split, label, defect, mask in BOTTLE[:4]
+    ]
+    inside[1] = (*inside[1][:5], "")
+    assert rows(read(make, root=make.root / "bottle")) == inside
+    monkeypatch.chdir(make.root / "bottle")
+    assert rows(read(make, root=Path("."))) == inside, "the category's name does not come from '.'"
+
+
+def test_mvtec_train_only(make: Maker) -> None:
+    make.images("bolt/train/good/1.png")
+    assert [entry.split for entry in read(make).entries] == ["train"]
+
+
+VISA = [
+    ("candle/Data/Images/Anomaly/000.JPG", "candle", "test", 1, "anomaly", "candle/Data/Masks/Anomaly/000.png"),
+    ("candle/Data/Images/Normal/0449.JPG", "candle", "train", 0, "good", ""),
+    ("capsules/Data/Images/Normal/237.JPG", "capsules", "test", 0, "good", ""),
+]
+
+
+def visa(make: Maker, extra: str = "", mark: str = "") -> None:
+    lines = [
+        f"{category},{split},{'anomaly' if label else 'normal'},{image},{mask}"
+        for image, category, split, label, _, mask in reversed(VISA)
+    ]
+    make.text("split_csv/1cls.csv", "\n".join([mark + "object,split,label,image,mask", *lines]) + "\n" + extra)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_visa(make: Maker, mark: str) -> None:
+    make.images(*(row[0] for row in VISA), "candle/Data/Images/Normal/9999.JPG")
+    make.masks(VISA[0][5], value=3)
+    visa(make, mark=mark)
+    assert rows(read(make, "visa")) == VISA, "what the list leaves out is left out"
+
+
+@pytest.mark.parametrize("top", ["", "BTech_Dataset_transformed/"])
+def test_btad(make: Maker, top: str) -> None:
+    expected = [
+        (f"{top}01/test/ko/0000.bmp", "01", "test", 1, "ko", f"{top}01/ground_truth/ko/0000.png"),
+        (f"{top}01/test/ok/0001.bmp", "01", "test", 0, "good", ""),
+        (f"{top}02/test/ko/0010.png", "02", "test", 1, "ko", f"{top}02/ground_truth/ko/0010.bmp"),
+        (f"{top}02/train/ok/0000.png", "02", "train", 0, "good", ""),
+    ]
+    make.images(*(row[0] for row in expected))
+    make.masks(*(row[5] for row in expected if row[5]))
+    assert rows(read(make, "btad")) == expected
+
+
+@pytest.mark.parametrize("top", ["", "KolektorSDD2/"])
+def test_ksdd2_goes_by_the_mask(make: Maker, top: str) -> None:
+    make.images(f"{top}train/10000.png", f"{top}train/10001.png", f"{top}test/20000.png")
+    make.masks(f"{top}train/10000_GT.png", f"{top}test/20000_GT.png", value=0)
+    make.masks(f"{top}train/10001_GT.png", value=1)
+    assert rows(read(make, "ksdd2")) == [
+        (f"{top}test/20000.png", "KolektorSDD2", "test", 0, "good", ""),
+        (f"{top}train/10000.png", "KolektorSDD2", "train", 0, "good", ""),
+        (f"{top}train/10001.png", "KolektorSDD2", "train", 1, "defective", f"{top}train/10001_GT.png"),
+    ]
+
+
+def test_ksdd2_without_a_mask(make: Maker) -> None:
+    make.images("train/10000.png")
+    refused(make, "train/10000.png", "10000_GT.png", layout="ksdd2")
+
+
+def test_dagm(make: Maker) -> None:
+    make.images("Class1/Train/0576.PNG", "Class1/Train/0577.PNG", "Class10/Test/0001.PNG", "Class10/Test/0002.PNG")
+    make.masks("Class1/Train/Label/0576_label.PNG", "Class10/Test/Label/0002_label.PNG")
+    make.text("Class1/Train/Label/Labels.txt", "1\n")
+    assert rows(read(make, "dagm")) == [
+        ("Class1/Train/0576.PNG", "Class1", "train", 1, "defective", "Class1/Train/Label/0576_label.PNG"),
+        ("Class1/Train/0577.PNG", "Class1", "train", 0, "good", ""),
+        ("Class10/Test/0001.PNG", "Class10", "test", 0, "good", ""),
+        ("Class10/Test/0002.PNG", "Class10", "test", 1, "defective", "Class10/Test/Label/0002_label.PNG"),
+    ]
+
+
+def real_iad(make: Maker, *paths: tuple[str, str, str | None]) -> None:
+    items = [
+        {"category": "audiojack", "anomaly_class": kind, "image_path": image, "mask_path": mask}
+        for kind, image, mask in paths
+    ]
+    content = {"meta": {"normal_class": "OK", "prefix": "audiojack/"}, "train": items[:1], "test": items[1:]}
+    make.text("realiad_jsons/realiad_jsons/audiojack.json", json.dumps(content))
+
+
+def test_real_iad(make: Maker) -> None:
+    good = ("OK/S0001/audiojack_0001_OK_C1.jpg", "OK/S0002/audiojack_0002_OK_C3.jpg")
+    bad = "NG/QS/S0007/audiojack_0007_NG_QS_C2"
+    real_iad(make, ("OK", good[0], None), ("OK", good[1], None), ("QS", f"{bad}.jpg", f"{bad}_mask.png"))
+    top = "realiad_1024/audiojack/"
+    make.images(*(top + name for name in (*good, f"{bad}.jpg")))
+    make.masks(f"{top}{bad}_mask.png")
+    assert rows(read(make, "real_iad")) == [
+        (f"{top}{bad}.jpg", "audiojack", "test", 1, "QS", f"{top}{bad}_mask.png"),
+        (top + good[0], "audiojack", "train", 0, "good", ""),
+        (top + good[1], "audiojack", "test", 0, "good", ""),
+    ]
+
+
+# Options --------------------------------------------------------------------------------------------------------------
+
+
+def test_categories(make: Maker) -> None:
+    bottle(make)
+    assert {entry.category for entry in read(make, categories=("pill",)).entries} == {"pill"}
+    refused(make, str(make.root), "botle", "bottle, pill", categories=("pill", "botle"))
+
+
+def test_workers_change_nothing_and_progress_counts(make: Maker) -> None:
+    bottle(make)
+    seen: list[tuple[int, int]] = []
+    assert read(make, workers=4, progress=lambda done, total: seen.append((done, total))) == read(make)
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_index_survives_the_file(make: Maker, tmp_path: Path) -> None:
+    bottle(make)
+    manifest = read(make)
+    assert read_manifest(write_manifest(manifest, tmp_path / "m.csv"), make.root, "x") == manifest
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
+    expected = f"expected {layout} layout: {LAYOUTS[layout].expected}"
+    refused(make, str(make.root), "no such folder", expected, layout=layout)
+    make.text("README.md", "only this")
+    refused(make, str(make.root), expected, layout=layout)
+    refused(make, "not a folder", expected, layout=layout, root=make.root / "README.md")
+
+
+def test_photographs_without_kinds_are_not_taken(make: Maker) -> None:
+    make.images("bolt/test/1.png", "bolt/train/2.png")
+    refused(make, "no images found", "test/DEFECT")
+
+
+@pytest.mark.parametrize("outside", ["../secret.png", "candle/../../secret.png", "/secret.png"])
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_visa_list_that_leaves_the_folder(make: Maker, outside: str, column: str) -> None:
+    paths = {"image": "candle/a.JPG", "mask": "candle/a.png", column: outside}
+    visa(make, extra=f"candle,test,anomaly,{paths['image']},{paths['mask']}\n")
+    refused(make, "1cls.csv", outside, "leaves", layout="visa")
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_real_iad_list_that_leaves_the_folder(make: Maker, place: int) -> None:
+    row = ["QS", "NG/a.jpg", "NG/a_mask.png"]
+    row[place] = "../../../secret.png"
+    real_iad(make, tuple(row))
+    refused(make, "audiojack.json", "leaves", layout="real_iad")
+
+
+@pytest.mark.parametrize(
+    "line", ["candle,val,normal,a.JPG,", "candle,test,odd,a.JPG,", "candle,test", "candle,test,normal,,"]
+)
+def test_visa_damaged_row(make: Maker, line: str) -> None:
+    visa(make, extra=line + "\n")
+    refused(make, "1cls.csv", "unpack", layout="visa")
+
+
+def test_visa_other_lists(make: Maker) -> None:
+    make.text("split_csv/1cls.csv", "category,split\n")
+    refused(make, "1cls.csv", "columns", layout="visa")
+    (make.root / "split_csv/1cls.csv").write_bytes(b"object,split,label,image,mask\n\xff\xfe")
+    refused(make, "1cls.csv", "damaged", layout="visa")
+
+
+def test_visa_row_twice_and_image_missing(make: Maker) -> None:
+    visa(make)
+    refused(make, VISA[0][0], "no such image", layout="visa")
+    visa(make, extra="candle,test,normal,candle/Data/Images/Normal/0449.JPG,\n")
+    refused(make, VISA[1][0], "listed twice", layout="visa")
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '{"train": [{}]}', '{"train": [3]}', '{"train": 3}'])
+def test_real_iad_damaged_list(make: Maker, text: str) -> None:
+    make.text("realiad_jsons/realiad_jsons/audiojack.json", text)
+    refused(make, "audiojack.json", "unpack", layout="real_iad")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_bad_files_are_named(make: Maker, workers: int) -> None:
+    bottle(make)
+    make.text("bottle/test/good/001.png", "not an image")
+    refused(make, "bottle/test/good/001.png", "not an image", workers=workers)
+
+
+def test_mask_of_another_size(make: Maker) -> None:
+    bottle(make)
+    make.masks(BOTTLE[0][5], size=(9, 6))
+    refused(make, BOTTLE[0][5], "6x9", "9x6")
+
+
+def test_names_that_no_manifest_can_hold(make: Maker) -> None:
+    bottle(make)
+    source = make.root / "bottle/test/good/000.png"
+    try:
+        os.rename(source, source.with_name("a\nb.png"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    refused(make, "control character", "rename")
+
+
+def test_the_list_may_be_written_with_dots_and_doubled_slashes(make: Maker) -> None:
+    make.images("candle/a.JPG")
+    with_header = [["object", "split", "label", "image", "mask"], ["candle", "test", "normal", "./candle//a.JPG", ""]]
+    make.text("split_csv/1cls.csv", "")
+    with open(make.root / "split_csv/1cls.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows(with_header)
+    assert read(make, "visa").entries[0].id == "candle/a.JPG"
