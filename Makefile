@@ -1,0 +1,47 @@
+# The two commands: `make book` and `make test`. Everything happens inside .venv; nothing else on the machine changes.
+#
+#   make book CONFIG=configs/folder.yaml DATA=/path/to/photographs     the same run on your own images
+
+PYTHON ?= python3
+CONFIG ?= configs/mini.yaml
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# A run must not depend on where its user keeps other packages, nor fetch anything.
+export PYTHONNOUSERSITE := 1
+
+.PHONY: book test lint format lock clean
+
+book: $(INSTALLED)
+	snakemake --cores all --quiet host reason --rerun-incomplete \
+		--config profile=$(CONFIG) $(if $(DATA),data_root=$(DATA))
+
+test: $(INSTALLED)
+	pytest
+
+lint: $(INSTALLED)
+	ruff check .
+	ruff format --check .
+
+format: $(INSTALLED)
+	ruff check --fix .
+	ruff format .
+
+# The stamp is written last, so an interrupted installation starts again.
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) (about 7 GB, some minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Needs uv; only for whoever changes the dependencies in pyproject.toml.
+lock:
+	uv pip compile pyproject.toml --extra book --extra qnn --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --output-file requirements.lock
+
+clean:
+	rm -rf runs book/_build .snakemake

@@ -1,0 +1,74 @@
+"""Render the book: `python -m edgezsad.book CONFIG NOTEBOOKS HTML`.
+
+The prose of `book/`, the executed notebooks of one run and the top-level `_config.yml` and `_toc.yml` are brought together in
+a staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.run import open_run
+
+
+def stage(prose: Path, notebooks: Path, folder: Path) -> list[str]:
+    """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it."""
+    if not any(notebooks.glob("*.ipynb")):
+        raise InputError(f"{notebooks}: no executed notebooks; run `make book`")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
+    (folder / "notebooks").mkdir()
+    for notebook in sorted(notebooks.glob("*.ipynb")):
+        shutil.copy2(notebook, folder / "notebooks")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy2(prose.parent / name, folder)
+    sources = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in sources)
+
+
+def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
+    """Build the book of a run into `html`; returns its start page.
+
+    Raises:
+        CheckError: jupyter-book warned or failed (its report is printed), or a page is missing.
+    """
+    run = open_run(config)
+    html = Path(html)
+    staging = run.folder / "book-staging"
+    pages = stage(Path("book"), Path(notebooks), staging)
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "--warningiserror", "--nitpick", "--keep-going"]
+    done = subprocess.run([*command, str(staging)], capture_output=True, text=True, check=False)
+    built = staging / "_build" / "html"
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        raise CheckError(f"{staging}: jupyter-book warned or failed, see above; mend the page it names")
+    missing = [page for page in pages if not (built / f"{page}.html").is_file()]
+    if missing:
+        raise CheckError(f"{built}: pages missing: {', '.join(missing)}; list them in _toc.yml")
+    html.parent.mkdir(parents=True, exist_ok=True)
+    old = html.with_name(html.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.replace(old)
+    built.replace(html)
+    shutil.rmtree(old, ignore_errors=True)
+    return html / "index.html"
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit code."""
+    if len(arguments) != 3:
+        print("usage: python -m edgezsad.book CONFIG NOTEBOOKS HTML", file=sys.stderr)
+        return 2
+    try:
+        print(f"book: {build(*arguments)}", file=sys.stderr)
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

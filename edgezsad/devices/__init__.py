@@ -1,0 +1,1 @@
+"""Devices: drift between the host's score file and any other runtime's or board's."""

@@ -1,0 +1,76 @@
+"""Run one notebook by papermill as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
+
+While it runs, the executed copy grows at OUTPUT's name in a folder `running` beside it; it moves to OUTPUT only when every
+cell has passed, so a failed notebook leaves its copy to look at and never a result.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import yaml
+
+from edgezsad.errors import CheckError, EdgeZSADError, InputError
+
+
+def execute(notebook: Path | str, output: Path | str, parameters: dict[str, object]) -> Path:
+    """Execute a notebook with parameters; its standard error is passed on live.
+
+    Returns:
+        `output`, the executed copy.
+
+    Raises:
+        CheckError: a cell failed; the message carries the cell's error and where the executed copy is kept.
+        InputError: there is no such notebook, or it has no such parameter.
+    """
+    # Heavy, and not needed to print a usage line.
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    notebook, output = Path(notebook), Path(output)
+    if not notebook.is_file():
+        raise InputError(f"{notebook}: no such notebook; see notebooks/")
+    known = papermill.inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in known:
+            raise InputError(f"{notebook}: has no parameter {name!r}; it takes {sorted(known)}")
+    running = output.parent / "running" / output.name
+    running.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(running),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            stderr_file=sys.stderr,
+        )
+    except PapermillExecutionError as error:
+        exit_code = 2 if error.ename == "InputError" else 1
+        failure = CheckError(f"{notebook}: {error.ename}: {error.evalue} (executed copy kept at {running})")
+        failure.exit_code = exit_code
+        raise failure from None
+    running.replace(output)
+    return output
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit code."""
+    if len(arguments) < 2 or any("=" not in item for item in arguments[2:]):
+        print("usage: python -m edgezsad.execute NOTEBOOK OUTPUT [key=value ...]", file=sys.stderr)
+        return 2
+    # Values are YAML scalars, so that `seed=0` is a number and `runtime=pytorch` a string.
+    pairs = (item.split("=", 1) for item in arguments[2:])
+    try:
+        # Papermill and its kernel client warn about things a user cannot change.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            execute(arguments[0], arguments[1], {key: yaml.safe_load(value) for key, value in pairs})
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

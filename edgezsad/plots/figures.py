@@ -1,0 +1,73 @@
+"""The book's charts: training curves, accuracy with its spread, drift."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.scoring.scorefile import ScoreFile
+
+TERMS = ("image", "ranking", "global", "map")
+
+
+def training_curve(curve: pd.DataFrame) -> Figure:
+    """Loss terms and the gain of the spatial correction over steps.
+
+    Args:
+        curve: columns step, the loss terms and gain, as `edgezsad.training.train` writes them.
+    """
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8), width_ratios=(2, 1))
+        long = curve.melt("step", [*TERMS], var_name="term", value_name="loss")
+        # Single batches are noisy: a running mean shows where training goes.
+        long["loss"] = long.groupby("term")["loss"].transform(lambda values: values.rolling(5, min_periods=1).mean())
+        sns.lineplot(long, x="step", y="loss", hue="term", style="term", ax=left)
+        left.set(ylim=(0, None), title="loss terms (running mean)")
+        sns.lineplot(curve, x="step", y="gain", ax=right)
+        right.set(title="gain of the spatial correction")
+        return finished(figure)
+
+
+def accuracy(rows: pd.DataFrame) -> Figure:
+    """Image AUROC of every target, one dot a seed.
+
+    Args:
+        rows: columns target, seed, image_auroc (percent).
+    """
+    with styled():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.45 * rows["target"].nunique()))
+        order = list(dict.fromkeys(rows["target"]))
+        sns.stripplot(rows, x="image_auroc", y="target", order=order, hue="seed", palette="colorblind", size=7, ax=axes)
+        means = rows.groupby("target")["image_auroc"].mean()
+        for place, name in enumerate(order):
+            axes.plot([means[name]] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
+        axes.axvline(50, color="grey", linestyle=":", linewidth=1)
+        axes.set(xlabel="image AUROC (%); line: mean over seeds; dotted: chance", ylabel="", xlim=(45, 101))
+        axes.legend(title="seed", loc="lower left", ncols=3)
+        return finished(figure)
+
+
+def drift_scatter(pairs: list[tuple[ScoreFile, ScoreFile]], labels: tuple[str, str]) -> Figure:
+    """Device score against host score, and the difference against the mean, all images of all pairs.
+
+    Args:
+        pairs: (host, device) score files.
+        labels: names of the two sides.
+    """
+    host = np.concatenate([first.take(second.image_id).score for first, second in pairs])
+    device = np.concatenate([second.score for _, second in pairs])
+    label = np.concatenate([second.label for _, second in pairs])
+    kind = np.where(label == 1, "defective", "normal")
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
+        style = {"hue": kind, "style": kind, "s": 16, "linewidth": 0, "alpha": 0.6, "hue_order": ["normal", "defective"]}
+        sns.scatterplot(x=host, y=device, ax=left, **style)
+        ends = [min(host.min(), device.min()), max(host.max(), device.max())]
+        left.plot(ends, ends, color="black", linewidth=0.8)
+        left.set(xlabel=f"score, {labels[0]}", ylabel=f"score, {labels[1]}")
+        sns.scatterplot(x=(host + device) / 2, y=device - host, ax=right, legend=False, **style)
+        right.axhline(0, color="black", linewidth=0.8)
+        right.set(xlabel="mean score", ylabel="difference (logit)")
+        return finished(figure)

@@ -1,0 +1,78 @@
+"""The gallery: the clearest hits and the worst misses of a target, as photograph, anomaly map and mask."""
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from edgezsad.data.images import decode_image, decode_mask, prepare
+from edgezsad.data.manifest import Manifest
+from edgezsad.plots.style import HEAT, WIDTH, finished, styled
+from edgezsad.scoring.scorefile import ScoreFile
+
+SIZE = 192
+# The one scale of every heat map in the book, in logits: an even chance of a defect lies in the middle.
+HEAT_RANGE = (-6.0, 6.0)
+
+
+def pick(scores: ScoreFile, count: int) -> dict[str, np.ndarray]:
+    """Rows of the most and the least convincing images.
+
+    Returns:
+        "hits": defective images with the highest scores; "misses": defective ones with the lowest; "false alarms":
+        normal ones with the highest. At most `count` rows each.
+    """
+    order = np.argsort(scores.score, kind="stable")
+    defective, normal = order[scores.label[order] == 1], order[scores.label[order] == 0]
+    return {"hits": defective[::-1][:count], "misses": defective[:count], "false alarms": normal[::-1][:count]}
+
+
+def gallery(scores: ScoreFile, manifest: Manifest, count: int = 3) -> Figure:
+    """Rows of image, map and mask: the clearest hits, the worst misses and the worst false alarms of one target."""
+    entries = {entry.id: entry for entry in manifest.entries}
+    groups = pick(scores, count)
+    with styled():
+        # Images sit in a grid of groups; each takes three panels.
+        figure, axes = plt.subplots(3, 3 * count, figsize=(WIDTH * 1.25, WIDTH * 1.25 / count * 1.25), squeeze=False)
+        for line, (name, rows) in zip(axes, groups.items(), strict=True):
+            for place in line:
+                place.axis("off")
+            for position, row in enumerate(rows):
+                entry = entries[str(scores.image_id[row])]
+                image = decode_image(manifest.path(entry))
+                mask = decode_mask(manifest.root / entry.mask, image.shape[:2]) if entry.mask else None
+                left, middle, right = line[3 * position : 3 * position + 3]
+                left.imshow(prepare(image, SIZE))
+                left.set_title(f"{name[:-1]}: {entry.defect}", loc="left", fontsize=7)
+                middle.imshow(heat(scores.map[row]), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
+                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=7)
+                if mask is not None:
+                    shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+                    right.imshow(shown, cmap="gray", vmin=0, vmax=0.5)
+                    right.set_title("mask", loc="left", fontsize=7)
+        figure.subplots_adjust(left=0, right=1, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
+        plt.close(figure)
+        return figure
+
+
+def heat(anomaly_map: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """(h, w) map to (size, size), bilinear, still in logits."""
+    return cv2.resize(anomaly_map, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
+    """A heat map over its photograph.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        anomaly_map: (h, w) logits.
+
+    Returns:
+        (H, W, 3) uint8: the photograph where the map is low, the heat colours where it is high, on `HEAT_RANGE`.
+    """
+    height, width = image.shape[:2]
+    large = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
+    level = np.clip((large - HEAT_RANGE[0]) / (HEAT_RANGE[1] - HEAT_RANGE[0]), 0, 1)
+    colours = plt.get_cmap(HEAT)(level)[..., :3]
+    alpha = (0.75 * level)[..., None]
+    return np.round(255 * (image / 255 * (1 - alpha) + colours * alpha)).astype(np.uint8)

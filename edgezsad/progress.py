@@ -1,0 +1,62 @@
+"""One progress bar for all long work: moving on a terminal, a plain line every few seconds anywhere else.
+
+It writes to standard error. The notebook runner (`edgezsad.execute`) passes a notebook's standard error on as it comes
+and the book leaves it out of the pages, so progress is seen while running and never afterwards.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 5
+
+
+class _Lines:
+    """A stream for tqdm that turns its carriage returns into whole lines, for logs and pipes."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self.stream.write(line + "\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def progress(items: Iterable[Item], what: str, total: int | None = None, unit: str = "image") -> Iterator[Item]:
+    """Pass `items` through, showing how many are done, how fast, and the time left."""
+    return iter(tqdm(items, total=total, **_style(what, unit)))
+
+
+@contextmanager
+def ticker(what: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """The same bar for work that reports (done, total) by calling back."""
+    with tqdm(**_style(what, unit)) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tick
+
+
+def _style(what: str, unit: str) -> dict[str, Any]:
+    on_terminal = sys.stderr.isatty()
+    interval = 0.2 if on_terminal else SECONDS_BETWEEN_LINES
+    return {
+        "desc": what,
+        "unit": f" {unit}",
+        "file": sys.stderr if on_terminal else _Lines(sys.stderr),
+        "mininterval": interval,
+        "maxinterval": interval,
+        # A log has no use for the drawn bar, and its width is unknown.
+        "bar_format": None if on_terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left",
+        "leave": on_terminal,
+    }

@@ -1,0 +1,161 @@
+"""Source features, computed once by the frozen backbone and shared by all seeds.
+
+On disk: one float16 array a stride (`stride08.npy`, ...), the target maps (`coverage.npy`) and `features.json`, which
+says what they were made from; a cache made from anything else is refused. Arrays are opened memory-mapped.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgezsad.data.images import decode_image, decode_mask, prepare
+from edgezsad.data.manifest import Manifest
+from edgezsad.errors import InputError
+from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
+from edgezsad.model.backbone import Backbone
+from edgezsad.progress import progress
+
+REMEDY = "run notebook 02_features"
+
+
+class CacheInfo(BaseModel):
+    """What a feature cache was made from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backbone: str
+    backbone_sha256: str
+    size: int
+    strides: tuple[int, ...]
+    source_sha256: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """Cached source features.
+
+    Attributes:
+        maps: one (N, C, h, w) float16 array for each stride, finest first.
+        coverage: (N, h, w) float32 at the finest stride, the defective share of each cell; NaN throughout an image
+            whose mask is unknown (defective, without a mask).
+        label: (N,) int64.
+        group: (N,) str, data set and category, for stratified sampling.
+        info: what they were made from.
+    """
+
+    maps: list[np.ndarray]
+    coverage: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    info: CacheInfo
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def source_sha256(sources: list[Manifest]) -> str:
+    """One hash for all source manifests, in their order."""
+    return sha256_of_bytes("\n".join(manifest.sha256 for manifest in sources).encode())
+
+
+@torch.inference_mode()
+def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folder: Path | str) -> Features:
+    """Compute and write the features of every source image; returns them as read back.
+
+    Args:
+        sources: manifests; all their splits are used, as nothing of a source is ever evaluated.
+        backbone: frozen.
+        size: input height and width.
+        folder: receives the files; the record is written last, so a cache cut short is never taken for whole.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "features.json").unlink(missing_ok=True)
+    entries = [(manifest, entry) for manifest in sources for entry in manifest.entries]
+    finest = size // backbone.strides[0]
+    shapes = [
+        (len(entries), channels, size // stride, size // stride)
+        for channels, stride in zip(backbone.channels, backbone.strides, strict=True)
+    ]
+    paths = [folder / f"stride{stride:02d}.npy" for stride in backbone.strides]
+    maps = [
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        for path, shape in zip(paths, shapes, strict=True)
+    ]
+    coverage = np.zeros((len(entries), finest, finest), dtype=np.float32)
+    for row, (manifest, entry) in enumerate(progress(entries, "source features")):
+        image = decode_image(manifest.path(entry))
+        pixels = torch.from_numpy(prepare(image, size)).permute(2, 0, 1)[None].float()
+        for stored, computed in zip(maps, backbone(pixels), strict=True):
+            stored[row] = computed[0].numpy()
+        if entry.mask:
+            mask = decode_mask(manifest.root / entry.mask, image.shape[:2])
+            coverage[row] = cell_coverage(mask, finest)
+        elif entry.label:
+            coverage[row] = np.nan
+    for stored in maps:
+        stored.flush()
+    with written_beside(folder / "coverage.npy") as temporary:
+        np.save(temporary, coverage)
+    info = CacheInfo(
+        backbone=backbone.name,
+        backbone_sha256=backbone.sha256(),
+        size=size,
+        strides=backbone.strides,
+        source_sha256=source_sha256(sources),
+        images=len(entries),
+    )
+    write_json(folder / "features.json", info.model_dump())
+    return read_features(folder, sources)
+
+
+def read_features(folder: Path | str, sources: list[Manifest]) -> Features:
+    """Open a feature cache, memory-mapped.
+
+    Raises:
+        InputError: missing, cut short, or made from other source images.
+    """
+    folder = Path(folder)
+    try:
+        info = CacheInfo.model_validate(read_json(folder / "features.json", REMEDY))
+        maps = [np.load(folder / f"stride{stride:02d}.npy", mmap_mode="r") for stride in info.strides]
+        coverage = np.load(folder / "coverage.npy")
+    except ValidationError:
+        raise InputError(f"{folder / 'features.json'}: not a feature cache's record; {REMEDY}") from None
+    except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{folder}: damaged feature cache ({error}); {REMEDY}") from None
+    entries = [(manifest, entry) for manifest in sources for entry in manifest.entries]
+    if info.source_sha256 != source_sha256(sources) or info.images != len(entries):
+        raise InputError(f"{folder}: made from other source images; {REMEDY} again")
+    label = np.array([entry.label for _, entry in entries], dtype=np.int64)
+    group = np.array([f"{manifest.name}/{entry.category}" for manifest, entry in entries])
+    return Features(maps, coverage, label, group, info)
+
+
+def cell_coverage(mask: np.ndarray, cells: int) -> np.ndarray:
+    """Defective share of each cell.
+
+    Args:
+        mask: (H, W) bool.
+        cells: cells along each side, whatever the mask's height and width.
+
+    Returns:
+        (cells, cells) float32 in [0, 1]; exact area averages, so a thin scratch leaves a small share, not nothing.
+    """
+    # The integral image, read at fractional positions, gives the exact area of every cell.
+    integral = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
+    integral[1:, 1:] = mask.cumsum(0, dtype=np.float64).cumsum(1)
+    for axis in (0, 1):
+        length = mask.shape[axis]
+        position = np.arange(cells + 1) * (length / cells)
+        low = np.minimum(position.astype(int), length - 1)
+        part = np.expand_dims(position - low, 1 - axis)
+        integral = integral.take(low, axis) * (1 - part) + integral.take(low + 1, axis) * part
+    area = (mask.shape[0] / cells) * (mask.shape[1] / cells)
+    return (np.diff(np.diff(integral, axis=0), axis=1) / area).astype(np.float32)
