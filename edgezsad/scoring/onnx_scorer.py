@@ -1,0 +1,78 @@
+"""Scores by ONNX Runtime on the CPU, from the FP32 graph or its FP16 twin."""
+
+import platform
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from onnx import TensorProto
+
+from edgezsad.errors import InputError
+from edgezsad.export.graphfile import REMEDY, load_graph
+from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
+from edgezsad.versions import versions
+
+
+class OnnxScorer:
+    """An exported graph as a scorer.
+
+    Attributes:
+        runtime, precision, device, versions, timing_method: what the run record says.
+        size: input height and width in pixels.
+    """
+
+    def __init__(self, path: Path | str, threads: int = 1, precision: Literal["fp32", "fp16"] = "fp32"):
+        """Open a graph and run it once, so that no timed run pays for first-time work.
+
+        Args:
+            path: the ONNX file.
+            threads: that one image may use.
+            precision: what the file is meant to be; a file of the other kind is refused.
+
+        Raises:
+            InputError: the file is missing, damaged, not ours, or of the other precision.
+        """
+        if precision not in ("fp32", "fp16"):
+            raise InputError(f"precision {precision!r}: ONNX Runtime scores in fp32 or fp16; choose one of them")
+        if threads < 1:
+            raise InputError(f"threads {threads}: at least one is needed")
+        half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in load_graph(path).graph.initializer)
+        if half != (precision == "fp16"):
+            found = "fp16" if half else "fp32"
+            raise InputError(f"{path}: an {found} graph, asked to run as {precision}; {REMEDY} or name the other file")
+        self._session = cpu_session(path, threads)
+        self.size = input_size(self._session, path)
+        self.precision = precision
+        self.runtime = f"onnx-{precision}"
+        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}" + (_arithmetic() if half else "")
+        self.versions = versions("onnxruntime", "onnx")
+        self.timing_method = (
+            f"wall time of one image, batch 1, {thread_count(threads)}, after decoding and resizing; one warm-up"
+        )
+        self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score one prepared image.
+
+        Args:
+            image: (S, S, 3) uint8 RGB, S the graph's input size.
+
+        Returns:
+            The score and the (h, w) float32 map, raw logits.
+
+        Raises:
+            InputError: another shape or type.
+        """
+        score, anomaly_map = self._session.run(["score", "map"], {"image": as_tensor(image, self.size)})
+        return float(score[0]), anomaly_map[0, 0]
+
+
+def _arithmetic() -> str:
+    """How ONNX Runtime computes an FP16 graph here.
+
+    On x86-64 its CPU provider has no FP16 kernels: it casts the FP16 weights up once and computes in FP32, so that
+    such a run shows the rounding of the weights and not that of the arithmetic.
+    """
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return ", FP16 weights, arithmetic in FP32 (no FP16 kernels for this CPU)"
+    return ", FP16 weights, arithmetic in FP16 where the CPU provider has kernels"

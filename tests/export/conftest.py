@@ -1,0 +1,28 @@
+"""A detector of the real kind, small, with random weights and a readout that has something to say; and its export."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgezsad.config import Model
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.detector import Detector, build_detector
+
+SIZE = 96
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    torch.manual_seed(0)
+    built = build_detector(Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE))
+    with torch.no_grad():
+        # The gain starts at zero; without it the map would have no share in the score.
+        built.readout.gain.fill_(0.3)
+    return built
+
+
+@pytest.fixture(scope="session")
+def exported(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "detector.onnx"
+    return export_onnx(detector, path, SIZE, {"profile": "mini", "é": "ü"})

@@ -1,0 +1,139 @@
+"""The exported graph says what PyTorch says, in the promised form, and a failed export leaves the old file."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from edgezsad.config import Model
+from edgezsad.errors import CheckError
+from edgezsad.export import lint, onnx_export
+from edgezsad.export.graphfile import read_metadata
+from edgezsad.export.lint import check_lint
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.detector import Detector, build_detector
+
+SIZE = 96
+
+
+def run(path: Path, image: np.ndarray) -> list[np.ndarray]:
+    return ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"image": image})
+
+
+def pixels(size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 3, size, size)).astype(np.float32)
+
+
+def test_parity_with_pytorch(detector: Detector, exported: Path) -> None:
+    for seed in range(2):
+        image = pixels(SIZE, seed)
+        with torch.inference_mode():
+            score, anomaly_map = detector(torch.from_numpy(image))
+        got_score, got_map = run(exported, image)
+        assert got_score.shape == (1,) and got_map.shape == tuple(anomaly_map.shape) == (1, 1, SIZE // 8, SIZE // 8)
+        np.testing.assert_allclose(got_score, score, atol=1e-4)
+        np.testing.assert_allclose(got_map, anomaly_map, atol=1e-3)
+
+
+def test_metadata_and_form(exported: Path) -> None:
+    assert read_metadata(exported) == {"profile": "mini", "é": "ü"}
+    model = onnx.load(exported)
+    assert [item.name for item in model.graph.input] == ["image"]
+    assert [item.name for item in model.graph.output] == ["score", "map"]
+    assert sorted(path.name for path in exported.parent.glob("detector*")) == ["detector.onnx"]
+
+
+def test_no_path_of_this_machine(exported: Path) -> None:
+    model = onnx.load(exported)
+    del model.graph.initializer[:]
+    text = str(model)
+    assert "site-packages" not in text and ".py" not in text and "stack_trace" not in text
+
+
+def test_quiet_and_equal_bytes(
+    detector: Detector, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    again = export_onnx(detector, tmp_path / "again.onnx", SIZE, {"é": "ü", "profile": "mini"})
+    assert again.read_bytes() == exported.read_bytes()
+    out = capfd.readouterr()
+    assert out.out == "" and out.err == ""
+    assert not detector.training
+
+
+def test_interrupted_export_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "detector.onnx"
+    path.write_bytes(b"old")
+
+    def interrupt(self: Path, data: bytes) -> int:
+        with open(self, "wb") as stream:
+            stream.write(data[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export_onnx(Small(), path, 16)
+    assert path.read_bytes() == b"old" and [item.name for item in tmp_path.iterdir()] == ["detector.onnx"]
+
+
+class Small(nn.Module):
+    """The least that has the detector's form."""
+
+    def __init__(self, control_flow: bool = False, flat: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3, stride=4, padding=1)
+        self.control_flow, self.flat = control_flow, flat
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        anomaly_map = self.conv(image / 255)
+        if self.control_flow and anomaly_map.sum().item() > 0:
+            anomaly_map = -anomaly_map
+        score = anomaly_map.mean(dim=(1, 2, 3))
+        return score, anomaly_map[:, 0] if self.flat else anomaly_map
+
+
+def test_data_dependent_detector_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="cannot export") as caught:
+        export_onnx(Small(control_flow=True), tmp_path / "x.onnx", 16)
+    assert "\n" not in str(caught.value) and not (tmp_path / "x.onnx").exists()
+
+
+def test_wrong_form_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="inputs and outputs"):
+        export_onnx(Small(flat=True), tmp_path / "x.onnx", 16)
+
+
+def test_tiny_vit_after_loading_other_weights(tmp_path: Path) -> None:
+    """Attention biases cached under the first weights must not reach the graph of the second."""
+    size = 224
+    torch.manual_seed(1)
+    detector = build_detector(Model(backbone="tiny_vit_5m_224", weights="random", size=size, strides=(16, 32)))
+    image = torch.from_numpy(pixels(size))
+    weights = {
+        name: torch.randn_like(tensor) if name.endswith("attention_biases") else tensor
+        for name, tensor in detector.state_dict().items()
+    }
+    with torch.inference_mode():
+        before, _ = detector(image)
+        detector.load_state_dict(weights)
+        stale, _ = detector(image)
+        path = export_onnx(detector, tmp_path / "vit.onnx", size)
+        # The caller's own detector keeps its cache: only the exported copy was emptied.
+        assert torch.equal(detector(image)[0], stale) and torch.equal(stale, before)
+        fresh = detector.train().eval()(image)[0]
+    check_lint(path)
+    score, _ = run(path, image.numpy())
+    assert abs(float(fresh - before)) > 1e-4
+    np.testing.assert_allclose(score, fresh, atol=1e-4)
+
+
+def test_equal_tensors_are_stored_once(exported: Path) -> None:
+    tensors = [(t.data_type, tuple(t.dims), t.raw_data) for t in onnx.load(exported).graph.initializer]
+    assert len(tensors) == len(set(tensors))
+
+
+def test_opset_is_shared_with_the_lint() -> None:
+    assert onnx_export.OPSET == lint.OPSET

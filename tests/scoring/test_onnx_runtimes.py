@@ -1,0 +1,176 @@
+"""The ONNX and QNN scorers: honest records, refused input, and a CPU fallback that cannot pass for the emulator."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgezsad.errors import CheckError, InputError
+from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.scoring import qnn_scorer
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.qnn_scorer import PROVIDER, QnnHtpScorer, check_assignment, check_differs, start_emulator
+from edgezsad.scoring.runtimes import RuntimeUnavailable
+
+SIZE = 32
+
+
+class Small(nn.Module):
+    """A detector's form with two convolutions."""
+
+    def __init__(self, last: Callable[[Tensor], Tensor] = torch.tanh) -> None:
+        super().__init__()
+        self.features, self.readout, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 4, 1), last
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        anomaly_map = nn.functional.pixel_shuffle(self.readout(self.features((image - 127.5) / 58).relu()), 2)
+        return self.last(anomaly_map.mean(dim=(1, 2, 3))), anomaly_map
+
+
+def image() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network() -> Small:
+    torch.manual_seed(0)
+    return Small().eval()
+
+
+@pytest.fixture(scope="module")
+def full(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_onnx(network, tmp_path_factory.mktemp("graphs") / "full.onnx", SIZE)
+
+
+@pytest.fixture(scope="module")
+def half(full: Path) -> Path:
+    return to_fp16(full, full.with_name("half.onnx"))
+
+
+@pytest.fixture(scope="module")
+def emulator() -> str:
+    try:
+        return start_emulator()
+    except RuntimeUnavailable as reason:
+        pytest.skip(f"not run: {reason}")
+
+
+def expected(network: Small) -> tuple[float, np.ndarray]:
+    with torch.inference_mode():
+        score, anomaly_map = network(torch.from_numpy(image()).permute(2, 0, 1)[None].float())
+    return score.item(), anomaly_map[0, 0].numpy()
+
+
+def test_onnx_scores(network: Small, full: Path, half: Path) -> None:
+    score, anomaly_map = expected(network)
+    scorer = OnnxScorer(full)
+    got, got_map = scorer.score(image())
+    assert isinstance(got, float) and got_map.shape == (SIZE, SIZE) and got_map.dtype == np.float32
+    assert got == pytest.approx(score, abs=1e-5)
+    np.testing.assert_allclose(got_map, anomaly_map, atol=1e-5)
+    assert (scorer.runtime, scorer.precision) == ("onnx-fp32", "fp32")
+    assert scorer.device.startswith("CPU: ") and scorer.device.endswith("1 thread")
+    assert scorer.versions["onnxruntime"][0].isdigit()
+
+    rounded = OnnxScorer(half, threads=2, precision="fp16")
+    assert 0 < np.abs(rounded.score(image())[1] - anomaly_map).max() < 0.01
+    assert rounded.runtime == "onnx-fp16" and "2 threads" in rounded.device and "arithmetic" in rounded.device
+
+
+def test_wrong_precision_is_refused(full: Path, half: Path) -> None:
+    with pytest.raises(InputError, match="an fp32 graph, asked to run as fp16"):
+        OnnxScorer(full, precision="fp16")
+    with pytest.raises(InputError, match="an fp16 graph, asked to run as fp32"):
+        OnnxScorer(half)
+    with pytest.raises(InputError, match="int8"):
+        OnnxScorer(full, precision="int8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((SIZE, SIZE + 1, 3), np.uint8), np.zeros((SIZE, SIZE), np.uint8), np.zeros((SIZE, SIZE, 3), np.float32)],
+)
+def test_wrong_image_is_refused(wrong: np.ndarray, full: Path) -> None:
+    with pytest.raises(InputError, match="resize the image"):
+        OnnxScorer(full).score(wrong)
+
+
+@pytest.mark.parametrize("scorer", [OnnxScorer, QnnHtpScorer])
+def test_missing_and_damaged_files(scorer: type, full: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(full.read_bytes()[:-400])
+    for path in (tmp_path / "missing.onnx", damaged):
+        with pytest.raises(InputError, match="run notebook 04_export") as caught:
+            scorer(path)
+        assert path.name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_emulator_scores(network: Small, full: Path, half: Path, emulator: str, capfd: pytest.CaptureFixture) -> None:
+    score, anomaly_map = expected(network)
+    scorer = QnnHtpScorer(full)
+    got, got_map = scorer.score(image())
+    assert got == pytest.approx(score, abs=0.01)
+    assert 0 < np.abs(got_map - anomaly_map).max() < 0.01 and got_map.dtype == np.float32
+    assert (scorer.runtime, scorer.precision) == ("qnn-htp-fp16", "fp16")
+    assert "emulator" in scorer.device and scorer.versions["onnxruntime-qnn"][0].isdigit()
+    with pytest.raises(InputError):
+        scorer.score(image()[:-1])
+    out = capfd.readouterr()
+    assert out.out == "" and out.err == ""
+
+
+def test_emulator_names_what_it_does_not_take(emulator: str, tmp_path: Path) -> None:
+    path = export_onnx(Small(torch.erf), tmp_path / "erf.onnx", SIZE)
+    with pytest.raises(CheckError, match="does not take Erf;") as caught:
+        QnnHtpScorer(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU backend cannot start here; were fallback allowed, the session would run on the CPU all the same."""
+    real = qnn_scorer._open
+    gpu = str(Path(emulator).with_name("libQnnGpu.so"))
+
+    def careless(graph: str | bytes, backend: str, threads: int, fallback: bool = False) -> object:
+        return real(graph, gpu, threads, fallback=True)
+
+    monkeypatch.setattr(qnn_scorer, "start_emulator", lambda: emulator)
+    monkeypatch.setattr(qnn_scorer, "_open", careless)
+    with pytest.raises(CheckError, match="not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
+        QnnHtpScorer(full)
+    # The second guard gone as well, the third one is left.
+    monkeypatch.setattr(qnn_scorer, "check_assignment", lambda nodes, path: None)
+    with pytest.raises(CheckError, match="drift of exactly 0"):
+        QnnHtpScorer(full).score(image())
+
+
+def test_guards_by_themselves() -> None:
+    check_assignment([(PROVIDER, "Conv"), (PROVIDER, "Tanh")], "x.onnx")
+    for nodes in ([(PROVIDER, "Conv"), ("CPUExecutionProvider", "Tanh")], []):
+        with pytest.raises(CheckError):
+            check_assignment(nodes, "x.onnx")
+    one = [np.array([1.0], np.float32), np.zeros((1, 1, 2, 2), np.float32)]
+    other = [one[0], one[1] + np.float32(1e-6)]
+    check_differs(one, other, "x.onnx")
+    with pytest.raises(CheckError, match="exactly 0"):
+        check_differs(one, [item.copy() for item in one], "x.onnx")
+
+
+def test_absent_emulator_gives_its_reason(full: Path, monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
+    monkeypatch.setattr(qnn_scorer, "_probe", lambda: b"no graph")
+    with pytest.raises(RuntimeUnavailable, match="does not start here"):
+        QnnHtpScorer(full)
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(qnn_scorer.importlib, "import_module", absent)
+    with pytest.raises(RuntimeUnavailable, match="^onnxruntime-qnn is not installed; pip install onnxruntime-qnn$"):
+        QnnHtpScorer(full)
+    monkeypatch.setattr(qnn_scorer.platform, "machine", lambda: "aarch64")
+    with pytest.raises(RuntimeUnavailable, match="needs Linux on x86-64"):
+        QnnHtpScorer(full)
