@@ -1,0 +1,368 @@
+"""Kinds of defect. Each changes a scene's layers, and the light then shows it as it would show a real one.
+
+A mask is not drawn: it is where the photograph differs from the photograph of the same scene without the defect.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from edgezsad.data.generate.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
+from edgezsad.data.generate.scene import Array, Scene
+
+Apply = Callable[[Scene, Random, float], None]
+"""(assembled scene to change, random numbers, strength 0 to 1)."""
+
+
+def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene:
+    """A copy of `scene`, assembled and with one defect.
+
+    Args:
+        kind: a key of `KINDS` or of `COMPONENT_KINDS`.
+        scene: not yet assembled.
+        each: random numbers for place and shape.
+        strength: 0 hardly visible, 1 plain.
+    """
+    if kind in COMPONENT_KINDS:
+        return COMPONENT_KINDS[kind](scene, each, strength).assembled()
+    changed = scene.assembled()
+    KINDS[kind](changed, each, strength)
+    np.clip(changed.albedo, 0.01, 1, out=changed.albedo)
+    return changed
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------
+
+
+def scratch(scene: Scene, each: Random, strength: float) -> None:
+    """One to three nearly straight, thin lines, brighter or darker, with a slight groove."""
+    lines, angle = np.zeros(scene.size, np.uint8), each.uniform(0, np.pi)
+    x, y = _place(scene, each)
+    length = _reach(scene, each, 0.06, 0.45)
+    for _ in range(int(each.choice([1, 1, 2, 3]))):
+        path = _path(each, x, y, angle + each.normal(0, 0.12), length * each.uniform(0.6, 1), 0.015)
+        _draw(lines, path, int(each.choice([1, 1, 2])))
+        x, y = x + each.normal(0, 0.03) * length, y + each.normal(0, 0.03) * length
+    on = _on(scene, lines) * _worn(each, scene, 0.7)
+    sign = 1 if each.random() < 0.6 else -1
+    scene.tint(on, np.clip(scene.albedo * (1 + sign * (0.15 + 0.6 * strength)) + sign * 0.12 * strength, 0.01, 1))
+    scene.height -= on * np.float32(0.5 + 1.2 * strength)
+
+
+def crack(scene: Scene, each: Random, strength: float) -> None:
+    """A jagged dark line that thins out and branches."""
+    lines = np.zeros(scene.size, np.uint8)
+    x, y = _place(scene, each)
+    angle, length = each.uniform(0, 2 * np.pi), _reach(scene, each, 0.1, 0.45)
+    trunk = _path(each, x, y, angle, length, 0.22, 2.5)
+    _draw(lines, trunk[: len(trunk) * 2 // 3], 2 if length > 0.15 * min(scene.size) else 1)
+    _draw(lines, trunk, 1)
+    for _ in range(int(each.integers(0, 4))):
+        start = trunk[each.integers(len(trunk) // 4, len(trunk))]
+        branch = _path(each, *start, angle + each.choice([-1, 1]) * each.uniform(0.4, 1.1), length * 0.35, 0.25, 2.5)
+        _draw(lines, branch, 1)
+    on = _on(scene, lines)
+    scene.tint(on, scene.albedo * np.float32(0.75 - 0.6 * strength))
+    scene.height -= on * np.float32(0.6 + 1.8 * strength)
+    scene.gloss *= 1 - on
+
+
+def thread(scene: Scene, each: Random, strength: float) -> None:
+    """A fibre or hair that lies on the surface and casts a thin shadow."""
+    lines = np.zeros(scene.size, np.uint8)
+    x, y = _place(scene, each)
+    path = _path(each, x, y, each.uniform(0, 2 * np.pi), _reach(scene, each, 0.15, 0.6), each.uniform(0.05, 0.15), 5)
+    _draw(lines, cv2.blur(path.astype(np.float32), (1, 5)), int(each.choice([1, 2, 2, 3])))
+    on = _on(scene, lines)
+    soft = cv2.GaussianBlur(on, (0, 0), 1.5)
+    shadow = cv2.warpAffine(soft, np.float32([[1, 0, 2], [0, 1, 2]]), scene.size[::-1]) * scene.region
+    scene.albedo *= (1 - np.float32(0.15 + 0.4 * strength) * shadow)[..., None]
+    own = _unlike(scene, each, on, 0.25 + 0.5 * strength)
+    scene.tint(on * np.float32(0.5 + 0.5 * strength), own)
+    scene.height += soft * np.float32(1.5)
+
+
+def cut(scene: Scene, each: Random, strength: float) -> None:
+    """A slit: a long dark lens with raised lips."""
+    x, y = _place(scene, each)
+    length = _reach(scene, each, 0.04, 0.18)
+    u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
+    bend = v + np.float32(each.uniform(-0.15, 0.15) / length) * u * u
+    width = np.float32(length * each.uniform(0.06, 0.16) + 0.7) * (1 - (u / np.float32(length)) ** 2)
+    inside = cover(np.abs(bend) - width, 1.5) * (np.abs(u) < length) * scene.region
+    lips = cover(np.abs(bend) - width - 3, 4) * (np.abs(u) < length) * scene.region - inside
+    scene.tint(inside * np.float32(0.45 + 0.55 * strength), scene.behind * np.float32(0.6))
+    scene.height += np.clip(lips, 0, 1) * 1.5 - inside * 2.5
+
+
+# ---- patches ---------------------------------------------------------------------------------------------------
+
+
+def stain(scene: Scene, each: Random, strength: float) -> None:
+    """A spot of liquid or grease: irregular, often with a darker rim where it dried."""
+    blob, edge = _blob(scene, each, _reach(scene, each, 0.02, 0.13), 0.35)
+    rim = np.float32(each.choice([0.0, 0.0, 0.8])) * np.exp(-((edge / 2.5) ** 2))
+    dye = 1 - np.float32(0.12 + 0.55 * strength) * (1 - colour(each, 0.1, 0.9, 0.8))
+    share = blob * (np.float32(0.6) + np.float32(0.15) * fractal(each, scene.size, 12)) + rim * blob
+    scene.albedo *= 1 - np.clip(share, 0, 1.3)[..., None] * (1 - dye)
+    scene.gloss += np.float32(each.uniform(-0.1, 0.2)) * blob
+
+
+def spots(scene: Scene, each: Random, strength: float) -> None:
+    """A few small specks of dirt or spatter, close together."""
+    x, y = _place(scene, each)
+    spread, specks = _reach(scene, each, 0.03, 0.12), np.zeros(scene.size, np.uint8)
+    for _ in range(int(each.integers(2, 9))):
+        centre = np.round((np.array([x, y]) + each.normal(0, spread / 2, 2)) * 16).astype(int)
+        radius = int(16 * each.uniform(1.0, 0.012 * min(scene.size)))
+        squash = (radius, int(radius * each.uniform(0.5, 1)))
+        cv2.ellipse(specks, _ellipse(centre, squash, each.uniform(0, 180)), 255, -1, cv2.LINE_AA)
+    on = _on(scene, specks)
+    scene.tint(on * np.float32(0.35 + 0.65 * strength), _unlike(scene, each, on, 0.3 + 0.4 * strength))
+    scene.height += cv2.GaussianBlur(on, (0, 0), 1) * np.float32(each.uniform(0, 2))
+
+
+def discoloured(scene: Scene, each: Random, strength: float) -> None:
+    """A patch whose colour has shifted: overheated, faded, yellowed. No edge, no relief."""
+    blob, _ = _blob(scene, each, _reach(scene, each, 0.05, 0.17), 0.25, soft=0.5)
+    shift = each.normal(size=3)
+    shift = shift / np.abs(shift).max() * each.uniform(0.5, 1) + each.uniform(-0.5, 0.5)
+    scene.albedo *= 1 + blob[..., None] * np.float32(0.1 + 0.5 * strength) * shift.astype(np.float32)
+
+
+def smear(scene: Scene, each: Random, strength: float) -> None:
+    """Paint, glue or grease wiped along one direction."""
+    angle = each.uniform(0, np.pi)
+    x, y = _place(scene, each)
+    long = _reach(scene, each, 0.06, 0.22)
+    wide = long * each.uniform(0.15, 0.4)
+    u, v = axes(scene.size, angle, (x, y))
+    trace = streaks(each, scene.size, long, max(wide * 0.25, 1.5), angle)
+    body = 1 - (u / np.float32(long)) ** 2 - (v / np.float32(wide)) ** 2
+    on = step(body + 0.35 * trace, 0.1, 0.7) * (0.7 + 0.3 * np.tanh(trace)) * scene.region
+    scene.tint(on * np.float32(0.2 + 0.6 * strength), _unlike(scene, each, on, 0.2 + 0.4 * strength))
+    scene.gloss += np.float32(each.uniform(-0.2, 0.3)) * on
+    scene.height += on * trace * np.float32(0.3)
+
+
+def abrasion(scene: Scene, each: Random, strength: float) -> None:
+    """A rubbed patch: the texture is worn off and fine parallel scratches take its place."""
+    blob, _ = _blob(scene, each, _reach(scene, each, 0.04, 0.14), 0.4, soft=0.35)
+    flat = cv2.GaussianBlur(scene.albedo, (0, 0), 5)
+    fine = streaks(each, scene.size, 30, 1.3, each.uniform(0, np.pi))
+    tone = 1 + np.float32(0.06 + 0.25 * strength) * fine + np.float32(each.choice([-1, 1]) * (0.03 + 0.2 * strength))
+    share = blob * np.float32(0.5 + 0.5 * strength)
+    scene.tint(share, np.clip(flat * tone[..., None], 0.01, 1))
+    level = cv2.GaussianBlur(scene.height, (0, 0), 4) + np.float32(0.4) * fine
+    scene.height += (level - scene.height) * share
+    scene.gloss *= 1 - np.float32(0.6) * share
+
+
+def distorted(scene: Scene, each: Random, strength: float) -> None:
+    """The pattern itself is pulled out of place; colour and relief stay what they were."""
+    radius = _reach(scene, each, 0.06, 0.16)
+    x, y = _place(scene, each)
+    u, v = axes(scene.size, 0.0, (x, y))
+    pull = np.exp(-(u * u + v * v) / np.float32(radius**2)) * scene.region
+    direction, size = each.uniform(0, 2 * np.pi), radius * (0.2 + 0.5 * strength)
+    twist = np.float32(each.uniform(-0.8, 0.8) * (0.3 + strength))
+    rows, columns = np.mgrid[0 : scene.size[0], 0 : scene.size[1]].astype(np.float32)
+    to_x = columns - pull * (np.float32(size * np.cos(direction)) + twist * v)
+    to_y = rows - pull * (np.float32(size * np.sin(direction)) - twist * u)
+    for name in ("albedo", "height", "gloss"):
+        moved = cv2.remap(getattr(scene, name), to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        setattr(scene, name, moved)
+
+
+# ---- relief ----------------------------------------------------------------------------------------------------
+
+
+def dent(scene: Scene, each: Random, strength: float) -> None:
+    """A dent or bulge: only the shading and the highlight tell."""
+    x, y = _place(scene, each)
+    radius = _reach(scene, each, 0.025, 0.1)
+    u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
+    squash = each.uniform(1, 2.2)
+    bowl = np.exp(-((u / np.float32(radius)) ** 2 + (v * np.float32(squash / radius)) ** 2) * 1.5)
+    sign = -1 if each.random() < 0.7 else 1
+    scene.height += bowl * scene.region * np.float32(sign * radius * (0.15 + 0.75 * strength))
+
+
+def hole(scene: Scene, each: Random, strength: float) -> None:
+    """A pit or hole: dark inside, with a rim that catches the light."""
+    radius = _reach(scene, each, 0.012, 0.06)
+    blob, edge = _blob(scene, each, radius, 0.2)
+    rim = np.exp(-((edge / np.float32(max(radius * 0.25, 1.5))) ** 2)) * scene.region
+    scene.tint(blob * np.float32(0.3 + 0.7 * strength), scene.behind * np.float32(0.45))
+    scene.height += rim * np.float32(1.5) - blob * np.float32(2 + 3 * strength)
+    scene.gloss *= 1 - blob
+
+
+def chip(scene: Scene, each: Random, strength: float) -> None:
+    """A piece broken off at the edge of the part: the background shows, and a bright fresh fracture."""
+    inside = (scene.region > 0.5).astype(np.uint8)
+    depth = cv2.distanceTransform(cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3)
+    near = np.flatnonzero(((depth[1:-1, 1:-1] > 0) & (depth[1:-1, 1:-1] < 3)).ravel())
+    if near.size:
+        where = int(each.choice(near))
+        centre = (float(where % scene.size[1]), float(where // scene.size[1]))
+    else:
+        centre = _place(scene, each)
+    radius = _reach(scene, each, 0.02, 0.08)
+    blob, edge = _blob(scene, each, radius, 0.3, centre=centre)
+    fracture = np.exp(-((np.maximum(edge, 0) / np.float32(1 + radius * 0.2)) ** 2)) * scene.region * (1 - blob)
+    scene.tint(fracture * np.float32(0.3 + 0.5 * strength), np.clip(scene.albedo * 1.5 + 0.08, 0, 1))
+    gone = blob * np.float32(0.75 + 0.25 * strength)
+    scene.tint(gone, scene.behind)
+    scene.height *= 1 - gone
+    scene.lift *= 1 - gone
+    scene.gloss *= 1 - gone
+
+
+def foreign(scene: Scene, each: Random, strength: float) -> None:
+    """A splinter, chip or crumb that does not belong: an angular body with its own colour and shadow."""
+    x, y = _place(scene, each)
+    radius = _reach(scene, each, 0.015, 0.06)
+    turn = np.sort(each.uniform(0, 2 * np.pi, int(each.integers(4, 8))))
+    arm = radius * each.uniform(0.5, 1.3, turn.size)
+    points = np.stack([x + arm * np.cos(turn), y + arm * np.sin(turn) * each.uniform(0.4, 1)], axis=1)
+    body = np.zeros(scene.size, np.uint8)
+    cv2.fillPoly(body, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    on = _on(scene, body)
+    tone = 1 + np.float32(0.1) * smooth(each, scene.size, max(radius / 2, 2))
+    own = np.clip(_unlike(scene, each, on, 0.2 + 0.5 * strength) * tone[..., None], 0.01, 1)
+    scene.tint(on * np.float32(0.6 + 0.4 * strength), own)
+    scene.height += cv2.GaussianBlur(on, (0, 0), 1.2) * np.float32(radius * 0.4)
+    scene.lift += on * np.float32(0.7)
+
+
+KINDS: dict[str, Apply] = {
+    f.__name__: f
+    for f in (
+        scratch, crack, thread, cut, stain, spots, discoloured, smear, abrasion, distorted, dent, hole, chip, foreign,
+    )
+}  # fmt: skip
+"""Defects of a surface, by name."""
+
+
+# ---- components ------------------------------------------------------------------------------------------------
+
+
+def missing(scene: Scene, each: Random, strength: float) -> Scene:
+    """A component is not there."""
+    which = _which(scene, each)
+    return replace(scene, components=[c for k, c in enumerate(scene.components) if k != which])
+
+
+def misplaced(scene: Scene, each: Random, strength: float) -> Scene:
+    """A component is shifted and turned."""
+    which = _which(scene, each)
+    old = scene.components[which]
+    side = min(old.cover.shape)
+    way, far = each.uniform(0, 2 * np.pi), side * (0.2 + 0.4 * strength)
+    new = replace(
+        old,
+        x=old.x + far * np.cos(way),
+        y=old.y + far * np.sin(way),
+        angle=old.angle + float(each.choice([-1, 1]) * each.uniform(15, 35 + 50 * strength)),
+    )
+    return replace(scene, components=[new if k == which else c for k, c in enumerate(scene.components)])
+
+
+def wrong(scene: Scene, each: Random, strength: float) -> Scene:
+    """A component of another colour, or the wrong way round."""
+    which = _which(scene, each)
+    old = scene.components[which]
+    shift = each.normal(size=3)
+    shift = (shift / np.abs(shift).max() * (0.15 + 0.35 * strength)).astype(np.float32)
+    new = replace(old, albedo=np.clip(old.albedo + shift, 0.02, 1))
+    return replace(scene, components=[new if k == which else c for k, c in enumerate(scene.components)])
+
+
+COMPONENT_KINDS: dict[str, Callable[[Scene, Random, float], Scene]] = {
+    f.__name__: f for f in (missing, misplaced, wrong)
+}
+"""Defects of one component of a scene, by name."""
+
+
+# ---- help ------------------------------------------------------------------------------------------------------
+
+
+def _place(scene: Scene, each: Random) -> tuple[float, float]:
+    """A random point (x, y) on the part, not quite at the image's border."""
+    rows, columns = scene.size
+    margin = min(rows, columns) // 16
+    inner = scene.region[margin : rows - margin, margin : columns - margin] > 0.9
+    spots = np.flatnonzero(inner.ravel())
+    if not spots.size:
+        return columns / 2, rows / 2
+    where = int(each.choice(spots))
+    return float(where % inner.shape[1] + margin), float(where // inner.shape[1] + margin)
+
+
+def _reach(scene: Scene, each: Random, low: float, high: float) -> float:
+    """A length in pixels between two shares of the image's shorter side; small ones are commoner."""
+    return float(min(scene.size) * np.exp(each.uniform(np.log(low), np.log(high))))
+
+
+def _blob(
+    scene: Scene,
+    each: Random,
+    radius: float,
+    rough: float,
+    soft: float = 0.12,
+    centre: tuple[float, float] | None = None,
+) -> tuple[Array, Array]:
+    """An irregular patch on the part: its opacity (H, W), and the distance from its outline in pixels."""
+    u, v = axes(scene.size, each.uniform(0, np.pi), centre or _place(scene, each))
+    squash = each.uniform(1, 2)
+    along = np.sqrt(u * u / np.float32(squash) + v * v * np.float32(squash))
+    wobble = fractal(each, scene.size, max(radius * 0.8, 3), 3)
+    edge = along - np.float32(radius) * (1 + np.float32(rough) * np.clip(wobble, -2, 2))
+    width = max(radius * soft * 2, 1.2)
+    return step(edge, width / 2, -width / 2) * scene.region, edge
+
+
+def _path(each: Random, x: float, y: float, angle: float, length: float, bend: float, pace: float = 3.0) -> np.ndarray:
+    """A wandering line of points (N, 2), one every `pace` pixels, that turns by about `bend` radians at each."""
+    count = max(int(length / pace), 3)
+    turn = angle + np.cumsum(each.normal(0, bend, count))
+    steps = pace * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    # Start half way back, so that the line lies about its point.
+    return np.array([x, y]) + np.cumsum(steps, axis=0) - steps.sum(axis=0) * 0.4
+
+
+def _draw(canvas: np.ndarray, path: np.ndarray, width: int) -> None:
+    """A smooth line on an 8-bit canvas, to a sixteenth of a pixel."""
+    cv2.polylines(canvas, [np.round(path * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
+
+
+def _ellipse(centre: np.ndarray, half: tuple[int, int], angle: float) -> tuple:
+    """OpenCV's rotated box from sixteenths of a pixel."""
+    return (tuple(float(c) / 16 for c in centre), (half[0] / 8, half[1] / 8), float(angle))
+
+
+def _on(scene: Scene, drawn: np.ndarray) -> Array:
+    """A drawing as opacity (H, W), only on the part."""
+    return drawn.astype(np.float32) / np.float32(255) * scene.region
+
+
+def _worn(each: Random, scene: Scene, least: float) -> Array:
+    """Uneven strength along a line, from `least` to 1."""
+    return least + (1 - np.float32(least)) * step(smooth(each, scene.size, 14), -1, 1)
+
+
+def _which(scene: Scene, each: Random) -> int:
+    """A component whose centre is well inside the image."""
+    rows, columns = scene.size
+    inside = [k for k, c in enumerate(scene.components) if 8 < c.x < columns - 8 and 8 < c.y < rows - 8]
+    return int(each.choice(inside or range(len(scene.components))))
+
+
+def _unlike(scene: Scene, each: Random, on: Array, distance: float) -> Array:
+    """A colour (3,) that differs from what lies under `on` by about `distance`."""
+    under = (scene.albedo * on[..., None]).sum(axis=(0, 1)) / max(float(on.sum()), 1e-3)
+    way = each.normal(0, 0.35, 3) + (1 if under.mean() < each.uniform(0.25, 0.75) else -1)
+    return np.clip(under + way / np.abs(way).max() * distance, 0.02, 0.95).astype(np.float32)

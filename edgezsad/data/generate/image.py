@@ -1,0 +1,140 @@
+"""One image and its mask, wholly determined by where it stands: seed, set, family, split and number."""
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgezsad.data.generate.defects import COMPONENT_KINDS, with_defect
+from edgezsad.data.generate.fields import Random
+from edgezsad.data.generate.photograph import Conditions, Pixels, develop, draw_conditions, expose
+from edgezsad.data.generate.randomise import distract
+from edgezsad.data.generate.registry import find
+from edgezsad.data.generate.scene import Array, Scene, Size
+
+ATTEMPTS = 8
+"""How often a defect that is too faint, too small or too large is drawn anew before a plain one is taken."""
+
+LEAST_AREA, MOST_AREA = 0.0007, 0.14
+"""Share of the image that a defect covers."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an image stands; nothing else decides what it shows.
+
+    Attributes:
+        seed: the profile's `data.seed`.
+        set: the data set's name.
+        family: a name in FAMILIES.
+        split: "train" or "test".
+        index: counted over the normal images of a split, and over the defective ones.
+        size: (height, width) in pixels.
+        wild: strong domain randomisation.
+    """
+
+    seed: int
+    set: str
+    family: str
+    split: str
+    index: int
+    size: Size
+    wild: bool
+
+    def random(self, purpose: str, shared: bool = False) -> Random:
+        """Random numbers for one purpose; `shared` ones are the same for all images of the category."""
+        words = (self.set, self.family, purpose) if shared else (self.set, self.family, purpose, self.split)
+        keys = [self.seed % 2**32, *(zlib.crc32(word.encode()) for word in words)]
+        return np.random.default_rng(keys if shared else [*keys, self.index])
+
+
+def defect_of(address: Address) -> str:
+    """The kind of defect of a defective image: a category takes its kinds in turn, so that each occurs."""
+    kinds = find(address.family).defects
+    turn = int(address.random("kinds", shared=True).integers(len(kinds)))
+    return kinds[(address.index + turn) % len(kinds)]
+
+
+def normal_image(address: Address) -> Pixels:
+    """A normal image (H, W, 3) uint8."""
+    scene, how = _scene(address, "normal")
+    image, _ = expose(scene.assembled(), how)
+    return develop(image, how, address.random("normal noise"))
+
+
+def defective_image(address: Address) -> tuple[Pixels, np.ndarray, Pixels]:
+    """A defective image (H, W, 3) uint8, its mask (H, W) bool, never empty, and its normal twin (H, W, 3) uint8.
+
+    The twin shows the same scene in the same light with the same noise, without the defect.
+    """
+    scene, how = _scene(address, "defective")
+    kind, each = defect_of(address), address.random("defect")
+    normal, gain = expose(scene.assembled(), how)
+    # What hides a defect: the sensor's noise and the texture around it.
+    grey = normal.mean(axis=2)
+    detail = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 4)), (0, 0), 8)
+    hiding = np.float32(how.noise) + np.float32(0.7) * detail
+    strength = float(each.beta(1.2, 1.2))
+    for attempt in range(ATTEMPTS + 1):
+        if attempt == ATTEMPTS:
+            # Where nothing else will do, a plain stain always shows.
+            kind, strength = "stain", 1.0
+        if kind in COMPONENT_KINDS and not scene.components:
+            kind = "stain"
+        image, _ = expose(with_defect(kind, scene, each, strength), how, gain)
+        change = np.abs(image - normal).max(axis=2)
+        mask = mask_of(change, how)
+        share = float(mask.mean())
+        if not share:
+            strength = min(1.0, strength + 0.25)
+            continue
+        seen = float(change[mask].mean() / hiding[mask].mean())
+        # A small defect must stand out more than a large one to be found at all.
+        needed = 1.1 if share > 0.01 else 1.9
+        if attempt == ATTEMPTS or (LEAST_AREA <= share <= MOST_AREA and seen >= needed):
+            break
+        if seen < needed:
+            strength = min(1.0, strength + 0.25)
+    if not mask.any():
+        image, mask = _last_resort(normal)
+    noise = "defective noise"
+    return develop(image, how, address.random(noise)), mask, develop(normal, how, address.random(noise))
+
+
+def mask_of(change: Array, how: Conditions) -> np.ndarray:
+    """Where an image really differs from its normal twin: (H, W) bool, from the largest change of a colour (H, W).
+
+    The threshold is a share of the change's own peak, and at least what can be told from rounding; gaps of a pixel or
+    two inside a changed patch are closed and lone pixels dropped.
+    """
+    peak = float(np.partition(change.ravel(), -40)[-40])
+    mask = (change > max(0.014, 0.22 * peak)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= 6
+    large[0] = False
+    return large[label] if count > 1 else mask.astype(bool)
+
+
+def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
+    """A normal scene, not yet assembled, with its light and camera."""
+    # With domain randomisation every image has a style of its own.
+    style = address.random(f"{role} style") if address.wild else address.random("style", shared=True)
+    each = address.random(role)
+    scene = find(address.family)(style, each, address.size)
+    how = draw_conditions(style, each, address.wild)
+    if address.wild:
+        distract(scene, address.random(f"{role} distractors"))
+    return scene, how
+
+
+def _last_resort(normal: Array) -> tuple[Array, np.ndarray]:
+    """A plain dark disc in the middle: for a scene on which no defect shows at all, for instance a black one."""
+    mask = np.zeros(normal.shape[:2], np.uint8)
+    rows, columns = mask.shape
+    cv2.circle(mask, (columns // 2, rows // 2), max(min(rows, columns) // 20, 2), 1, -1)
+    inside = mask.astype(bool)
+    image = normal.copy()
+    image[inside] = np.where(normal[inside] > 0.4, normal[inside] * 0.4, normal[inside] + 0.4)
+    return image, inside

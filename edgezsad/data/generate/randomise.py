@@ -1,0 +1,82 @@
+"""Things that are not defects though they may look odd: what a source's images need so that a detector learns to ignore them."""
+
+import cv2
+import numpy as np
+
+from edgezsad.data.generate.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
+from edgezsad.data.generate.scene import Scene
+
+
+def distract(scene: Scene, each: Random) -> None:
+    """Change a scene in place by none, one or a few distractors; normal and defective images get them alike."""
+    is_surface = float(scene.region.mean()) > 0.98
+    for distractor, chance in ((_pool, 0.2), (_soft_shadow, 0.2), (_marks, 0.15), (_grooves, 0.12)):
+        if each.random() < chance:
+            distractor(scene, each)
+    if is_surface and each.random() < 0.25:
+        _boundary(scene, each)
+
+
+def _pool(scene: Scene, each: Random) -> None:
+    """A broad patch of higher gloss: the lamp's reflection shows there."""
+    scene.gloss += np.float32(each.uniform(0.1, 0.5)) * step(smooth(each, scene.size, 0.4 * min(scene.size)), 0, 1.5)
+
+
+def _soft_shadow(scene: Scene, each: Random) -> None:
+    """The shadow of something outside the image: a soft, straight edge."""
+    side = min(scene.size)
+    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] + np.float32(each.uniform(-0.3, 0.3) * side)
+    shadow = 1 - np.float32(each.uniform(0.1, 0.4)) * step(u, 0, side * each.uniform(0.1, 0.5))
+    scene.albedo *= shadow[..., None]
+
+
+def _marks(scene: Scene, each: Random) -> None:
+    """Regular print: a row or grid of equal dots, bars or rings on the whole surface or part."""
+    side = min(scene.size)
+    pitch, angle = each.uniform(0.1, 0.3) * side, each.uniform(0, np.pi)
+    u, v = axes(scene.size, angle, (each.random() * scene.size[1], each.random() * scene.size[0]))
+    near_u = u % np.float32(pitch) - np.float32(pitch / 2)
+    # One row only, or a grid.
+    near_v = v if each.random() < 0.5 else v % np.float32(pitch) - np.float32(pitch / 2)
+    radius = pitch * each.uniform(0.08, 0.25)
+    kind = int(each.integers(0, 3))
+    if kind == 0:
+        shape = np.hypot(near_u, near_v) - np.float32(radius)
+    elif kind == 1:
+        shape = np.abs(np.hypot(near_u, near_v) - np.float32(radius)) - np.float32(max(radius * 0.2, 1))
+    else:
+        shape = np.maximum(np.abs(near_u) - np.float32(radius), np.abs(near_v) - np.float32(max(radius * 0.35, 1)))
+    scene.tint(cover(shape) * scene.region * np.float32(each.uniform(0.3, 0.9)), colour(each, 0.1, 0.9, 0.8))
+
+
+def _grooves(scene: Scene, each: Random) -> None:
+    """A few straight, parallel seams or raised lines that run from edge to edge."""
+    side = min(scene.size)
+    pitch, width = each.uniform(0.2, 0.6) * side, each.uniform(1, 4)
+    u = axes(scene.size, each.choice([0, np.pi / 2]) + each.normal(0, 0.1))[0] + np.float32(each.random() * pitch)
+    line = cover(np.abs(u % np.float32(pitch) - np.float32(pitch / 2)) - np.float32(width), width) * scene.region
+    scene.height += line * np.float32(each.uniform(-2, 2))
+    scene.albedo *= (1 - np.float32(each.uniform(-0.1, 0.3)) * line)[..., None]
+
+
+def _boundary(scene: Scene, each: Random) -> None:
+    """The surface ends inside the image: beyond a straight edge lies a table, and no defect."""
+    side = min(scene.size)
+    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - np.float32(each.uniform(0.28, 0.45) * side)
+    on = cover(u, 1.5)
+    ground = 1 + np.float32(0.04) * fractal(each, scene.size, 30)
+    if each.random() < 0.5:
+        ground += np.float32(0.06) * streaks(each, scene.size, 100, 1.5, each.uniform(0, np.pi))
+    behind = colour(each, 0.05, 0.9, 0.4) * ground[..., None]
+    scene.behind = np.clip(behind, 0.01, 1)
+    scene.albedo += (scene.behind - scene.albedo) * (1 - on)[..., None]
+    scene.height *= on
+    scene.gloss *= on
+    scene.lift = cv2.max(scene.lift, on)
+    scene.region = cover(u + 2) * scene.region
+    scene.components = [c for c in scene.components if scene.region[_inside(scene, c.y, c.x)] > 0.5]
+
+
+def _inside(scene: Scene, y: float, x: float) -> tuple[int, int]:
+    """The nearest pixel of the image."""
+    return int(np.clip(y, 0, scene.size[0] - 1)), int(np.clip(x, 0, scene.size[1] - 1))

@@ -1,0 +1,135 @@
+"""A scene is what lies before the camera, in layers: colour, height, gloss. Defects change layers, light comes after.
+
+Because light is worked out from the layers, a dent shows as shading, a hole as a dark pit with a bright rim and a thread
+casts a shadow, without any of them knowing where the lamp stands. All arrays are float32, (height, width) first.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass
+class Component:
+    """A small thing on a scene that can be missing or misplaced: a resistor, a pin, a printed mark.
+
+    Attributes:
+        albedo: (h, w, 3) reflectance, 0 to 1.
+        cover: (h, w) opacity, 0 to 1.
+        height: (h, w) in pixels above what it lies on.
+        gloss: strength of its highlight.
+        x, y: centre on the scene, in pixels.
+        angle: in degrees.
+        lift: how strongly it casts a shadow; 0 for print.
+    """
+
+    albedo: Array
+    cover: Array
+    height: Array
+    gloss: float
+    x: float
+    y: float
+    angle: float = 0.0
+    lift: float = 0.5
+
+
+@dataclass
+class Scene:
+    """Everything about one image except light and camera.
+
+    Attributes:
+        albedo: (H, W, 3) reflectance, 0 to 1.
+        height: (H, W) relief towards the camera, in pixels.
+        gloss: (H, W) strength of the highlight.
+        region: (H, W) 1 where a defect may lie: on the part, not on the background.
+        lift: (H, W) how far above the background, which makes the soft shadow; 0 is the background.
+        behind: (H, W, 3) reflectance of the background, seen where a piece is broken off.
+        components: what `assembled` lays on the scene.
+    """
+
+    albedo: Array
+    height: Array
+    gloss: Array
+    region: Array
+    lift: Array
+    behind: Array
+    components: list[Component] = field(default_factory=list)
+
+    @property
+    def size(self) -> Size:
+        """(height, width) in pixels."""
+        return self.height.shape[0], self.height.shape[1]
+
+    def copy(self) -> "Scene":
+        """A scene whose layers can be changed without touching this one's."""
+        layers = {name: getattr(self, name).copy() for name in ("albedo", "height", "gloss", "region", "lift")}
+        return replace(self, **layers, components=list(self.components))
+
+    def assembled(self) -> "Scene":
+        """A new scene with the components laid on, in their order."""
+        scene = self.copy()
+        for component in self.components:
+            _paste(scene, component)
+        scene.components = []
+        return scene
+
+    def lay(
+        self, cover: Array, albedo: Array | float, height: Array | float, gloss: Array | float, lift: float = 1.0
+    ) -> None:
+        """Put a part on top: `cover` (H, W) opacity; its other layers replace what was there."""
+        layer = cover[..., None]
+        self.albedo += (np.asarray(albedo, np.float32) - self.albedo) * layer
+        self.height += (np.asarray(height, np.float32) - self.height) * cover
+        self.gloss += (np.asarray(gloss, np.float32) - self.gloss) * cover
+        self.lift += (np.float32(lift) - self.lift) * cover
+
+    def tint(self, cover: Array, colour: Array | float) -> None:
+        """Change only the colour where `cover` (H, W) is above zero."""
+        self.albedo += (np.asarray(colour, np.float32) - self.albedo) * cover[..., None]
+
+
+def sheet(albedo: Array, height: Array, gloss: float | Array = 0.0) -> Scene:
+    """A surface that fills the image: everything is region. `albedo` (H, W, 3) or (H, W), `height` (H, W)."""
+    size = height.shape
+    if albedo.ndim == 2:
+        albedo = np.repeat(albedo[..., None], 3, axis=2)
+    albedo = np.clip(albedo, 0.01, 1, dtype=np.float32)
+    shiny = np.broadcast_to(np.asarray(gloss, np.float32), size).copy()
+    ones = np.ones(size, np.float32)
+    # What shows where a surface is torn open or chipped: its own colour, dark and even.
+    behind = np.broadcast_to(albedo.mean(axis=(0, 1)) * 0.35, (*size, 3)).astype(np.float32)
+    return Scene(albedo, height.astype(np.float32), shiny, ones, np.zeros(size, np.float32), behind)
+
+
+def _paste(scene: Scene, item: Component) -> None:
+    """Lay one component on a scene, rotated about its centre, cut at the image's border."""
+    rows, columns = item.cover.shape
+    reach = int(np.ceil(np.hypot(rows, columns) / 2)) + 2
+    left, top = int(np.floor(item.x)) - reach, int(np.floor(item.y)) - reach
+    side = 2 * reach + 1
+    turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), item.angle, 1.0)
+    turn[:, 2] += (item.x - left - (columns - 1) / 2, item.y - top - (rows - 1) / 2)
+    # Colour is enlarged at its border, so that the blend at the edge does not pull in black.
+    albedo = cv2.warpAffine(item.albedo, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    cover = cv2.warpAffine(item.cover, turn, (side, side))
+    height = cv2.warpAffine(item.height, turn, (side, side))
+    y0, y1 = max(top, 0), min(top + side, scene.size[0])
+    x0, x1 = max(left, 0), min(left + side, scene.size[1])
+    if y0 >= y1 or x0 >= x1:
+        return
+    there = (slice(y0, y1), slice(x0, x1))
+    here = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    part = cover[here]
+    scene.albedo[there] += (albedo[here] - scene.albedo[there]) * part[..., None]
+    scene.height[there] += height[here] * part
+    scene.gloss[there] += (np.float32(item.gloss) - scene.gloss[there]) * part
+    scene.lift[there] += np.float32(item.lift) * part
+    if item.lift > 0:
+        # A body can bear defects wherever it lies; print only where its ground can.
+        scene.region[there] = np.maximum(scene.region[there], part)
