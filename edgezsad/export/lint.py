@@ -17,17 +17,21 @@ from edgezsad.export.graphfile import load_graph, one_line
 
 OPSET = 18
 
+# fmt: off
 ALLOWED = frozenset(
-    """
-    Conv Gemm MatMul BatchNormalization LayerNormalization InstanceNormalization
-    Add Sub Mul Div Neg Abs Sqrt Pow Exp Log Reciprocal Min Max Clip
-    Relu LeakyRelu Sigmoid HardSigmoid HardSwish Tanh Softplus Erf Softmax
-    AveragePool MaxPool GlobalAveragePool GlobalMaxPool
-    ReduceMean ReduceMax ReduceMin ReduceSum ReduceLogSumExp ReduceL2
-    Reshape Flatten Transpose Squeeze Unsqueeze Concat Split Slice Expand Gather GatherND DepthToSpace SpaceToDepth
-    Cast Identity
-    """.split()
+    {
+        "Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization", "InstanceNormalization",
+        "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Pow", "Exp", "Log", "Reciprocal", "Min", "Max",
+        "Clip",
+        "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Erf", "Softmax",
+        "AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool",
+        "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceLogSumExp", "ReduceL2",
+        "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Expand",
+        "Gather", "GatherND", "DepthToSpace", "SpaceToDepth",
+        "Cast", "Identity",
+    }
 )
+# fmt: on
 
 
 def lint(path: Path | str) -> list[str]:

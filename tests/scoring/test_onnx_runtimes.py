@@ -140,7 +140,7 @@ def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkey
 
     monkeypatch.setattr(qnn_scorer, "start_emulator", lambda: emulator)
     monkeypatch.setattr(qnn_scorer, "_open", careless)
-    with pytest.raises(CheckError, match="not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
+    with pytest.raises(CheckError, match=r"not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
         QnnHtpScorer(full)
     # The second guard gone as well, the third one is left.
     monkeypatch.setattr(qnn_scorer, "check_assignment", lambda nodes, path: None)
@@ -169,7 +169,7 @@ def test_absent_emulator_gives_its_reason(full: Path, monkeypatch: pytest.Monkey
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(qnn_scorer.importlib, "import_module", absent)
-    with pytest.raises(RuntimeUnavailable, match="^onnxruntime-qnn is not installed; pip install onnxruntime-qnn$"):
+    with pytest.raises(RuntimeUnavailable, match=r"^onnxruntime-qnn is not installed; pip install onnxruntime-qnn$"):
         QnnHtpScorer(full)
     monkeypatch.setattr(qnn_scorer.platform, "machine", lambda: "aarch64")
     with pytest.raises(RuntimeUnavailable, match="needs Linux on x86-64"):
