@@ -116,7 +116,7 @@ def spots(scene: Scene, each: Random, strength: float) -> None:
     spread, specks = _reach(scene, each, 0.03, 0.12), np.zeros(scene.size, np.uint8)
     for _ in range(int(each.integers(2, 9))):
         centre = np.round((np.array([x, y]) + each.normal(0, spread / 2, 2)) * 16).astype(int)
-        radius = int(16 * each.uniform(1.0, 0.012 * min(scene.size)))
+        radius = int(16 * each.uniform(1.0, max(0.012 * min(scene.size), 1.3)))
         squash = (radius, int(radius * each.uniform(0.5, 1)))
         cv2.ellipse(specks, _ellipse(centre, squash, each.uniform(0, 180)), 255, -1, cv2.LINE_AA)
     on = _on(scene, specks)

@@ -63,16 +63,40 @@ def normal_image(address: Address) -> Pixels:
     return develop(image, how, address.random("normal noise"))
 
 
-def defective_image(address: Address) -> tuple[Pixels, np.ndarray, Pixels]:
-    """A defective image (H, W, 3) uint8, its mask (H, W) bool, never empty, and its normal twin (H, W, 3) uint8.
+def defective_image(address: Address) -> tuple[Pixels, np.ndarray]:
+    """A defective image (H, W, 3) uint8 and its mask (H, W) bool, which is never empty."""
+    image, mask, _, how = _defective(address)
+    return develop(image, how, address.random("defective noise")), mask
 
-    The twin shows the same scene in the same light with the same noise, without the defect.
+
+def normal_twin(address: Address) -> Pixels:
+    """What `defective_image` would show without the defect: the same scene, light and noise, (H, W, 3) uint8."""
+    _, _, normal, how = _defective(address)
+    return develop(normal, how, address.random("defective noise"))
+
+
+def mask_of(change: Array, how: Conditions) -> np.ndarray:
+    """Where an image really differs from its normal twin: (H, W) bool, from the largest change of a colour (H, W).
+
+    The threshold is a share of the change's own peak, and at least what can be told from rounding; gaps of a pixel or
+    two inside a changed patch are closed and lone pixels dropped.
     """
+    peak = float(cv2.blur(change, (3, 3)).max())
+    mask = (change > max(0.014, 0.22 * peak)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= 6
+    large[0] = False
+    return large[label] if count > 1 else mask.astype(bool)
+
+
+def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
+    """Image, mask, normal twin (both without noise) and the conditions they share."""
     scene, how = _scene(address, "defective")
     kind, each = defect_of(address), address.random("defect")
     normal, gain = expose(scene.assembled(), how)
     # What hides a defect: the sensor's noise and the texture around it.
-    grey = normal.mean(axis=2)
+    grey = cv2.transform(normal, np.full((1, 3), 1 / 3, np.float32))
     detail = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 4)), (0, 0), 8)
     hiding = np.float32(how.noise) + np.float32(0.7) * detail
     strength = float(each.beta(1.2, 1.2))
@@ -83,7 +107,8 @@ def defective_image(address: Address) -> tuple[Pixels, np.ndarray, Pixels]:
         if kind in COMPONENT_KINDS and not scene.components:
             kind = "stain"
         image, _ = expose(with_defect(kind, scene, each, strength), how, gain)
-        change = np.abs(image - normal).max(axis=2)
+        red, green, blue = cv2.split(cv2.absdiff(image, normal))
+        change = cv2.max(cv2.max(red, green), blue)
         mask = mask_of(change, how)
         share = float(mask.mean())
         if not share:
@@ -98,23 +123,7 @@ def defective_image(address: Address) -> tuple[Pixels, np.ndarray, Pixels]:
             strength = min(1.0, strength + 0.25)
     if not mask.any():
         image, mask = _last_resort(normal)
-    noise = "defective noise"
-    return develop(image, how, address.random(noise)), mask, develop(normal, how, address.random(noise))
-
-
-def mask_of(change: Array, how: Conditions) -> np.ndarray:
-    """Where an image really differs from its normal twin: (H, W) bool, from the largest change of a colour (H, W).
-
-    The threshold is a share of the change's own peak, and at least what can be told from rounding; gaps of a pixel or
-    two inside a changed patch are closed and lone pixels dropped.
-    """
-    peak = float(np.partition(change.ravel(), -40)[-40])
-    mask = (change > max(0.014, 0.22 * peak)).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    count, label, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    large = stats[:, cv2.CC_STAT_AREA] >= 6
-    large[0] = False
-    return large[label] if count > 1 else mask.astype(bool)
+    return image, mask, normal, how
 
 
 def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:

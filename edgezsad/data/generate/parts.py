@@ -263,7 +263,9 @@ def bottle_mouth(style: Random, each: Random, size: Size) -> Scene:
     # Reflections of the lamp fall on a few arcs of the rings; they belong to every good bottle.
     arcs = step(np.cos(np.arctan2(v, u) * style.integers(2, 4) + each.uniform(0, 6)), 0.7, 0.95)
     albedo = albedo * (1 + 0.35 * arcs * (1 - mouth))[..., None]
-    return put(scene, shape, albedo * (1 + 0.02 * smooth(each, size, 6))[..., None], height, style.uniform(0.2, 0.6))
+    put(scene, shape, albedo * (1 + 0.02 * smooth(each, size, 6))[..., None], height, style.uniform(0.2, 0.6))
+    scene.region *= 1 - mouth  # the opening is no surface: nothing can be wrong there
+    return scene
 
 
 @family(*MACHINED, "foreign", "hole")
@@ -274,8 +276,9 @@ def casting(style: Random, each: Random, size: Size) -> Scene:
     wobble = sum(style.uniform(0, 0.16 / k) * np.cos(k * angle + style.uniform(0, 6)) for k in range(2, 6))
     shape = radius - np.float32(half * 0.85) * (1 + np.asarray(wobble, np.float32))
     height, tone = bevel(shape, style.uniform(3, 10), 6), colour(style, 0.2, 0.7, 0.25)
-    for k in range(int(style.integers(1, 5))):
-        direction, away = style.uniform(0, 2 * np.pi), half * style.uniform(0.2, 0.5)
+    bores, first = int(style.integers(1, 5)), style.uniform(0, 2 * np.pi)
+    for k in range(bores):
+        direction, away = first + 2 * np.pi * (k + style.uniform(-0.2, 0.2)) / bores, half * style.uniform(0.35, 0.5)
         near = np.hypot(u - np.float32(away * np.cos(direction)), v - np.float32(away * np.sin(direction)))
         bore = half * style.uniform(0.06, 0.16)
         height = height + bevel(near - np.float32(bore * 2), 4, 3 if k % 2 else 0.01)
@@ -387,11 +390,11 @@ def tablet(style: Random, each: Random, size: Size) -> Scene:
     to_x, to_y, angle = _placer(u, v)
     ink, side = colour(style, 0.1, 0.3, 0.8), half * 0.2
     for sign in range(4):
-        x, y = patch(side * 1.6, side * 2)
-        strokes = np.full(x.shape, 99, np.float32)
+        shape = patch(side * 1.6, side * 2)[0].shape
+        strokes = np.full(shape, 99, np.float32)
         for _ in range(3):
             a, b = style.uniform(-0.5, 0.5, 2) * side
-            p, q = axes(x.shape, style.choice([0, np.pi / 2]), ((x.shape[1] - 1) / 2 + a, (x.shape[0] - 1) / 2 + b))
+            p, q = axes(shape, style.choice([0, np.pi / 2]), ((shape[1] - 1) / 2 + a, (shape[0] - 1) / 2 + b))
             strokes = np.minimum(strokes, capsule(p, q, side * 0.5, side * 0.13))
         du = (sign - 1.5) * side * 1.8
         item = piece(strokes, ink, 0.0, 1, 0.1, to_x(du, 0), to_y(du, 0), angle)

@@ -107,7 +107,9 @@ def expose(scene: Scene, how: Conditions, gain: float | None = None) -> tuple[Ar
         gain = float(np.clip(min(how.level / max(float(image.mean()), 1e-3), 0.95 / max(bright, 1e-3)), 0.4, 2.5))
     image *= np.float32(gain)
     # A soft shoulder instead of a hard clip, as cameras have.
-    image = np.where(image > 0.8, 0.8 + 0.2 * np.tanh((image - 0.8) * 5), np.maximum(image, 0)).astype(np.float32)
+    bright = np.flatnonzero(image > 0.8)
+    image.ravel()[bright] = 0.8 + 0.2 * np.tanh((image.ravel()[bright] - 0.8) * 5)
+    np.maximum(image, 0, out=image)
     return cv2.GaussianBlur(image, (0, 0), how.blur), gain
 
 

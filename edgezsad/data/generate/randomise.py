@@ -1,4 +1,4 @@
-"""Things that are not defects though they may look odd: what a source's images need so that a detector learns to ignore them."""
+"""Things that look odd and are no defects: a source shows them, so that a detector learns to ignore them."""
 
 import cv2
 import numpy as np

@@ -1,7 +1,7 @@
 """A scene is what lies before the camera, in layers: colour, height, gloss. Defects change layers, light comes after.
 
-Because light is worked out from the layers, a dent shows as shading, a hole as a dark pit with a bright rim and a thread
-casts a shadow, without any of them knowing where the lamp stands. All arrays are float32, (height, width) first.
+Because light is worked out from the layers, a dent shows as shading, a hole as a dark pit with a bright rim and a
+thread casts a shadow, without any of them knowing where the lamp stands. All arrays are float32, (height, width) first.
 """
 
 from dataclasses import dataclass, field, replace

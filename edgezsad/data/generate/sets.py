@@ -6,7 +6,6 @@ and then renamed, so an interrupted run leaves the earlier set where it was.
 
 import csv
 import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -226,7 +225,7 @@ def _one_thread() -> None:
 def make(job: Job, root: Path) -> None:
     """Draw one image and write its files below `root`."""
     if job.defective:
-        image, mask, _ = defective_image(job.address)
+        image, mask = defective_image(job.address)
     else:
         image, mask = normal_image(job.address), np.zeros(job.address.size, bool)
     _write(root / job.image, image[..., ::-1])
@@ -248,14 +247,14 @@ def _write(path: Path, pixels: np.ndarray) -> None:
 def _swap(beside: Path, root: Path) -> None:
     """Put the finished folder in its place; should that fail, the earlier one is put back."""
     if not root.exists():
-        os.replace(beside, root)
+        beside.replace(root)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{root.name}.old.", dir=root.parent))
-    os.replace(root, old / "set")
+    root.replace(old / "set")
     try:
-        os.replace(beside, root)
+        beside.replace(root)
     except BaseException:
-        os.replace(old / "set", root)
+        (old / "set").replace(root)
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
