@@ -18,9 +18,6 @@ SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 
-# Python itself leaves a trail of what it imports; a rule names the folders whose change must run it again.
-BASE = glob_wildcards("edgezsad/{name}.py")
-
 
 def library(*parts):
     """Source files of the given parts of the library."""
@@ -119,13 +116,6 @@ def model_files(wildcards):
     return rules.export.output.graphs
 
 
-def score_files(runtime):
-    """The score files that a runtime makes."""
-    seeds = [profile.evaluation.emulator.seed] if runtime == "qnn-htp-fp16" else SEEDS
-    names = [item.name for item in profile.data.targets]
-    return expand(f"{RUN}/scores/{runtime}/seed{{seed}}/{{name}}.npz", seed=seeds, name=names)
-
-
 rule score:
     message: "score: all targets by {wildcards.runtime}"
     input:
@@ -134,6 +124,7 @@ rule score:
         rules.data.output.manifests,
         notebook="notebooks/05_scoring.ipynb",
     output:
+        scores=directory(f"{RUN}/scores/{{runtime}}"),
         notebook=executed("05_scoring-{runtime}"),
     params:
         part("evaluation"),

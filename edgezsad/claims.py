@@ -1,12 +1,14 @@
 """Claims: each statement that a number can bear out, its reported value, ours, and whether it holds.
 
-The paper's own claims need the paper profile or a board; what a mini run can check are the derived ones (cost, operators,
-identities) and this package's promises about itself. A mini number never stands in for a paper number.
+The paper's own claims need the paper profile or a board; what a mini run can check are the derived ones (cost,
+operators, identities) and this package's promises about itself. A mini number never stands in for a paper number.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import pandas as pd
 
 from edgezsad import reported
 from edgezsad.errors import CheckError, InputError
@@ -55,6 +57,22 @@ class Verdict:
     status: Status
     reason: str
 
+    def as_json(self) -> dict[str, object]:
+        """For the results file."""
+        claim = self.claim
+        return {
+            "name": claim.name,
+            "by": claim.by,
+            "reported": claim.reported,
+            "ours": self.ours,
+            "unit": claim.unit,
+            "comparison": claim.comparison,
+            "tolerance": claim.tolerance,
+            "status": self.status,
+            "reason": self.reason,
+            "page": claim.page,
+        }
+
 
 def judge(claim: Claim, ours: float | None) -> bool:
     """Whether a number bears the claim out; a number that is not finite bears out nothing."""
@@ -99,6 +117,24 @@ def require(verdicts: list[Verdict]) -> None:
         raise CheckError(f"{len(failed)} claim(s) fail: {what}; see the claims page")
 
 
+def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
+    """The claims as a table, one row each, the status in words."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": verdict.claim.statement,
+                "by": verdict.claim.by,
+                "reported": f"{verdict.claim.comparison} {verdict.claim.reported:g} {verdict.claim.unit}",
+                "tolerance": f"{verdict.claim.tolerance:g}",
+                "ours": None if verdict.ours is None else f"{verdict.ours:.4g}",
+                "status": verdict.status + (f": {verdict.reason}" if verdict.reason else ""),
+                "page": verdict.claim.page,
+            }
+            for verdict in verdicts
+        ]
+    )
+
+
 def _result(notebook: str, *keys: str) -> Callable[[Run], Any]:
     """Read one number from the results file of `notebook`; None stands for "not run"."""
     name = notebook.partition("_")[2]
@@ -112,7 +148,9 @@ def _result(notebook: str, *keys: str) -> Callable[[Run], Any]:
                 path = run.result_path(name)
                 raise InputError(f"{path}: no {'.'.join(keys)} in it; run notebook {notebook} again") from None
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise InputError(f"{run.result_path(name)}: {'.'.join(keys)} is not a number; run notebook {notebook} again")
+            raise InputError(
+                f"{run.result_path(name)}: {'.'.join(keys)} is not a number; run notebook {notebook} again"
+            )
         return value
 
     return read

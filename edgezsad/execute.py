@@ -1,7 +1,7 @@
 """Run one notebook by papermill as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
-While it runs, the executed copy grows at OUTPUT's name in a folder `running` beside it; it moves to OUTPUT only when every
-cell has passed, so a failed notebook leaves its copy to look at and never a result.
+While it runs, the executed copy grows at OUTPUT's name in a folder `running` beside it; it moves to OUTPUT only when
+every cell has passed, so a failed notebook leaves its copy to look at and never a result.
 """
 
 import sys

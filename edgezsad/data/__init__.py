@@ -1,1 +1,1 @@
-"""Data: manifests of what is on disk, the layouts of the public benchmarks, images, generated sets, proof of no leak."""
+"""Data: manifests of what is on disk, layouts of the public benchmarks, images, generated sets, proof of no leak."""

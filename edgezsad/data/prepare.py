@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from edgezsad.config import DataSet
 from edgezsad.data.generate import generate_set
 from edgezsad.data.layouts import index
 from edgezsad.data.leak import check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.files import read_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
 
@@ -36,3 +39,36 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
 def _index(item: DataSet, folder: Path, workers: int) -> Manifest:
     with ticker(f"index {item.name}") as tick:
         return index(item, folder, workers, tick)
+
+
+def known_digests(run: Run) -> dict[str, str]:
+    """Manifest hashes published with the repository for this profile's generated sets; empty when there are none."""
+    path = Path("data_manifests") / f"{run.profile.profile}.json"
+    if not path.is_file():
+        return {}
+    return {name: item["manifest_sha256"] for name, item in read_json(path, "restore it from the repository").items()}
+
+
+def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:
+    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether the hash is as published."""
+    sources = {item.name for item in run.profile.data.source}
+    rows = []
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        manifest = manifests[item.name]
+        known = digests.get(item.name) if item.generated else None
+        rows.append(
+            {
+                "set": item.name,
+                "role": "source" if item.name in sources else "target",
+                "stands for": item.stands_for,
+                "layout": item.layout,
+                "categories": len({entry.category for entry in manifest.entries}),
+                "train": len(manifest.select("train").entries),
+                "test": len(manifest.select("test").entries),
+                "defective": sum(entry.label for entry in manifest.entries),
+                "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
+                "manifest hash": manifest.sha256[:12],
+                "same as published": None if known is None else ("yes" if known == manifest.sha256 else "no"),
+            }
+        )
+    return pd.DataFrame(rows)

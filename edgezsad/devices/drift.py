@@ -23,6 +23,7 @@ class Drift:
         images: compared.
         host_auroc, device_auroc: image AUROC in percent, mean over categories.
         points: device minus host, in points.
+        step: what one swapped pair of images changes at most, in points: finer than this a subset cannot resolve.
         spearman: rank agreement of the scores.
         largest: largest absolute change of a score (logit).
         map_correlation: Pearson, all map values together.
@@ -35,6 +36,7 @@ class Drift:
     host_auroc: float
     device_auroc: float
     points: float
+    step: float
     spearman: float
     largest: float
     map_correlation: float
@@ -61,6 +63,7 @@ def drift(host: ScoreFile, device: ScoreFile) -> Drift:
         host_auroc=host_auroc,
         device_auroc=device_auroc,
         points=device_auroc - host_auroc,
+        step=resolution(same),
         spearman=float(stats.spearmanr(same.score, device.score).statistic),
         largest=float(np.abs(same.score - device.score).max()),
         map_correlation=float(np.corrcoef(same.map.ravel(), device.map.ravel())[0, 1]),
@@ -75,6 +78,17 @@ def mean_auroc(scores: ScoreFile) -> float:
         rows = scores.category == category
         values.append(auroc(scores.label[rows], scores.score[rows]))
     return float(100 * np.nanmean(values))
+
+
+def resolution(scores: ScoreFile) -> float:
+    """Points of mean AUROC that one swapped pair changes at most: 100 / (normal x defective) / categories."""
+    steps = []
+    for category in sorted(set(scores.category)):
+        label = scores.label[scores.category == category]
+        pairs = int((label == 0).sum()) * int((label == 1).sum())
+        if pairs:
+            steps.append(100 / pairs)
+    return max(steps) / len(steps) if steps else float("nan")
 
 
 def drift_table(pairs: list[tuple[ScoreFile, ScoreFile]]) -> pd.DataFrame:

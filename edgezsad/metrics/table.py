@@ -17,8 +17,8 @@ AVERAGING = "each category, then the mean over categories, then mean and standar
 def definition(pixels: int) -> str:
     """How pixel metrics are formed, to be printed with the numbers."""
     return (
-        f"pixel metrics at {pixels} x {pixels}: maps enlarged bilinearly, masks reduced by nearest neighbour; AUPRO exact, "
-        "8-connected regions, FPR limit 0.3, interpolated"
+        f"pixel metrics at {pixels} x {pixels}: maps enlarged bilinearly, masks reduced by nearest neighbour; "
+        "AUPRO exact, 8-connected regions, FPR limit 0.3, interpolated"
     )
 
 
@@ -49,7 +49,9 @@ def category_table(scores: ScoreFile, manifest: Manifest, pixels: int) -> pd.Dat
             pixel.aupro if pixel else np.nan,
         )
         counts = {"images": len(part), "defective": int(part.label.sum()), "without_mask": int((~known).sum())}
-        rows.append({"category": category} | counts | {name: 100 * value for name, value in zip(METRICS, values, strict=True)})
+        rows.append(
+            {"category": category} | counts | {name: 100 * value for name, value in zip(METRICS, values, strict=True)}
+        )
     return pd.DataFrame(rows)
 
 
@@ -65,7 +67,9 @@ def read_masks(scores: ScoreFile, manifest: Manifest, pixels: int) -> tuple[np.n
     for row, image_id in enumerate(scores.image_id):
         entry = entries.get(str(image_id))
         if entry is None or entry.label != scores.label[row]:
-            raise InputError(f"{manifest.name}: {image_id} is scored but not in the manifest; run notebook 05_scoring again")
+            raise InputError(
+                f"{manifest.name}: {image_id} is scored but not in the manifest; run notebook 05_scoring again"
+            )
         if entry.mask:
             mask = decode_mask(manifest.root / entry.mask, (entry.height, entry.width))
             masks.append(reduce_mask(mask, pixels))

@@ -129,9 +129,7 @@ def map_by_position(stored: dict[str, Tensor], wanted: dict[str, Tensor], source
     mapped = {}
     for (old, tensor), (new, slot) in zip(stored.items(), wanted.items(), strict=True):
         if tensor.shape != slot.shape or old.rpartition(".")[2] != new.rpartition(".")[2]:
-            raise InputError(
-                f"{source}: {old} {tuple(tensor.shape)} does not fit {new} {tuple(slot.shape)}; {remedy}"
-            )
+            raise InputError(f"{source}: {old} {tuple(tensor.shape)} does not fit {new} {tuple(slot.shape)}; {remedy}")
         mapped[new] = tensor
     return mapped
 

@@ -1,4 +1,4 @@
-"""A contact sheet: a few normal and a few defective images of every category, the defects outlined."""
+"""A contact sheet: some normal and some defective images of every category, the defects outlined."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,12 +11,17 @@ OUTLINE = "#E69F00"
 """Orange of Okabe and Ito: told from a photograph's greys and greens by every kind of colour vision. Over a black line
 it shows on bright ground too."""
 
-THUMB = 128
+THUMB = 110
 """Longer side of a thumbnail in pixels."""
+
+PAIRS = 16
+"""About how many normal and how many defective images a sheet shows in all, so that it stays a small file."""
 
 
 def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure:
-    """Normal images (left half of a row) and defective images (right half), one row a category, of the test split.
+    """Normal images and beside them defective ones, outlined, of every category.
+
+    With few categories each has a row, half of it normal; with many, each has fewer images and they share rows.
 
     Args:
         manifest: of any data set; a category without defective or normal images leaves its half empty.
@@ -24,23 +29,31 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
         seed: which images are drawn.
 
     Returns:
-        A figure about `columns` inches wide, each defective image labelled with its kind of defect.
+        A figure about `columns` inches wide, each image labelled with its category or its kind of defect.
     """
     categories = sorted({entry.category for entry in manifest.entries})
-    figure, grid = plt.subplots(
-        len(categories), columns, figsize=(columns * 1.15, len(categories) * 1.32 + 0.1), squeeze=False
-    )
+    each = max(1, min(columns // 2, PAIRS // max(len(categories), 1)))
+    in_row = max(columns // (2 * each), 1)
+    rows = max(-(-len(categories) // in_row), 1)
+    figure, grid = plt.subplots(rows, in_row * 2 * each, figsize=(columns * 1.12, rows * 1.28), squeeze=False)
+    for axis in grid.flat:
+        axis.set_axis_off()
     random = np.random.default_rng(seed)
-    for row, category in zip(grid, categories, strict=True):
+    for place, category in enumerate(categories):
+        first = place % in_row * 2 * each
+        axes = grid[place // in_row, first : first + 2 * each]
         entries = [e for e in manifest.entries if e.category == category]
-        good = _some([e for e in entries if e.label == 0 and e.split == "test"], columns // 2, random)
-        bad = _some([e for e in entries if e.label == 1], columns - columns // 2, random)
-        for axis in row:
-            axis.set_axis_off()
-        for axis, entry in zip((*row[: len(good)], *row[columns // 2 :][: len(bad)]), (*good, *bad), strict=True):
+        normal = [e for e in entries if e.label == 0]
+        # Data sets without normal test images show those for training.
+        good = _some([e for e in normal if e.split == "test"] or normal, each, random)
+        bad = _some([e for e in entries if e.label == 1], each, random)
+        for axis, entry in zip((*axes[: len(good)], *axes[each : each + len(bad)]), (*good, *bad), strict=True):
             _show(axis, manifest, entry)
-        row[0].text(-0.06, 0.5, category, transform=row[0].transAxes, rotation=90, ha="right", va="center", fontsize=7)
-    figure.subplots_adjust(left=0.03, right=0.998, top=1 - 0.16 / figure.get_figheight(), bottom=0.01, wspace=0.04)
+        if good:
+            axes[0].set_title(category, fontsize=6, pad=1.5, fontweight="bold")
+    figure.subplots_adjust(
+        left=0.002, right=0.998, top=1 - 0.14 / figure.get_figheight(), bottom=0.002, wspace=0.03, hspace=0.14
+    )
     return figure
 
 
@@ -63,7 +76,9 @@ def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
         image = stored.convert("RGB")
     scale = THUMB / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    axis.imshow(image.resize(size, Image.Resampling.BOX), interpolation="nearest")
+    # The last three bits are noise to the eye at this size, and most of a PNG's bytes.
+    small = np.asarray(image.resize(size, Image.Resampling.BOX)) & 0xF8 | 0x04
+    axis.imshow(small, interpolation="nearest")
     axis.set_title(entry.defect, fontsize=6, pad=1.5)
     path = manifest.mask_path(entry)
     if entry.label == 0 or path is None:

@@ -62,7 +62,14 @@ def drift_scatter(pairs: list[tuple[ScoreFile, ScoreFile]], labels: tuple[str, s
     kind = np.where(label == 1, "defective", "normal")
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
-        style = {"hue": kind, "style": kind, "s": 16, "linewidth": 0, "alpha": 0.6, "hue_order": ["normal", "defective"]}
+        style = {
+            "hue": kind,
+            "style": kind,
+            "s": 16,
+            "linewidth": 0,
+            "alpha": 0.6,
+            "hue_order": ["normal", "defective"],
+        }
         sns.scatterplot(x=host, y=device, ax=left, **style)
         ends = [min(host.min(), device.min()), max(host.max(), device.max())]
         left.plot(ends, ends, color="black", linewidth=0.8)

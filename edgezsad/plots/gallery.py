@@ -7,12 +7,11 @@ from matplotlib.figure import Figure
 
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.manifest import Manifest
-from edgezsad.plots.style import HEAT, WIDTH, finished, styled
+from edgezsad.plots.overlay import HEAT, HEAT_RANGE, heat
+from edgezsad.plots.style import WIDTH, styled
 from edgezsad.scoring.scorefile import ScoreFile
 
 SIZE = 192
-# The one scale of every heat map in the book, in logits: an even chance of a defect lies in the middle.
-HEAT_RANGE = (-6.0, 6.0)
 
 
 def pick(scores: ScoreFile, count: int) -> dict[str, np.ndarray]:
@@ -44,7 +43,7 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 3) -> Figure:
                 left, middle, right = line[3 * position : 3 * position + 3]
                 left.imshow(prepare(image, SIZE))
                 left.set_title(f"{name[:-1]}: {entry.defect}", loc="left", fontsize=7)
-                middle.imshow(heat(scores.map[row]), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
+                middle.imshow(heat(scores.map[row], SIZE), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
                 middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=7)
                 if mask is not None:
                     shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
@@ -53,26 +52,3 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 3) -> Figure:
         figure.subplots_adjust(left=0, right=1, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
         plt.close(figure)
         return figure
-
-
-def heat(anomaly_map: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """(h, w) map to (size, size), bilinear, still in logits."""
-    return cv2.resize(anomaly_map, (size, size), interpolation=cv2.INTER_LINEAR)
-
-
-def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """A heat map over its photograph.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        anomaly_map: (h, w) logits.
-
-    Returns:
-        (H, W, 3) uint8: the photograph where the map is low, the heat colours where it is high, on `HEAT_RANGE`.
-    """
-    height, width = image.shape[:2]
-    large = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR)
-    level = np.clip((large - HEAT_RANGE[0]) / (HEAT_RANGE[1] - HEAT_RANGE[0]), 0, 1)
-    colours = plt.get_cmap(HEAT)(level)[..., :3]
-    alpha = (0.75 * level)[..., None]
-    return np.round(255 * (image / 255 * (1 - alpha) + colours * alpha)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""One look for every figure: seaborn's quiet grid, colours that colour-blind readers can tell apart, one heat-map scale."""
+"""One look for every figure: seaborn's quiet grid, colours that colour-blind readers can tell apart."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 # Wong's palette as seaborn ships it; its order also differs in lightness, so figures survive printing in grey.
 PALETTE = "colorblind"
-HEAT = "inferno"
 WIDTH = 8.0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
 from edgezsad.config import DataSet, Profile, Runtime
 from edgezsad.data.images import load
@@ -14,7 +15,7 @@ from edgezsad.files import sha256_of_file
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.runtimes import RuntimeUnavailable
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile, write_not_run, write_scores
+from edgezsad.scoring.scorefile import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
 from edgezsad.versions import versions
 
 PRECISION = {"pytorch": "fp32", "onnx-fp32": "fp32", "onnx-fp16": "fp16", "qnn-htp-fp16": "fp16"}
@@ -101,6 +102,25 @@ def score_set(scorer: Scorer, manifest: Manifest, size: int, record: RunRecord) 
         milliseconds=np.array(milliseconds, dtype=np.float32),
         record=record.model_copy(update=facts),
     )
+
+
+def score_table(files: list[Path]) -> pd.DataFrame:
+    """One row a score file: target, seed, images, median milliseconds, device, and why there are no scores if so."""
+    rows = []
+    for path in files:
+        scores = read_scores(path)
+        record = scores.record
+        rows.append(
+            {
+                "target": record.target,
+                "seed": record.seed,
+                "images": len(scores),
+                "median ms": float(np.median(scores.milliseconds)) if len(scores) else None,
+                "status": record.status if record.status == "ok" else f"{record.status}: {record.reason}",
+                "device": record.device or None,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def subset(manifest: Manifest, count: int) -> Manifest:

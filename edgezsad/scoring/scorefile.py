@@ -136,4 +136,6 @@ def _check(scores: ScoreFile, path: Path) -> None:
         raise InputError(f"{path}: a label is not 0 or 1; score the images again")
     bad = ~(np.isfinite(scores.score) & np.isfinite(scores.map).all(axis=(1, 2)))
     if bad.any():
-        raise InputError(f"{path}: score of {scores.image_id[bad.argmax()]} is not finite; look at the model or the image")
+        raise InputError(
+            f"{path}: score of {scores.image_id[bad.argmax()]} is not finite; look at the model or the image"
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -136,6 +137,22 @@ def read_features(folder: Path | str, sources: list[Manifest]) -> Features:
     label = np.array([entry.label for _, entry in entries], dtype=np.int64)
     group = np.array([f"{manifest.name}/{entry.category}" for manifest, entry in entries])
     return Features(maps, coverage, label, group, info)
+
+
+def feature_table(backbone: Backbone, features: Features) -> pd.DataFrame:
+    """One row a stride: channels, height and width of the map, megabytes of the cache."""
+    return pd.DataFrame(
+        [
+            {
+                "stride": stride,
+                "channels": channels,
+                "map": f"{stored.shape[2]} x {stored.shape[3]}",
+                "images": len(features),
+                "megabytes": stored.nbytes / 1e6,
+            }
+            for stride, channels, stored in zip(backbone.strides, backbone.channels, features.maps, strict=True)
+        ]
+    )
 
 
 def cell_coverage(mask: np.ndarray, cells: int) -> np.ndarray:

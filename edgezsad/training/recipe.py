@@ -89,7 +89,9 @@ def batches(label: np.ndarray, group: np.ndarray, config: Training, seed: int) -
     """
     generator = np.random.default_rng([seed, 1])
     pools = {
-        wanted: [rows for name in sorted(set(group)) if len(rows := np.flatnonzero((group == name) & (label == wanted)))]
+        wanted: [
+            rows for name in sorted(set(group)) if len(rows := np.flatnonzero((group == name) & (label == wanted)))
+        ]
         for wanted in (0, 1)
     }
     half = max(1, config.batch // 2)

@@ -46,7 +46,9 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
     folder = Path(folder)
     config = profile.training
     if features.info.backbone_sha256 != backbone.sha256() or features.info.size != profile.model.size:
-        raise InputError(f"{profile.run / 'features'}: made by another backbone or size; run notebook 02_features again")
+        raise InputError(
+            f"{profile.run / 'features'}: made by another backbone or size; run notebook 02_features again"
+        )
     if len(np.unique(features.label)) < 2:
         raise InputError("data.source: needs normal and defective images; add a folder that has both")
     torch.manual_seed(seed)
@@ -74,7 +76,9 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
         optimiser.step()
         if step % LOG_EVERY == 0 or step == config.steps - 1:
             terms = {name: term.item() for name, term in value.terms.items()}
-            rows.append({"step": step, "learning_rate": learning_rate(step, config)} | terms | {"gain": readout.gain.item()})
+            rows.append(
+                {"step": step, "learning_rate": learning_rate(step, config)} | terms | {"gain": readout.gain.item()}
+            )
     readout.eval()
     metrics = validate(readout, features, held_out if len(held_out) else fitted)
     metrics = {"seed": seed, "steps": config.steps, "source_images": len(features)} | metrics
@@ -132,7 +136,22 @@ def validate(readout: EdgeGLR, features: Features, rows: np.ndarray) -> dict[str
     pieces = [readout(tensors(features, rows[start : start + 64])) for start in range(0, len(rows), 64)]
     label = features.label[rows]
     parts = {
-        name: torch.cat([getattr(piece, name) for piece in pieces]).numpy() for name in ("score", "ranking", "correction")
+        name: torch.cat([getattr(piece, name) for piece in pieces]).numpy()
+        for name in ("score", "ranking", "correction")
     }
     result = {f"validation_auroc_{name}": 100 * auroc(label, values) for name, values in parts.items()}
     return result | {"threshold": best_f1(label, parts["score"]).threshold, "gain": readout.gain.item()}
+
+
+def metrics_table(metrics: dict[str, float | int]) -> pd.DataFrame:
+    """Training's metrics as rows of name and value."""
+    names = {
+        "validation_auroc_score": "AUROC of the score (%)",
+        "validation_auroc_ranking": "AUROC of the global head alone (%)",
+        "validation_auroc_correction": "AUROC of the spatial correction alone (%)",
+        "threshold": "threshold of the best F1 (logit)",
+        "gain": "gain of the spatial correction",
+        "source_images": "source images",
+        "steps": "steps",
+    }
+    return pd.DataFrame([{"what": text, "value": metrics[name]} for name, text in names.items()])

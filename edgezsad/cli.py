@@ -1,0 +1,78 @@
+"""The command line: `edgezsad predict PHOTO...`, `edgezsad claims check`, `edgezsad lint MODEL.onnx`.
+
+Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgezsad.errors import EdgeZSADError
+
+app = typer.Typer(
+    help="Zero-shot anomaly detection on edge devices.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
+app.add_typer(claims_app, name="claims")
+
+Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
+
+
+@app.command()
+def predict(
+    photographs: Annotated[list[Path], typer.Argument(help="Image files, of any size.")],
+    config: Config = Path("configs/mini.yaml"),
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint; the run's first seed when left out.")] = None,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png beside each image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Score photographs: higher is more anomalous; at or above the threshold the image is called defective."""
+    from edgezsad.predict import load_model, predict_files
+
+    detector, threshold = load_model(config, checkpoint)
+    predictions = predict_files(detector, threshold, photographs, heatmap)
+    if as_json:
+        typer.echo(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
+        return
+    for prediction in predictions:
+        typer.echo(prediction.as_text())
+
+
+@claims_app.command("check")
+def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
+    """Print every claim with its status; exit code 1 if one fails."""
+    from edgezsad.claims import check, require
+    from edgezsad.run import open_run
+
+    verdicts = check(open_run(config))
+    for verdict in verdicts:
+        claim = verdict.claim
+        ours = "-" if verdict.ours is None else f"{verdict.ours:.4g}"
+        bound = f"{claim.comparison} {claim.reported:g} {claim.unit}"
+        typer.echo(f"{verdict.status:8}  {claim.name}: {ours} ({claim.by}: {bound})  {verdict.reason}".rstrip())
+    require(verdicts)
+
+
+@app.command()
+def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
+    """Check an ONNX file for operators that boards are known to lack; exit code 1 if there is one."""
+    from edgezsad.export.lint import check_lint
+
+    check_lint(graph)
+    typer.echo(f"{graph}: every operator is on the allow-list")
+
+
+def main() -> None:
+    """Entry point: errors of this package become one line and an exit code."""
+    try:
+        app()
+    except EdgeZSADError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

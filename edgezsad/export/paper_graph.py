@@ -1,0 +1,80 @@
+"""The paper's graph without its weights, built, counted, exported and linted on any CPU: cost needs no weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from edgezsad import reported
+from edgezsad.config import Model
+from edgezsad.export.cost import Cost, count
+from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.lint import describe, lint
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.detector import build_detector
+
+
+@dataclass(frozen=True)
+class PaperGraph:
+    """What the paper's graph costs.
+
+    Attributes:
+        backbone, detector: parameters and GFLOPs without and with the readout.
+        files: one row a precision: nodes, parameters (millions), megabytes, lint findings.
+        operators: counts of the FP32 graph.
+        findings: of the lint, both precisions; empty when every operator is on the allow-list.
+    """
+
+    backbone: Cost
+    detector: Cost
+    files: pd.DataFrame
+    operators: dict[str, int]
+    findings: list[str]
+
+    @property
+    def readout_mflops(self) -> float:
+        """What the readout adds, in MFLOPs."""
+        return 1000 * (self.detector.gflops - self.backbone.gflops)
+
+
+def paper_graph(model: Model, folder: Path | str) -> PaperGraph:
+    """Build the detector of `model`, count it, and export it to `folder` in FP32 and FP16."""
+    folder = Path(folder)
+    detector = build_detector(model)
+    metadata = {"weights": f"{model.weights}: this file is for counting and linting; its scores mean nothing"}
+    fp32 = export_onnx(detector, folder / f"{model.backbone}-fp32.onnx", model.size, metadata)
+    fp16 = to_fp16(fp32, folder / f"{model.backbone}-fp16.onnx")
+    rows, findings = [], []
+    for precision, path in (("fp32", fp32), ("fp16", fp16)):
+        facts, problems = describe(path), lint(path)
+        findings += [f"{precision}: {problem}" for problem in problems]
+        rows.append(
+            {
+                "precision": precision,
+                "nodes": facts["nodes"],
+                "parameters": facts["parameters"] / 1e6,
+                "megabytes": facts["bytes"] / 1e6,
+                "findings": len(problems),
+            }
+        )
+    return PaperGraph(
+        count(detector.backbone, model.size),
+        count(detector, model.size),
+        pd.DataFrame(rows),
+        describe(fp32)["operators"],
+        findings,
+    )
+
+
+def cost_table(graph: PaperGraph) -> pd.DataFrame:
+    """Cost of the backbone, of the readout and of both, beside the published figure."""
+    readout = graph.detector.parameters - graph.backbone.parameters
+    return pd.DataFrame(
+        [
+            {"part": "backbone", "parameters": graph.backbone.parameters, "GFLOPs": graph.backbone.gflops}
+            | {"paper: GFLOPs": reported.GFLOPS},
+            {"part": "readout", "parameters": readout, "GFLOPs": graph.readout_mflops / 1000, "paper: GFLOPs": None},
+            {"part": "both", "parameters": graph.detector.parameters, "GFLOPs": graph.detector.gflops}
+            | {"paper: GFLOPs": None},
+        ]
+    )

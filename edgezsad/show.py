@@ -1,0 +1,41 @@
+"""How a page shows a table: plain HTML with fixed digits, missing values in words, no index column."""
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+LABELS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_aupro": "pixel AUPRO",
+    "without_mask": "without mask",
+    "host_auroc": "host AUROC",
+    "device_auroc": "device AUROC",
+    "points": "drift (points)",
+    "spearman": "Spearman",
+    "largest": "largest score change",
+    "map_correlation": "map correlation",
+    "score_difference": "score difference",
+    "map_difference": "map difference",
+    "megabytes": "MB",
+    "parameters": "parameters (M)",
+}
+
+
+def table(frame: pd.DataFrame, digits: int = 1, missing: str = "not published", caption: str = "") -> Styler:
+    """A table for a page.
+
+    Args:
+        frame: what to show; known column names are written out.
+        digits: after the point, for numbers that are not whole.
+        missing: the word for a missing value, which is never left blank.
+        caption: one sentence saying what the numbers are.
+    """
+    styler = frame.rename(columns=LABELS).style.hide(axis="index").format(precision=digits, na_rep=missing)
+    return styler.set_caption(caption) if caption else styler
+
+
+def counts(values: dict[str, int]) -> pd.DataFrame:
+    """Counts by name as a table of one row, so that a long list of operators stays short on the page."""
+    return pd.DataFrame([values])
