@@ -11,7 +11,7 @@ OUTLINE = "#E69F00"
 """Orange of Okabe and Ito: told from a photograph's greys and greens by every kind of colour vision. Over a black line
 it shows on bright ground too."""
 
-THUMB = 110
+THUMB = 98
 """Longer side of a thumbnail in pixels."""
 
 PAIRS = 16
@@ -35,7 +35,7 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
     each = max(1, min(columns // 2, PAIRS // max(len(categories), 1)))
     in_row = max(columns // (2 * each), 1)
     rows = max(-(-len(categories) // in_row), 1)
-    figure, grid = plt.subplots(rows, in_row * 2 * each, figsize=(columns * 1.12, rows * 1.28), squeeze=False)
+    figure, grid = plt.subplots(rows, in_row * 2 * each, figsize=(columns * 1.0, rows * 1.15), squeeze=False)
     for axis in grid.flat:
         axis.set_axis_off()
     random = np.random.default_rng(seed)

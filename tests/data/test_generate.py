@@ -31,10 +31,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def mini_data() -> Data:
-    # The draft becomes a part of the profile.
-    path = CONFIGS / "mini.data.draft.yaml"
-    text = (path if path.is_file() else CONFIGS / "mini.yaml").read_text(encoding="utf-8")
-    return Data.model_validate(yaml.safe_load(text)["data"])
+    return Data.model_validate(yaml.safe_load((CONFIGS / "mini.yaml").read_text(encoding="utf-8"))["data"])
 
 
 def test_same_bytes_whatever_the_workers(tmp_path):
