@@ -237,7 +237,10 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     """Encode in memory and write: OpenCV's own writer fails silently on a full disk or an odd path."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".JPG" else []
     if path.suffix == ".png":
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 3]
+        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        if pixels.ndim == 3:
+            # Sensor noise does not repeat, so searching for repeats costs half the time and saves nothing.
+            options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     done, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels), options)
     if not done:
         raise RuntimeError(f"{path}: could not be encoded")
