@@ -1,7 +1,7 @@
 """Render the book: `python -m edgezsad.book CONFIG NOTEBOOKS HTML`.
 
-The prose of `book/`, the executed notebooks of one run and the top-level `_config.yml` and `_toc.yml` come together in a
-staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
+The prose of `book/`, the executed notebooks of one run and the top-level `_config.yml` and `_toc.yml` come together in
+a staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
 """
 
 import shutil

@@ -210,7 +210,14 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
 
 def _one_line(error: ValidationError) -> str:
     problems = []
-    for item in error.errors():
+    items = error.errors()
+    for item in items:
+        depth = len(item["loc"])
+        # A list whose only element is wrong is also reported as too short; the element's own fault says enough.
+        if item["type"] == "too_short" and any(
+            other["loc"][:depth] == item["loc"] and len(other["loc"]) > depth for other in items
+        ):
+            continue
         where = ".".join(str(part) for part in item["loc"]) or "profile"
         if item["type"] == "extra_forbidden":
             hint = _nearest(item["loc"])

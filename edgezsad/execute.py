@@ -4,7 +4,9 @@ While it runs, the executed copy grows at OUTPUT's name in a folder `running` be
 every cell has passed, so a failed notebook leaves its copy to look at and never a result.
 """
 
+import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -26,6 +28,7 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
     # Heavy, and not needed to print a usage line.
     import papermill
     from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
 
     notebook, output = Path(notebook), Path(output)
     if not notebook.is_file():
@@ -34,17 +37,23 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
     for name in parameters:
         if name not in known:
             raise InputError(f"{notebook}: has no parameter {name!r}; it takes {sorted(known)}")
+    # Progress bars look for notebook widgets that nothing here uses; the kernel inherits this.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress")
     running = output.parent / "running" / output.name
     running.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(running),
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar=False,
-            stderr_file=sys.stderr,
-        )
+        # Unix sockets in a folder of our own instead of TCP: nobody else on the machine can listen in, kernels that run
+        # side by side do not meet, and the kernel has nothing to warn about.
+        with tempfile.TemporaryDirectory(prefix="edgezsad-") as sockets:
+            papermill.execute_notebook(
+                str(notebook),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                stderr_file=sys.stderr,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+            )
     except PapermillExecutionError as error:
         exit_code = 2 if error.ename == "InputError" else 1
         failure = CheckError(f"{notebook}: {error.ename}: {error.evalue} (executed copy kept at {running})")

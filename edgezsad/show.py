@@ -39,3 +39,8 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "not published", 
 def counts(values: dict[str, int]) -> pd.DataFrame:
     """Counts by name as a table of one row, so that a long list of operators stays short on the page."""
     return pd.DataFrame([values])
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows for a results file; JSON has no NaN, so what is undefined or absent becomes null."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -7,7 +7,6 @@ Colour profiles are ignored: the pixel values are taken as they are stored.
 """
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -198,7 +197,7 @@ def _told(path: Path | str) -> Iterator[None]:
     except PermissionError:
         raise InputError(f"{path}: may not be read; change its permissions") from None
     except UnidentifiedImageError:
-        empty = os.path.isfile(path) and os.path.getsize(path) == 0
+        empty = Path(path).is_file() and Path(path).stat().st_size == 0
         what = "is empty" if empty else "is not an image that Pillow can read"
         raise InputError(f"{path}: {what}; remove it or copy it again") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

@@ -5,6 +5,7 @@ it found; one shared step then checks, measures and hashes the files. Nothing af
 """
 
 import csv
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -85,7 +86,7 @@ def index(
         raise InputError(f"{error.filename or root}: {error.strerror or error}; {wanted}") from None
     if not found:
         raise InputError(f"{root}: no images found; {wanted}")
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if before.image == after.image:
             raise InputError(f"{root / after.image}: listed twice; mend the data set's list")
     if item.categories is not None:
@@ -154,7 +155,7 @@ def _images(folder: Path) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
+    return Path(name).stem
 
 
 def _below(root: Path, *names: str) -> Path:

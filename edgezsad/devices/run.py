@@ -9,6 +9,7 @@ from edgezsad.devices.drift import drift_table, not_run
 from edgezsad.reported import DRIFT_POINTS, ReportedLatency
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, read_scores
+from edgezsad.show import records
 
 HOST: Runtime = "pytorch"
 
@@ -47,7 +48,7 @@ class RuntimeDrift:
             "reason": self.reason,
             "largest_drift_points": self.largest_points,
             "smallest_spearman": self.smallest_rank_agreement,
-            "rows": self.table.to_dict("records"),
+            "rows": records(self.table),
         }
 
 

@@ -11,6 +11,7 @@ from edgezsad.metrics.table import AVERAGING, METRICS, category_table, definitio
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import read_scores
+from edgezsad.show import records
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Benchmarks:
             "definition": definition(run.profile.evaluation.pixels),
             "by_target": self.summary,
             "by_benchmark": stands,
-            "seeds": _records(self.seeds),
-            "categories": _records(self.categories),
+            "seeds": records(self.seeds),
+            "categories": records(self.categories),
         }
 
 
@@ -90,8 +91,3 @@ def _spread(mean: float | None, std: float | None) -> str:
     if mean is None:
         return "undefined"
     return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows for JSON, which has no NaN: undefined is null."""
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")

@@ -52,11 +52,12 @@ def pixel_metrics(maps: np.ndarray, masks: np.ndarray, fpr_limit: float = FPR_LI
         area[0] = np.inf
         weight[index] = 1 / area[labelled]
         regions += count
-    order = np.argsort(-maps, axis=None, kind="stable")
+    # Sorted upwards and read backwards: a minus sign would wrap around in maps of unsigned integers.
+    order = np.argsort(maps, axis=None, kind="stable")[::-1]
     sorted_scores = maps.ravel()[order]
     defective = masks.ravel()[order]
     # Pixels of equal score enter together: keep the curve only where the score changes, and at the end.
-    last = np.append(np.flatnonzero(np.diff(sorted_scores)), len(order) - 1)
+    last = np.append(np.flatnonzero(sorted_scores[1:] != sorted_scores[:-1]), len(order) - 1)
     false_positives = np.cumsum(~defective)[last]
     true_positives = np.cumsum(defective)[last]
     overlap = np.cumsum(weight.ravel()[order])[last]
