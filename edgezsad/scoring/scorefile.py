@@ -5,14 +5,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json, written_beside
-
-SCHEMA = 1
 
 
 class RunRecord(BaseModel):
@@ -24,8 +23,8 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA
-    status: str = "ok"
+    schema_version: Literal[1] = 1
+    status: Literal["ok", "not run"] = "ok"
     reason: str = ""
     profile: str
     target: str
@@ -120,7 +119,8 @@ def read_scores(path: Path | str) -> ScoreFile:
             scores = ScoreFile(*(arrays[name] for name in _ARRAYS), record)
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
-    except (ValidationError, OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:
+        # NumPy raises whatever the damaged bytes led to: BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
         raise InputError(f"{path}: not a score file ({' '.join(str(error).split())[:160]}); {remedy}") from None
     if record.status == "ok":
         _check(scores, path)
@@ -128,10 +128,13 @@ def read_scores(path: Path | str) -> ScoreFile:
 
 
 def _check(scores: ScoreFile, path: Path) -> None:
-    count = len(scores.image_id)
-    if any(len(getattr(scores, name)) != count for name in _ARRAYS) or scores.map.ndim != 3:
-        shapes = {name: getattr(scores, name).shape for name in _ARRAYS}
+    shapes = {name: getattr(scores, name).shape for name in _ARRAYS}
+    dimensions = [len(shapes[name]) for name in _ARRAYS]
+    if dimensions != [1, 1, 1, 1, 3, 1] or len({shape[0] for shape in shapes.values()}) != 1:
         raise InputError(f"{path}: arrays of different lengths {shapes}; score the images again")
+    words = [name for name in _ARRAYS[2:] if getattr(scores, name).dtype.kind not in "fiu"]
+    if words:
+        raise InputError(f"{path}: {words[0]} is not numbers; score the images again")
     if not np.isin(scores.label, (0, 1)).all():
         raise InputError(f"{path}: a label is not 0 or 1; score the images again")
     bad = ~(np.isfinite(scores.score) & np.isfinite(scores.map).all(axis=(1, 2)))

@@ -1,0 +1,89 @@
+"""What all tests share: no network, no deadlines, and small hand-made profiles and score files."""
+
+import os
+
+# Before anything imports the libraries that read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Workers share the cores; more threads in each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from edgezsad.config import Profile
+from edgezsad.scoring.scorefile import RunRecord, ScoreFile
+
+# A loaded machine must not make a test fail.
+settings.register_profile("edgezsad", deadline=None)
+settings.load_profile("edgezsad")
+
+
+@pytest.fixture(scope="session")
+def profile_values() -> Callable[..., dict[str, Any]]:
+    """A smallest profile as it would be read from YAML; keyword arguments replace whole top-level keys."""
+
+    def make(run: Path | str = "runs/test", **replaced: Any) -> dict[str, Any]:
+        values = {
+            "profile": "mini",
+            "title": "a test",
+            "run": str(run),
+            "seeds": [0, 1],
+            "data": {
+                "root": "somewhere",
+                "source": [{"name": "source", "layout": "mvtec", "root": "source"}],
+                "targets": [
+                    {"name": "bolts", "layout": "mvtec", "root": "bolts", "stands_for": "MVTec-AD"},
+                    {"name": "nuts", "layout": "visa", "root": "nuts", "stands_for": "VisA"},
+                ],
+            },
+            "model": {"backbone": "tf_efficientnet_lite0", "weights": "random", "size": 64, "strides": [8, 16]},
+        }
+        return values | replaced
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_profile(profile_values: Callable[..., dict[str, Any]]) -> Callable[..., Profile]:
+    def make(run: Path | str = "runs/test", **replaced: Any) -> Profile:
+        return Profile.model_validate(profile_values(run, **replaced))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_scores() -> Callable[..., ScoreFile]:
+    """A score file with given scores and labels; keyword arguments replace arrays or fields of the record."""
+
+    def make(score: Any, label: Any, **replaced: Any) -> ScoreFile:
+        score = np.asarray(score, dtype=np.float32)
+        count = len(score)
+        arrays = {
+            "image_id": np.array([f"{row:03d}.png" for row in range(count)]),
+            "category": np.array(["bolt"] * count),
+            "map": np.random.default_rng(0).normal(size=(count, 4, 4)).astype(np.float32),
+            "milliseconds": np.full(count, 1.5, dtype=np.float32),
+        }
+        arrays = {name: np.asarray(replaced.pop(name, value)) for name, value in arrays.items()}
+        record = {
+            "profile": "mini",
+            "target": "bolts",
+            "seed": 0,
+            "runtime": "pytorch",
+            "precision": "fp32",
+            "device": "CPU",
+            "model_sha256": "a" * 64,
+            "manifest_sha256": "b" * 64,
+            "command": "none",
+            "versions": {"python": "3"},
+        }
+        return ScoreFile(
+            label=np.asarray(label, dtype=np.int8), score=score, record=RunRecord(**(record | replaced)), **arrays
+        )
+
+    return make

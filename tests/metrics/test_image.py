@@ -1,0 +1,91 @@
+"""Image metrics against values by hand and against counting every pair."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgezsad.errors import InputError
+from edgezsad.metrics.image import auroc, average_precision, best_f1
+
+# Few distinct values, so that ties are common; some far outside [0, 1], so that no metric may squash them.
+SCORES = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e30, 1e30), st.sampled_from([1e-300, -40.0, 40.0]))
+PAIRS = st.lists(st.tuples(st.integers(0, 1), SCORES), min_size=2, max_size=30).filter(
+    lambda rows: len({label for label, _ in rows}) == 2
+)
+
+
+def arrays(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([label for label, _ in rows]), np.array([score for _, score in rows])
+
+
+def test_by_hand() -> None:
+    label = np.array([0, 0, 1, 1, 0, 1])
+    score = np.array([-5.0, 0.1, 0.1, 9.0, 0.3, -7.0])
+    # Pairs won: 0.1 beats -5 and ties with 0.1; 9 beats all three; -7 beats none. 1.5 + 3 of 9.
+    assert auroc(label, score) == pytest.approx(4.5 / 9)
+    # Descending: 9 (P=1, R=1/3), 0.3, then 0.1 twice (P=2/4, R=2/3), -5, -7 (P=3/6, R=1).
+    assert average_precision(label, score) == pytest.approx(1 / 3 + 1 / 3 * 2 / 4 + 1 / 3 * 3 / 6)
+    # At -7 everything is called defective: F1 = 2 * 3 / (6 + 3).
+    best = best_f1(label, score)
+    assert (best.f1, best.threshold) == (pytest.approx(2 / 3), -7.0)
+
+
+def test_far_logits_are_not_squashed() -> None:
+    # A sigmoid inside the metric would tie 40 with 50.
+    assert auroc(np.array([0, 1]), np.array([40.0, 50.0], dtype=np.float32)) == 1
+    assert auroc(np.array([0, 1]), np.array([50.0, 40.0], dtype=np.float32)) == 0
+
+
+@given(PAIRS)
+def test_auroc_counts_pairs(rows: list[tuple[int, float]]) -> None:
+    label, score = arrays(rows)
+    wins = [
+        1.0 if high > low else 0.5 if high == low else 0.0 for high in score[label == 1] for low in score[label == 0]
+    ]
+    assert auroc(label, score) == pytest.approx(sum(wins) / len(wins), abs=1e-12)
+
+
+@given(PAIRS)
+def test_average_precision_sums_steps(rows: list[tuple[int, float]]) -> None:
+    label, score = arrays(rows)
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(score), reverse=True):
+        called = score >= threshold
+        reached = (called & (label == 1)).sum() / label.sum()
+        total += (reached - recall) * (called & (label == 1)).sum() / called.sum()
+        recall = reached
+    assert average_precision(label, score) == pytest.approx(total, abs=1e-12)
+
+
+@given(PAIRS)
+def test_best_f1_is_reached_at_its_threshold_and_nowhere_passed(rows: list[tuple[int, float]]) -> None:
+    label, score = arrays(rows)
+
+    def f1(threshold: float) -> float:
+        called = score >= threshold
+        return 2 * (called & (label == 1)).sum() / (called.sum() + label.sum())
+
+    best = best_f1(label, score)
+    assert best.f1 == pytest.approx(f1(best.threshold), abs=1e-9)
+    assert best.f1 == pytest.approx(max(f1(threshold) for threshold in score), abs=1e-9)
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1], []])
+def test_one_class_gives_nan_and_no_made_up_number(label: list[int]) -> None:
+    label, score = np.array(label, dtype=int), np.arange(len(label), dtype=float)
+    best = best_f1(label, score)
+    for value in (auroc(label, score), average_precision(label, score), best.f1, best.threshold):
+        assert math.isnan(value)
+
+
+@pytest.mark.parametrize("metric", [auroc, average_precision, best_f1])
+def test_bad_input_is_named(metric: object) -> None:
+    label = np.array([0, 1, 1])
+    with pytest.raises(InputError, match="3 labels but 2 scores"):
+        metric(label, np.zeros(2))
+    for bad in (np.nan, np.inf, -np.inf):
+        with pytest.raises(InputError, match="score 2 is not finite"):
+            metric(label, np.array([0.0, 1.0, bad]))

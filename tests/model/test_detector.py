@@ -1,0 +1,219 @@
+"""Checkpoints: what is saved is read back to the bit, and nothing else is taken for one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from edgezsad.config import Model
+from edgezsad.errors import InputError
+from edgezsad.model.backbone import Backbone
+from edgezsad.model.detector import (
+    CheckpointInfo,
+    Detector,
+    build_detector,
+    load_detector,
+    read_checkpoint,
+    save_checkpoint,
+)
+
+MODEL = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, strides=(8, 16))
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(MODEL.backbone, MODEL.weights, MODEL.strides)
+
+
+@pytest.fixture
+def detector(backbone: Backbone) -> Detector:
+    torch.manual_seed(1)
+    built = build_detector(MODEL, backbone)
+    with torch.no_grad():
+        for parameter in built.readout.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        built.readout.standardise[0].mean.fill_(0.25)
+    return built
+
+
+@pytest.fixture
+def info(backbone: Backbone) -> Callable[..., CheckpointInfo]:
+    def make(**replaced: Any) -> CheckpointInfo:
+        facts = {
+            "model": MODEL,
+            "backbone_sha256": backbone.sha256(),
+            "profile": "mini",
+            "seed": 0,
+            "source_sha256": "c" * 64,
+            "threshold": 0.1 + 0.2,
+        }
+        return CheckpointInfo(**(facts | replaced))
+
+    return make
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, detector: Detector, info: Callable[..., CheckpointInfo]) -> Path:
+    return save_checkpoint(tmp_path / "seed" / "checkpoint.safetensors", detector.readout, info())
+
+
+@torch.inference_mode()
+def scores(detector: Detector) -> tuple[np.ndarray, np.ndarray]:
+    image = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(5)).float()
+    score, anomaly_map = detector(image)
+    return score.numpy(), anomaly_map.numpy()
+
+
+def test_round_trip_to_the_bit(
+    checkpoint: Path, detector: Detector, backbone: Backbone, info: Callable[..., CheckpointInfo]
+) -> None:
+    loaded, read = load_detector(checkpoint, backbone, expected=MODEL)
+    assert read == info()
+    assert loaded.sha256() == detector.sha256()
+    assert not loaded.training
+    for ours, theirs in zip(scores(loaded), scores(detector), strict=True):
+        assert np.array_equal(ours, theirs)
+    # An untrained readout would not have passed.
+    assert not np.array_equal(scores(build_detector(MODEL, backbone))[0], scores(detector)[0])
+
+
+def test_scores_do_not_depend_on_the_batch(detector: Detector) -> None:
+    with torch.inference_mode():
+        image = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 255
+        score, anomaly_map = detector(image)
+        alone, alone_map = detector(image[1:2])
+    assert anomaly_map.shape == (3, 1, 8, 8)
+    torch.testing.assert_close(alone[0], score[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone_map[0], anomaly_map[1], atol=1e-5, rtol=1e-5)
+
+
+def test_same_content_makes_the_same_file(
+    checkpoint: Path, detector: Detector, info: Callable[..., CheckpointInfo]
+) -> None:
+    again = save_checkpoint(checkpoint.with_name("again.safetensors"), detector.readout, info())
+    assert again.read_bytes() == checkpoint.read_bytes()
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.safetensors: no such checkpoint; train one") as caught:
+        load_detector(tmp_path / "none.safetensors")
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.01, 0.05, 0.5, 0.999])
+def test_cut_short(checkpoint: Path, share: float) -> None:
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data[: int(len(data) * share)])
+    refused(checkpoint)
+
+
+@pytest.mark.parametrize("place", [0, 9, "end", "metadata"])
+def test_damaged(checkpoint: Path, place: int | str) -> None:
+    data = bytearray(checkpoint.read_bytes())
+    if place == "end":
+        data += b"more"
+    elif place == "metadata":
+        data = bytearray(bytes(data).replace(b"threshold", b"thresh old", 1)[: len(data)])
+    else:
+        data[place] ^= 0xFF
+    checkpoint.write_bytes(data)
+    refused(checkpoint)
+
+
+def test_other_files_are_not_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    weights = {"weight": torch.zeros(3)}
+    for metadata in (
+        None,
+        {"format": "pt"},
+        {"edgezsad": "not json"},
+        {"edgezsad": "[]"},
+        {"edgezsad": json.dumps({"seed": 1})},
+    ):
+        safetensors.torch.save_file(weights, path, metadata=metadata)
+        refused(path)
+
+
+class Bomb:
+    """Unpickling it leaves a mark."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_no_pickle_is_loaded(tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    path = tmp_path / "checkpoint.safetensors"
+    torch.save(Bomb(mark), path)
+    refused(path)
+    assert not mark.exists()
+    # The bomb works.
+    torch.load(path.rename(path.with_suffix(".pt")), weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"backbone": "tiny_vit_21m_512"}, "not for tiny_vit_21m_512 at 64 px"),
+        ({"size": 96}, "not for tf_efficientnet_lite0 at 96 px"),
+        ({"strides": (8, 16, 32)}, r"not for tf_efficientnet_lite0 at 64 px, strides \(8, 16, 32\)"),
+    ],
+    ids=lambda value: "",
+)
+def test_made_for_another_profile(checkpoint: Path, backbone: Backbone, other: dict[str, Any], words: str) -> None:
+    expected = MODEL.model_copy(update=other)
+    with pytest.raises(
+        InputError, match=rf"checkpoint\.safetensors: made for tf_efficientnet_lite0 at 64 px.*{words}"
+    ) as caught:
+        load_detector(checkpoint, backbone, expected=expected)
+    assert caught.value.exit_code == 2
+
+
+def test_trained_on_other_backbone_weights(checkpoint: Path) -> None:
+    torch.manual_seed(99)
+    other = Backbone(MODEL.backbone, "random", MODEL.strides)
+    with pytest.raises(InputError, match=r"checkpoint\.safetensors: trained on other weights of tf_efficientnet_lite0"):
+        load_detector(checkpoint, other)
+
+
+def test_weights_of_another_readout(
+    tmp_path: Path, detector: Detector, backbone: Backbone, info: Callable[..., CheckpointInfo]
+) -> None:
+    lied = MODEL.model_copy(update={"readout": MODEL.readout.model_copy(update={"global_channels": 8})})
+    path = save_checkpoint(tmp_path / "lied.safetensors", detector.readout, info(model=lied))
+    with pytest.raises(InputError, match=r"lied\.safetensors: weights do not fit") as caught:
+        load_detector(path, backbone)
+    assert "\n" not in str(caught.value)
+
+
+def test_interrupted_save_keeps_the_old_one(
+    checkpoint: Path, detector: Detector, info: Callable[..., CheckpointInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = checkpoint.read_bytes()
+
+    def cut(weights: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        Path(path).write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgezsad.model.detector.save_file", cut)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(checkpoint, detector.readout, info(seed=1))
+    assert checkpoint.read_bytes() == before
+    assert [item.name for item in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def refused(path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{path.name}: not a checkpoint of this package") as caught:
+        read_checkpoint(path)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,158 @@
+"""EdgeGLR: the map only corrects the ranking, by a bounded amount that starts at nothing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgezsad.config import Readout
+from edgezsad.model.readout import EdgeGLR, Output, Standardise
+
+CHANNELS, STRIDES = (5, 7, 9), (8, 16, 32)
+
+
+def readout(seed: int = 0, **config: float) -> EdgeGLR:
+    torch.manual_seed(seed)
+    return EdgeGLR(CHANNELS, STRIDES, Readout(**config)).eval()
+
+
+def features(seed: int = 1, images: int = 3, size: int = 64, scale: float = 1.0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        scale * torch.randn(images, channels, size // stride, size // stride, generator=generator)
+        for channels, stride in zip(CHANNELS, STRIDES, strict=True)
+    ]
+
+
+def forward(module: EdgeGLR, maps: list[torch.Tensor]) -> Output:
+    with torch.inference_mode():
+        return module(maps)
+
+
+def test_training_starts_from_a_pure_ranking() -> None:
+    module = readout()
+    output = forward(module, features())
+    assert torch.equal(output.score, output.ranking)
+    assert (output.correction == 0).all()
+    assert output.ranking.std() > 0
+    # Zero must be a start and not a dead end: the gain has a gradient, and with it the map gets one.
+    output = module(features())
+    (output.score * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert module.gain.grad.abs() > 1e-4
+    assert module.ranking[1].weight.grad.abs().max() > 0
+
+
+def test_a_map_corrects_the_score_once_the_gain_is_up() -> None:
+    module = readout()
+    with torch.no_grad():
+        module.gain.fill_(0.5)
+    output = forward(module, features())
+    assert (output.correction != 0).all()
+    torch.testing.assert_close(output.score, output.ranking + output.correction)
+
+
+def test_correction_is_the_bounded_gain_times_the_softmax_weighted_map() -> None:
+    module = readout(correction_limit=2.5)
+    with torch.no_grad():
+        module.gain.fill_(0.3)
+        module.offset.fill_(-0.7)
+    output = forward(module, features())
+    for row in range(3):
+        logits = output.map[row].numpy().astype(np.float64).ravel()
+        share = np.exp(logits - logits.max())
+        peak = (logits * share).sum() / share.sum()
+        assert float(output.correction[row]) == pytest.approx(2.5 * np.tanh(0.3 * (peak - 0.7)), abs=1e-5)
+
+
+@given(
+    gain=st.floats(-(2.0**66), 2.0**66, width=32),
+    offset=st.floats(-(2.0**50), 2.0**50, width=32),
+    limit=st.floats(0.01, 20),
+    scale=st.sampled_from([0.0, 1.0, 1e4]),
+    seed=st.integers(0, 5),
+)
+def test_correction_is_bounded_whatever_the_parameters(
+    gain: float, offset: float, limit: float, scale: float, seed: int
+) -> None:
+    module = readout(seed, correction_limit=limit)
+    with torch.no_grad():
+        module.gain.fill_(gain)
+        module.offset.fill_(offset)
+    output = forward(module, features(seed, scale=scale))
+    assert output.correction.isfinite().all()
+    assert (output.correction.abs() <= limit * (1 + 1e-6)).all()
+    assert ((output.score - output.ranking).abs() <= limit * (1 + 1e-6) + 1e-6 * output.ranking.abs()).all()
+
+
+@pytest.mark.parametrize(("channels", "strides"), [((5, 7, 9), (8, 16, 32)), ((5, 9), (16, 32)), ((4, 6), (4, 32))])
+def test_the_map_has_the_finest_stride(channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    module = EdgeGLR(channels, strides, Readout()).eval()
+    maps = [
+        torch.randn(2, count, 128 // stride, 192 // stride) for count, stride in zip(channels, strides, strict=True)
+    ]
+    output = forward(module, maps)
+    assert output.map.shape == (2, 1, 128 // strides[0], 192 // strides[0])
+    assert output.score.shape == output.ranking.shape == output.correction.shape == (2,)
+
+
+def test_a_coarse_cell_reaches_its_own_place_on_the_map() -> None:
+    module = readout()
+    plain = [torch.zeros_like(each) for each in features(images=1)]
+    marked = [each.clone() for each in plain]
+    marked[2][0, :, 1, 0] = 50
+    changed = (forward(module, marked).map - forward(module, plain).map)[0, 0].abs()
+    # Stride 32 against a finest stride of 8: the cell (1, 0) covers rows 4..7 and columns 0..3. Subtracting the image's
+    # own mean moves the rest of the map a little, so the place must stand out, not stand alone.
+    inside = torch.zeros(8, 8, dtype=torch.bool)
+    inside[4:, :4] = True
+    assert changed[inside].mean() > 2 * changed[~inside].mean()
+
+
+def test_no_image_changes_another() -> None:
+    module = readout()
+    with torch.no_grad():
+        module.gain.fill_(0.5)
+    maps = features(images=4)
+    together = forward(module, maps)
+    for row in range(4):
+        alone = forward(module, [each[row : row + 1] for each in maps])
+        torch.testing.assert_close(alone.score[0], together.score[row])
+        torch.testing.assert_close(alone.map[0], together.map[row])
+
+
+def test_eval_has_no_dropout_and_training_has() -> None:
+    module = readout(dropout=0.5)
+    assert torch.equal(forward(module, features()).score, forward(module, features()).score)
+    module.train()
+    assert not torch.equal(forward(module, features()).score, forward(module, features()).score)
+
+
+def test_the_papers_readout_costs_at_most_nine_mflops() -> None:
+    module = EdgeGLR((384, 576), (16, 32), Readout(local_channels=4)).eval()
+    maps = [torch.zeros(1, 384, 32, 32), torch.zeros(1, 576, 16, 16)]
+    with FlopCounterMode(display=False) as counter:
+        module(maps)
+    by_hand = 2 * (
+        # Each stride: two projections, then the output; the coarse one's output has 2 x 2 channels.
+        32 * 32 * (2 * 384 * 4 + 4 * 1) + 16 * 16 * (2 * 576 * 4 + 4 * 4)
+        # The global head.
+        + 2 * (384 + 576) * 64 + 64
+    )  # fmt: skip
+    assert counter.get_total_flops() == by_hand
+    assert counter.get_total_flops() <= 9e6
+
+
+def test_standardise() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(10, 3, 4, 4, generator=generator) * torch.tensor([1.0, 20.0, 0.0]).view(1, 3, 1, 1) + 7
+    module = Standardise(3)
+    assert torch.equal(module(maps), maps)
+    module.fit(maps.mean((0, 2, 3)), maps.std((0, 2, 3)))
+    out = module(maps)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    # A dead channel is not blown up.
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.tensor([1.0, 1.0, 0.0]))
+    # The statistics travel with the checkpoint.
+    assert set(module.state_dict()) == {"mean", "scale"}

@@ -1,0 +1,196 @@
+"""Score files: what is written is read back, holds no objects, and damage is named in one line."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgezsad.errors import InputError
+from edgezsad.scoring.scorefile import ScoreFile, read_scores, write_not_run, write_scores
+
+ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
+
+
+@pytest.fixture
+def scores(make_scores: Callable[..., ScoreFile]) -> ScoreFile:
+    return make_scores(
+        [-3.25, 1e-7, 80],
+        [0, 1, 1],
+        image_id=["bolt/test/good/é.png", "b.png", "c.png"],
+        milliseconds=np.array([1, np.nan, 3], dtype=np.float32),
+    )
+
+
+@pytest.fixture
+def path(scores: ScoreFile, tmp_path: Path) -> Path:
+    return write_scores(scores, tmp_path / "pytorch" / "bolts.npz")
+
+
+def refused(path: Path, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_scores(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert path.stem in line
+    assert caught.value.exit_code == 2
+
+
+def test_round_trip(scores: ScoreFile, path: Path) -> None:
+    read = read_scores(path)
+    assert len(read) == 3
+    assert read.record == scores.record
+    for name in ARRAYS:
+        ours, theirs = getattr(read, name), getattr(scores, name)
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs, equal_nan=name == "milliseconds")
+    assert sorted(item.name for item in path.parent.iterdir()) == ["bolts.json", "bolts.npz"]
+
+
+def test_no_objects_inside(path: Path) -> None:
+    with np.load(path, allow_pickle=False) as arrays:
+        assert sorted(arrays) == sorted(ARRAYS)
+        assert all(arrays[name].dtype.kind in "Uif" for name in ARRAYS)
+
+
+class Bomb:
+    """Unpickling it leaves a mark."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_pickles_are_refused(path: Path, scores: ScoreFile, tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    arrays = {name: getattr(scores, name) for name in ARRAYS}
+    arrays["category"] = np.array([Bomb(mark)] * 3, dtype=object)
+    np.savez(path, **arrays)
+    refused(path, "not a score file")
+    path.write_bytes(pickle.dumps(Bomb(mark)))
+    refused(path, "not a score file")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.95, 0.999])
+def test_cut_short(path: Path, share: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    refused(path, "not a score file")
+
+
+def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile) -> None:
+    data = path.read_bytes()
+    noticed = 0
+    for place in range(0, len(data), 7):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        try:
+            read = read_scores(path)
+        except InputError:
+            noticed += 1
+        else:
+            # Dates and the like may differ; the numbers may not.
+            assert np.array_equal(read.score, scores.score)
+            assert np.array_equal(read.map, scores.map)
+    assert noticed > 20
+
+
+def test_other_files(path: Path, scores: ScoreFile) -> None:
+    with open(path, "wb") as stream:
+        np.save(stream, scores.score)
+    refused(path, "not a score file")
+    np.savez(path, score=scores.score)
+    refused(path, "not a score file")
+
+
+def test_missing_files(path: Path) -> None:
+    path.unlink()
+    refused(path, "missing; run notebook 05_scoring")
+    path.with_suffix(".json").unlink()
+    refused(path, r"bolts\.json: missing; run notebook 05_scoring")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("seed"),
+        lambda record: record.update(extra=1),
+        lambda record: record.update(seed="first"),
+        lambda record: record.update(schema_version=2),
+        lambda record: record.update(status="perhaps"),
+    ],
+    ids=["key missing", "key too many", "type", "another schema", "status"],
+)
+def test_damaged_record(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    record = json.loads(path.with_suffix(".json").read_text())
+    change(record)
+    path.with_suffix(".json").write_text(json.dumps(record))
+    refused(path, "not a score file")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{"])
+def test_record_is_no_record(path: Path, text: str) -> None:
+    path.with_suffix(".json").write_text(text)
+    refused(path, "not a score file|not valid JSON")
+
+
+@pytest.mark.parametrize("name", ["score", "map"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_image_without_a_finite_score_is_named(scores: ScoreFile, tmp_path: Path, name: str, bad: float) -> None:
+    array = getattr(scores, name).copy()
+    array[1] = bad
+    path = tmp_path / "bolts.npz"
+    with pytest.raises(InputError, match=r"bolts\.npz: score of b\.png is not finite"):
+        write_scores(replace(scores, **{name: array}), path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"score": np.zeros(2, dtype=np.float32)}, "different lengths"),
+        ({"milliseconds": np.zeros(4, dtype=np.float32)}, "different lengths"),
+        ({"map": np.zeros((3, 4), dtype=np.float32)}, "different lengths"),
+        ({"score": np.zeros((3, 1), dtype=np.float32)}, "different lengths"),
+        ({"score": np.array(["1", "2", "3"])}, "score is not numbers"),
+        ({"label": np.array([0, 1, 2], dtype=np.int8)}, "a label is not 0 or 1"),
+    ],
+    ids=["fewer scores", "more times", "flat map", "scores in a column", "text", "label"],
+)
+def test_arrays_that_do_not_fit(scores: ScoreFile, path: Path, change: dict[str, np.ndarray], words: str) -> None:
+    wrong = replace(scores, **change)
+    with pytest.raises(InputError, match=words):
+        write_scores(wrong, path)
+    # A board's own file has not passed through `write_scores`.
+    np.savez(path, **{name: getattr(wrong, name) for name in ARRAYS})
+    refused(path, words)
+
+
+def test_not_run(scores: ScoreFile, tmp_path: Path) -> None:
+    record = scores.record.model_copy(update={"status": "not run", "reason": "needs a board"})
+    path = write_not_run(record, tmp_path / "bolts.npz")
+    read = read_scores(path)
+    assert (len(read), read.record) == (0, record)
+    assert read.map.ndim == 3
+
+
+def test_take_keeps_the_asked_order(scores: ScoreFile) -> None:
+    part = scores.take(np.array(["c.png", "bolt/test/good/é.png"]))
+    assert part.image_id.tolist() == ["c.png", "bolt/test/good/é.png"]
+    assert part.score.tolist() == [80, -3.25]
+    assert part.label.tolist() == [1, 0]
+    assert np.array_equal(part.map, scores.map[[2, 0]])
+    assert part.milliseconds.tolist() == [3, 1]
+    assert part.record == scores.record
+    assert len(scores.take(np.array([], dtype=str))) == 0
+
+
+def test_take_names_an_image_that_is_not_there(scores: ScoreFile) -> None:
+    with pytest.raises(InputError, match=r"score file of bolts: no image d\.png"):
+        scores.take(np.array(["b.png", "d.png"]))

@@ -1,0 +1,188 @@
+"""Profiles: every shipped one loads; whatever is wrong with one is said in one line that names file, key and remedy."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edgezsad.config import Profile, load_profile, save_profile
+from edgezsad.errors import InputError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if ".draft" not in path.name)
+GENERATED = {"families": ["felt"], "test_normal": 2, "test_defective": 2}
+
+
+@pytest.fixture
+def refuse(tmp_path: Path) -> Callable[[Any], str]:
+    """Write a profile, expect that it is refused in one line naming the file, and return that line."""
+
+    def check(values: Any) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(values if isinstance(values, str) else yaml.safe_dump(values), encoding="utf-8")
+        with pytest.raises(InputError) as caught:
+            load_profile(path)
+        line = str(caught.value)
+        assert "\n" not in line
+        assert line.startswith(f"{path}: ")
+        assert caught.value.exit_code == 2
+        return line.removeprefix(f"{path}: ")
+
+    return check
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_profile_loads(path: Path, tmp_path: Path) -> None:
+    profile = load_profile(path)
+    assert profile.profile == path.stem
+    # What the run writes down reads back as the same profile.
+    assert load_profile(save_profile(profile, tmp_path / "config.yaml")) == profile
+
+
+def test_a_profile_is_read(tmp_path: Path, profile_values: Callable[..., dict[str, Any]]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(profile_values(training={"steps": 7})), encoding="utf-8")
+    profile = load_profile(path)
+    assert (profile.training.steps, profile.seeds, profile.model.strides) == (7, (0, 1), (8, 16))
+    assert profile.data.folder(profile.data.targets[1]) == Path("somewhere/nuts")
+    other = load_profile(path, data_root=tmp_path / "elsewhere")
+    assert other.data.folder(other.data.targets[1]) == tmp_path / "elsewhere" / "nuts"
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong", "right"),
+    [
+        ((), "seed", "seeds"),
+        ((), "trainig", "training"),
+        (("data",), "sead", "seed"),
+        (("data", "source", 0), "categorys", "categories"),
+        (("data", "targets", 1), "stand_for", "stands_for"),
+        (("data", "targets", 1, "generated"), "randomize", "randomise"),
+        (("model",), "sizes", "size"),
+        (("model", "readout"), "local_chanels", "local_channels"),
+        (("training",), "learning_rat", "learning_rate"),
+        (("evaluation", "emulator"), "image_per_target", "images_per_target"),
+        (("paper_graph", "readout"), "dropuot", "dropout"),
+    ],
+)
+def test_misspelt_key(
+    refuse: Callable[[Any], str],
+    profile_values: Callable[..., dict[str, Any]],
+    where: tuple[str | int, ...],
+    wrong: str,
+    right: str,
+) -> None:
+    values = profile_values(evaluation={"emulator": {}}, training={}, paper_graph={"backbone": "x", "readout": {}})
+    values["data"]["targets"][1]["generated"] = dict(GENERATED)
+    values["model"]["readout"] = {}
+    part: Any = values
+    for key in where:
+        part = part[key]
+    part[wrong] = 1
+    dotted = ".".join(str(key) for key in (*where, wrong))
+    assert refuse(values) == f"unknown key {dotted} (did you mean {right}?)"
+
+
+def test_key_like_no_other(refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]]) -> None:
+    assert refuse(profile_values(zzzzzz=1)) == "unknown key zzzzzz"
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "shown"),
+    [
+        (("profile",), "maxi", "'maxi'"),
+        (("seeds",), [], "got []"),
+        (("seeds",), [1, 1], "a seed is listed twice"),
+        (("seeds",), [3, 4], "evaluation.emulator.seed 0 is not one of seeds"),
+        (("data", "targets"), [], "got []"),
+        (("data", "source", 0, "layout"), "mvtek", "'mvtek'"),
+        (("data", "source", 0, "name"), "../outside", "'../outside'"),
+        (("data", "source"), {"name": "a"}, "{'name': 'a'}"),
+        (("model", "size"), 0, "got 0"),
+        (("model", "size"), "large", "'large'"),
+        (("model", "strides"), [8, 12], "12"),
+        (("model", "weights"), "internet", "'internet'"),
+        (("training", "learning_rate"), -1, "-1"),
+        (("training", "validation"), 1.0, "1.0"),
+        (("training",), None, "None"),
+    ],
+)
+def test_wrong_value(
+    refuse: Callable[[Any], str],
+    profile_values: Callable[..., dict[str, Any]],
+    where: tuple[str | int, ...],
+    value: Any,
+    shown: str,
+) -> None:
+    values = profile_values(training={})
+    part: Any = values
+    for key in where[:-1]:
+        part = part[key]
+    part[where[-1]] = value
+    line = refuse(values)
+    assert shown in line
+    # A rule over the whole profile has no one key; the text names it.
+    assert ".".join(str(key) for key in where) in line
+
+
+def test_missing_key_and_several_faults(
+    refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]]
+) -> None:
+    values = profile_values()
+    del values["model"]["backbone"]
+    values["model"]["backbon"] = "x"
+    line = refuse(values)
+    assert "model.backbone is missing" in line
+    assert "unknown key model.backbon (did you mean backbone?)" in line
+
+
+@pytest.mark.parametrize("side", ["source", "targets"])
+def test_data_set_named_twice(
+    refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]], side: str
+) -> None:
+    values = profile_values()
+    values["data"][side].append(copy.deepcopy(values["data"]["targets"][0]))
+    assert "data set named twice: bolts" in refuse(values)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- x", "%%%"])
+def test_not_yaml(refuse: Callable[[Any], str], text: str) -> None:
+    assert "not valid YAML" in refuse(text)
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "3"])
+def test_yaml_but_no_profile(refuse: Callable[[Any], str], text: str) -> None:
+    assert "not a profile" in refuse(text)
+
+
+def test_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_profile(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.yaml: no such configuration; see configs/") as caught:
+        load_profile(tmp_path / "none.yaml")
+    assert caught.value.exit_code == 2
+    with pytest.raises(InputError, match="is a folder"):
+        load_profile(tmp_path)
+
+
+def test_data_root_may_be_left_open(make_profile: Callable[..., Profile]) -> None:
+    data = make_profile().data.model_copy(update={"root": None})
+    with pytest.raises(InputError, match=r"data\.root is not set"):
+        data.folder(data.targets[0])
+
+
+def test_equal_file_is_left_untouched(tmp_path: Path, make_profile: Callable[..., Profile]) -> None:
+    path = save_profile(make_profile(), tmp_path / "config.yaml")
+    before = path.stat()
+    save_profile(make_profile(), path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    save_profile(make_profile(title="another"), path)
+    assert load_profile(path).title == "another"

@@ -1,0 +1,89 @@
+"""Files are written whole or not at all."""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json, write_text, written_beside
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, error: type[BaseException]) -> None:
+    path = write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(error), written_beside(path) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), written_beside(tmp_path / "new" / "a.txt"):
+        raise RuntimeError
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "deep" / "er" / "a.npz", "old")
+    with written_beside(path) as temporary:
+        assert temporary.parent == path.parent
+        # Writers such as NumPy's choose their format by the suffix.
+        assert temporary.suffix == ".npz"
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert [item.name for item in path.parent.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_others_may_read_a_result(tmp_path: Path) -> None:
+    assert write_text(tmp_path / "a.txt", "x").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path, number: float) -> None:
+    path = write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"deep": [{"x": number}]})
+    assert json.loads(path.read_text()) == {"x": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    value = {"é": [1, 2.5, None, True], "nested": {"a": "ü\n"}}
+    path = write_json(tmp_path / "a.json", value)
+    assert read_json(path, "never shown") == value
+    assert path.read_bytes().endswith(b"}\n")
+    assert "é" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": }', b"\xff\xfe"])
+def test_damaged_json_names_file_and_remedy(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.json: not valid JSON .*; run notebook 03") as caught:
+        read_json(path, "run notebook 03")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_json_names_file_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.json: missing; run notebook 03"):
+        read_json(tmp_path / "a.json", "run notebook 03")
+
+
+def test_hashes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "a").write_bytes(data)
+    assert sha256_of_file(tmp_path / "a") == sha256_of_bytes(data) == hashlib.sha256(data).hexdigest()
+    assert sha256_of_bytes(b"abc").startswith("ba7816bf")
+
+
+def test_exit_codes() -> None:
+    assert (InputError("x").exit_code, CheckError("x").exit_code) == (2, 1)
+    assert issubclass(InputError, EdgeZSADError)
+    assert issubclass(CheckError, EdgeZSADError)
