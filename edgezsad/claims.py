@@ -4,6 +4,7 @@ The paper's own claims need the paper profile or a board; what a mini run can ch
 operators, identities) and this package's promises about itself. A mini number never stands in for a paper number.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,7 +77,7 @@ class Verdict:
 
 def judge(claim: Claim, ours: float | None) -> bool:
     """Whether a number bears the claim out; a number that is not finite bears out nothing."""
-    if ours is None:
+    if ours is None or not math.isfinite(ours):
         return False
     difference = ours - claim.reported
     if claim.comparison == "equals":
@@ -141,6 +142,12 @@ def _result(notebook: str, *keys: str) -> Callable[[Run], Any]:
 
     def read(run: Run) -> Any:
         value = run.read_result(name, notebook)
+        made_by = value.get("profile") if isinstance(value, dict) else None
+        if made_by not in (None, run.profile.profile):
+            raise InputError(
+                f"{run.result_path(name)}: made by profile {made_by}, not {run.profile.profile}; "
+                f"run notebook {notebook} again"
+            )
         for key in keys:
             try:
                 value = value[key]

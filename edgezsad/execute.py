@@ -22,18 +22,24 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
         `output`, the executed copy.
 
     Raises:
-        CheckError: a cell failed; the message carries the cell's error and where the executed copy is kept.
-        InputError: there is no such notebook, or it has no such parameter.
+        CheckError: a cell failed or the kernel died; the message carries the cell's error and where the executed copy
+            is kept.
+        InputError: there is no such notebook, it is damaged, or it has no such parameter.
     """
     # Heavy, and not needed to print a usage line.
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     notebook, output = Path(notebook), Path(output)
     if not notebook.is_file():
         raise InputError(f"{notebook}: no such notebook; see notebooks/")
-    known = papermill.inspect_notebook(str(notebook))
+    try:
+        known = papermill.inspect_notebook(str(notebook))
+    except Exception as error:
+        # Whatever the damaged file led to: nbformat and papermill have no common error for it.
+        raise InputError(f"{notebook}: not a notebook ({_one_line(error)}); restore it") from None
     for name in parameters:
         if name not in known:
             raise InputError(f"{notebook}: has no parameter {name!r}; it takes {sorted(known)}")
@@ -56,11 +62,20 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
             )
     except PapermillExecutionError as error:
         exit_code = 2 if error.ename == "InputError" else 1
-        failure = CheckError(f"{notebook}: {error.ename}: {error.evalue} (executed copy kept at {running})")
+        failure = CheckError(f"{notebook}: {error.ename}: {_one_line(error.evalue)} (executed copy kept at {running})")
         failure.exit_code = exit_code
         raise failure from None
+    except DeadKernelError as error:
+        # Most often the memory was full; the copy says how far it came.
+        raise CheckError(
+            f"{notebook}: the kernel died ({_one_line(error)}; out of memory?) (executed copy kept at {running})"
+        ) from None
     running.replace(output)
     return output
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def main(arguments: list[str]) -> int:

@@ -47,14 +47,23 @@ def drift(host: ScoreFile, device: ScoreFile) -> Drift:
     """Compare a device's score file with the host's.
 
     Raises:
-        InputError: the device's images are not among the host's, or labels differ, or either did not run.
+        InputError: the device's images are not among the host's; target, seed, labels or map sizes differ; or either
+            did not run.
     """
     for scores in (host, device):
         if scores.record.status != "ok":
             raise InputError(f"{scores.record.runtime}: not run ({scores.record.reason}); there is nothing to compare")
+    ours, theirs = ((scores.record.target, scores.record.seed) for scores in (host, device))
+    if ours != theirs:
+        raise InputError(
+            f"drift: the host scored {ours[0]} seed {ours[1]}, the device {theirs[0]} seed {theirs[1]}; "
+            "compare like with like"
+        )
     same = host.take(device.image_id)
     if (same.label != device.label).any():
         raise InputError(f"{device.record.target}: labels differ between host and device; score both again")
+    if same.map.shape != device.map.shape:
+        raise InputError(f"{device.record.target}: maps differ in size between host and device; export the model again")
     host_auroc, device_auroc = mean_auroc(same), mean_auroc(device)
     return Drift(
         target=device.record.target,

@@ -134,6 +134,11 @@ def read_features(folder: Path | str, sources: list[Manifest]) -> Features:
     entries = [(manifest, entry) for manifest in sources for entry in manifest.entries]
     if info.source_sha256 != source_sha256(sources) or info.images != len(entries):
         raise InputError(f"{folder}: made from other source images; {REMEDY} again")
+    cells = [info.size // stride for stride in info.strides]
+    wanted = [(len(entries), side, side) for side in cells]
+    found = [(len(stored), *stored.shape[2:]) for stored in maps]
+    if found != wanted or coverage.shape != wanted[0]:
+        raise InputError(f"{folder}: damaged feature cache (arrays of other shapes than its record says); {REMEDY}")
     label = np.array([entry.label for _, entry in entries], dtype=np.int64)
     group = np.array([f"{manifest.name}/{entry.category}" for manifest, entry in entries])
     return Features(maps, coverage, label, group, info)
@@ -175,4 +180,6 @@ def cell_coverage(mask: np.ndarray, cells: int) -> np.ndarray:
         part = np.expand_dims(position - low, 1 - axis)
         integral = integral.take(low, axis) * (1 - part) + integral.take(low + 1, axis) * part
     area = (mask.shape[0] / cells) * (mask.shape[1] / cells)
-    return (np.diff(np.diff(integral, axis=0), axis=1) / area).astype(np.float32)
+    share = np.diff(np.diff(integral, axis=0), axis=1) / area
+    # Differences of sums may miss 0 and 1 by a rounding error.
+    return share.clip(0, 1).astype(np.float32)

@@ -80,7 +80,9 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
                 {"step": step, "learning_rate": learning_rate(step, config)} | terms | {"gain": readout.gain.item()}
             )
     readout.eval()
-    metrics = validate(readout, features, held_out if len(held_out) else fitted)
+    # A small source may leave no image of one class to hold out; then training is followed on what it was fitted on.
+    both = len(np.unique(features.label[held_out])) == 2
+    metrics = validate(readout, features, held_out if both else fitted)
     metrics = {"seed": seed, "steps": config.steps, "source_images": len(features)} | metrics
     curve = pd.DataFrame(rows)
     with written_beside(folder / "curve.csv") as temporary:

@@ -1,5 +1,6 @@
 """Pixel metrics against scikit-learn and against AUPRO written down from its definition, one threshold at a time."""
 
+import itertools
 import math
 
 import numpy as np
@@ -52,7 +53,7 @@ def naive_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
         overlaps = [np.mean([called[index][pixel] for pixel in region]) for index, region in regions]
         curve.append((float(false_positive_rate), float(np.mean(overlaps))))
     area = 0.0
-    for (x, y), (next_x, next_y) in zip(curve, curve[1:], strict=False):
+    for (x, y), (next_x, next_y) in itertools.pairwise(curve):
         if x >= limit:
             break
         if next_x > limit:

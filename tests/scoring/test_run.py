@@ -1,0 +1,187 @@
+"""Scoring a run: which images a subset takes, what a score file says, and where the scores come from."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgezsad.config import Profile
+from edgezsad.data.images import load
+from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_file
+from edgezsad.model.backbone import Backbone
+from edgezsad.model.detector import CheckpointInfo, build_detector, load_detector, save_checkpoint
+from edgezsad.run import Run
+from edgezsad.scoring.run import score_set, score_table, score_targets, subset
+from edgezsad.scoring.runtimes import RuntimeUnavailable
+from edgezsad.scoring.scorefile import ScoreFile, read_scores
+from edgezsad.scoring.torch_scorer import TorchScorer
+
+
+def entry(row: int, category: str = "bolt", label: int = 0, split: str = "test") -> Entry:
+    return Entry(f"{row:04d}.png", category, split, label, "x", "", 8, 8, f"{row:064x}", "")
+
+
+STRATA = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 1)), min_size=1, max_size=60)
+
+
+@given(STRATA, st.integers(1, 30))
+def test_subset_has_every_label_of_every_category(rows: list[tuple[str, int]], count: int) -> None:
+    manifest = Manifest("m", Path(), tuple(entry(row, *stratum) for row, stratum in enumerate(rows)))
+    part = subset(manifest, count)
+    assert {(e.category, e.label) for e in part.entries} == set(rows)
+    # A part, in the manifest's order, each image once, and no more than asked for but for one of each kind.
+    ids = [e.id for e in part.entries]
+    assert ids == sorted(set(ids))
+    assert set(part.entries) <= set(manifest.entries)
+    kinds = len(set(rows))
+    assert len(ids) <= max(kinds, count + kinds / 2)
+    assert part.sha256 == subset(manifest, count).sha256
+
+
+def test_subset_is_balanced_and_spread_evenly() -> None:
+    manifest = Manifest("m", Path("r"), tuple(entry(row, "ab"[row % 2], int(row >= 80)) for row in range(100)))
+    part = subset(manifest, 16)
+    assert (part.name, part.root) == ("m", Path("r"))
+    normal = [int(e.id[:4]) for e in part.entries if e.category == "a" and e.label == 0]
+    assert normal == [0, 26, 52, 78]
+    assert len(part.entries) == 16
+    assert subset(manifest, 1000).entries == manifest.entries
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    return Backbone("tf_efficientnet_lite0", "random", (8, 16))
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], tmp_path: Path, backbone: Backbone) -> Run:
+    """Two targets of three images, one of them for training, and two trained seeds."""
+    values = make_profile(tmp_path / "run").model_dump(mode="json")
+    profile = Profile.model_validate(values | {"data": values["data"] | {"root": str(tmp_path / "data")}})
+    run = Run(profile)
+    generator = np.random.default_rng(0)
+    for item in profile.data.targets:
+        root = profile.data.folder(item)
+        root.mkdir(parents=True)
+        entries = (entry(0, split="train"), entry(1), entry(2, label=1))
+        for each in entries:
+            cv2.imwrite(str(root / each.id), generator.integers(0, 256, (50, 70, 3), dtype=np.uint8))
+        write_manifest(Manifest(item.name, root, entries), run.manifest_path(item.name))
+    for seed in profile.seeds:
+        torch.manual_seed(seed)
+        readout = build_detector(profile.model, backbone).readout
+        info = CheckpointInfo(
+            model=profile.model,
+            backbone_sha256=backbone.sha256(),
+            profile="mini",
+            seed=seed,
+            source_sha256="s",
+            threshold=0,
+        )
+        save_checkpoint(run.checkpoint(seed), readout, info)
+    return run
+
+
+@pytest.fixture
+def same_backbone(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> None:
+    # Random weights differ at every building; a run has them from a package or the hub.
+    monkeypatch.setattr("edgezsad.model.detector.Backbone", lambda *arguments: backbone)
+
+
+@pytest.mark.usefixtures("same_backbone")
+def test_every_target_and_seed_is_scored(run: Run, backbone: Backbone) -> None:
+    paths = score_targets(run, "pytorch")
+    assert paths == [run.scores("pytorch", seed, name) for seed in (0, 1) for name in ("bolts", "nuts")]
+    manifest = run.manifest(run.profile.data.targets[1]).select("test")
+    scores = read_scores(run.scores("pytorch", 1, "nuts"))
+    # The test split alone, in the manifest's order.
+    assert scores.image_id.tolist() == ["0001.png", "0002.png"]
+    assert scores.label.tolist() == [0, 1]
+    assert scores.category.tolist() == ["bolt", "bolt"]
+    assert (scores.milliseconds > 0).all()
+    record = scores.record
+    assert (record.status, record.profile, record.target, record.seed) == ("ok", "mini", "nuts", 1)
+    assert (record.runtime, record.precision) == ("pytorch", "fp32")
+    assert record.manifest_sha256 == manifest.sha256
+    assert record.model_sha256 == sha256_of_file(run.checkpoint(1))
+    assert record.device
+    assert record.timing_method
+    assert {"torch", "timm", "python", "edgezsad"} <= set(record.versions)
+    # The numbers are the detector's own.
+    detector, _ = load_detector(run.checkpoint(1), backbone)
+    for row, each in enumerate(manifest.entries):
+        score, anomaly_map = TorchScorer(detector).score(load(manifest.path(each), 64))
+        assert scores.score[row] == np.float32(score)
+        assert np.array_equal(scores.map[row], anomaly_map)
+    other = read_scores(run.scores("pytorch", 0, "nuts"))
+    assert not np.array_equal(scores.score, other.score)
+
+
+@pytest.mark.usefixtures("same_backbone")
+def test_what_is_missing_is_named_with_its_notebook(run: Run) -> None:
+    with pytest.raises(InputError, match=r"seed0-fp16\.onnx: .*; run notebook 04_export"):
+        score_targets(run, "onnx-fp16")
+    run.checkpoint(1).unlink()
+    with pytest.raises(InputError, match=r"1/checkpoint\.safetensors: .* notebook 03_training"):
+        score_targets(run, "pytorch")
+    run.manifest_path("nuts").unlink()
+    with pytest.raises(InputError, match=r"nuts\.csv: no such manifest; run notebook 01_data"):
+        score_targets(run, "pytorch")
+
+
+def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = run.onnx(0, "fp32")
+    graph.parent.mkdir(parents=True)
+    graph.write_bytes(b"graph")
+    reason = RuntimeUnavailable("needs the moon")
+    monkeypatch.setattr("edgezsad.scoring.run._onnx_scorer", lambda model, runtime, threads: reason)
+    paths = score_targets(run, "qnn-htp-fp16")
+    # The emulator runs one seed.
+    assert paths == [run.scores("qnn-htp-fp16", 0, name) for name in ("bolts", "nuts")]
+    for path in paths:
+        scores = read_scores(path)
+        assert (len(scores), scores.record.status, scores.record.reason) == (0, "not run", "needs the moon")
+    table = score_table(paths)
+    assert table["status"].tolist() == ["not run: needs the moon"] * 2
+    assert table["images"].tolist() == [0, 0]
+    assert table["median ms"].isna().all()
+
+
+class Counting:
+    """A scorer whose scores say which image it saw."""
+
+    runtime, precision, device, timing_method = "counting", "fp16", "a desk", "none"
+
+    def __init__(self) -> None:
+        self.versions = {"counting": "1"}
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(image.mean()), np.full((2, 3), image.max(), dtype=np.float64)
+
+
+def test_score_set_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
+    manifest = run.manifest(run.profile.data.targets[0])
+    scores = score_set(Counting(), manifest, 16, make_scores([], []).record)
+    assert scores.score.tolist() == [np.float32(load(manifest.path(e), 16).mean()) for e in manifest.entries]
+    assert (scores.score.dtype, scores.map.dtype, scores.map.shape) == (np.float32, np.float32, (3, 2, 3))
+    record = scores.record
+    assert (record.precision, record.device, record.timing_method) == ("fp16", "a desk", "none")
+    assert record.versions == {"counting": "1"}
+    with pytest.raises(InputError, match="no test images of bolts; run notebook 01_data"):
+        score_set(Counting(), replace(manifest, entries=()), 16, record)
+
+
+def test_torch_scorer_takes_prepared_images_alone(run: Run, backbone: Backbone) -> None:
+    scorer = TorchScorer(build_detector(run.profile.model, backbone))
+    for image in (np.zeros((32, 64, 3), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.uint8)):
+        with pytest.raises(InputError, match=r"the detector takes \(64, 64, 3\) uint8"):
+            scorer.score(image)

@@ -1,0 +1,108 @@
+"""A notebook is a result only when every cell has passed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgezsad.errors import InputError
+from edgezsad.execute import execute, main
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    """Write a notebook whose first cell holds the parameters."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell{number}",
+            "source": source,
+            "metadata": {} if number else {"tags": ["parameters"]},
+            "execution_count": None,
+            "outputs": [],
+        }
+        for number, source in enumerate(cells)
+    ]
+    whole = {"cells": made, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def test_parameters_arrive_with_their_types(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = notebook(
+        tmp_path / "good.ipynb",
+        'seed: int = 0\nruntime: str = "x"\nwhere = ""',
+        "import sys\nprint('a line of progress', file=sys.stderr)",
+        "from pathlib import Path\nPath(where).write_text(repr((seed, runtime)))",
+    )
+    output = tmp_path / "out" / "good.ipynb"
+    seen = tmp_path / "seen.txt"
+    assert main([str(source), str(output), "seed=3", "runtime=onnx-fp32", f"where={seen}"]) == 0
+    assert seen.read_text() == "(3, 'onnx-fp32')"
+    assert json.loads(output.read_text())["nbformat"] == 4
+    assert not list((tmp_path / "out" / "running").iterdir())
+    # Progress is passed on as it comes.
+    assert "a line of progress" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "exit_code", "words"),
+    [
+        ('ValueError("first line\\nsecond line")', 1, "ValueError: first line second line"),
+        ('__import__("edgezsad.errors").errors.InputError("x.png: damaged")', 2, "InputError: x.png: damaged"),
+    ],
+    ids=["any error", "wrong input"],
+)
+def test_a_notebook_that_fails_leaves_no_result(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], raised: str, exit_code: int, words: str
+) -> None:
+    source = notebook(tmp_path / "bad.ipynb", "seed = 0", "print('it got here')", f"raise {raised}", "print('never')")
+    output = tmp_path / "out" / "bad.ipynb"
+    assert main([str(source), str(output), "seed=1"]) == exit_code
+    assert not output.exists()
+    kept = tmp_path / "out" / "running" / "bad.ipynb"
+    text = kept.read_text()
+    assert "it got here" in text
+    outputs = [cell.get("outputs") for cell in json.loads(text)["cells"]]
+    assert outputs[-1] == []
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error == [f"error: {source}: {words} (executed copy kept at {kept})"]
+
+
+def test_a_kernel_that_dies_is_a_failure_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = notebook(tmp_path / "dead.ipynb", "seed = 0", "import os\nos._exit(9)")
+    output = tmp_path / "out" / "dead.ipynb"
+    assert main([str(source), str(output)]) == 1
+    assert not output.exists()
+    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert "the kernel died" in error[0]
+    assert str(source) in error[0]
+
+
+def test_unknown_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = notebook(tmp_path / "good.ipynb", "seed = 0\nruntime = 'x'")
+    with pytest.raises(InputError, match=r"good\.ipynb: has no parameter 'sed'; it takes \['runtime', 'seed'\]"):
+        execute(source, tmp_path / "out.ipynb", {"sed": 1})
+    assert main([str(source), str(tmp_path / "out.ipynb"), "sed=1"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert [item.name for item in tmp_path.iterdir()] == ["good.ipynb"]
+
+
+def test_missing_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none.ipynb"), str(tmp_path / "out.ipynb")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none.ipynb'}: no such notebook; see notebooks/\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["only.ipynb"], ["a.ipynb", "b.ipynb", "seed"]])
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("usage: python -m edgezsad.execute NOTEBOOK OUTPUT")
+
+
+def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
+    path = tmp_path / "broken.ipynb"
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"broken\.ipynb: not a notebook"):
+        execute(path, tmp_path / "out.ipynb", {})

@@ -1,0 +1,149 @@
+"""The feature cache holds what the backbone gives, and only a whole cache of the same images is read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from edgezsad.data.images import load
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.errors import InputError
+from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
+
+SIZE = 32
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Manifest]:
+    """Two sets: a normal image, a masked one, a defective one without a mask; and another normal one."""
+    generator = np.random.default_rng(0)
+    root = tmp_path / "images"
+    root.mkdir()
+
+    def entry(name: str, label: int, mask: str = "") -> Entry:
+        cv2.imwrite(str(root / name), generator.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+        hashes = (f"{len(list(root.iterdir())):064x}", "b" * 64 if mask else "")
+        return Entry(name, "bolt", "test", label, "x", mask, 48, 40, *hashes)
+
+    picture = np.zeros((40, 48), dtype=np.uint8)
+    picture[:20, :12] = 1
+    cv2.imwrite(str(root / "mask.png"), picture)
+    first = Manifest("first", root, (entry("a.png", 0), entry("b.png", 1, "mask.png"), entry("c.png", 1)))
+    return [first, Manifest("second", root, (entry("d.png", 0),))]
+
+
+@pytest.fixture
+def folder(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> Path:
+    cache_features(sources, backbone, SIZE, tmp_path / "features")
+    return tmp_path / "features"
+
+
+def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
+    features = read_features(folder, sources)
+    assert len(features) == 4
+    assert features.label.tolist() == [0, 1, 1, 0]
+    assert features.group.tolist() == ["first/bolt"] * 3 + ["second/bolt"]
+    assert (features.info.images, features.info.strides) == (4, (8, 16))
+    assert features.info.backbone_sha256 == backbone.sha256()
+    for row, (manifest, entry) in enumerate([(m, e) for m in sources for e in m.entries]):
+        image = torch.from_numpy(load(manifest.path(entry), SIZE)).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            for stored, computed in zip(features.maps, backbone(image), strict=True):
+                assert np.array_equal(stored[row], computed[0].numpy().astype(np.float16))
+    # The mask's upper left quarter; nothing where normal; unknown where defective without a mask.
+    expected = np.zeros((4, 4), dtype=np.float32)
+    expected[:2, 0] = 1
+    assert np.array_equal(features.coverage[1], expected)
+    assert (features.coverage[[0, 3]] == 0).all()
+    assert np.isnan(features.coverage[2]).all()
+
+
+def test_maps_are_not_read_into_memory(sources: list[Manifest], folder: Path) -> None:
+    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, sources).maps)
+
+
+def refused(folder: Path, sources: list[Manifest], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_features(folder, sources)
+    assert "run notebook 02_features" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cache_of_other_images_is_refused(sources: list[Manifest], folder: Path) -> None:
+    first, second = sources
+    changed = replace(first.entries[0], sha256="f" * 64)
+    refused(folder, [first], "made from other source images")
+    refused(folder, [second, first], "made from other source images")
+    refused(folder, [replace(first, entries=(changed, *first.entries[1:])), second], "made from other source images")
+
+
+@pytest.mark.parametrize("name", ["stride08.npy", "stride16.npy", "coverage.npy", "features.json"])
+@pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.9])
+def test_cut_short_cache_is_refused(sources: list[Manifest], folder: Path, name: str, share: float | None) -> None:
+    path = folder / name
+    data = path.read_bytes()
+    if share is None:
+        path.unlink()
+    else:
+        path.write_bytes(data[: int(len(data) * share)])
+    refused(folder, sources, "features")
+
+
+def test_interrupted_caching_does_not_leave_the_old_record(
+    sources: list[Manifest], folder: Path, backbone: torch.nn.Module
+) -> None:
+    (sources[0].root / "c.png").unlink()
+    with pytest.raises(InputError, match=r"c\.png"):
+        cache_features(sources, backbone, SIZE, folder)
+    refused(folder, sources, r"features\.json: missing")
+
+
+def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Path) -> None:
+    stored = np.load(folder / "stride16.npy")
+    np.save(folder / "stride16.npy", stored[:3])
+    refused(folder, sources, "damaged feature cache")
+    np.save(folder / "stride16.npy", stored)
+    assert isinstance(read_features(folder, sources), Features)
+    np.save(folder / "coverage.npy", np.zeros((4, 2, 2), dtype=np.float32))
+    refused(folder, sources, "damaged feature cache")
+
+
+def test_coverage_by_hand() -> None:
+    mask = np.zeros((4, 6), dtype=bool)
+    mask[0, 0] = mask[3, 3:] = True
+    # Cells of 2 x 3 pixels.
+    assert cell_coverage(mask, 2) == pytest.approx(np.array([[1 / 6, 0], [0, 3 / 6]]))
+    # Cells of 4/3 x 2 pixels: the first pixel lies in one; the last row fills 1 of the 4/3 rows of the lowest cells.
+    assert cell_coverage(mask, 3) == pytest.approx(np.array([[3 / 8, 0, 0], [0, 0, 0], [0, 3 / 8, 3 / 4]]))
+    # One pixel, four cells.
+    assert cell_coverage(np.ones((1, 1), dtype=bool), 2).tolist() == [[1, 1], [1, 1]]
+
+
+def naive_coverage(mask: np.ndarray, cells: int) -> np.ndarray:
+    """Overlap of every cell with every pixel, as rectangles."""
+    coverage = np.zeros((cells, cells))
+    height, width = mask.shape[0] / cells, mask.shape[1] / cells
+    for row in range(cells):
+        for column in range(cells):
+            for y, x in np.argwhere(mask):
+                tall = max(0, min((row + 1) * height, y + 1) - max(row * height, y))
+                wide = max(0, min((column + 1) * width, x + 1) - max(column * width, x))
+                coverage[row, column] += tall * wide / (height * width)
+    return coverage
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.integers(1, 7))
+def test_coverage_is_exact_and_keeps_the_area(mask: np.ndarray, cells: int) -> None:
+    coverage = cell_coverage(mask, cells)
+    assert coverage.shape == (cells, cells)
+    assert coverage.dtype == np.float32
+    assert (coverage >= 0).all()
+    assert (coverage <= 1).all()
+    np.testing.assert_allclose(coverage, naive_coverage(mask, cells), atol=1e-6)
+    assert coverage.sum() * mask.size / cells**2 == pytest.approx(mask.sum(), abs=1e-4)
