@@ -1,0 +1,102 @@
+"""The drift pages: one runtime against the host over all targets and seeds, or the reason why not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgezsad.config import Profile
+from edgezsad.devices.run import board_rows, latency_table, runtime_drift
+from edgezsad.errors import CheckError, InputError
+from edgezsad.reported import JETSON, RB5
+from edgezsad.run import Run
+from edgezsad.scoring.scorefile import ScoreFile, write_not_run, write_scores
+
+LABEL = [0, 0, 1, 1]
+HOST = np.array([0.0, 2, 1, 3], dtype=np.float32)
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], make_scores: Callable[..., ScoreFile], tmp_path: Path) -> Run:
+    """Two targets, two seeds; FP16 ranks one pair otherwise on nuts by seed 1; the emulator is not here."""
+    run = Run(make_profile(tmp_path))
+    for target in ("bolts", "nuts"):
+        for seed in (0, 1):
+            swapped = target == "nuts" and seed == 1
+            facts = {"target": target, "seed": seed, "milliseconds": [10, 20, 30, 40]}
+            write_scores(make_scores(HOST, LABEL, **facts), run.scores("pytorch", seed, target))
+            device = HOST[[0, 2, 1, 3]] if swapped else HOST + 0.5
+            facts |= {"runtime": "onnx-fp16", "precision": "fp16", "milliseconds": [1, 2, 3, 4]}
+            write_scores(make_scores(device, LABEL, **facts), run.scores("onnx-fp16", seed, target))
+        record = make_scores([], [], target=target, status="not run", reason="no emulator here").record
+        write_not_run(record, run.scores("qnn-htp-fp16", 0, target))
+    return run
+
+
+def test_every_target_and_seed_is_compared(run: Run) -> None:
+    result = runtime_drift(run, "onnx-fp16")
+    assert result.table[["target", "seed"]].to_numpy().tolist() == [
+        ["bolts", 0],
+        ["bolts", 1],
+        ["nuts", 0],
+        ["nuts", 1],
+    ]
+    assert result.table["points"].tolist() == [0, 0, 0, 25]
+    assert len(result.pairs) == 4
+    # The worst of all, not the mean.
+    assert result.largest_points == 25
+    assert result.smallest_rank_agreement == pytest.approx(0.8)
+    kept = result.result()
+    assert (kept["status"], kept["reason"], kept["largest_drift_points"]) == ("ok", "", 25)
+    json.dumps(kept, allow_nan=False)
+
+
+def test_a_runtime_that_did_not_run_says_why(run: Run) -> None:
+    result = runtime_drift(run, "qnn-htp-fp16")
+    assert result.table.empty
+    assert result.result() == {
+        "runtime": "qnn-htp-fp16",
+        "status": "not run",
+        "reason": "no emulator here",
+        "largest_drift_points": None,
+        "smallest_spearman": None,
+        "rows": [],
+    }
+
+
+def test_a_runtime_left_out_of_the_profile(run: Run, make_profile: Callable[..., Profile]) -> None:
+    fewer = Run(make_profile(run.folder, evaluation={"runtimes": ["pytorch"]}))
+    result = runtime_drift(fewer, "onnx-fp16")
+    assert result.reason == "onnx-fp16 is not in evaluation.runtimes of the profile"
+    assert result.largest_points is None
+
+
+def test_missing_scores_and_a_fallback_are_not_hidden(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
+    fallen = make_scores(HOST, LABEL, target="nuts", seed=1, precision="fp16", runtime="onnx-fp16")
+    path = write_scores(fallen, run.scores("onnx-fp16", 1, "nuts"))
+    with pytest.raises(CheckError, match="nuts seed 1: drift of exactly zero"):
+        runtime_drift(run, "onnx-fp16")
+    path.unlink()
+    with pytest.raises(InputError, match=r"nuts\.npz: missing; run notebook 05_scoring"):
+        runtime_drift(run, "onnx-fp16")
+
+
+def test_latency_is_measured_here_or_not_run(run: Run) -> None:
+    table = latency_table(run, ["pytorch", "onnx-fp16", "qnn-htp-fp16"], JETSON).set_index("where")
+    assert table.loc["host, pytorch", ["median ms", "status"]].tolist() == [25, "measured here"]
+    assert table.loc["host, onnx-fp16", "p95 ms"] == 4
+    assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
+    # The board's time is the paper's word, in words, and never in the column of measured ones.
+    board = table.loc[JETSON.device]
+    assert np.isnan(board["median ms"])
+    assert board["status"] == f"not run: needs {JETSON.needs}"
+    assert "32.83 ms" in board["how"]
+
+
+def test_board_rows(run: Run) -> None:
+    table = board_rows(run, RB5)
+    assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
+    assert set(table["ours"]) == {"not run"}
+    assert set(table["needs"]) == {RB5.needs}

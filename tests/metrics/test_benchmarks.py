@@ -1,0 +1,67 @@
+"""The benchmark table: from score files on disk to means over categories and spread over seeds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgezsad.config import Profile
+from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.errors import InputError
+from edgezsad.metrics.benchmarks import benchmarks, summary_table
+from edgezsad.run import Run
+from edgezsad.scoring.scorefile import ScoreFile, write_scores
+
+CATEGORY = ["a"] * 4 + ["b"] * 2
+LABEL = [0, 0, 1, 1, 0, 1]
+# Image AUROC by category: seed 0: 3/4 and 1; seed 1: 1 and 0.
+SCORES = {0: [0, 2, 1, 3, 0, 1], 1: [0, 1, 2, 3, 1, 0]}
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], make_scores: Callable[..., ScoreFile], tmp_path: Path) -> Run:
+    run = Run(make_profile(tmp_path))
+    for item in run.profile.data.targets:
+        entries = [
+            Entry(f"{row:03d}.png", category, "test", label, "x", "", 8, 8, f"{row:064x}", "")
+            for row, (category, label) in enumerate(zip(CATEGORY, LABEL, strict=True))
+        ]
+        other_split = Entry("train.png", "a", "train", 0, "good", "", 8, 8, "c" * 64, "")
+        manifest = Manifest(item.name, tmp_path, (*entries, other_split))
+        write_manifest(manifest, run.manifest_path(item.name))
+        for seed, score in SCORES.items():
+            facts = {"target": item.name, "seed": seed, "manifest_sha256": manifest.select("test").sha256}
+            write_scores(make_scores(score, LABEL, category=CATEGORY, **facts), run.scores("pytorch", seed, item.name))
+    return run
+
+
+def test_category_then_mean_then_spread(run: Run) -> None:
+    result = benchmarks(run)
+    assert len(result.categories) == 2 * 2 * 2
+    assert result.seeds["image_auroc"].tolist() == pytest.approx([87.5, 50, 87.5, 50])
+    summary = result.summary["bolts"]["image_auroc"]
+    assert summary["mean"] == pytest.approx(68.75)
+    assert summary["std"] == pytest.approx(np.std([87.5, 50], ddof=1))
+    # No image has a mask, so there is no pixel number, and none is made up.
+    assert result.summary["nuts"]["pixel_aupro"] == {"mean": None, "std": None}
+    kept = result.as_json(run)
+    json.dumps(kept, allow_nan=False)
+    assert kept["by_benchmark"]["VisA"]["image_auroc"]["mean"] == pytest.approx(68.75)
+    assert len(kept["seeds"]) == 4
+
+
+def test_summary_stands_beside_the_paper(run: Run) -> None:
+    table = summary_table(run, benchmarks(run)).set_index("target")
+    assert table.loc["bolts", "image_auroc"] == "68.8 ± 26.5"
+    assert table.loc["bolts", "pixel_aupro"] == "undefined"
+    assert table.loc["bolts", "paper: image AUROC"] == 91.6
+    assert table.loc["nuts", "paper: PRO"] == 74.2
+
+
+def test_scores_of_other_images_are_refused(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
+    old = make_scores(SCORES[1], LABEL, category=CATEGORY, target="nuts", seed=1, manifest_sha256="d" * 64)
+    write_scores(old, run.scores("pytorch", 1, "nuts"))
+    with pytest.raises(InputError, match=r"nuts\.npz: made from other images; run notebook 05_scoring again"):
+        benchmarks(run)
