@@ -4,12 +4,15 @@ The prose of `book/`, the executed notebooks of one run and the top-level `_conf
 a staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
 """
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.files import write_text
 from edgezsad.run import open_run
 
 
@@ -21,11 +24,26 @@ def stage(prose: Path, notebooks: Path, folder: Path) -> list[str]:
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
     (folder / "notebooks").mkdir()
     for notebook in sorted(notebooks.glob("*.ipynb")):
-        shutil.copy2(notebook, folder / "notebooks")
+        write_text(folder / "notebooks" / notebook.name, titled(notebook))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(prose.parent / name, folder)
     sources = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in sources)
+
+
+def titled(notebook: Path) -> str:
+    """An executed notebook's text; one of several copies gets its parameter into its title, to be told apart.
+
+    `03_training-seed0.ipynb`, whose title ends in ": one seed", becomes ": seed 0".
+    """
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    _, dash, parameter = notebook.stem.partition("-")
+    if dash:
+        first = content["cells"][0]
+        title, _, rest = "".join(first["source"]).partition("\n")
+        parameter = re.sub(r"^(seed)(\d+)$", r"\1 \2", parameter)
+        first["source"] = f"{title.partition(':')[0]}: {parameter}\n{rest}"
+    return json.dumps(content, ensure_ascii=False)
 
 
 def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
@@ -38,8 +56,9 @@ def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
     html = Path(html)
     staging = run.folder / "book-staging"
     pages = stage(Path("book"), Path(notebooks), staging)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", "--warningiserror", "--nitpick", "--keep-going"]
-    done = subprocess.run([*command, str(staging)], capture_output=True, text=True, check=False)
+    # The command beside this interpreter: an environment that is not activated still builds with its own packages.
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
+    done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)
     built = staging / "_build" / "html"
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n", file=sys.stderr)

@@ -54,5 +54,5 @@ def test_doubles_on_one_side_are_no_leak() -> None:
 @pytest.mark.parametrize(("sources", "targets"), [([], ["t"]), (["s"], []), (["empty"], ["t"]), (["s"], ["empty"])])
 def test_nothing_compared_proves_nothing(sources: list[str], targets: list[str]) -> None:
     made = {"s": manifest("s", a="1"), "t": manifest("t", a="2"), "empty": manifest("empty")}
-    with pytest.raises(InputError, match="no (source|target) images"):
+    with pytest.raises(InputError, match=r"no (source|target) images"):
         check_disjoint([made[name] for name in sources], [made[name] for name in targets])

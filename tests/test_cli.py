@@ -1,0 +1,52 @@
+"""The command line: wrong input is one line and exit code 2, whatever the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def run(*arguments: str, folder: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgezsad.cli", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["predict", "x.png", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["predict", "x.png", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["claims", "check", "--config", "wrong.yaml"], "did you mean seeds?"),
+        (["lint", "nowhere.onnx"], "nowhere.onnx"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], expected: str, tmp_path: Path):
+    (tmp_path / "wrong.yaml").write_text("profile: mini\nseed: [0]\n")
+    done = run(*arguments, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert expected in done.stderr
+
+
+def test_predict_without_a_run_says_how_to_make_one(tmp_path: Path):
+    text = (REPOSITORY / "configs" / "mini.yaml").read_text()
+    (tmp_path / "mini.yaml").write_text(text)
+    done = run("predict", "x.png", "--config", "mini.yaml", folder=tmp_path)
+    assert done.returncode == 2
+    assert "make book" in done.stderr
+
+
+def test_help_does_not_load_pytorch():
+    code = "import sys, edgezsad.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0

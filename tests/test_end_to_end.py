@@ -1,0 +1,252 @@
+"""The whole graph on a tiny profile, in a copy of the repository: run, failure, resume, book, predict, claims."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PROFILE = """
+profile: folder
+title: tiny
+run: runs/tiny
+seeds: [0, 1]
+data:
+  root: runs/tiny/data
+  source:
+    - name: source
+      layout: mvtec
+      root: source
+      generated: {families: [leather, washer], train_normal: 0, test_normal: 8, test_defective: 8, size: [96, 96]}
+  targets:
+    - name: cloth
+      layout: visa
+      root: cloth
+      stands_for: VisA
+      generated: {families: [felt, hex_nut], train_normal: 1, test_normal: 4, test_defective: 4, size: [96, 128]}
+model: {backbone: tf_efficientnet_lite0, weights: package, size: 128}
+training: {steps: 12, batch: 8, warmup: 2, validation: 0.25}
+evaluation: {pixels: 64, emulator: {images_per_target: 4}}
+"""
+
+# One worker builds the run; the tests that read it must follow on the same one.
+pytestmark = pytest.mark.xdist_group("end-to-end")
+
+
+def environment() -> dict[str, str]:
+    """This interpreter's commands first, and this checkout's library."""
+    here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
+    return os.environ | here
+
+
+def snakemake(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = ["snakemake", "--cores", "2", "--quiet", "host", "reason", "--config", "profile=configs/tiny.yaml"]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+def edgezsad(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgezsad.cli", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what a run needs, with the tiny profile; the run fails once, is mended and continues."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("notebooks", "book", "configs", "data_manifests", "edgezsad"):
+        if (REPOSITORY / name).exists():
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
+    for name in ("Snakefile", "_config.yml", "_toc.yml", "CHANGELOG.md"):
+        shutil.copy2(REPOSITORY / name, folder)
+    (folder / "configs" / "tiny.yaml").write_text(PROFILE)
+
+    good = folder / "notebooks" / "06_benchmarks.ipynb"
+    text = good.read_text()
+    broken = json.loads(text)
+    broken["cells"][-1]["source"] = ["raise RuntimeError('planted')"]
+    good.write_text(json.dumps(broken))
+    first = snakemake(folder)
+    assert first.returncode != 0, first.stderr
+    assert "RuntimeError: planted" in first.stderr
+    kept = folder / "runs" / "tiny" / "notebooks" / "running" / "06_benchmarks.ipynb"
+    assert "planted" in kept.read_text()
+    assert not (folder / "runs" / "tiny" / "notebooks" / "06_benchmarks.ipynb").exists()
+    checkpoint = folder / "runs" / "tiny" / "seeds" / "0" / "checkpoint.safetensors"
+    made = checkpoint.stat().st_mtime_ns
+
+    good.write_text(text)
+    second = snakemake(folder)
+    assert second.returncode == 0, second.stderr[-4000:]
+    assert "% done" in second.stderr or "%) done" in second.stderr
+    assert checkpoint.stat().st_mtime_ns == made, "what was done was done again"
+    return folder
+
+
+def test_a_second_run_has_nothing_to_do(project: Path):
+    again = snakemake(project)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stderr + again.stdout
+
+
+def test_score_files_of_every_runtime(project: Path):
+    scores = project / "runs" / "tiny" / "scores"
+    for runtime, seeds in {"pytorch": 2, "onnx-fp32": 2, "onnx-fp16": 2, "qnn-htp-fp16": 1}.items():
+        records = [json.loads(path.read_text()) for path in sorted(scores.glob(f"{runtime}/seed*/cloth.json"))]
+        assert len(records) == seeds
+        for record in records:
+            assert record["runtime"] == runtime
+            assert record["status"] == "ok" or (runtime.startswith("qnn") and record["reason"])
+
+
+def test_parity_and_drift_are_in_the_results(project: Path):
+    results = project / "runs" / "tiny" / "results"
+    assert json.loads((results / "export.json").read_text())["largest_score_difference"] <= 1e-4
+    drift = json.loads((results / "jetson_drift.json").read_text())
+    assert len(drift["rows"]) == 2
+    assert all(row["map_correlation"] > 0.99 for row in drift["rows"])
+
+
+def test_claims_check_and_a_planted_number(project: Path):
+    good = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
+    assert good.returncode in (0, 1), good.stderr  # the tiny profile's drift may exceed the bound
+    path = project / "runs" / "tiny" / "results" / "efficiency.json"
+    text = path.read_text()
+    try:
+        wrong = json.loads(text)
+        wrong["paper_graph"]["backbone_gflops"] = 12.3
+        path.write_text(json.dumps(wrong))
+        planted = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
+        assert planted.returncode == 1
+        assert "GFLOPs: 12.3" in planted.stderr
+        path.unlink()
+        missing = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
+        assert missing.returncode == 2
+        assert "run notebook 07_efficiency" in missing.stderr
+    finally:
+        path.write_text(text)
+
+
+def test_predict_scores_a_photograph_of_any_size(project: Path, tmp_path: Path):
+    from skimage import data
+    from skimage.io import imsave
+
+    photograph = tmp_path / "my part.png"
+    imsave(photograph, data.coffee()[:301, :517], check_contrast=False)
+    done = edgezsad(project, "predict", str(photograph), "--config", "configs/tiny.yaml", "--heatmap", "--json")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert result["defective"] == (result["score"] >= result["threshold"])
+    from PIL import Image
+
+    with Image.open(result["heatmap"]) as picture:
+        assert picture.size == (517, 301)
+    # The same bytes score the same through the exported graph.
+    from edgezsad.data.images import load
+    from edgezsad.scoring.onnx_scorer import OnnxScorer
+
+    scorer = OnnxScorer(project / "runs" / "tiny" / "export" / "seed0-fp32.onnx")
+    assert abs(scorer.score(load(photograph, scorer.size))[0] - result["score"]) <= 1e-4
+
+
+def test_predict_refuses_a_bad_photograph_and_writes_nothing(project: Path, tmp_path: Path):
+    good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
+    shutil.copy2(next((project / "runs/tiny/data/source").rglob("*.png")), good)
+    bad.write_bytes(good.read_bytes()[:300])
+    done = edgezsad(project, "predict", str(good), str(bad), "--config", "configs/tiny.yaml", "--heatmap")
+    assert done.returncode == 2
+    assert "bad.jpg" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jpg", "good.png"]
+
+
+class _References(HTMLParser):
+    """Links, images and identifiers of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references: list[str] = []
+        self.loaded: list[str] = []
+        self.identifiers: set[str] = set()
+        self.without_alt: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.identifiers |= {values[key] for key in ("id", "name") if values.get(key)}
+        if tag == "img" and not values.get("alt"):
+            self.without_alt.append(values.get("src") or "")
+        for key in ("href", "src"):
+            if value := values.get(key):
+                self.references.append(value)
+                if tag in ("script", "img", "link"):
+                    self.loaded.append(value)
+
+
+@pytest.fixture(scope="module")
+def pages(project: Path) -> dict[Path, _References]:
+    found = {}
+    for path in sorted((project / "runs" / "tiny" / "book" / "html").rglob("*.html")):
+        if "_static" not in path.parts:
+            found[path] = _References()
+            found[path].feed(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_every_notebook_has_its_page(project: Path, pages: dict[Path, _References]):
+    names = {path.stem for path in pages}
+    for notebook in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        assert any(name == notebook.stem or name.startswith(f"{notebook.stem}-") for name in names), notebook.stem
+    assert "03_training-seed1" in names
+    text = (project / "runs/tiny/book/html/notebooks/03_training-seed1.html").read_text()
+    assert "Training: seed 1" in text
+
+
+def test_no_broken_link_or_image(pages: dict[Path, _References]):
+    broken = []
+    for page, found in pages.items():
+        for reference in found.references:
+            address, fragment = urldefrag(unquote(reference))
+            if re.match(r"[a-z]+:", address):
+                continue
+            other = (page.parent / address.partition("?")[0]).resolve() if address else page
+            if not other.exists() or (
+                fragment
+                and other in pages
+                and fragment not in pages[other].identifiers
+                and not fragment.startswith("http")
+            ):
+                broken.append(f"{page.name}: {reference}")
+    assert not broken
+    assert sum(len(found.references) for found in pages.values()) > 500
+
+
+def test_pages_load_nothing_from_a_network(pages: dict[Path, _References]):
+    away = [item for found in pages.values() for item in found.loaded if re.match(r"(https?:)?//", item)]
+    assert not [item for item in away if not item.endswith(".html")], away
+
+
+def test_every_image_has_alternative_text(pages: dict[Path, _References]):
+    assert not {page.name: found.without_alt for page, found in pages.items() if found.without_alt}
+
+
+def test_pages_carry_no_path_of_this_machine(project: Path, pages: dict[Path, _References]):
+    assert not [page.name for page in pages if str(project) in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_pages_open_without_a_console_error(pages: dict[Path, _References], tmp_path: Path):
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    for page in pages:
+        if page.name in ("index.html", "11_claims.html", "10_gallery.html", "search.html"):
+            command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={tmp_path}"]
+            command += ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert "</html>" in done.stdout
+            complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+            assert not complaints, f"{page.name}: {complaints}"
