@@ -21,6 +21,8 @@ class OnnxScorer:
         size: input height and width in pixels.
     """
 
+    timed = True
+
     def __init__(self, path: Path | str, threads: int = 1, precision: Literal["fp32", "fp16"] = "fp32"):
         """Open a graph and run it once, so that no timed run pays for first-time work.
 

@@ -48,6 +48,7 @@ class QnnHtpScorer:
 
     runtime = "qnn-htp-fp16"
     precision = "fp16"
+    timed = True
 
     def __init__(self, path: Path | str, threads: int = 1):
         """Open a graph; 0.4 s for EfficientNet-Lite0 at 256 px, 11 s for TinyViT-21M at 512 px.

@@ -29,6 +29,8 @@ class Scorer(Protocol):
     device: str
     versions: dict[str, str]
     timing_method: str
+    timed: bool
+    """Whether the time of a call is the whole of an image's work."""
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         """(S, S, 3) uint8 RGB to a score and an (h, w) map, raw logits."""
@@ -48,23 +50,20 @@ def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
     limit = run.profile.evaluation.emulator.images_per_target if emulated else None
     manifests = {item.name: run.manifest(item).select("test") for item in run.profile.data.targets}
     written = []
-    backbone = None
-    for seed in seeds:
-        model = _model_file(run, runtime, seed)
-        scorer: Scorer | RuntimeUnavailable
-        if runtime == "pytorch":
-            scorer, backbone = _torch_scorer(model, run.profile, backbone, threads)
-        else:
-            scorer = _onnx_scorer(model, runtime, threads)
-        for item in run.profile.data.targets:
-            path = run.scores(runtime, seed, item.name)
-            manifest = manifests[item.name] if limit is None else subset(manifests[item.name], limit)
-            record = _record(run.profile, item, seed, runtime, model, manifest)
-            if isinstance(scorer, RuntimeUnavailable):
-                not_run = record.model_copy(update={"status": "not run", "reason": str(scorer)})
+    scorers = _scorers(run, runtime, seeds, threads)
+    for item in run.profile.data.targets:
+        manifest = manifests[item.name] if limit is None else subset(manifests[item.name], limit)
+        paths = [run.scores(runtime, seed, item.name) for seed in seeds]
+        records = [
+            _record(run.profile, item, seed, runtime, _model_file(run, runtime, seed), manifest) for seed in seeds
+        ]
+        if isinstance(scorers, RuntimeUnavailable):
+            for record, path in zip(records, paths, strict=True):
+                not_run = record.model_copy(update={"status": "not run", "reason": str(scorers)})
                 written.append(write_not_run(not_run, path))
-            else:
-                written.append(write_scores(score_set(scorer, manifest, run.profile.model.size, record), path))
+            continue
+        scored = score_seeds(scorers, manifest, run.profile.model.size, records)
+        written += [write_scores(scores, path) for scores, path in zip(scored, paths, strict=True)]
     return written
 
 
@@ -77,21 +76,40 @@ def score_set(scorer: Scorer, manifest: Manifest, size: int, record: RunRecord) 
         size: input height and width.
         record: how they are made; the scorer's own facts are filled in.
     """
+    return score_seeds([scorer], manifest, size, [record])[0]
+
+
+def score_seeds(scorers: list[Scorer], manifest: Manifest, size: int, records: list[RunRecord]) -> list[ScoreFile]:
+    """Score a manifest by several scorers in one pass, so that each image is decoded once.
+
+    Args:
+        scorers: one for each seed.
+        manifest: the images.
+        size: input height and width.
+        records: one for each scorer.
+    """
     if not manifest.entries:
         raise InputError(f"{manifest.root}: no test images of {manifest.name}; run notebook 01_data")
-    scores, maps, milliseconds = [], [], []
-    for entry in progress(manifest.entries, f"{record.runtime} seed {record.seed} {manifest.name}"):
+    rows: list[list[tuple[float, np.ndarray, float]]] = [[] for _ in scorers]
+    for entry in progress(manifest.entries, f"{records[0].runtime} {manifest.name}"):
         image = load(manifest.path(entry), size)
-        start = time.perf_counter()
-        score, anomaly_map = scorer.score(image)
-        milliseconds.append(1000 * (time.perf_counter() - start))
-        scores.append(score)
-        maps.append(anomaly_map)
+        for row, scorer in zip(rows, scorers, strict=True):
+            start = time.perf_counter()
+            score, anomaly_map = scorer.score(image)
+            elapsed = 1000 * (time.perf_counter() - start)
+            row.append((score, anomaly_map, elapsed if scorer.timed else np.nan))
+    return [_score_file(manifest, *each) for each in zip(rows, scorers, records, strict=True)]
+
+
+def _score_file(
+    manifest: Manifest, rows: list[tuple[float, np.ndarray, float]], scorer: Scorer, record: RunRecord
+) -> ScoreFile:
+    scores, maps, milliseconds = zip(*rows, strict=True)
     facts = {
         "precision": scorer.precision,
         "device": scorer.device,
         "versions": scorer.versions,
-        "timing_method": scorer.timing_method,
+        "timing_method": scorer.timing_method if scorer.timed else "not timed: shares the backbone's pass",
     }
     return ScoreFile(
         image_id=np.array([entry.id for entry in manifest.entries]),
@@ -115,7 +133,7 @@ def score_table(files: list[Path]) -> pd.DataFrame:
                 "target": record.target,
                 "seed": record.seed,
                 "images": len(scores),
-                "median ms": float(np.median(scores.milliseconds)) if len(scores) else None,
+                "median ms": float(np.median(scores.milliseconds)) if np.isfinite(scores.milliseconds).any() else None,
                 "status": record.status if record.status == "ok" else f"{record.status}: {record.reason}",
                 "device": record.device or None,
             }
@@ -144,36 +162,31 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     return run.onnx(seed, "fp16" if runtime == "onnx-fp16" else "fp32")
 
 
-def _torch_scorer(model: Path, profile: Profile, backbone: object, threads: int) -> tuple[Scorer, object]:
-    # Imported here so that scoring an exported graph never loads PyTorch.
-    import torch
+def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -> "list[Scorer] | RuntimeUnavailable":
+    """One scorer for each seed, or why there is none."""
+    models = [_model_file(run, runtime, seed) for seed in seeds]
+    for model in models:
+        if not model.is_file():
+            maker = "03_training" if runtime == "pytorch" else "04_export"
+            raise InputError(f"{model}: missing; run notebook {maker} first")
+    if runtime == "pytorch":
+        # Imported here so that scoring an exported graph never loads PyTorch.
+        from edgezsad.scoring.torch_scorer import torch_scorers
 
-    from edgezsad.model.detector import load_detector
-    from edgezsad.scoring.torch_scorer import TorchScorer
-
-    torch.set_num_threads(threads)
-    detector, _ = load_detector(model, backbone, expected=profile.model)
-    return TorchScorer(detector), detector.backbone
-
-
-def _onnx_scorer(model: Path, runtime: Runtime, threads: int) -> "Scorer | RuntimeUnavailable":
+        return list(torch_scorers(models, run.profile.model, threads))
     try:
         if runtime == "qnn-htp-fp16":
             from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 
-            return QnnHtpScorer(model, threads)
+            return [QnnHtpScorer(model, threads) for model in models]
         from edgezsad.scoring.onnx_scorer import OnnxScorer
 
-        return OnnxScorer(model, threads, PRECISION[runtime])
+        return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]
     except RuntimeUnavailable as reason:
         return reason
 
 
 def _record(profile: Profile, item: DataSet, seed: int, runtime: Runtime, model: Path, manifest: Manifest) -> RunRecord:
-    notebook = "05_scoring"
-    if not model.is_file():
-        maker = "03_training" if runtime == "pytorch" else "04_export"
-        raise InputError(f"{model}: missing; run notebook {maker} first")
     return RunRecord(
         profile=profile.profile,
         target=item.name,
@@ -183,6 +196,6 @@ def _record(profile: Profile, item: DataSet, seed: int, runtime: Runtime, model:
         device="",
         model_sha256=sha256_of_file(model),
         manifest_sha256=manifest.sha256,
-        command=f"papermill notebooks/{notebook}.ipynb OUT.ipynb -p runtime {runtime}",
+        command=f"papermill notebooks/05_scoring.ipynb OUT.ipynb -p runtime {runtime}",
         versions=versions(),
     )

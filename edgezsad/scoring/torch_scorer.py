@@ -1,13 +1,51 @@
 """Scores by PyTorch, straight from a checkpoint: what every exported graph is compared with."""
 
 import platform
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from edgezsad.config import Model
 from edgezsad.errors import InputError
-from edgezsad.model.detector import Detector
+from edgezsad.model.backbone import Backbone
+from edgezsad.model.detector import Detector, load_detector
 from edgezsad.versions import versions
+
+
+class LastFeatures:
+    """The backbone's features of the last image, for seeds that share one frozen backbone."""
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self._image: np.ndarray | None = None
+        self._features: list[Tensor] = []
+
+    def of(self, image: np.ndarray) -> list[Tensor]:
+        """Features of (S, S, 3) uint8 `image`; computed only if it is another array than last time."""
+        if image is not self._image:
+            self._features = self.backbone(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+            self._image = image
+        return self._features
+
+
+def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> "list[TorchScorer]":
+    """One scorer for each checkpoint of one configuration, all reading the same backbone's features.
+
+    Only the first is timed: the others do not run the backbone.
+
+    Raises:
+        InputError: a checkpoint is missing, damaged or belongs to another model.
+    """
+    torch.set_num_threads(threads)
+    shared = None
+    scorers: list[TorchScorer] = []
+    for path in checkpoints:
+        detector, _ = load_detector(path, shared.backbone if shared else None, expected=model)
+        shared = shared or LastFeatures(detector.backbone)
+        scorers.append(TorchScorer(detector, shared, timed=not scorers))
+    return scorers
 
 
 class TorchScorer:
@@ -15,14 +53,17 @@ class TorchScorer:
 
     Attributes:
         runtime, precision, device, versions, timing_method: what the run record says.
+        timed: whether a call runs the backbone too, so that its time is an image's.
     """
 
     runtime = "pytorch"
     precision = "fp32"
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
         self.detector = detector
+        self.timed = timed
+        self._features = features or LastFeatures(detector.backbone)
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")
 
@@ -39,5 +80,5 @@ class TorchScorer:
         size = self.detector.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise InputError(f"image {image.shape} {image.dtype}: the detector takes ({size}, {size}, 3) uint8")
-        score, anomaly_map = self.detector(torch.from_numpy(image).permute(2, 0, 1)[None].float())
-        return score.item(), anomaly_map[0, 0].numpy()
+        output = self.detector.readout(self._features.of(image))
+        return output.score.item(), output.map[0, 0].numpy()

@@ -45,9 +45,10 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
     """
     folder = Path(folder)
     config = profile.training
-    if features.info.backbone_sha256 != backbone.sha256() or features.info.size != profile.model.size:
+    made_by = (features.info.backbone_sha256, features.info.size, features.info.strides)
+    if made_by != (backbone.sha256(), profile.model.size, backbone.strides):
         raise InputError(
-            f"{profile.run / 'features'}: made by another backbone or size; run notebook 02_features again"
+            f"{profile.run / 'features'}: made by another backbone, size or strides; run notebook 02_features again"
         )
     if len(np.unique(features.label)) < 2:
         raise InputError("data.source: needs normal and defective images; add a folder that has both")

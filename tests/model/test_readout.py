@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgezsad.config import Readout
+from edgezsad.config import Profile, Readout
 from edgezsad.model.readout import EdgeGLR, Output, Standardise
 
 CHANNELS, STRIDES = (5, 7, 9), (8, 16, 32)
@@ -130,7 +130,9 @@ def test_eval_has_no_dropout_and_training_has() -> None:
 
 
 def test_the_papers_readout_costs_at_most_nine_mflops() -> None:
-    module = EdgeGLR((384, 576), (16, 32), Readout(local_channels=4)).eval()
+    config = Profile.model_fields["paper_graph"].default.readout
+    assert config.local_channels == 4
+    module = EdgeGLR((384, 576), (16, 32), config).eval()
     maps = [torch.zeros(1, 384, 32, 32), torch.zeros(1, 576, 16, 16)]
     with FlopCounterMode(display=False) as counter:
         module(maps)

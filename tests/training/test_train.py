@@ -110,9 +110,9 @@ def test_same_seed_same_bytes_other_seed_other_weights(
 def test_features_of_another_backbone_or_size_are_refused(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
-    for change in ({"backbone_sha256": "0" * 64}, {"size": 96}):
+    for change in ({"backbone_sha256": "0" * 64}, {"size": 96}, {"strides": (8, 32)}):
         other = replace(features, info=features.info.model_copy(update=change))
-        with pytest.raises(InputError, match="made by another backbone or size; run notebook 02_features"):
+        with pytest.raises(InputError, match="made by another backbone, size or strides; run notebook 02_features"):
             train(short, other, backbone, 0, tmp_path / "seed")
     assert not (tmp_path / "seed").exists()
 
