@@ -62,6 +62,31 @@ def test_packaged_weights_know_what_is_on_a_photograph(
 
 
 @torch.inference_mode()
+def test_every_layer_sees_what_its_statistics_were_taken_from(lite0: Backbone) -> None:
+    """Each batch norm stores the channel statistics of its input; a misplaced tensor before it ends the likeness."""
+    classifier = timm.create_model(LITE0, pretrained=False).eval()
+    classifier.load_state_dict(packaged_weights(LITE0), strict=True)
+    likeness = {}
+
+    def correlation(seen: torch.Tensor, stored: torch.Tensor) -> float:
+        return torch.corrcoef(torch.stack([seen, stored]))[0, 1].item()
+
+    def compare(name: str, module: torch.nn.BatchNorm2d, value: torch.Tensor) -> None:
+        variance = correlation(value.var((0, 2, 3)).clamp(min=1e-9).log(), module.running_var.clamp(min=1e-9).log())
+        likeness[name] = max(variance, correlation(value.mean((0, 2, 3)), module.running_mean))
+
+    for name, module in classifier.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda module, given, name=name: compare(name, module, given[0]))
+    photographs = torch.cat([photograph(name) for name in ("chelsea", "coffee", "rocket", "astronaut")])
+    classifier((photographs - lite0.mean) / lite0.std)
+    # The last one's channels are all alike, so that there is nothing to tell them apart by.
+    del likeness["bn2"]
+    assert len(likeness) == 48
+    assert min(likeness.values()) > 0.5
+
+
+@torch.inference_mode()
 def test_feature_maps_are_those_of_the_whole_network(lite0: Backbone) -> None:
     classifier = timm.create_model(LITE0, pretrained=False).eval()
     classifier.load_state_dict(packaged_weights(LITE0), strict=True)

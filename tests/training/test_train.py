@@ -80,7 +80,10 @@ def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.
         "curve.csv",
         "metrics.json",
     ]
-    info = read_checkpoint(trained.checkpoint).info
+    info, weights = vars(read_checkpoint(trained.checkpoint)).values()
+    # The channel statistics are those of the images that it was fitted on.
+    seen = features.maps[1][split(features, short.training.validation)[0]].astype(np.float64).mean(axis=(0, 2, 3))
+    assert weights["standardise.1.mean"].flatten().tolist() == pytest.approx(seen.tolist(), abs=1e-5)
     assert (info.seed, info.model, info.profile) == (1, short.model, "mini")
     assert info.threshold == trained.metrics["threshold"]
     assert (info.backbone_sha256, info.source_sha256) == (backbone.sha256(), "s")
