@@ -80,13 +80,14 @@ class Data(Strict):
 class Readout(Strict):
     """EdgeGLR's size (see `edgezsad.model.readout`)."""
 
-    local_channels: Positive = 16
-    """Hidden channels of the spatial head at each stride; 0 would make it linear."""
+    local_channels: Positive = 32
+    """Hidden channels of the spatial head at each stride."""
     global_channels: Positive = 64
     """Hidden width of the global head."""
     correction_limit: float = Field(4.0, gt=0)
     """The spatial head moves the image score by less than this (in logits)."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Of the global head's input, while training."""
 
 
 class Model(Strict):

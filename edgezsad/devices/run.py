@@ -36,9 +36,26 @@ class RuntimeDrift:
         return None if self.table.empty else float(self.table["points"].abs().max())
 
     @property
+    def largest_mean_points(self) -> float | None:
+        """Largest absolute change over targets of the mean over seeds, in points: the change of the reported number.
+
+        Tables report the mean over seeds, so this is what a reader of the table would see move. None when not run.
+        """
+        return None if self.table.empty else float(self.table.groupby("target")["points"].mean().abs().max())
+
+    @property
     def smallest_rank_agreement(self) -> float | None:
         """Smallest Spearman correlation over targets and seeds; None when not run."""
         return None if self.table.empty else float(self.table["spearman"].min())
+
+    def summary(self) -> str:
+        """One sentence for the page."""
+        if self.reason:
+            return f"not run: {self.reason}"
+        return (
+            f"largest drift of a target's mean over seeds {self.largest_mean_points:.3f} points, "
+            f"of a single seed {self.largest_points:.3f} points; smallest Spearman {self.smallest_rank_agreement:.5f}"
+        )
 
     def result(self) -> dict[str, object]:
         """For the results file."""
@@ -47,6 +64,7 @@ class RuntimeDrift:
             "status": "not run" if self.reason else "ok",
             "reason": self.reason,
             "largest_drift_points": self.largest_points,
+            "largest_drift_points_of_the_mean": self.largest_mean_points,
             "smallest_spearman": self.smallest_rank_agreement,
             "rows": records(self.table),
         }

@@ -1,8 +1,9 @@
 """EdgeGLR, the asymmetric global-local readout: the global head ranks images, the spatial head draws the map.
 
-The two are not equals. The image score is the global head's, plus a correction pooled from the map that is bounded
-and whose learned gain starts at zero: training begins with a pure image ranking and lets the map in as far as it
-helps. The paper publishes no formula; this is our reading of its one-line description.
+The two are not equals. The global head looks at the features where the map points and at how uneven the image is, and
+ranks. The image score is its ranking, plus a correction pooled from the map that is bounded and whose learned gain
+starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
+formula; this is our reading of its one-line description.
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
 by a learned depth-to-space, not by interpolation.
@@ -34,37 +35,38 @@ class Output:
     correction: Tensor
 
 
-class Standardise(nn.Module):
-    """Each channel to zero mean and unit variance on the source; statistics are set once, before training."""
+class Difference(nn.Module):
+    """How far each place lies from its own image's mean, each channel in units of its spread over the source.
+
+    An unseen part's features are new as a whole; what differs within its own image is what carries over.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
 
-    def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Set the statistics from (C,) mean and standard deviation; dead channels are left unscaled."""
-        self.mean.copy_(mean.view_as(self.mean))
+    def fit(self, std: Tensor) -> None:
+        """Set the scale from the source's (C,) standard deviations, once, before training; dead channels keep 1."""
         self.scale.copy_(torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.ones_like(std)).view_as(self.scale))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        return (features - self.mean) * self.scale
+        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
 
 
 class SpatialBranch(nn.Module):
-    """One stride's share of the map: what each place is, and how far it lies from the rest of its own image."""
+    """One stride's share of the map, from how each place differs from the rest of its own image, and by how much."""
 
     def __init__(self, channels: int, hidden: int, factor: int):
         super().__init__()
-        self.value = nn.Conv2d(channels, hidden, 1)
-        self.deviation = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.difference = nn.Conv2d(channels, hidden, 1)
+        self.amount = nn.Conv2d(channels, hidden, 1, bias=False)
         self.out = nn.Conv2d(hidden, factor**2, 1)
         self.enlarge = nn.PixelShuffle(factor) if factor > 1 else nn.Identity()
 
-    def forward(self, value: Tensor, deviation: Tensor) -> Tensor:
+    def forward(self, difference: Tensor, amount: Tensor) -> Tensor:
         """Two (B, C, h, w) to (B, 1, h * factor, w * factor)."""
-        return self.enlarge(self.out(functional.relu(self.value(value) + self.deviation(deviation))))
+        return self.enlarge(self.out(functional.relu(self.difference(difference) + self.amount(amount))))
 
 
 class EdgeGLR(nn.Module):
@@ -79,12 +81,12 @@ class EdgeGLR(nn.Module):
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout):
         super().__init__()
         self.limit = config.correction_limit
-        self.standardise = nn.ModuleList(Standardise(count) for count in channels)
+        self.difference = nn.ModuleList(Difference(count) for count in channels)
         self.spatial = nn.ModuleList(
             SpatialBranch(count, config.local_channels, stride // strides[0])
             for count, stride in zip(channels, strides, strict=True)
         )
-        # Every stride gives its mean and its mean deviation: what the image shows, and how even it is.
+        # Every stride gives what the most suspicious place shows, and how uneven the image is.
         self.ranking = nn.Sequential(
             nn.Dropout(config.dropout),
             nn.Linear(2 * sum(channels), config.global_channels),
@@ -96,19 +98,31 @@ class EdgeGLR(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Output:
         """Read feature maps, one (B, C, h, w) for each stride, finest first."""
-        anomaly_map: Tensor | None = None
-        pooled: list[Tensor] = []
-        for raw, standardise, branch in zip(features, self.standardise, self.spatial, strict=True):
-            value = standardise(raw)
-            mean = value.mean(dim=(2, 3), keepdim=True)
-            deviation = (value - mean).abs()
-            share = branch(value, deviation)
-            anomaly_map = share if anomaly_map is None else anomaly_map + share
-            pooled += [mean.flatten(1), deviation.mean(dim=(2, 3))]
-        assert anomaly_map is not None
-        ranking = self.ranking(torch.cat(pooled, dim=1)).squeeze(1)
+        differences, amounts, shares = [], [], []
+        for raw, measure, branch in zip(features, self.difference, self.spatial, strict=True):
+            difference = measure(raw)
+            amount = difference.abs()
+            differences.append(difference)
+            amounts.append(amount.mean(dim=(2, 3)))
+            shares.append(branch(difference, amount))
+        anomaly_map = shares[0]
+        for share in shares[1:]:
+            anomaly_map = anomaly_map + share
         # The map's mean, weighted by its own softmax: a smooth maximum without TopK that stays finite in FP16.
-        flat = anomaly_map.flatten(1)
-        peak = (flat.softmax(dim=1) * flat).sum(dim=1)
+        attention = anomaly_map.flatten(1).softmax(dim=1)
+        peak = (attention * anomaly_map.flatten(1)).sum(dim=1)
+        # The ranking looks where the map points but does not move it: the map is trained by its own loss.
+        place = attention.detach().view_as(anomaly_map)
+        looked_at = [_at(difference, place) for difference in differences]
+        ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
         correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
         return Output(ranking + correction, anomaly_map, ranking, correction)
+
+
+def _at(features: Tensor, place: Tensor) -> Tensor:
+    """Features averaged with the weights of `place`: (B, C, h, w) and (B, 1, H, W), which sums to one, to (B, C)."""
+    factor = place.shape[-1] // features.shape[-1]
+    if factor > 1:
+        # Coarser strides get the summed weight of the cells they cover.
+        place = functional.avg_pool2d(place, factor) * factor**2
+    return (features * place).sum(dim=(2, 3))

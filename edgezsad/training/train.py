@@ -55,7 +55,7 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
     torch.manual_seed(seed)
     readout = build_detector(profile.model, backbone).readout
     fitted, held_out = split(features, config.validation)
-    standardise(readout, features, fitted)
+    fit_scale(readout, features, fitted)
     optimiser = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     readout.train()
     rows = []
@@ -112,9 +112,9 @@ def split(features: Features, share: float) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def standardise(readout: EdgeGLR, features: Features, rows: np.ndarray) -> None:
-    """Set the readout's channel statistics from the source images it is fitted on."""
-    for module, stored in zip(readout.standardise, features.maps, strict=True):
+def fit_scale(readout: EdgeGLR, features: Features, rows: np.ndarray) -> None:
+    """Set the scale of the readout's channels from the source images it is fitted on."""
+    for module, stored in zip(readout.difference, features.maps, strict=True):
         total = np.zeros(stored.shape[1])
         squares = np.zeros(stored.shape[1])
         # In pieces, since all features together may not fit into memory.
@@ -124,8 +124,7 @@ def standardise(readout: EdgeGLR, features: Features, rows: np.ndarray) -> None:
             squares += (piece**2).sum(axis=(0, 2, 3))
         count = len(rows) * stored.shape[2] * stored.shape[3]
         mean = total / count
-        std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        module.fit(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+        module.fit(torch.from_numpy(np.sqrt(np.maximum(squares / count - mean**2, 0))).float())
 
 
 def tensors(features: Features, rows: np.ndarray) -> list[torch.Tensor]:

@@ -38,7 +38,7 @@ def detector(backbone: Backbone) -> Detector:
     with torch.no_grad():
         for parameter in built.readout.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-        built.readout.standardise[0].mean.fill_(0.25)
+        built.readout.difference[0].scale.fill_(0.25)
     return built
 
 

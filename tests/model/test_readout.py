@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import Profile, Readout
-from edgezsad.model.readout import EdgeGLR, Output, Standardise
+from edgezsad.model.readout import Difference, EdgeGLR, Output
 
 CHANNELS, STRIDES = (5, 7, 9), (8, 16, 32)
 
@@ -146,15 +146,17 @@ def test_the_papers_readout_costs_at_most_nine_mflops() -> None:
     assert counter.get_total_flops() <= 9e6
 
 
-def test_standardise() -> None:
+def test_difference_is_from_the_images_own_mean_in_units_of_the_source() -> None:
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(10, 3, 4, 4, generator=generator) * torch.tensor([1.0, 20.0, 0.0]).view(1, 3, 1, 1) + 7
-    module = Standardise(3)
-    assert torch.equal(module(maps), maps)
-    module.fit(maps.mean((0, 2, 3)), maps.std((0, 2, 3)))
-    out = module(maps)
-    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    module = Difference(3)
+    own = maps - maps.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(module(maps), own)
+    module.fit(torch.tensor([2.0, 20.0, 0.0]))
     # A dead channel is not blown up.
-    torch.testing.assert_close(out.std((0, 2, 3)), torch.tensor([1.0, 1.0, 0.0]))
-    # The statistics travel with the checkpoint.
-    assert set(module.state_dict()) == {"mean", "scale"}
+    torch.testing.assert_close(module(maps), own / torch.tensor([2.0, 20.0, 1.0]).view(1, 3, 1, 1))
+    # What an image has in common all over does not count, and nor do the other images of its batch.
+    torch.testing.assert_close(module(maps + 100), module(maps), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(module(maps[:1]), module(maps)[:1])
+    # The scale travels with the checkpoint.
+    assert set(module.state_dict()) == {"scale"}

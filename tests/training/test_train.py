@@ -15,7 +15,7 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.model.detector import read_checkpoint
 from edgezsad.model.readout import EdgeGLR
 from edgezsad.training.features import CacheInfo, Features
-from edgezsad.training.train import Trained, split, standardise, train
+from edgezsad.training.train import Trained, fit_scale, split, train
 
 IMAGES = 120
 
@@ -82,8 +82,8 @@ def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.
     ]
     info, weights = vars(read_checkpoint(trained.checkpoint)).values()
     # The channel statistics are those of the images that it was fitted on.
-    seen = features.maps[1][split(features, short.training.validation)[0]].astype(np.float64).mean(axis=(0, 2, 3))
-    assert weights["standardise.1.mean"].flatten().tolist() == pytest.approx(seen.tolist(), abs=1e-5)
+    seen = features.maps[1][split(features, short.training.validation)[0]].astype(np.float64).std(axis=(0, 2, 3))
+    assert (1 / weights["difference.1.scale"]).flatten().tolist() == pytest.approx(seen.tolist(), rel=1e-3)
     assert (info.seed, info.model, info.profile) == (1, short.model, "mini")
     assert info.threshold == trained.metrics["threshold"]
     assert (info.backbone_sha256, info.source_sha256) == (backbone.sha256(), "s")
@@ -167,15 +167,14 @@ def test_too_few_defects_to_hold_one_out(
     assert np.isfinite(list(metrics.values())).all()
 
 
-def test_standardise_uses_the_fitted_rows_alone(features: Features, backbone: torch.nn.Module) -> None:
+def test_scale_comes_from_the_fitted_rows_alone(features: Features, backbone: torch.nn.Module) -> None:
     readout = EdgeGLR(
         backbone.channels, backbone.strides, Profile.model_fields["model"].annotation(backbone="x").readout
     )
     shifted = replace(features, maps=[stored.copy() for stored in features.maps])
     rows = np.arange(0, IMAGES, 2)
     shifted.maps[0][1::2] += 100
-    standardise(readout, shifted, rows)
+    fit_scale(readout, shifted, rows)
     piece = features.maps[0][rows].astype(np.float64)
-    module = readout.standardise[0]
-    assert module.mean.flatten().tolist() == pytest.approx(piece.mean(axis=(0, 2, 3)).tolist(), abs=1e-4)
+    module = readout.difference[0]
     assert (1 / module.scale).flatten().tolist() == pytest.approx(piece.std(axis=(0, 2, 3)).tolist(), rel=1e-3)
