@@ -213,7 +213,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "readout cost",
-        "The readout adds at most what the published figure leaves room for",
+        "The readout adds at most what the published figure leaves room for (convolutions and matrix products)",
         "package",
         9.0,
         "at most",

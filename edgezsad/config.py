@@ -86,8 +86,9 @@ class Readout(Strict):
     """Hidden width of the global head."""
     correction_limit: float = Field(4.0, gt=0)
     """The spatial head moves the image score by less than this (in logits)."""
-    dropout: float = Field(0.0, ge=0, lt=1)
-    """Of the global head's input, while training."""
+    noise: float = Field(0.5, ge=0)
+    """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
+    augmentation of images, and without it a readout learns its source by heart."""
 
 
 class Model(Strict):
@@ -98,18 +99,27 @@ class Model(Strict):
     """`package`: inside a pip package; `hub`: timm's own download; `random`: none, for counting costs."""
     size: Positive = 256
     """Input height and width in pixels; images are resized to a square."""
-    strides: tuple[Literal[4, 8, 16, 32], ...] = (8, 16, 32)
+    strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     readout: Readout = Readout()
+
+    @model_validator(mode="after")
+    def _strides_fit(self) -> "Model":
+        if list(self.strides) != sorted(set(self.strides)):
+            raise ValueError(f"strides {self.strides} must ascend, each once")
+        if self.size % self.strides[-1]:
+            raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
+        return self
 
 
 class Training(Strict):
     """The source-side recipe (see `edgezsad.training.recipe`)."""
 
-    steps: Positive = 600
+    steps: Positive = 300
     batch: Positive = 64
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
+    """Steps; a run shorter than twice as many warms up for half of its steps."""
     validation: float = Field(0.15, ge=0, lt=1)
     """Share of the source held out to follow training and to set the threshold."""
     ranking_weight: float = Field(1.0, ge=0)
@@ -141,7 +151,7 @@ class Profile(Strict):
     title: str
     run: Path
     """The folder that receives everything the run makes."""
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
     data: Data
     model: Model
     training: Training = Training()

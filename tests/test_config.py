@@ -64,7 +64,7 @@ def test_a_profile_is_read(tmp_path: Path, profile_values: Callable[..., dict[st
         (("model", "readout"), "local_chanels", "local_channels"),
         (("training",), "learning_rat", "learning_rate"),
         (("evaluation", "emulator"), "image_per_target", "images_per_target"),
-        (("paper_graph", "readout"), "dropuot", "dropout"),
+        (("paper_graph", "readout"), "nosie", "noise"),
     ],
 )
 def test_misspelt_key(

@@ -88,7 +88,8 @@ class Backbone(nn.Module):
             raise InputError(
                 f"model.strides: {self.name} has no feature maps at strides {self.strides}, only {tuple(levels)}"
             )
-        return tuple(levels.index(stride) for stride in self.strides)
+        # Where several levels share a stride (a plain ViT), the last one holds the most abstract features.
+        return tuple(len(levels) - 1 - levels[::-1].index(stride) for stride in self.strides)
 
 
 def packaged_weights(name: str) -> dict[str, Tensor]:

@@ -41,8 +41,9 @@ class Difference(nn.Module):
     An unseen part's features are new as a whole; what differs within its own image is what carries over.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, noise: float = 0.0):
         super().__init__()
+        self.noise = noise
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
 
     def fit(self, std: Tensor) -> None:
@@ -51,7 +52,10 @@ class Difference(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        if self.training and self.noise:
+            difference = difference + self.noise * torch.randn_like(difference)
+        return difference
 
 
 class SpatialBranch(nn.Module):
@@ -81,14 +85,13 @@ class EdgeGLR(nn.Module):
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout):
         super().__init__()
         self.limit = config.correction_limit
-        self.difference = nn.ModuleList(Difference(count) for count in channels)
+        self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
         self.spatial = nn.ModuleList(
             SpatialBranch(count, config.local_channels, stride // strides[0])
             for count, stride in zip(channels, strides, strict=True)
         )
         # Every stride gives what the most suspicious place shows, and how uneven the image is.
         self.ranking = nn.Sequential(
-            nn.Dropout(config.dropout),
             nn.Linear(2 * sum(channels), config.global_channels),
             nn.ReLU(),
             nn.Linear(config.global_channels, 1),

@@ -26,13 +26,13 @@ def pick(scores: ScoreFile, count: int) -> dict[str, np.ndarray]:
     return {"hits": defective[::-1][:count], "misses": defective[:count], "false alarms": normal[::-1][:count]}
 
 
-def gallery(scores: ScoreFile, manifest: Manifest, count: int = 3) -> Figure:
+def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
     """Rows of image, map and mask: the clearest hits, the worst misses and the worst false alarms of one target."""
     entries = {entry.id: entry for entry in manifest.entries}
     groups = pick(scores, count)
     with styled():
         # Images sit in a grid of groups; each takes three panels.
-        figure, axes = plt.subplots(3, 3 * count, figsize=(WIDTH * 1.25, WIDTH * 1.25 / count * 1.25), squeeze=False)
+        figure, axes = plt.subplots(3, 3 * count, figsize=(WIDTH, WIDTH / 6 * 3.6), squeeze=False)
         for line, (name, rows) in zip(axes, groups.items(), strict=True):
             for place in line:
                 place.axis("off")
@@ -42,13 +42,13 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 3) -> Figure:
                 mask = decode_mask(manifest.root / entry.mask, image.shape[:2]) if entry.mask else None
                 left, middle, right = line[3 * position : 3 * position + 3]
                 left.imshow(prepare(image, SIZE))
-                left.set_title(f"{name[:-1]}: {entry.defect}", loc="left", fontsize=7)
+                left.set_title(f"{name[:-1]}: {entry.defect}", loc="left", fontsize=8)
                 middle.imshow(heat(scores.map[row], SIZE), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
-                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=7)
+                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=8)
                 if mask is not None:
                     shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
                     right.imshow(shown, cmap="gray", vmin=0, vmax=0.5)
-                    right.set_title("mask", loc="left", fontsize=7)
+                    right.set_title("mask", loc="left", fontsize=8)
         figure.subplots_adjust(left=0, right=1, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
         plt.close(figure)
         return figure

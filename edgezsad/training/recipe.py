@@ -75,9 +75,10 @@ def map_loss(logits: Tensor, coverage: Tensor) -> Tensor:
 
 def learning_rate(step: int, config: Training) -> float:
     """Linear warm-up, then half a cosine to zero."""
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    warmup = min(config.warmup, config.steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / (config.steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 

@@ -106,7 +106,7 @@ def test_same_seed_same_bytes_other_seed_other_weights(
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert first.metrics == again.metrics
     mine, theirs = read_checkpoint(first.checkpoint).weights, read_checkpoint(other.checkpoint).weights
-    assert not torch.equal(mine["ranking.1.weight"], theirs["ranking.1.weight"])
+    assert not torch.equal(mine["ranking.0.weight"], theirs["ranking.0.weight"])
     assert first.curve["image"].iloc[-1] != other.curve["image"].iloc[-1]
 
 
