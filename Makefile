@@ -8,26 +8,29 @@ DATA ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# For the commands that a step runs; the recipes below name theirs in full, since old versions of make look them up in
+# the caller's path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# A run must not depend on where its user keeps other packages, nor fetch anything.
+# A run must not depend on where its user keeps other packages.
 export PYTHONNOUSERSITE := 1
+# An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
+export EDGEZSAD_DATA := $(DATA)
 
 .PHONY: book test lint format lock clean
 
 book: $(INSTALLED)
-	snakemake --cores all --quiet host reason --rerun-incomplete \
-		--config profile=$(CONFIG) $(if $(DATA),data_root=$(DATA))
+	$(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete --config "profile=$(CONFIG)"
 
 test: $(INSTALLED)
-	pytest
+	$(BIN)/pytest
 
 lint: $(INSTALLED)
-	ruff check .
-	ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 format: $(INSTALLED)
-	ruff check --fix .
-	ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 # The stamp is written last, so an interrupted installation starts again.
 $(INSTALLED): requirements.lock pyproject.toml

@@ -3,32 +3,47 @@
     snakemake --cores all                                        the mini profile
     snakemake --cores all --config profile=configs/folder.yaml data_root=PHOTOGRAPHS
 
-Each rule is one notebook executed by papermill. A rule runs again when its notebook, its inputs, its part of the profile
-or the part of the library behind it has changed.
+Each rule is one notebook executed by papermill. A rule runs again when its notebook, its inputs, its part of the profile,
+a source file that the notebook imports (directly or not) or a pinned package has changed.
 """
 
 import json
+import os
+from pathlib import Path
 
 from edgezsad.config import load_profile, save_profile
+from edgezsad.data.layouts import fingerprint
+from edgezsad.dependencies import notebook_library
 
-profile = load_profile(config.get("profile", "configs/mini.yaml"), config.get("data_root"))
-RUN = str(profile.run)
+# The environment variable is for folders whose names Snakemake's own command line cannot take.
+profile = load_profile(
+    config.get("profile", "configs/mini.yaml"), os.environ.get("EDGEZSAD_DATA") or config.get("data_root")
+)
+SETS = (*profile.data.source, *profile.data.targets)
+FOLDERS = {item.name: profile.data.folder(item) for item in SETS}
+RUN = profile.run.as_posix()
 CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
+PRECISIONS = ["fp32", "fp16"]
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 
 
-def library(*parts):
-    """Source files of the given parts of the library."""
-    import glob
-
-    return sorted(path for part in parts for path in glob.glob(f"edgezsad/{part}/**/*.py", recursive=True))
+def needs(notebook):
+    """A notebook, the source files behind it and the pins: what every rule depends on beside its own inputs."""
+    return [*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in ["requirements.lock"] if Path(name).exists()]]
 
 
 def part(*names):
-    """The named parts of the profile as text: a rule that depends on them runs again when they change."""
-    return json.dumps({name: getattr(profile, name) for name in names}, default=lambda value: value.model_dump(mode="json"))
+    """The named parts of the profile, "model.size" style, as text: a rule runs again when its parts change."""
+
+    def value(name):
+        found = profile
+        for step in name.split("."):
+            found = getattr(found, step)
+        return found
+
+    return json.dumps({name: value(name) for name in names}, default=lambda item: item.model_dump(mode="json"))
 
 
 def executed(name):
@@ -36,7 +51,12 @@ def executed(name):
     return f"{RUN}/notebooks/{name}.ipynb"
 
 
-EXECUTE = "python -m edgezsad.execute {input.notebook} {output.notebook} config={CONFIG}"
+def scores(runtime):
+    """The folder of a runtime's score files."""
+    return f"{RUN}/scores/{runtime}"
+
+
+EXECUTE = "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}"
 
 
 rule all:
@@ -48,14 +68,18 @@ rule all:
 rule data:
     message: "data: make or index the source and target sets"
     input:
-        library("data"),
+        needs("01_data"),
         notebook="notebooks/01_data.ipynb",
     output:
-        manifests=[f"{RUN}/manifests/{item.name}.csv" for item in (*profile.data.source, *profile.data.targets)],
+        manifests=[f"{RUN}/manifests/{item.name}.csv" for item in SETS],
+        # Generating a set ends with this file, so a deleted set is made again.
+        generated=[(FOLDERS[item.name] / "generated.json").as_posix() for item in SETS if item.generated],
         result=f"{RUN}/results/data.json",
         notebook=executed("01_data"),
     params:
         part("profile", "data"),
+        # Photographs that come or go, or change, make a new manifest.
+        [fingerprint(FOLDERS[item.name]) for item in SETS if not item.generated],
     threads: workflow.cores
     shell:
         EXECUTE + " workers={threads}"
@@ -64,15 +88,15 @@ rule data:
 rule features:
     message: "features: the source through the frozen backbone, once for all seeds"
     input:
-        library("model"),
-        "edgezsad/training/features.py",
+        needs("02_features"),
         rules.data.output.manifests,
         notebook="notebooks/02_features.ipynb",
     output:
-        features=f"{RUN}/features/features.json",
+        record=f"{RUN}/features/features.json",
+        arrays=[f"{RUN}/features/{name}.npy" for name in (*(f"stride{s:02d}" for s in profile.model.strides), "coverage")],
         notebook=executed("02_features"),
     params:
-        part("model"),
+        part("model.backbone", "model.weights", "model.size", "model.strides"),
     threads: 1
     shell:
         EXECUTE
@@ -81,8 +105,9 @@ rule features:
 rule train:
     message: "train: seed {wildcards.seed}"
     input:
-        library("training"),
-        rules.features.output.features,
+        needs("03_training"),
+        rules.features.output.record,
+        rules.features.output.arrays,
         notebook="notebooks/03_training.ipynb",
     output:
         checkpoint=f"{RUN}/seeds/{{seed}}/checkpoint.safetensors",
@@ -97,11 +122,12 @@ rule train:
 rule export:
     message: "export: every seed to ONNX, FP32 and FP16, with lint and parity"
     input:
-        library("export"),
+        needs("04_export"),
         expand(rules.train.output.checkpoint, seed=SEEDS),
+        rules.data.output.manifests,
         notebook="notebooks/04_export.ipynb",
     output:
-        graphs=expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=["fp32", "fp16"]),
+        graphs=expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=PRECISIONS),
         result=f"{RUN}/results/export.json",
         notebook=executed("04_export"),
     threads: 1
@@ -119,32 +145,31 @@ def model_files(wildcards):
 rule score:
     message: "score: all targets by {wildcards.runtime}"
     input:
-        library("scoring"),
+        needs("05_scoring"),
         model_files,
         rules.data.output.manifests,
         notebook="notebooks/05_scoring.ipynb",
     output:
-        scores=directory(f"{RUN}/scores/{{runtime}}"),
+        scores=directory(scores("{runtime}")),
         notebook=executed("05_scoring-{runtime}"),
     params:
-        part("evaluation"),
+        lambda wildcards: part("evaluation.emulator") if wildcards.runtime == "qnn-htp-fp16" else "",
     threads: 1
     shell:
         EXECUTE + " runtime={wildcards.runtime}"
 
 
 rule benchmarks:
-    message: "benchmarks: the table of the six targets"
+    message: "benchmarks: the table of the targets"
     input:
-        library("metrics"),
-        "edgezsad/reported.py",
-        executed("05_scoring-pytorch"),
+        needs("06_benchmarks"),
+        scores("pytorch"),
         notebook="notebooks/06_benchmarks.ipynb",
     output:
         result=f"{RUN}/results/benchmarks.json",
         notebook=executed("06_benchmarks"),
     params:
-        part("evaluation"),
+        part("evaluation.pixels"),
     threads: 1
     shell:
         EXECUTE
@@ -153,8 +178,7 @@ rule benchmarks:
 rule efficiency:
     message: "efficiency: the paper's graph, exported, linted and counted"
     input:
-        library("model", "export"),
-        "edgezsad/reported.py",
+        needs("07_efficiency"),
         notebook="notebooks/07_efficiency.ipynb",
     output:
         result=f"{RUN}/results/efficiency.json",
@@ -169,9 +193,8 @@ rule efficiency:
 rule jetson_drift:
     message: "drift: FP16 on the host, and what the Jetson needs"
     input:
-        library("devices", "metrics"),
-        "edgezsad/reported.py",
-        [executed(f"05_scoring-{runtime}") for runtime in RUNTIMES if runtime != "qnn-htp-fp16"],
+        needs("08_jetson_drift"),
+        [scores(runtime) for runtime in RUNTIMES if runtime != "qnn-htp-fp16"],
         notebook="notebooks/08_jetson_drift.ipynb",
     output:
         result=f"{RUN}/results/jetson_drift.json",
@@ -184,9 +207,8 @@ rule jetson_drift:
 rule rb5_drift:
     message: "drift: FP16 by the QNN emulator, and what the RB5 needs"
     input:
-        library("devices", "metrics"),
-        "edgezsad/reported.py",
-        [executed(f"05_scoring-{runtime}") for runtime in RUNTIMES if runtime in ("pytorch", "qnn-htp-fp16")],
+        needs("09_rb5_drift"),
+        [scores(runtime) for runtime in RUNTIMES if runtime in ("pytorch", "qnn-htp-fp16")],
         notebook="notebooks/09_rb5_drift.ipynb",
     output:
         result=f"{RUN}/results/rb5_drift.json",
@@ -199,21 +221,22 @@ rule rb5_drift:
 rule gallery:
     message: "gallery: hits and misses"
     input:
-        library("plots"),
-        executed("05_scoring-pytorch"),
+        needs("10_gallery"),
+        scores("pytorch"),
         notebook="notebooks/10_gallery.ipynb",
     output:
         notebook=executed("10_gallery"),
+    params:
+        seed=SEEDS[0],
     threads: 1
     shell:
-        EXECUTE
+        EXECUTE + " seed={params.seed}"
 
 
 rule claims:
     message: "claims: every claim and its status"
     input:
-        "edgezsad/claims.py",
-        "edgezsad/reported.py",
+        needs("11_claims"),
         rules.data.output.result,
         rules.export.output.result,
         rules.benchmarks.output.result,
@@ -222,6 +245,7 @@ rule claims:
         rules.rb5_drift.output.result,
         notebook="notebooks/11_claims.ipynb",
     output:
+        result=f"{RUN}/results/claims.json",
         notebook=executed("11_claims"),
     threads: 1
     shell:
@@ -234,23 +258,25 @@ rule book:
         "_config.yml",
         "_toc.yml",
         "edgezsad/book.py",
-        [path for path in __import__("glob").glob("book/**/*", recursive=True) if "_build" not in path],
-        rules.data.output.notebook,
-        rules.features.output.notebook,
-        expand(rules.train.output.notebook, seed=SEEDS),
-        rules.export.output.notebook,
-        [executed(f"05_scoring-{runtime}") for runtime in RUNTIMES],
-        rules.benchmarks.output.notebook,
-        rules.efficiency.output.notebook,
-        rules.jetson_drift.output.notebook,
-        rules.rb5_drift.output.notebook,
-        rules.gallery.output.notebook,
-        rules.claims.output.notebook,
+        [path.as_posix() for path in Path("book").rglob("*") if path.is_file() and "_build" not in path.parts],
+        notebooks=[
+            rules.data.output.notebook,
+            rules.features.output.notebook,
+            *expand(rules.train.output.notebook, seed=SEEDS),
+            rules.export.output.notebook,
+            *[executed(f"05_scoring-{runtime}") for runtime in RUNTIMES],
+            rules.benchmarks.output.notebook,
+            rules.efficiency.output.notebook,
+            rules.jetson_drift.output.notebook,
+            rules.rb5_drift.output.notebook,
+            rules.gallery.output.notebook,
+            rules.claims.output.notebook,
+        ],
     output:
         page=f"{HTML}/index.html",
     params:
+        part("title"),
         html=HTML,
-        notebooks=f"{RUN}/notebooks",
     threads: 1
     shell:
-        "python -m edgezsad.book {CONFIG} {params.notebooks} {params.html}"
+        "python -m edgezsad.book {CONFIG:q} {params.html:q} {input.notebooks:q}"

@@ -1,4 +1,4 @@
-"""Render the book: `python -m edgezsad.book CONFIG NOTEBOOKS HTML`.
+"""Render the book: `python -m edgezsad.book CONFIG HTML NOTEBOOK...`.
 
 The prose of `book/`, the executed notebooks of one run and the top-level `_config.yml` and `_toc.yml` come together in
 a staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
@@ -11,22 +11,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import write_text
 from edgezsad.run import open_run
 
 
-def stage(prose: Path, notebooks: Path, folder: Path) -> list[str]:
-    """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it."""
-    if not any(notebooks.glob("*.ipynb")):
-        raise InputError(f"{notebooks}: no executed notebooks; run `make book`")
+def stage(prose: Path, notebooks: list[Path], title: str, folder: Path) -> list[str]:
+    """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it.
+
+    Args:
+        prose: the folder `book/`, with `_config.yml` and `_toc.yml` beside it.
+        notebooks: executed notebooks; only these become pages, whatever else an earlier run has left.
+        title: of the book.
+        folder: receives everything; what was in it is deleted.
+
+    Raises:
+        InputError: a notebook is missing.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
-    (folder / "notebooks").mkdir()
-    for notebook in sorted(notebooks.glob("*.ipynb")):
+    for notebook in notebooks:
+        if not notebook.is_file():
+            raise InputError(f"{notebook}: no such executed notebook; run `make book`")
         write_text(folder / "notebooks" / notebook.name, titled(notebook))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(prose.parent / name, folder)
+    shutil.copy2(prose.parent / "_toc.yml", folder)
+    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
+    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": title}, allow_unicode=True))
     sources = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in sources)
 
@@ -46,7 +58,7 @@ def titled(notebook: Path) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
+def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     """Build the book of a run into `html`; returns its start page.
 
     Raises:
@@ -55,7 +67,7 @@ def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
     run = open_run(config)
     html = Path(html)
     staging = run.folder / "book-staging"
-    pages = stage(Path("book"), Path(notebooks), staging)
+    pages = stage(Path("book"), notebooks, run.profile.title, staging)
     # The command beside this interpreter: an environment that is not activated still builds with its own packages.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
     done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)
@@ -78,11 +90,12 @@ def build(config: Path | str, notebooks: Path | str, html: Path | str) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Command line; returns the exit code."""
-    if len(arguments) != 3:
-        print("usage: python -m edgezsad.book CONFIG NOTEBOOKS HTML", file=sys.stderr)
+    if len(arguments) < 3:
+        print("usage: python -m edgezsad.book CONFIG HTML NOTEBOOK...", file=sys.stderr)
         return 2
     try:
-        print(f"book: {build(*arguments)}", file=sys.stderr)
+        config, html, *notebooks = arguments
+        print(f"book: {build(config, html, [Path(item) for item in notebooks])}", file=sys.stderr)
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

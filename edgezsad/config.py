@@ -68,6 +68,16 @@ class Data(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"data set named twice: {', '.join(twice)}")
+        stands = [item.stands_for for item in self.targets if item.stands_for]
+        if len(set(stands)) != len(stands):
+            raise ValueError("two targets stand for the same benchmark; each may be named once in stands_for")
+        families = [
+            {family for item in items if item.generated for family in item.generated.families}
+            for items in (self.source, self.targets)
+        ]
+        # Content hashes cannot show this: the same family drawn with another seed has other bytes.
+        if both := sorted(families[0] & families[1]):
+            raise ValueError(f"families in the source and in a target: {', '.join(both)}; a target must be unseen")
         return self
 
     def folder(self, item: DataSet) -> Path:
@@ -142,6 +152,13 @@ class Evaluation(Strict):
     """Pixel metrics: maps are enlarged and masks reduced to this height and width."""
     runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16")
     emulator: Emulator = Emulator()
+
+    @field_validator("runtimes")
+    @classmethod
+    def _host_is_there(cls, runtimes: tuple[Runtime, ...]) -> tuple[Runtime, ...]:
+        if "pytorch" not in runtimes or len(set(runtimes)) != len(runtimes):
+            raise ValueError("needs pytorch, which everything is compared with, and each runtime once")
+        return runtimes
 
 
 class Profile(Strict):

@@ -7,7 +7,6 @@ from typing import Any
 
 from edgezsad.config import DataSet, Profile, load_profile
 from edgezsad.data.manifest import Manifest, read_manifest
-from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 
 
@@ -75,29 +74,17 @@ class Run:
 def open_run(config: Path | str) -> Run:
     """Open the run of a profile.
 
-    A notebook started from its own folder finds the repository's root by looking for `config` upwards, and moves
-    there, so that relative paths mean the same everywhere.
+    A notebook started from its own folder, or a command from anywhere, finds the repository's root by looking for
+    `config` upwards and then in the checkout that holds this package, and moves there, so that relative paths mean the
+    same everywhere.
 
     Raises:
         InputError: the configuration is missing or wrong.
     """
     config = Path(config)
     if not config.is_absolute() and not config.exists():
-        for parent in Path.cwd().parents:
-            if (parent / config).exists():
-                os.chdir(parent)
+        for folder in (*Path.cwd().parents, Path(__file__).resolve().parent.parent):
+            if (folder / config).exists():
+                os.chdir(folder)
                 break
     return Run(load_profile(config))
-
-
-def target(run: Run, name: str) -> DataSet:
-    """A target by name.
-
-    Raises:
-        InputError: the profile has no such target.
-    """
-    for item in run.profile.data.targets:
-        if item.name == name:
-            return item
-    names = [item.name for item in run.profile.data.targets]
-    raise InputError(f"no target {name!r} in the profile; choose one of {names}")

@@ -23,7 +23,7 @@ LABELS = {
 }
 
 
-def table(frame: pd.DataFrame, digits: int = 1, missing: str = "not published", caption: str = "") -> Styler:
+def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", caption: str = "") -> Styler:
     """A table for a page.
 
     Args:

@@ -5,6 +5,7 @@ it found; one shared step then checks, measures and hashes the files. Nothing af
 """
 
 import csv
+import hashlib
 import itertools
 import json
 import os
@@ -329,3 +330,18 @@ LAYOUTS: dict[str, Layout] = {
     "real_iad": Layout(_real_iad, "realiad_1024/CATEGORY and realiad_jsons/realiad_jsons/CATEGORY.json"),
 }
 """Every layout that a profile may name."""
+
+
+def fingerprint(root: Path) -> str:
+    """Hash of the names, sizes and times of all files below `root`, without reading them; empty when there is none.
+
+    Cheap enough to ask at every start whether a folder of photographs has changed since its manifest was written.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            facts = path.stat()
+            digest.update(
+                f"{path.relative_to(root).as_posix()}\t{facts.st_size}\t{facts.st_mtime_ns}\n".encode(errors="replace")
+            )
+    return digest.hexdigest()

@@ -42,11 +42,15 @@ def _index(item: DataSet, folder: Path, workers: int) -> Manifest:
 
 
 def known_digests(run: Run) -> dict[str, str]:
-    """Manifest hashes published with the repository for this profile's generated sets; empty when there are none."""
-    path = Path("data_manifests") / f"{run.profile.profile}.json"
-    if not path.is_file():
+    """Manifest hashes published with the repository for the mini profile's generated sets; empty in other profiles.
+
+    Raises:
+        InputError: the file that holds them is missing.
+    """
+    if run.profile.profile != "mini":
         return {}
-    return {name: item["manifest_sha256"] for name, item in read_json(path, "restore it from the repository").items()}
+    sets = read_json(Path("data_manifests") / "mini.json", "restore it from the repository")
+    return {name: item["manifest_sha256"] for name, item in sets.items()}
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:

@@ -59,6 +59,12 @@ def drift(host: ScoreFile, device: ScoreFile) -> Drift:
             f"drift: the host scored {ours[0]} seed {ours[1]}, the device {theirs[0]} seed {theirs[1]}; "
             "compare like with like"
         )
+    models = {scores.record.detector_sha256 for scores in (host, device)} - {""}
+    if len(models) > 1:
+        raise InputError(
+            f"{device.record.target} seed {theirs[1]}: host and device scored different models; run notebooks 04_export "
+            "and 05_scoring again"
+        )
     same = host.take(device.image_id)
     if (same.label != device.label).any():
         raise InputError(f"{device.record.target}: labels differ between host and device; score both again")
@@ -81,12 +87,13 @@ def drift(host: ScoreFile, device: ScoreFile) -> Drift:
 
 
 def mean_auroc(scores: ScoreFile) -> float:
-    """Image AUROC in percent, mean over the categories that have both labels."""
+    """Image AUROC in percent, mean over the categories that have both labels; NaN when none has."""
     values = []
     for category in sorted(set(scores.category)):
         rows = scores.category == category
         values.append(auroc(scores.label[rows], scores.score[rows]))
-    return float(100 * np.nanmean(values))
+    defined = [value for value in values if np.isfinite(value)]
+    return float(100 * np.mean(defined)) if defined else float("nan")
 
 
 def resolution(scores: ScoreFile) -> float:

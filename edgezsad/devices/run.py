@@ -1,7 +1,10 @@
 """The drift pages: one runtime against PyTorch on the host over all targets and seeds, and the board's empty row."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from edgezsad.config import Runtime
@@ -33,7 +36,7 @@ class RuntimeDrift:
     @property
     def largest_points(self) -> float | None:
         """Largest absolute change of image AUROC over targets and seeds, in points; None when not run."""
-        return None if self.table.empty else float(self.table["points"].abs().max())
+        return self._worst("points", lambda points: points.abs().max())
 
     @property
     def largest_mean_points(self) -> float | None:
@@ -41,17 +44,26 @@ class RuntimeDrift:
 
         Tables report the mean over seeds, so this is what a reader of the table would see move. None when not run.
         """
-        return None if self.table.empty else float(self.table.groupby("target")["points"].mean().abs().max())
+        return self._worst("points", lambda points: points.groupby(self.table["target"]).mean().abs().max())
 
     @property
     def smallest_rank_agreement(self) -> float | None:
         """Smallest Spearman correlation over targets and seeds; None when not run."""
-        return None if self.table.empty else float(self.table["spearman"].min())
+        return self._worst("spearman", lambda values: values.min())
+
+    def _worst(self, column: str, pick: Callable[[pd.Series], float]) -> float | None:
+        """A column's worst value; None when nothing ran or it is undefined everywhere."""
+        if self.table.empty:
+            return None
+        value = float(pick(self.table[column]))
+        return value if math.isfinite(value) else None
 
     def summary(self) -> str:
         """One sentence for the page."""
         if self.reason:
             return f"not run: {self.reason}"
+        if self.largest_points is None or self.largest_mean_points is None or self.smallest_rank_agreement is None:
+            return "AUROC or rank agreement undefined: no target has normal and defective images"
         beyond = int((self.table["points"].abs() >= DRIFT_POINTS).sum())
         return (
             f"largest drift of a target's mean over seeds {self.largest_mean_points:.3f} points, of a single seed "
@@ -98,10 +110,11 @@ def latency_table(run: Run, runtimes: list[Runtime], board: ReportedLatency) -> 
     for runtime in runtimes:
         if runtime not in run.profile.evaluation.runtimes:
             continue
-        seed = run.profile.evaluation.emulator.seed
+        # PyTorch times only the first seed, the emulator runs only one.
+        seed = run.profile.evaluation.emulator.seed if runtime == "qnn-htp-fp16" else run.profile.seeds[0]
         files = [read_scores(run.scores(runtime, seed, item.name)) for item in run.profile.data.targets]
         reason = not_run([scores.record for scores in files])
-        times = pd.concat([pd.Series(scores.milliseconds) for scores in files])
+        times = pd.Series(np.concatenate([scores.milliseconds for scores in files]))
         record = files[0].record
         rows.append(
             {
@@ -110,7 +123,9 @@ def latency_table(run: Run, runtimes: list[Runtime], board: ReportedLatency) -> 
                 "median ms": None if reason else float(times.median()),
                 "p95 ms": None if reason else float(times.quantile(0.95)),
                 "status": f"not run: {reason}" if reason else "measured here",
-                "how": "" if reason else f"{record.device}; {record.timing_method}",
+                "how": ""
+                if reason
+                else f"{record.device}; {record.timing_method}; other steps of the run shared the processor",
             }
         )
     rows.append(

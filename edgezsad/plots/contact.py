@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.manifest import Entry, Manifest
 
 OUTLINE = "#E69F00"
@@ -54,6 +55,8 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
     figure.subplots_adjust(
         left=0.002, right=0.998, top=1 - 0.14 / figure.get_figheight(), bottom=0.002, wspace=0.03, hspace=0.14
     )
+    # Taken from pyplot's list, or a notebook would show it a second time.
+    plt.close(figure)
     return figure
 
 
@@ -72,8 +75,7 @@ def _some(entries: list[Entry], count: int, random: np.random.Generator) -> list
 
 def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
     """Draw one image as a thumbnail with its mask's outline."""
-    with Image.open(manifest.path(entry)) as stored:
-        image = stored.convert("RGB")
+    image = Image.fromarray(decode_image(manifest.path(entry)))
     scale = THUMB / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
     # The last three bits are noise to the eye at this size, and most of a PNG's bytes.
@@ -83,8 +85,7 @@ def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
     path = manifest.mask_path(entry)
     if entry.label == 0 or path is None:
         return
-    with Image.open(path) as stored:
-        mask = np.asarray(stored.convert("L")) > 0
+    mask = decode_mask(path, (entry.height, entry.width))
     share = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX))
     # A line thinner than a thumbnail's pixel still gets an outline.
     level = min(0.5, float(share.max()) / 2)

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import REMEDY, load_graph
+from edgezsad.export.graphfile import REMEDY, load_graph, read_metadata
 from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
 from edgezsad.versions import versions
 
@@ -42,6 +42,7 @@ class OnnxScorer:
         if half != (precision == "fp16"):
             found = "fp16" if half else "fp32"
             raise InputError(f"{path}: an {found} graph, asked to run as {precision}; {REMEDY} or name the other file")
+        self.detector_sha256 = read_metadata(path).get("model_sha256", "")
         self._session = cpu_session(path, threads)
         self.size = input_size(self._session, path)
         self.precision = precision

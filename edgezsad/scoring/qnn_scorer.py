@@ -18,7 +18,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import load_graph, one_line
+from edgezsad.export.graphfile import load_graph, one_line, read_metadata
 from edgezsad.scoring.runtimes import (
     RuntimeUnavailable,
     as_tensor,
@@ -62,7 +62,7 @@ class QnnHtpScorer:
             CheckError: the emulator does not take all of the graph.
             RuntimeUnavailable: the emulator is not installed or does not start.
         """
-        load_graph(path)
+        self.detector_sha256 = read_metadata(path).get("model_sha256", "")
         backend = start_emulator()
         try:
             self._session = _open(str(path), backend, threads)

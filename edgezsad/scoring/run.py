@@ -29,6 +29,7 @@ class Scorer(Protocol):
     device: str
     versions: dict[str, str]
     timing_method: str
+    detector_sha256: str
     timed: bool
     """Whether the time of a call is the whole of an image's work."""
 
@@ -109,6 +110,7 @@ def _score_file(
         "precision": scorer.precision,
         "device": scorer.device,
         "versions": scorer.versions,
+        "detector_sha256": scorer.detector_sha256,
         "timing_method": scorer.timing_method if scorer.timed else "not timed: shares the backbone's pass",
     }
     return ScoreFile(
@@ -187,6 +189,7 @@ def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -
 
 
 def _record(profile: Profile, item: DataSet, seed: int, runtime: Runtime, model: Path, manifest: Manifest) -> RunRecord:
+    config = (profile.run / "config.yaml").as_posix()
     return RunRecord(
         profile=profile.profile,
         target=item.name,
@@ -196,6 +199,6 @@ def _record(profile: Profile, item: DataSet, seed: int, runtime: Runtime, model:
         device="",
         model_sha256=sha256_of_file(model),
         manifest_sha256=manifest.sha256,
-        command=f"papermill notebooks/05_scoring.ipynb OUT.ipynb -p runtime {runtime}",
+        command=f"papermill notebooks/05_scoring.ipynb OUT.ipynb -p config {config} -p runtime {runtime}",
         versions=versions(),
     )

@@ -33,6 +33,8 @@ class RunRecord(BaseModel):
     precision: str
     device: str
     model_sha256: str
+    detector_sha256: str = ""
+    """Of the weights behind the model file, equal for a checkpoint and the graphs exported from it; "" if unknown."""
     manifest_sha256: str
     command: str
     versions: dict[str, str]

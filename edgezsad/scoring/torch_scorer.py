@@ -63,6 +63,7 @@ class TorchScorer:
     def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
         self.detector = detector
         self.timed = timed
+        self.detector_sha256 = detector.sha256()
         self._features = features or LastFeatures(detector.backbone)
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")

@@ -92,7 +92,11 @@ def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folde
         image = decode_image(manifest.path(entry))
         pixels = torch.from_numpy(prepare(image, size)).permute(2, 0, 1)[None].float()
         for stored, computed in zip(maps, backbone(pixels), strict=True):
-            stored[row] = computed[0].numpy()
+            stored[row] = half = computed[0].numpy().astype(np.float16)
+            if not np.isfinite(half).all():
+                raise InputError(
+                    f"{manifest.path(entry)}: features of {backbone.name} do not fit into float16; use another backbone"
+                )
         if entry.mask:
             mask = decode_mask(manifest.root / entry.mask, image.shape[:2])
             coverage[row] = cell_coverage(mask, finest)

@@ -28,12 +28,13 @@ class Trained:
     Attributes:
         checkpoint: path of the safetensors file.
         curve: one row every few steps: step, learning_rate, each loss term, gain.
-        metrics: seed, steps, validation AUROC (percent) of the score and of each head, threshold, gain.
+        metrics: seed, steps, validation AUROC (percent) of the score and of each head, on which
+            images, threshold, gain.
     """
 
     checkpoint: Path
     curve: pd.DataFrame
-    metrics: dict[str, float | int]
+    metrics: dict[str, float | int | str]
 
 
 def train(profile: Profile, features: Features, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
@@ -84,6 +85,7 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
     # A small source may leave no image of one class to hold out; then training is followed on what it was fitted on.
     both = len(np.unique(features.label[held_out])) == 2
     metrics = validate(readout, features, held_out if both else fitted)
+    metrics |= {"validated_on": "held-out source images" if both else "the fitted source images: too few to hold out"}
     metrics = {"seed": seed, "steps": config.steps, "source_images": len(features)} | metrics
     curve = pd.DataFrame(rows)
     with written_beside(folder / "curve.csv") as temporary:
@@ -145,7 +147,7 @@ def validate(readout: EdgeGLR, features: Features, rows: np.ndarray) -> dict[str
     return result | {"threshold": best_f1(label, parts["score"]).threshold, "gain": readout.gain.item()}
 
 
-def metrics_table(metrics: dict[str, float | int]) -> pd.DataFrame:
+def metrics_table(metrics: dict[str, float | int | str]) -> pd.DataFrame:
     """Training's metrics as rows of name and value."""
     names = {
         "validation_auroc_score": "AUROC of the score (%)",
