@@ -30,10 +30,13 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Score photographs: higher is more anomalous; at or above the threshold the image is called defective."""
-    from edgezsad.predict import load_model, predict_files
+    from edgezsad.predict import check_photographs, load_model, predict_files
 
     detector, threshold = load_model(config, checkpoint)
-    predictions = predict_files(detector, threshold, photographs, heatmap)
+    chosen = check_photographs(photographs, heatmap)
+    if left_out := len(photographs) - len(chosen):
+        typer.echo(f"{left_out} heat map(s) of an earlier call left out", err=True)
+    predictions = predict_files(detector, threshold, chosen, heatmap)
     if as_json:
         typer.echo(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
         return
@@ -72,6 +75,10 @@ def main() -> None:
     except EdgeZSADError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, a name too long, a folder that may not be read: the file and the system's reason say enough.
+        typer.echo(f"error: {error.filename}: {error.strerror}; mend it and try again", err=True)
+        sys.exit(EdgeZSADError.exit_code)
 
 
 if __name__ == "__main__":

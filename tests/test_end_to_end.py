@@ -251,5 +251,7 @@ def test_pages_open_without_a_console_error(pages: dict[Path, _References], tmp_
             command += ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
             assert "</html>" in done.stdout
-            complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+            # Chromium logs every console message alike; the theme states its mode, which is no complaint.
+            said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+            complaints = [line for line in said if "[PST]: Changed to " not in line]
             assert not complaints, f"{page.name}: {complaints}"

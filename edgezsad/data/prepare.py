@@ -9,7 +9,7 @@ from edgezsad.data.generate import generate_set
 from edgezsad.data.layouts import index
 from edgezsad.data.leak import check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
-from edgezsad.files import read_json
+from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
 
@@ -51,6 +51,18 @@ def known_digests(run: Run) -> dict[str, str]:
         return {}
     sets = read_json(Path("data_manifests") / "mini.json", "restore it from the repository")
     return {name: item["manifest_sha256"] for name, item in sets.items()}
+
+
+def write_digests(run: Run) -> Path:
+    """Publish the manifest hashes of a run's generated sets as `data_manifests/mini.json`; returns its path."""
+    sets = {}
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        if item.generated:
+            manifest = run.manifest(item)
+            defective = sum(entry.label for entry in manifest.entries)
+            counts = {"images": len(manifest.entries), "defective": defective}
+            sets[item.name] = counts | {"seed": run.profile.data.seed, "manifest_sha256": manifest.sha256}
+    return write_json(Path("data_manifests") / "mini.json", sets)
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:

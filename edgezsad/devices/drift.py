@@ -62,8 +62,8 @@ def drift(host: ScoreFile, device: ScoreFile) -> Drift:
     models = {scores.record.detector_sha256 for scores in (host, device)} - {""}
     if len(models) > 1:
         raise InputError(
-            f"{device.record.target} seed {theirs[1]}: host and device scored different models; run notebooks 04_export "
-            "and 05_scoring again"
+            f"{device.record.target} seed {theirs[1]}: host and device scored different models; run notebooks "
+            "04_export and 05_scoring again"
         )
     same = host.take(device.image_id)
     if (same.label != device.label).any():

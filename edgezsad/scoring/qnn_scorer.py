@@ -18,7 +18,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import load_graph, one_line, read_metadata
+from edgezsad.export.graphfile import one_line, read_metadata
 from edgezsad.scoring.runtimes import (
     RuntimeUnavailable,
     as_tensor,

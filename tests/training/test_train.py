@@ -164,6 +164,7 @@ def test_too_few_defects_to_hold_one_out(
     label = np.zeros(IMAGES, dtype=np.int64)
     label[:5] = 1
     metrics = train(short, replace(features, label=label), backbone, 0, tmp_path).metrics
+    assert "too few to hold out" in metrics.pop("validated_on")
     assert np.isfinite(list(metrics.values())).all()
 
 
