@@ -19,6 +19,7 @@ export EDGEZSAD_DATA := $(DATA)
 .PHONY: book test lint format lock clean
 
 book: $(INSTALLED)
+	@$(BIN)/edgezsad profile "$(CONFIG)"
 	$(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete --config "profile=$(CONFIG)"
 
 test: $(INSTALLED)

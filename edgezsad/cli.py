@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict PHOTO...`, `edgezsad claims check`, `edgezsad lint MODEL.onnx`.
+"""The command line: `edgezsad predict PHOTO...`, `claims check`, `profile CONFIG`, `lint MODEL.onnx`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from edgezsad.errors import EdgeZSADError
+from edgezsad.errors import EdgeZSADError, InputError
 
 app = typer.Typer(
     help="Zero-shot anomaly detection on edge devices.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -57,6 +57,23 @@ def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
         bound = f"{claim.comparison} {claim.reported:g} {claim.unit}"
         typer.echo(f"{verdict.status:8}  {claim.name}: {ours} ({claim.by}: {bound})  {verdict.reason}".rstrip())
     require(verdicts)
+
+
+@app.command()
+def profile(
+    config: Annotated[Path, typer.Argument(help="A profile, for instance configs/mini.yaml.")],
+    data_root: Annotated[str, typer.Option(envvar="EDGEZSAD_DATA", help="Replaces data.root of the profile.")] = "",
+) -> None:
+    """Check a profile before a run: its keys, its values, and that its folders are there."""
+    from edgezsad.config import load_profile
+
+    checked = load_profile(config, data_root or None)
+    for item in (*checked.data.source, *checked.data.targets):
+        folder = checked.data.folder(item)
+        if not item.generated and not folder.is_dir():
+            raise InputError(f"{folder}: no such folder ({item.name} in {config}); mend data in the profile, or DATA")
+    names = [", ".join(item.name for item in items) for items in (checked.data.source, checked.data.targets)]
+    typer.echo(f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from pandas.io.formats.style import Styler
+from pydantic import BaseModel
 
 LABELS = {
     "image_auroc": "image AUROC",
@@ -44,3 +45,8 @@ def counts(values: dict[str, int]) -> pd.DataFrame:
 def records(frame: pd.DataFrame) -> list[dict[str, object]]:
     """Rows for a results file; JSON has no NaN, so what is undefined or absent becomes null."""
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def settings(*parts: BaseModel) -> pd.DataFrame:
+    """Parts of the configuration, or a record, as rows of name and value."""
+    return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])

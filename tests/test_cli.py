@@ -28,6 +28,10 @@ def run(*arguments: str, folder: Path = REPOSITORY) -> subprocess.CompletedProce
         (["predict", "x.png", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["claims", "check", "--config", "wrong.yaml"], "did you mean seeds?"),
         (["lint", "nowhere.onnx"], "nowhere.onnx"),
+        (["profile", "nowhere.yaml"], "nowhere.yaml"),
+        (["profile", "wrong.yaml"], "did you mean seeds?"),
+        (["profile", str(REPOSITORY / "configs" / "folder.yaml")], "DATA=FOLDER"),
+        (["profile", str(REPOSITORY / "configs" / "folder.yaml"), "--data-root", "my photos"], "my photos/source"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], expected: str, tmp_path: Path):
@@ -50,3 +54,9 @@ def test_predict_without_a_run_says_how_to_make_one(tmp_path: Path):
 def test_help_does_not_load_pytorch():
     code = "import sys, edgezsad.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_a_good_profile_says_what_it_will_do():
+    done = run("profile", "configs/mini.yaml")
+    assert done.returncode == 0
+    assert "trained on generated; tested on mvtec-standin" in done.stdout
