@@ -18,12 +18,12 @@ def pick(scores: ScoreFile, count: int) -> dict[str, np.ndarray]:
     """Rows of the most and the least convincing images.
 
     Returns:
-        "hits": defective images with the highest scores; "misses": defective ones with the lowest; "false alarms":
+        "hit": defective images with the highest scores; "miss": defective ones with the lowest; "false alarm":
         normal ones with the highest. At most `count` rows each.
     """
     order = np.argsort(scores.score, kind="stable")
     defective, normal = order[scores.label[order] == 1], order[scores.label[order] == 0]
-    return {"hits": defective[::-1][:count], "misses": defective[:count], "false alarms": normal[::-1][:count]}
+    return {"hit": defective[::-1][:count], "miss": defective[:count], "false alarm": normal[::-1][:count]}
 
 
 def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
@@ -42,7 +42,7 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
                 mask = decode_mask(manifest.root / entry.mask, image.shape[:2]) if entry.mask else None
                 left, middle, right = line[3 * position : 3 * position + 3]
                 left.imshow(prepare(image, SIZE))
-                left.set_title(f"{name[:-1]}: {entry.defect}", loc="left", fontsize=8)
+                left.set_title(f"{name}: {entry.defect}", loc="left", fontsize=8)
                 middle.imshow(heat(scores.map[row], SIZE), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
                 middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=8)
                 if mask is not None:
