@@ -175,7 +175,7 @@ def _accuracy(benchmark: str, metric: str, value: float) -> Claim:
         unit="%",
         profiles=("paper",),
         value=_result("06_benchmarks", "by_benchmark", benchmark, metric, "mean"),
-        needs=f"the paper profile: Real-IAD, {benchmark} and a GPU",
+        needs=f"the paper profile: Real-IAD, {benchmark} and days of computing",
         page="06_benchmarks",
     )
 
