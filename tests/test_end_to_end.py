@@ -36,10 +36,6 @@ training: {steps: 12, batch: 8, warmup: 2, validation: 0.25}
 evaluation: {pixels: 64, emulator: {images_per_target: 4}}
 """
 
-# One worker builds the run; the tests that read it must follow on the same one.
-pytestmark = pytest.mark.xdist_group("end-to-end")
-
-
 # Console messages of the theme that complain of nothing.
 HARMLESS = ("[PST]: Changed to ", "[PST]: Scrolled ", "[PST]: Set focus ", "[togglebutton]: Adding ")
 
