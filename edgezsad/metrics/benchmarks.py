@@ -7,11 +7,23 @@ import pandas as pd
 from edgezsad import reported
 from edgezsad.config import Runtime
 from edgezsad.errors import InputError
-from edgezsad.metrics.table import AVERAGING, METRICS, category_table, definition, mean_and_spread, over_seeds
+from edgezsad.metrics.table import (
+    AVERAGING,
+    IMAGE_METRICS,
+    INTERVAL,
+    METRICS,
+    category_table,
+    definition,
+    mean_and_spread,
+    mean_intervals,
+    over_seeds,
+    resample,
+    undefined,
+)
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import read_scores
-from edgezsad.show import records
+from edgezsad.show import LABELS, records
 
 
 @dataclass(frozen=True)
@@ -21,21 +33,26 @@ class Benchmarks:
     Attributes:
         categories: one row for each target, seed and category.
         seeds: one row for each target and seed, mean over categories.
-        summary: by target, then metric: mean and standard deviation over seeds.
+        summary: by target, then metric: mean and standard deviation over seeds; for image metrics also `low` and
+            `high`, the ends of the mean's interval.
+        undefined: by target, then metric: categories for which it is undefined, and which its mean leaves out.
     """
 
     categories: pd.DataFrame
     seeds: pd.DataFrame
     summary: dict[str, dict[str, dict[str, float | None]]]
+    undefined: dict[str, dict[str, list[str]]]
 
     def as_json(self, run: Run) -> dict[str, object]:
         """For the results file: by target, by the benchmark that a target stands for, and every seed's own row."""
         stands = {item.stands_for: self.summary[item.name] for item in run.profile.data.targets if item.stands_for}
         return {
             "averaging": AVERAGING,
+            "interval": INTERVAL,
             "definition": definition(run.profile.evaluation.pixels),
             "by_target": self.summary,
             "by_benchmark": stands,
+            "undefined": self.undefined,
             "seeds": records(self.seeds),
             "categories": records(self.categories),
         }
@@ -47,23 +64,28 @@ def benchmarks(run: Run, runtime: Runtime = "pytorch") -> Benchmarks:
     Raises:
         InputError: a score file is missing, or belongs to other images than the manifest.
     """
-    categories, seeds, summary = [], [], {}
+    categories, seeds, summary, left_out = [], [], {}, {}
     for item in progress(run.profile.data.targets, "metrics", unit="target"):
         manifest = run.manifest(item)
         tested = manifest.select("test")
-        tables = {}
+        tables, resamples = {}, []
         for seed in run.profile.seeds:
             scores = read_scores(run.scores(runtime, seed, item.name))
             if scores.record.manifest_sha256 != tested.sha256:
                 raise InputError(
                     f"{run.scores(runtime, seed, item.name)}: made from other images; run notebook 05_scoring again"
                 )
-            tables[seed] = category_table(scores, manifest, run.profile.evaluation.pixels)
+            resamples.append(resample(scores))
+            tables[seed] = category_table(scores, manifest, run.profile.evaluation.pixels, resamples[-1])
             categories.append(tables[seed].assign(target=item.name, seed=seed))
         by_seed = over_seeds(tables)
         seeds.append(by_seed.assign(target=item.name))
         summary[item.name] = mean_and_spread(by_seed)
-    return Benchmarks(pd.concat(categories, ignore_index=True), pd.concat(seeds, ignore_index=True), summary)
+        for name, (low, high) in mean_intervals(resamples).items():
+            summary[item.name][name] |= {"low": low, "high": high}
+        left_out[item.name] = undefined(tables[run.profile.seeds[0]])
+    together = (pd.concat(part, ignore_index=True) for part in (categories, seeds))
+    return Benchmarks(*together, summary, left_out)
 
 
 def summary_table(run: Run, result: Benchmarks) -> pd.DataFrame:
@@ -75,7 +97,11 @@ def summary_table(run: Run, result: Benchmarks) -> pd.DataFrame:
     rows = []
     for item in run.profile.data.targets:
         row: dict[str, object] = {"target": item.name, "stands for": item.stands_for or "-"}
-        row |= {name: _spread(**result.summary[item.name][name]) for name in METRICS}
+        for name in METRICS:
+            value = result.summary[item.name][name]
+            row[name] = _spread(value["mean"], value["std"])
+            if name == "image_auroc":
+                row["95% interval"] = _ends(value["low"], value["high"])
         paper = reported.EDGEZSAD.get(item.stands_for or "")
         row["paper: image AUROC"] = paper.image_auroc if paper else None
         row["paper: pixel AUROC"] = paper.pixel_auroc if paper else None
@@ -83,11 +109,39 @@ def summary_table(run: Run, result: Benchmarks) -> pd.DataFrame:
         rows.append(row)
     mean: dict[str, object] = {"target": "mean over targets", "stands for": "-"}
     overall = result.seeds.groupby("seed")[list(METRICS)].mean().reset_index()
+    mean["95% interval"] = "-"
     mean |= {name: _spread(**value) for name, value in mean_and_spread(overall).items()}
     return pd.DataFrame([*rows, mean])
+
+
+def interval_table(result: Benchmarks, seed: int) -> pd.DataFrame:
+    """Image metrics of one seed by category, each with the ends of its interval, in percent, as text."""
+    rows = []
+    for _, each in result.categories[result.categories["seed"] == seed].iterrows():
+        row = {"target": each["target"], "category": each["category"]}
+        for name in IMAGE_METRICS:
+            defined = each[[name, f"{name}_low", f"{name}_high"]].notna().all()
+            ends = _ends(each[f"{name}_low"], each[f"{name}_high"])
+            row[name] = f"{each[name]:.1f} ({ends})" if defined else "undefined"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def undefined_table(result: Benchmarks) -> pd.DataFrame:
+    """What the means leave out: one row for each target and metric that some category lacks; one row if none does."""
+    rows = [
+        {"target": target, "metric": LABELS[metric], "categories left out": ", ".join(categories)}
+        for target, metrics in result.undefined.items()
+        for metric, categories in metrics.items()
+    ]
+    return pd.DataFrame(rows or [{"target": "all", "metric": "all", "categories left out": "none"}])
 
 
 def _spread(mean: float | None, std: float | None) -> str:
     if mean is None:
         return "undefined"
     return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return "undefined" if low is None or high is None else f"{low:.1f} to {high:.1f}"

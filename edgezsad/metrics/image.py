@@ -27,19 +27,19 @@ def auroc(label: np.ndarray, score: np.ndarray) -> float:
         label: (N,) 0 or 1.
         score: (N,) any real numbers.
     """
-    _check(label, score)
+    check(label, score)
     return float(roc_auc_score(label, score)) if _both(label) else float("nan")
 
 
 def average_precision(label: np.ndarray, score: np.ndarray) -> float:
     """Average precision in [0, 1] (the step-wise sum, no interpolation); NaN when only one class is present."""
-    _check(label, score)
+    check(label, score)
     return float(average_precision_score(label, score)) if _both(label) else float("nan")
 
 
 def best_f1(label: np.ndarray, score: np.ndarray) -> BestF1:
     """Largest F1 and its threshold; NaN when only one class is present."""
-    _check(label, score)
+    check(label, score)
     if not _both(label):
         return BestF1(float("nan"), float("nan"))
     precision, recall, thresholds = precision_recall_curve(label, score)
@@ -53,7 +53,12 @@ def _both(label: np.ndarray) -> bool:
     return bool((label == 0).any() and (label == 1).any())
 
 
-def _check(label: np.ndarray, score: np.ndarray) -> None:
+def check(label: np.ndarray, score: np.ndarray) -> None:
+    """Raise unless there is one finite score for each label.
+
+    Raises:
+        InputError: saying which score is wrong.
+    """
     if len(label) != len(score):
         raise InputError(f"metrics: {len(label)} labels but {len(score)} scores; give one score for each image")
     if not np.isfinite(score).all():
