@@ -38,7 +38,7 @@ class Ranked:
 
     def __add__(self, other: "Ranked") -> "Ranked":
         key, mine, theirs = align(self.key, self.count, other.key, other.count)
-        if not len(self.share):
+        if not len(self.share) and not len(other.share):
             return Ranked(key, mine + theirs, self.share)
         _, my_share, their_share = align(self.key, self.share, other.key, other.share)
         return Ranked(key, mine + theirs, my_share + their_share)
