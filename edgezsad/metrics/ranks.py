@@ -62,11 +62,17 @@ def keys_of(scores: np.ndarray, out: np.ndarray | None = None) -> np.ndarray | N
     Returns:
         (N,) uint32 or uint64; None if a number is not finite.
     """
-    if scores.dtype not in (np.float32, np.float64):
-        scores = scores.astype(np.float32 if bits_of(scores.dtype) == 32 else np.float64)
+    scores = as_float(scores)
     raw = np.ascontiguousarray(scores).ravel().view(np.uint32 if scores.dtype == np.float32 else np.uint64)
     key = out if out is not None and out.shape == raw.shape and out.dtype == raw.dtype else np.empty_like(raw)
     return key if (_keys32 if raw.itemsize == 4 else _keys64)(raw, key) else None
+
+
+def as_float(scores: np.ndarray) -> np.ndarray:
+    """The same numbers as float32 or float64, whichever holds each of them exactly."""
+    if scores.dtype in (np.float32, np.float64):
+        return scores
+    return scores.astype(np.float32 if bits_of(scores.dtype) == 32 else np.float64)
 
 
 def bits_of(dtype: np.dtype) -> int:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from edgezsad.errors import InputError
+from edgezsad.metrics.ranks import as_float
 
 # Masses are whole: a region's pixels share this much, which leaves areas up to 2**20 exact to one part in 2**20.
 REGION_MASS = 1 << 40
@@ -16,9 +17,8 @@ REGION_MASS = 1 << 40
 
 def enlarge(anomaly_map: np.ndarray, pixels: int, out: np.ndarray | None = None) -> np.ndarray:
     """An anomaly map (h, w) to (pixels, pixels), bilinear with half-pixel centres; into `out` if it fits."""
-    if anomaly_map.dtype == np.float16:
-        anomaly_map = anomaly_map.astype(np.float32)
-    return cv2.resize(anomaly_map, (pixels, pixels), dst=out, interpolation=cv2.INTER_LINEAR)
+    # Whole numbers would be rounded after every interpolation.
+    return cv2.resize(as_float(anomaly_map), (pixels, pixels), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def reduce_mask(mask: np.ndarray, pixels: int) -> np.ndarray:
