@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.benchmarks import benchmarks, summary_table
+from edgezsad.metrics.benchmarks import benchmarks, interval_table, summary_table, undefined_table
+from edgezsad.metrics.table import METRICS
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_scores
 
@@ -46,7 +48,11 @@ def test_category_then_mean_then_spread(run: Run) -> None:
     assert summary["std"] == pytest.approx(np.std([87.5, 50], ddof=1))
     # No image has a mask, so there is no pixel number, and none is made up.
     assert result.summary["nuts"]["pixel_aupro"] == {"mean": None, "std": None}
+    # The interval is of the same mean, and as wide as two and four images make it.
+    assert summary["low"] <= summary["mean"] <= summary["high"]
+    assert result.undefined["nuts"] == {name: ["a", "b"] for name in METRICS if name.startswith("pixel")}
     kept = result.as_json(run)
+    assert kept["undefined"] == result.undefined
     json.dumps(kept, allow_nan=False)
     assert kept["by_benchmark"]["VisA"]["image_auroc"]["mean"] == pytest.approx(68.75)
     assert len(kept["seeds"]) == 4
@@ -58,6 +64,19 @@ def test_summary_stands_beside_the_paper(run: Run) -> None:
     assert table.loc["bolts", "pixel_aupro"] == "undefined"
     assert table.loc["bolts", "paper: image AUROC"] == 91.6
     assert table.loc["nuts", "paper: PRO"] == 74.2
+
+
+def test_intervals_and_what_is_left_out_in_words(run: Run) -> None:
+    result = benchmarks(run)
+    table = interval_table(result, 1).set_index(["target", "category"])
+    # Category b has one image of each kind: every resample is the data itself.
+    assert table.loc[("bolts", "b"), "image_auroc"] == "0.0 (0.0 to 0.0)"
+    assert table.loc[("bolts", "a"), "image_auroc"] == "100.0 (100.0 to 100.0)"
+    left_out = undefined_table(result)
+    assert len(left_out) == 2 * 5
+    assert left_out.iloc[0].tolist() == ["bolts", "pixel AUROC", "a, b"]
+    nothing = replace(result, undefined={"bolts": {}, "nuts": {}})
+    assert undefined_table(nothing)["categories left out"].tolist() == ["none"]
 
 
 def test_scores_of_other_images_are_refused(run: Run, make_scores: Callable[..., ScoreFile]) -> None:

@@ -11,9 +11,23 @@ import pytest
 
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
+from edgezsad.metrics.aupro_steps import aupro_steps
+from edgezsad.metrics.bootstrap import interval
 from edgezsad.metrics.image import auroc
-from edgezsad.metrics.pixel import enlarge, pixel_metrics
-from edgezsad.metrics.table import METRICS, category_table, mean_and_spread, over_seeds, read_masks
+from edgezsad.metrics.pixel import exact_pixel_metrics
+from edgezsad.metrics.regions import enlarge
+from edgezsad.metrics.table import (
+    IMAGE_METRICS,
+    METRICS,
+    category_table,
+    has_known_pixels,
+    known_pixels,
+    mean_and_spread,
+    mean_intervals,
+    over_seeds,
+    resample,
+    undefined,
+)
 from edgezsad.scoring.scorefile import ScoreFile
 
 ROWS = [("bolt", 0), ("bolt", 1), ("bolt", 0), ("bolt", 1), ("nut", 0), ("nut", 1), ("nut", 0), ("nut", 1), ("nut", 1)]
@@ -58,9 +72,13 @@ def test_each_category_by_itself(scores: ScoreFile, manifest: Manifest) -> None:
     for row in (1, 3, 5, 7):
         masks[row, row : row + 4, 2:6] = True
     masks = masks[:, 1::2, 1::2]
-    nuts = pixel_metrics(enlarge(scores.map[4:8], 8), masks[4:8])
+    maps = np.stack([enlarge(each, 8) for each in scores.map[4:8]])
+    nuts = exact_pixel_metrics(maps, masks[4:8])
     assert table["pixel_auroc"][1] == pytest.approx(100 * nuts.auroc)
+    assert table["pixel_ap"][1] == pytest.approx(100 * nuts.average_precision)
+    assert table["pixel_f1max"][1] == pytest.approx(100 * nuts.f1_max)
     assert table["pixel_aupro"][1] == pytest.approx(100 * nuts.aupro)
+    assert table["pixel_aupro200"][1] == pytest.approx(100 * aupro_steps(maps, masks[4:8]))
 
 
 def test_rows_are_matched_by_id_and_not_by_place(scores: ScoreFile, manifest: Manifest) -> None:
@@ -76,16 +94,47 @@ def test_category_without_defects_or_masks(make_scores: Callable[..., ScoreFile]
     )
     table = category_table(scores, few, 8)
     assert table[list(METRICS)].isna().all(axis=None)
+    assert undefined(table) == {name: ["bolt", "nut"] for name in METRICS}
     # Undefined is said, not made up; JSON has no NaN.
     summary = mean_and_spread(over_seeds({0: table}))
     assert summary == {name: {"mean": None, "std": None} for name in METRICS}
 
 
-def test_masks_of_known_images(scores: ScoreFile, manifest: Manifest) -> None:
-    masks, known = read_masks(scores, manifest, 16)
-    assert masks.shape == (8, 16, 16)
-    assert known.tolist() == [True] * 8 + [False]
-    assert [int(mask.sum()) for mask in masks] == [0, 16, 0, 16, 0, 16, 0, 16]
+def test_known_pixels(scores: ScoreFile, manifest: Manifest) -> None:
+    assert has_known_pixels(scores, manifest).tolist() == [True] * 8 + [False]
+    found = list(known_pixels(scores, manifest, 16))
+    assert [image_id for image_id, _, _ in found] == [f"{row:03d}.png" for row in range(8)]
+    assert [anomaly_map.shape for _, anomaly_map, _ in found] == [(16, 16)] * 8
+    # Normal images have no mask to read.
+    assert [mask if mask is None else int(mask.sum()) for _, _, mask in found] == [None, 16] * 4
+
+
+def test_intervals_hold_the_value_and_are_those_of_the_replicates(scores: ScoreFile, manifest: Manifest) -> None:
+    resamples = resample(scores)
+    table = category_table(scores, manifest, 8, resamples).set_index("category")
+    for name in IMAGE_METRICS:
+        for category in ("bolt", "nut"):
+            low, high = table.loc[category, [f"{name}_low", f"{name}_high"]]
+            assert low <= table.loc[category, name] <= high
+    ends = tuple(100 * end for end in interval(resamples["nut"].auroc))
+    assert table.loc["nut", ["image_auroc_low", "image_auroc_high"]].tolist() == pytest.approx(ends)
+    # Categories are drawn one apart from the other: alike, their ups and downs would not even out in the mean.
+    assert not np.array_equal(resamples["bolt"].auroc, resamples["nut"].auroc)
+    assert np.array_equal(resample(scores)["nut"].auroc, resamples["nut"].auroc)
+
+
+def test_interval_of_the_mean_over_categories_and_seeds(scores: ScoreFile) -> None:
+    first, second = resample(scores), resample(scores)
+    ends = mean_intervals([first, second])
+    mean = (first["bolt"].auroc + first["nut"].auroc) / 2
+    # The same seed twice adds nothing: images are drawn alike for all seeds.
+    assert ends["image_auroc"] == pytest.approx(tuple(100 * end for end in interval(mean)))
+    one_class = {"bolt": first["bolt"], "nut": resample(scores.take(scores.image_id[:1]))["bolt"]}
+    # A category where nothing is defined is left out, as it is of the mean.
+    assert mean_intervals([one_class])["image_ap"] == pytest.approx(
+        tuple(100 * end for end in interval(first["bolt"].average_precision))
+    )
+    assert mean_intervals([{"nut": one_class["nut"]}])["image_ap"] == (None, None)
 
 
 def test_scores_of_other_images_are_refused(scores: ScoreFile, manifest: Manifest) -> None:
