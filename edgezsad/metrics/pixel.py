@@ -268,15 +268,14 @@ def _from_ranked(
 ) -> PixelMetrics:
     if not (len(normal.key) and len(defective.key)):
         return PixelMetrics(*[float("nan")] * 5, images, regions)
-    key, normals, defectives = align(normal.key, normal.count, defective.key, defective.count)
-    f1, place = curves.f1_max(normals, defectives)
-    _, also_normals, overlap = align(normal.key, normal.count, defective.key, defective.share)
+    both = align(normal, defective)
+    f1, place = curves.f1_max(both.first, both.second)
     return PixelMetrics(
-        auroc=float(curves.auroc(normals, defectives)),
-        average_precision=float(curves.average_precision(normals, defectives)),
+        auroc=float(curves.auroc(both.first, both.second)),
+        average_precision=float(curves.average_precision(both.first, both.second)),
         f1_max=float(f1),
-        threshold=float(scores_of(key[place : place + 1], bits)[0]),
-        aupro=float(curves.aupro(also_normals, overlap, fpr_limit)),
+        threshold=float(scores_of(both.key[place : place + 1], bits)[0]),
+        aupro=float(curves.aupro(both.first, both.second_share, fpr_limit)),
         images=images,
         regions=regions,
     )

@@ -7,6 +7,7 @@ region's share) is kept beside the counts.
 The loops are compiled by Numba: no library at hand counts into places that split, and NumPy has no such operation.
 """
 
+import mmap
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ _ROOT_BITS = 12
 _ROOT = 1 << _ROOT_BITS
 # A place that has become too heavy is split into two to the power of this.
 _FINE = 3
-_ROOM = 1 << 20
+_ROOM = 1 << 18
 _WIDEST = 14
 
 
@@ -32,7 +33,7 @@ class Items:
 
     Attributes:
         key: (K,) uint64.
-        shift: (K,) int64; zero: a single score.
+        shift: (K,) int8; zero: a single score.
         count: (K,) int64, how many scores lie there.
         share: (K,) int64, their second mass; empty if there is none.
     """
@@ -90,27 +91,35 @@ class RankTree:
 
     def items(self) -> Items:
         """What the tree holds, in the order of the scores."""
-        key, shift, count, share, made = _walk(self._slots, self._used, self.bits)
-        return Items(key[:made], shift[:made], count[:made], share[:made])
+        return Items(*_walk(self._slots, self._used, self.bits))
 
     def _plant(self, items: Items, floor: int) -> None:
         """Build the tree anew: what has become light is one place again, and limits fit the present total."""
         self.total = self._planted = int(items.count.sum())
         self._share_limit = int(SHARE * items.share.sum())
+        # The items hold everything: the old arrays' memory may serve the new ones.
+        self._slots = None
         room = _ROOM
+        while room < 2 * len(items.key):
+            room *= 2
         while True:
             sizes = {"word": room, "share": room, "before": room >> _FINE, "share_before": room >> _FINE}
             if not len(items.share):
                 sizes |= {"share": 0, "share_before": 0}
             sizes["limit"] = room >> _FINE
-            self._slots = _Slots(**{name: np.zeros(size, dtype=np.int64) for name, size in sizes.items()})
+            self._slots = _Slots(**{name: _zeros(size) for name, size in sizes.items()})
             self._used = _plant(
                 items.key, items.shift, items.count, items.share, self._slots, self._share_limit, self.bits, floor
             )
             # A third is left for splits until the next time.
             if self._used and 3 * self._used <= 2 * room:
                 return
-            room *= 4
+            room *= 2
+
+
+def _zeros(size: int) -> np.ndarray:
+    """(size,) int64 zeros in pages of their own: untouched ones cost nothing, and all go back when it is forgotten."""
+    return np.frombuffer(mmap.mmap(-1, 8 * size), dtype=np.int64) if size else np.zeros(0, dtype=np.int64)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -238,10 +247,13 @@ def _walk(tree, used, bits):
     """All places that hold something, in ascending order, a wide place before those within it."""
     word, share, before, share_before, _ = tree
     shared = len(share) > 0
-    most = used + (used >> _FINE)
-    key = np.empty(most, dtype=np.uint64)
-    shift, count = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
-    shares = np.empty(most if shared else 0, dtype=np.int64)
+    made = 0
+    for slot in range(used):
+        made += word[slot] > 0
+    for block in range(used >> _FINE):
+        made += before[block] > 0
+    key, shift, count = np.empty(made, np.uint64), np.empty(made, np.int8), np.empty(made, np.int64)
+    shares = np.empty(made if shared else 0, np.int64)
     made = 0
     slot_of, end_of, shift_of = np.empty(64, np.int64), np.empty(64, np.int64), np.empty(64, np.int64)
     low_of = np.empty(64, dtype=np.uint64)
@@ -271,4 +283,4 @@ def _walk(tree, used, bits):
             if shared:
                 shares[made] = share_before[block] if block >= 0 else share[slot]
             made += 1
-    return key, shift, count, shares, made
+    return key, shift, count, shares

@@ -14,7 +14,7 @@ from numba import njit
 from edgezsad.metrics.rank_tree import Items, RankTree
 
 # The first scores wait and are sorted once: as long as they all fit, the summary is exact.
-BUFFERED = 1 << 19
+BUFFERED = 1 << 18
 
 _NONE = np.zeros(0, dtype=np.int64)
 _NO_SKIP = np.zeros(0, dtype=np.uint8)
@@ -37,19 +37,30 @@ class Ranked:
     share: np.ndarray
 
     def __add__(self, other: "Ranked") -> "Ranked":
-        key, mine, theirs = align(self.key, self.count, other.key, other.count)
-        if not len(self.share) and not len(other.share):
-            return Ranked(key, mine + theirs, self.share)
-        _, my_share, their_share = align(self.key, self.share, other.key, other.share)
-        return Ranked(key, mine + theirs, my_share + their_share)
+        both = align(self, other)
+        return Ranked(both.key, both.first + both.second, both.first_share + both.second_share)
 
 
-def align(
-    first: np.ndarray, mass: np.ndarray, second: np.ndarray, other_mass: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The union of two ascending arrays of keys, and the mass that each has there."""
-    key, mine, theirs, count = _align(first, mass, second, other_mass)
-    return key[:count], mine[:count], theirs[:count]
+@dataclass(frozen=True)
+class Aligned:
+    """Two rankings on the union of their keys.
+
+    Attributes:
+        key: (K,) uint64, ascending.
+        first, second: (K,) float64, counts of either.
+        first_share, second_share: (K,) float64, their second masses; empty if neither has one.
+    """
+
+    key: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    first_share: np.ndarray
+    second_share: np.ndarray
+
+
+def align(first: Ranked, second: Ranked) -> Aligned:
+    """Bring two rankings to the union of their keys."""
+    return Aligned(*_align(first.key, first.count, first.share, second.key, second.count, second.share))
 
 
 def keys_of(scores: np.ndarray, out: np.ndarray | None = None) -> np.ndarray | None:
@@ -154,7 +165,7 @@ class RankSummary:
             start = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
             key, count = keys[start], np.diff(start, append=len(keys))
             share = np.add.reduceat(self._shares[: self._waiting][order], start) if len(start) else _NONE
-        return Items(key.astype(np.uint64), np.zeros(len(key), dtype=np.int64), count.astype(np.int64), share)
+        return Items(key.astype(np.uint64), np.zeros(len(key), dtype=np.int8), count.astype(np.int64), share)
 
 
 @njit(cache=True, nogil=True)
@@ -181,23 +192,38 @@ def _keys64(raw, key):
 
 
 @njit(cache=True, nogil=True)
-def _align(key_a, mass_a, key_b, mass_b):
-    most = len(key_a) + len(key_b)
-    key, mine, theirs = np.empty(most, dtype=np.uint64), np.zeros(most), np.zeros(most)
-    a = b = count = 0
+def _align(key_a, count_a, share_a, key_b, count_b, share_b):
+    a = b = union = 0
     while a < len(key_a) or b < len(key_b):
-        if b == len(key_b) or (a < len(key_a) and key_a[a] <= key_b[b]):
-            key[count] = key_a[a]
-        else:
-            key[count] = key_b[b]
-        if a < len(key_a) and key_a[a] == key[count]:
-            mine[count] = mass_a[a]
+        smallest = _smaller(key_a, a, key_b, b)
+        a += a < len(key_a) and key_a[a] == smallest
+        b += b < len(key_b) and key_b[b] == smallest
+        union += 1
+    shared = union if len(share_a) or len(share_b) else 0
+    key, first, second = np.empty(union, np.uint64), np.zeros(union), np.zeros(union)
+    first_share, second_share = np.zeros(shared), np.zeros(shared)
+    a = b = 0
+    for place in range(union):
+        key[place] = _smaller(key_a, a, key_b, b)
+        if a < len(key_a) and key_a[a] == key[place]:
+            first[place] = count_a[a]
+            if len(share_a):
+                first_share[place] = share_a[a]
             a += 1
-        if b < len(key_b) and key_b[b] == key[count]:
-            theirs[count] = mass_b[b]
+        if b < len(key_b) and key_b[b] == key[place]:
+            second[place] = count_b[b]
+            if len(share_b):
+                second_share[place] = share_b[b]
             b += 1
-        count += 1
-    return key, mine, theirs, count
+    return key, first, second, first_share, second_share
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _smaller(key_a, a, key_b, b):
+    """The smaller of two arrays' next keys; one of them may be at its end."""
+    if b == len(key_b) or (a < len(key_a) and key_a[a] <= key_b[b]):
+        return key_a[a]
+    return key_b[b]
 
 
 @njit(cache=True, nogil=True)
