@@ -17,7 +17,7 @@ another quantity under the same name; that one is `edgezsad.metrics.aupro_steps`
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import repeat, zip_longest
 
 import numpy as np
 
@@ -206,13 +206,13 @@ def pixel_metrics(
     Raises:
         InputError: as `PixelEvaluator.update`, or there are more of the one than of the other.
     """
+    missing = object()
+    names = iter(names)
     with PixelEvaluator(pixels, fpr_limit) as evaluator:
-        names = iter(names)
-        try:
-            for anomaly_map, mask in zip(maps, masks, strict=True):
-                evaluator.update(anomaly_map, mask, next(names, ""))
-        except ValueError:
-            raise InputError("metrics: not as many masks as maps; give one mask (or None) for each map") from None
+        for anomaly_map, mask in zip_longest(maps, masks, fillvalue=missing):
+            if anomaly_map is missing or mask is missing:
+                raise InputError("metrics: not as many masks as maps; give one mask (or None) for each map")
+            evaluator.update(anomaly_map, mask, next(names, ""))
         return evaluator.result()
 
 
