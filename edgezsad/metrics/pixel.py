@@ -67,8 +67,6 @@ class PixelEvaluator:
     """
 
     def __init__(self, pixels: int | None = None, fpr_limit: float = FPR_LIMIT):
-        if not 0 < fpr_limit <= 1:
-            raise InputError(f"metrics: fpr_limit {fpr_limit} is not in (0, 1]; MVTec's is 0.3")
         self.pixels = pixels
         self.fpr_limit = fpr_limit
         self.images = 0
@@ -76,6 +74,8 @@ class PixelEvaluator:
         self._lanes: list[_Lane] = []
         self._workers: list[ThreadPoolExecutor] = []
         self._pending: list[list[Future]] = []
+        if not 0 < fpr_limit <= 1:
+            raise InputError(f"metrics: fpr_limit {fpr_limit} is not in (0, 1]; MVTec's is 0.3")
 
     def update(self, anomaly_map: np.ndarray, mask: np.ndarray | None = None, name: str = "") -> None:
         """Add one image. It is counted in the background: an error may be raised by a later call.

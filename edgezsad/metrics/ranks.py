@@ -136,16 +136,20 @@ class RankSummary:
             floor: a place of so few scores may stay whole wherever it ranks.
         """
         if self._tree is None:
-            kept = keys[skip == 0] if len(skip) else keys
-            if self._waiting + len(kept) <= BUFFERED:
-                there = slice(self._waiting, self._waiting + len(kept))
-                self._keys[there] = kept
-                if self.shared:
-                    self._shares[there] = share
-                self._waiting += len(kept)
+            if len(skip):
+                keys, skip = keys[skip == 0], _NO_SKIP
+            # The buffer is filled to the last place, so that the tree begins with as much as it can hold.
+            room = len(self._keys) - self._waiting
+            there = slice(self._waiting, self._waiting + min(room, len(keys)))
+            self._keys[there] = keys[:room]
+            if self.shared:
+                self._shares[there] = share[:room]
+            self._waiting = there.stop
+            if len(keys) <= room:
                 return
             self._tree = RankTree(self.bits, self._sorted(), floor)
             self._keys = self._shares = _NONE
+            keys, share = keys[room:], share[room:]
         self._tree.add(keys, skip, share, floor)
 
     def ranked(self) -> Ranked:
