@@ -91,7 +91,11 @@ class RankTree:
 
     def items(self) -> Items:
         """What the tree holds, in the order of the scores."""
-        return Items(*_walk(self._slots, self._used, self.bits))
+        made = _held(self._slots, self._used)
+        shares = made if len(self._slots.share) else 0
+        items = Items(_zeros(made, np.uint64), _zeros(made, np.int8), _zeros(made), _zeros(shares))
+        _walk(self._slots, self._used, self.bits, items.key, items.shift, items.count, items.share)
+        return items
 
     def _plant(self, items: Items, floor: int) -> None:
         """Build the tree anew: what has become light is one place again, and limits fit the present total."""
@@ -108,8 +112,17 @@ class RankTree:
                 sizes |= {"share": 0, "share_before": 0}
             sizes["limit"] = room >> _FINE
             self._slots = _Slots(**{name: _zeros(size) for name, size in sizes.items()})
+            work = _zeros(room, np.int32), _zeros(room, np.int32), _zeros(room, np.int8)
             self._used = _plant(
-                items.key, items.shift, items.count, items.share, self._slots, self._share_limit, self.bits, floor
+                items.key,
+                items.shift,
+                items.count,
+                items.share,
+                self._slots,
+                self._share_limit,
+                self.bits,
+                floor,
+                *work,
             )
             # A third is left for splits until the next time.
             if self._used and 3 * self._used <= 2 * room:
@@ -117,9 +130,14 @@ class RankTree:
             room *= 2
 
 
-def _zeros(size: int) -> np.ndarray:
-    """(size,) int64 zeros in pages of their own: untouched ones cost nothing, and all go back when it is forgotten."""
-    return np.frombuffer(mmap.mmap(-1, 8 * size), dtype=np.int64) if size else np.zeros(0, dtype=np.int64)
+def _zeros(size: int, dtype: type = np.int64) -> np.ndarray:
+    """(size,) zeros in pages of their own: untouched ones cost nothing, and all go back when the array is forgotten.
+
+    The system's allocator keeps what threads give back, for each thread its own largest need.
+    """
+    if not size:
+        return np.zeros(0, dtype=dtype)
+    return np.frombuffer(mmap.mmap(-1, size * np.dtype(dtype).itemsize), dtype=dtype)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -171,8 +189,11 @@ def _insert(keys, skip, shares, at, tree, used, share_limit, bits):
 
 
 @njit(cache=True, nogil=True)
-def _plant(key, shift, count, shares, tree, share_limit, bits, floor):
-    """Build the tree from items; returns how many slots it took, zero if there is no room."""
+def _plant(key, shift, count, shares, tree, share_limit, bits, floor, first, last, wide):
+    """Build the tree from items; returns how many slots it took, zero if there is no room.
+
+    `first`, `last` and `wide` receive, for each slot, which items lie there and how wide it is.
+    """
     word, share, before, share_before, limit = tree
     items = len(key)
     shared = len(share) > 0
@@ -184,8 +205,6 @@ def _plant(key, shift, count, shares, tree, share_limit, bits, floor):
             share_sums[place + 1] = share_sums[place] + shares[place]
     total = sums[items]
     room = len(word)
-    first, last = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    wide = np.empty(room, dtype=np.int8)
     root_shift = bits - _ROOT_BITS
     place = 0
     for slot in range(_ROOT):
@@ -243,17 +262,21 @@ def _plant(key, shift, count, shares, tree, share_limit, bits, floor):
 
 
 @njit(cache=True, nogil=True)
-def _walk(tree, used, bits):
+def _held(tree, used):
+    """How many places hold something."""
+    made = 0
+    for slot in range(used):
+        made += tree.word[slot] > 0
+    for block in range(used >> _FINE):
+        made += tree.before[block] > 0
+    return made
+
+
+@njit(cache=True, nogil=True)
+def _walk(tree, used, bits, key, shift, count, shares):
     """All places that hold something, in ascending order, a wide place before those within it."""
     word, share, before, share_before, _ = tree
     shared = len(share) > 0
-    made = 0
-    for slot in range(used):
-        made += word[slot] > 0
-    for block in range(used >> _FINE):
-        made += before[block] > 0
-    key, shift, count = np.empty(made, np.uint64), np.empty(made, np.int8), np.empty(made, np.int64)
-    shares = np.empty(made if shared else 0, np.int64)
     made = 0
     slot_of, end_of, shift_of = np.empty(64, np.int64), np.empty(64, np.int64), np.empty(64, np.int64)
     low_of = np.empty(64, dtype=np.uint64)
@@ -283,4 +306,3 @@ def _walk(tree, used, bits):
             if shared:
                 shares[made] = share_before[block] if block >= 0 else share[slot]
             made += 1
-    return key, shift, count, shares
