@@ -222,10 +222,12 @@ def _plant(key, shift, count, shares, tree, share_limit, bits, floor, first, las
         limit[slot >> _FINE] = bound
         here = sums[end] - sums[start]
         excess = here / max(bound, 1)
+        whole = here <= bound
         if shared:
             share_here = share_sums[end] - share_sums[start]
             excess = max(excess, share_here / max(share_limit, 1))
-        if excess <= 1 or own == 0 or (end - start == 1 and shift[start] == own):
+            whole = whole and share_here <= share_limit
+        if start == end or whole or own == 0 or (end - start == 1 and shift[start] == own):
             word[slot] = here
             if shared:
                 share[slot] = share_here
