@@ -183,9 +183,9 @@ def half_defective(random: Random) -> Stream:
 
 @stream
 def mostly_defective(random: Random) -> Stream:
-    # The normal pixels have left the buffer, and the defective ones do so with the first image.
+    # Precision is about the defective pixels then: a place of a few normal ones may stay whole wherever it ranks.
     masks = np.ones(SHAPE, dtype=bool)
-    masks[:, :30] = False
+    masks[:, :90] = False
     return (random.normal(size=SHAPE) + masks).astype(np.float32), masks
 
 
@@ -196,10 +196,10 @@ def defects_of_one_pixel(random: Random) -> Stream:
 
 
 @stream
-def one_huge_and_many_tiny_defects(random: Random) -> Stream:
+def huge_and_tiny_defects(random: Random) -> Stream:
     masks = np.zeros(SHAPE, dtype=bool)
-    masks[1] = True
-    masks[3:, ::32, ::32] = True
+    masks[1:4] = True
+    masks[5:, ::32, ::32] = True
     return (random.normal(size=SHAPE) + masks).astype(np.float32), masks
 
 
@@ -324,8 +324,8 @@ def within(found: dict[str, float], auroc: float = 1e-5, others: float = 1e-4) -
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_error_beyond_a_small_buffer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A small buffer leaves more to the tree: it is planted anew at 16,384 scores, at twice as many, and so on.
-    monkeypatch.setattr(ranks, "BUFFERED", 1 << 14)
+    # A small buffer leaves more to the tree: it is planted at 65,536 scores, anew at twice as many, and so on.
+    monkeypatch.setattr(ranks, "BUFFERED", 1 << 16)
     maps, masks = STREAMS[name](np.random.default_rng(0))
     assert all((~masks[lane::LANES]).sum() > 2 * ranks.BUFFERED for lane in range(LANES))
     _, found = distances(maps, masks)
@@ -348,7 +348,7 @@ def test_error_beyond_the_real_buffer(gap: float, dtype: type) -> None:
 @pytest.mark.parametrize("limit", [1.0, 0.05, 0.01, 0.001])
 def test_other_limits_of_the_false_positive_rate(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
     # The area is divided by the limit, and so is its error.
-    monkeypatch.setattr(ranks, "BUFFERED", 1 << 14)
+    monkeypatch.setattr(ranks, "BUFFERED", 1 << 16)
     maps, masks = logits(np.random.default_rng(2))
     _, found = distances(maps.astype(np.float32), masks, limit)
     within(found)

@@ -104,8 +104,8 @@ def test_anything_that_yields_one_image_at_a_time() -> None:
 @pytest.mark.parametrize("bits", [32, 64])
 def test_numbers_do_not_depend_on_which_thread_is_faster(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
     # Beyond the buffer, where the order in which scores arrive decides which places are split.
-    monkeypatch.setattr(ranks, "BUFFERED", 1000)
-    maps, masks = stream(images=30, size=64)
+    monkeypatch.setattr(ranks, "BUFFERED", 60_000)
+    maps, masks = stream(images=30, size=96)
     maps = maps.astype(f"f{bits // 8}")
     expected = pixel_metrics(maps, masks)
     assert pixel_metrics(maps, masks) == expected

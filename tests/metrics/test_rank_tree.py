@@ -24,7 +24,19 @@ SCORES: dict[str, Callable[[Random, int], np.ndarray]] = {
     "ascending": lambda random, size: np.sort(random.normal(size=size)),
     "descending": lambda random, size: -np.sort(random.normal(size=size)),
 }
-scores = pytest.mark.parametrize("name", SCORES)
+CASES = [
+    ("normal", 32),
+    ("normal", 64),
+    ("heavy tail", 64),
+    ("all bits", 64),
+    ("crowded", 64),
+    ("denormal", 64),
+    ("few values", 32),
+    ("one value and a few others", 32),
+    ("ascending", 64),
+    ("descending", 32),
+]
+scores = pytest.mark.parametrize(("name", "bits"), CASES)
 both_widths = pytest.mark.parametrize("bits", [32, 64])
 
 
@@ -42,12 +54,12 @@ def empty() -> Items:
 
 
 def planted(keys: np.ndarray, bits: int, share: np.ndarray | None = None, floor: int = 0) -> RankTree:
-    """A tree of the first 10,000 keys, to which the others are added in portions."""
-    first = rank_exactly(keys[:10_000], None if share is None else share[:10_000].astype(float))
+    """A tree of the first 60,000 keys, to which the others are added in portions."""
+    first = rank_exactly(keys[:60_000], None if share is None else share[:60_000].astype(float))
     shift = np.zeros(len(first.key), dtype=np.int8)
     items = Items(first.key, shift, first.count.astype(np.int64), first.share.astype(np.int64))
     tree = RankTree(bits, items, floor)
-    for start in range(10_000, len(keys), 7_001):
+    for start in range(60_000, len(keys), 7_001):
         portion = slice(start, start + 7_001)
         tree.add(keys[portion], NOTHING_SKIPPED, NO_SHARE if share is None else share[portion], floor)
     return tree
@@ -69,7 +81,6 @@ def exact_masses(items: Items, keys: np.ndarray, share: np.ndarray | None = None
 
 
 @scores
-@both_widths
 def test_every_score_is_counted_once_and_where_it_belongs(name: str, bits: int) -> None:
     keys = made(name, bits)
     tree = planted(keys, bits)
@@ -86,7 +97,6 @@ def test_every_score_is_counted_once_and_where_it_belongs(name: str, bits: int) 
 
 
 @scores
-@both_widths
 def test_shares_are_kept_to_the_last_bit(name: str, bits: int) -> None:
     keys = made(name, bits)
     # Areas of regions from one pixel to a million.
@@ -97,22 +107,20 @@ def test_shares_are_kept_to_the_last_bit(name: str, bits: int) -> None:
     exact_masses(items, keys, share)
 
 
-@scores
-@pytest.mark.parametrize(("bits", "floor"), [(32, 0), (32, 2), (64, 0)])
+@pytest.mark.parametrize(("name", "bits", "floor"), [*((*case, 0) for case in CASES), ("normal", 32, 2)])
 def test_no_place_is_heavier_than_it_may_be(name: str, bits: int, floor: int) -> None:
     keys = made(name, bits)
     items = planted(keys, bits, floor=floor).items()
     wide = items.shift > 0
-    assert (items.count[wide] <= max(1, SHARE * len(keys))).all()
+    assert (items.count[wide] <= SHARE * len(keys)).all()
     # What ranks above a place: all items from its end on.
     last = items.key + ((np.uint64(1) << items.shift.astype(np.uint64)) - np.uint64(1))
     before = np.concatenate([[0], np.cumsum(items.count)])[np.searchsorted(items.key, last, side="right")]
-    allowed = np.maximum(np.maximum(TOP_SHARE * (len(keys) - before), floor), 1)
+    allowed = np.maximum(TOP_SHARE * (len(keys) - before), floor)
     assert (items.count <= allowed)[wide].all()
 
 
 @scores
-@both_widths
 def test_no_place_has_more_of_a_share_than_it_may(name: str, bits: int) -> None:
     keys = made(name, bits)
     share = np.ones(len(keys), dtype=np.int64)
@@ -147,9 +155,8 @@ def test_repeated_scores_are_exact_at_any_number(bits: int) -> None:
 
 
 @scores
-@both_widths
 def test_ranked_scores_ascend_and_hold_everything(name: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "BUFFERED", 10_000)
+    monkeypatch.setattr(ranks, "BUFFERED", 60_000)
     keys = made(name, bits)
     share = np.random.default_rng(4).integers(1, 1 << 40, len(keys))
     summary = RankSummary(bits, shared=True)
@@ -159,7 +166,7 @@ def test_ranked_scores_ascend_and_hold_everything(name: str, bits: int, monkeypa
     assert np.all(found.key[1:] > found.key[:-1])
     assert np.isfinite(scores_of(found.key, bits)).all()
     assert found.count.sum() == pytest.approx(len(keys), rel=1e-12)
-    assert found.share.sum() == pytest.approx(float(share.sum()), rel=1e-12)
+    assert found.share.sum() == pytest.approx(float(share.sum()), rel=1e-9)
     assert found.count.min() > 0
     assert found.share.min() > 0
     # No rank is far from the true one.
@@ -170,19 +177,19 @@ def test_ranked_scores_ascend_and_hold_everything(name: str, bits: int, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "step", "size"), [("normal", 0, 100_000), ("all bits", 0, 100_000), ("normal", 8, 15_000)]
+    ("name", "step", "size"), [("normal", 0, 60_000), ("all bits", 0, 60_000), ("normal", 8, 60_000)]
 )
 @both_widths
 def test_size_has_a_bound(name: str, step: int, size: int, bits: int) -> None:
     # With a step, no score lies where one was before: each portion ranks above all others.
     tree = RankTree(bits, empty(), 0)
     slots = []
-    for portion in range(15):
-        scores = scores_of(made(name, bits, size, seed=portion).astype(np.uint64), bits).astype(f"f{bits // 8}")
+    for portion in range(12):
+        scores = scores_of(made(name, bits, size, portion).astype(np.uint64), bits).astype(f"f{bits // 8}")
         tree.add(keys_of(scores + step * portion), NOTHING_SKIPPED, NO_SHARE, 0)
         slots.append(len(tree._slots.word))
-    assert tree.total == tree.items().count.sum() == 15 * size
-    # Room is doubled; five times as many scores take no more than once again as much.
+    assert tree.total == tree.items().count.sum() == 12 * size
+    # Room is doubled; four times as many scores take no more than once again as much.
     assert slots[-1] <= 2 * max(slots[:3])
     assert slots[-1] <= 1 << 22
 

@@ -1,0 +1,172 @@
+"""Intervals of image metrics: what is resampled, that it can be repeated, and that intervals hold the truth as often as
+they say.
+"""
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgezsad.errors import InputError
+from edgezsad.metrics.bootstrap import REPLICATES, Replicates, bootstrap, interval
+from edgezsad.metrics.image import auroc, average_precision, best_f1
+
+NAMES = ("auroc", "average_precision", "f1_max")
+
+
+def images(normal: int, defective: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    label = np.repeat([0, 1], [normal, defective])
+    return label, np.random.default_rng(seed).normal(size=len(label)) + gap * label
+
+
+def stacked(replicates: Replicates) -> np.ndarray:
+    return np.stack([getattr(replicates, name) for name in NAMES])
+
+
+def test_each_resample_is_as_scikit_learn_would_have_it() -> None:
+    # Few distinct scores, so that ties within and between the kinds are common.
+    generator = np.random.default_rng(0)
+    label = np.repeat([0, 1], [7, 5])
+    score = generator.integers(0, 5, size=12).astype(float) + label
+    found = stacked(bootstrap(label, score, replicates=250, seed=3))
+    assert found.shape == (3, 250)
+    # Written out, since published intervals rest on these very draws; they are made a hundred at a time.
+    draws = np.random.default_rng(3)
+    expected = []
+    for count in (100, 100, 50):
+        chosen = [draws.integers(size, size=(count, size)) for size in (7, 5)]
+        for row in range(count):
+            resampled = np.concatenate([score[label == kind][chosen[kind][row]] for kind in (0, 1)])
+            expected.append(
+                (auroc(label, resampled), average_precision(label, resampled), best_f1(label, resampled).f1)
+            )
+    assert found == pytest.approx(np.array(expected).T, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3).map(float)), max_size=20), st.integers(0, 9))
+def test_every_resample_has_as_many_of_each_kind(rows: list[tuple[int, float]], seed: int) -> None:
+    label, score = (
+        np.array([label for label, _ in rows], dtype=int),
+        np.array([score for _, score in rows], dtype=float),
+    )
+    found = stacked(bootstrap(label, score, replicates=20, seed=seed))
+    if len({*label.tolist()}) < 2:
+        assert np.isnan(found).all()
+        return
+    # Stratified, so that no resample lacks a kind, however few of it there are.
+    assert np.isfinite(found).all()
+    assert ((found >= 0) & (found <= 1)).all()
+    # Nothing is below what calling everything defective gives.
+    assert (found[2] >= 2 * label.sum() / (len(label) + label.sum()) - 1e-12).all()
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not() -> None:
+    label, score = images(30, 20, 1, seed=0)
+    first, again, other = (stacked(bootstrap(label, score, seed=seed)) for seed in (5, 5, 6))
+    assert first.shape == (3, REPLICATES)
+    assert np.array_equal(first, again)
+    assert not (first == other).all(axis=1).any()
+
+
+def test_models_on_the_same_images_are_resampled_alike() -> None:
+    label, score = images(40, 40, 1, seed=1)
+    same = stacked(bootstrap(label, score)) - stacked(bootstrap(label, score))
+    assert interval(same[0]) == (0, 0)
+    # Another scale of the same ranks is the same model.
+    assert np.array_equal(stacked(bootstrap(label, np.exp(5 * score))), stacked(bootstrap(label, score)))
+    # A model that ranks almost alike differs by far less than either varies by itself.
+    near = score + 0.01 * np.random.default_rng(2).normal(size=len(score))
+    low, high = interval(bootstrap(label, near).auroc - bootstrap(label, score).auroc)
+    own = interval(bootstrap(label, score).auroc)
+    assert low <= 0 <= high
+    assert high - low < (own[1] - own[0]) / 5
+
+
+def test_the_order_of_the_images_within_each_kind_is_all_that_is_drawn_by() -> None:
+    label, score = images(10, 8, 1, seed=3)
+    mixed = np.random.default_rng(0).permutation(18)
+    kept = np.argsort(label[mixed], kind="stable")
+    # Labels mixed among one another, each kind in its order.
+    order = np.concatenate([np.sort(mixed[kept[:10]]), np.sort(mixed[kept[10:]])])
+    place = np.empty(18, dtype=int)
+    place[np.sort(kept[:10])], place[np.sort(kept[10:])] = order[:10], order[10:]
+    assert not np.array_equal(label[place], label)
+    assert np.array_equal(stacked(bootstrap(label[place], score[place])), stacked(bootstrap(label, score)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_any_finite_scores(dtype: type) -> None:
+    label = np.array([0, 0, 1, 1])
+    perfect = bootstrap(label, np.array([-40, 0, 50, 1000], dtype=dtype), replicates=10)
+    assert (stacked(perfect) == 1).all()
+    tied = bootstrap(label, np.full(4, 7, dtype=dtype), replicates=10)
+    assert (tied.auroc == 0.5).all()
+    assert (tied.average_precision == 0.5).all()
+    assert (tied.f1_max == 2 * 2 / (4 + 2)).all()
+
+
+def test_bad_input_is_named() -> None:
+    with pytest.raises(InputError, match="3 labels but 2 scores"):
+        bootstrap(np.array([0, 1, 1]), np.zeros(2))
+    with pytest.raises(InputError, match="score 1 is not finite"):
+        bootstrap(np.array([0, 1, 1]), np.array([0, np.inf, 1]))
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0], [1, 1], []])
+def test_one_class_gives_nan_and_no_made_up_interval(label: list[int]) -> None:
+    found = bootstrap(np.array(label, dtype=int), np.zeros(len(label)))
+    assert stacked(found).shape == (3, REPLICATES)
+    assert np.isnan(stacked(found)).all()
+    assert all(math.isnan(end) for end in interval(found.auroc))
+
+
+def test_interval() -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1001.0))
+    assert interval(values) == pytest.approx((25, 975))
+    assert interval(values, level=0.5) == pytest.approx((250, 750))
+    # What is undefined is left out.
+    assert interval(np.append(values, [np.nan, np.nan])) == interval(values)
+    assert interval(np.array([0.7])) == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interval_of_many_images_holds_their_value_and_narrows_with_their_number(name: str) -> None:
+    values = {"auroc": auroc, "average_precision": average_precision, "f1_max": lambda *each: best_f1(*each).f1}
+    widths = []
+    for times in (1, 16):
+        label, score = images(50 * times, 40 * times, 1, seed=4)
+        low, high = interval(getattr(bootstrap(label, score), name))
+        assert low < values[name](label, score) < high
+        widths.append(high - low)
+    # Sixteen times the images, about a quarter of the width.
+    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.35)
+
+
+def delong(label: np.ndarray, score: np.ndarray) -> float:
+    """Standard deviation of AUROC (DeLong, DeLong and Clarke-Pearson, Biometrics 1988)."""
+    pairs = score[label == 1][:, None] - score[label == 0][None]
+    won = (pairs > 0) + 0.5 * (pairs == 0)
+    return math.sqrt(won.mean(1).var(ddof=1) / won.shape[0] + won.mean(0).var(ddof=1) / won.shape[1])
+
+
+@pytest.mark.parametrize(("normal", "defective", "gap"), [(60, 60, 1.0), (200, 30, 0.5), (40, 150, 1.5)])
+def test_the_spread_of_auroc_is_that_of_delong(normal: int, defective: int, gap: float) -> None:
+    label, score = images(normal, defective, gap, seed=5)
+    for each in (score, score.round(1)):
+        found = bootstrap(label, each, replicates=4000).auroc
+        assert found.std() == pytest.approx(delong(label, each), rel=0.08)
+        assert found.mean() == pytest.approx(auroc(label, each), abs=0.005)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    # Normal scores one standard deviation apart: the truth is the chance that one exceeds the other.
+    truth = NormalDist().cdf(1 / math.sqrt(2))
+    held = []
+    for seed in range(200):
+        low, high = interval(bootstrap(*images(60, 60, 1, seed=100 + seed), replicates=300).auroc)
+        held.append(low <= truth <= high)
+    # 95 in 100, give or take two standard deviations; percentile intervals of few images hold it a little less often.
+    assert 0.90 <= np.mean(held) <= 0.98
