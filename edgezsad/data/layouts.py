@@ -59,6 +59,7 @@ def index(
     root: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    measured: Callable[[Path, Found], Entry] | None = None,
 ) -> Manifest:
     """List a data set: find its images, then measure and hash every file.
 
@@ -67,6 +68,7 @@ def index(
         root: its folder.
         workers: number of threads that read files.
         progress: called as (images done, images in all) after every image, in the caller's thread.
+        measured: takes the place of `read_entry`, for instance to look an image up before reading it.
 
     Returns:
         The manifest, in the order of the ids.
@@ -96,23 +98,27 @@ def index(
         if unknown:
             raise InputError(f"{root}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
         found = [one for one in found if one.category in item.categories]
-    return Manifest(item.name, root, tuple(_measured(root, found, workers, progress)))
+    return Manifest(item.name, root, tuple(_measured(root, found, workers, progress, measured or read_entry)))
 
 
 def _measured(
-    root: Path, found: list[Found], workers: int, progress: Callable[[int, int], None] | None
+    root: Path,
+    found: list[Found],
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    measured: Callable[[Path, Found], Entry],
 ) -> Iterator[Entry]:
     """The entries, in the order of `found`. Threads do, because reading and hashing let go of the interpreter."""
     with ThreadPoolExecutor(max(1, workers)) as pool:
         # The first error ends the map, which then drops what has not begun.
         results = pool.map if workers > 1 else map
-        for done, entry in enumerate(results(partial(_entry, root), found), start=1):
+        for done, entry in enumerate(results(partial(measured, root), found), start=1):
             if progress is not None:
                 progress(done, len(found))
             yield entry
 
 
-def _entry(root: Path, found: Found) -> Entry:
+def read_entry(root: Path, found: Found) -> Entry:
     """Open and hash one image and its mask."""
     for name in (found.image, found.mask):
         problem = name_problem(name)
