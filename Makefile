@@ -1,10 +1,12 @@
 # The two commands: `make book` and `make test`. Everything happens inside .venv; nothing else on the machine changes.
 #
 #   make book CONFIG=configs/folder.yaml DATA=/path/to/photographs     the same run on your own images
+#   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets LIMIT=2  a rehearsal: few images, numbers mean nothing
 
 PYTHON ?= python3
 CONFIG ?= configs/mini.yaml
 DATA ?=
+LIMIT ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -15,6 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 # An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
 export EDGEZSAD_DATA := $(DATA)
+export EDGEZSAD_LIMIT := $(LIMIT)
 
 .PHONY: book test lint format lock clean
 

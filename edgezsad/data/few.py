@@ -1,0 +1,52 @@
+"""A rehearsal's images: few of each set, from as many categories and kinds of defect as there are."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from edgezsad.config import DataSet, Profile
+from edgezsad.data.images import decode_mask, measure
+from edgezsad.data.layouts import Found
+
+
+def few(root: Path, limit: int) -> Callable[[list[Found]], list[Found]]:
+    """What chooses a rehearsal's images among those that a layout found.
+
+    Args:
+        root: of the data set; masks are read where only they tell whether an image is defective.
+        limit: images of each split and label.
+    """
+
+    def choose(found: list[Found]) -> list[Found]:
+        taken: dict[tuple[str, int], list[Found]] = defaultdict(list)
+        for one in _in_turn(found):
+            if all(len(taken[one.split, label]) >= limit for label in ((0, 1) if one.label is None else (one.label,))):
+                continue
+            label = _is_defective(root, one) if one.label is None else one.label
+            if len(taken[one.split, label]) < limit:
+                taken[one.split, label].append(one)
+        return sorted(itertools.chain(*taken.values()), key=lambda one: one.image)
+
+    return choose
+
+
+def _in_turn(found: Iterable[Found]) -> Iterator[Found]:
+    """One image of each category and kind after another, so that a few come from many."""
+    groups: dict[tuple[str, str, str], list[Found]] = defaultdict(list)
+    for one in found:
+        groups[one.split, one.category, one.defect].append(one)
+    for row in itertools.zip_longest(*groups.values()):
+        yield from (one for one in row if one is not None)
+
+
+def _is_defective(root: Path, found: Found) -> int:
+    height, width, _ = measure(root / found.image)
+    return int(decode_mask(root / found.mask, (height, width)).any())
+
+
+def keeps(item: DataSet, profile: Profile) -> Callable[[list[Found]], list[Found]] | None:
+    """What to choose of a data set's images: few in a rehearsal, None (all of them) in a run."""
+    if profile.rehearsal is None or item.generated:
+        return None
+    return few(profile.data.folder(item), profile.rehearsal)
