@@ -84,7 +84,7 @@ def _described(layout: str, root: Path) -> tuple[list[Found], str]:
     try:
         # One at a time, so that what came before the damage is kept.
         for one in LAYOUTS[layout].find(root):
-            found.append(one)  # noqa: PERF402
+            found.append(one)
     except InputError as error:
         return found, str(error)
     except OSError as error:
