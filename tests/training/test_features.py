@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.sources import plain_images
 from edgezsad.errors import InputError
 from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
 
@@ -40,12 +41,12 @@ def sources(tmp_path: Path) -> list[Manifest]:
 
 @pytest.fixture
 def folder(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> Path:
-    cache_features(sources, backbone, SIZE, tmp_path / "features")
+    cache_features(plain_images(sources), backbone, SIZE, tmp_path / "features")
     return tmp_path / "features"
 
 
 def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
-    features = read_features(folder, sources)
+    features = read_features(folder, plain_images(sources))
     assert len(features) == 4
     assert features.label.tolist() == [0, 1, 1, 0]
     assert features.group.tolist() == ["first/bolt"] * 3 + ["second/bolt"]
@@ -65,12 +66,12 @@ def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path,
 
 
 def test_maps_are_not_read_into_memory(sources: list[Manifest], folder: Path) -> None:
-    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, sources).maps)
+    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, plain_images(sources)).maps)
 
 
 def refused(folder: Path, sources: list[Manifest], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        read_features(folder, sources)
+        read_features(folder, plain_images(sources))
     assert "run notebook 02_features" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -100,7 +101,7 @@ def test_interrupted_caching_does_not_leave_the_old_record(
 ) -> None:
     (sources[0].root / "c.png").unlink()
     with pytest.raises(InputError, match=r"c\.png"):
-        cache_features(sources, backbone, SIZE, folder)
+        cache_features(plain_images(sources), backbone, SIZE, folder)
     refused(folder, sources, r"features\.json: missing")
 
 
@@ -109,7 +110,7 @@ def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Pa
     np.save(folder / "stride16.npy", stored[:3])
     refused(folder, sources, "damaged feature cache")
     np.save(folder / "stride16.npy", stored)
-    assert isinstance(read_features(folder, sources), Features)
+    assert isinstance(read_features(folder, plain_images(sources)), Features)
     np.save(folder / "coverage.npy", np.zeros((4, 2, 2), dtype=np.float32))
     refused(folder, sources, "damaged feature cache")
 
