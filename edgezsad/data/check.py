@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 from edgezsad.data.copies import Copy, expected_number, scan, tally
@@ -24,7 +23,7 @@ PROBLEMS = {
     "missing": "files missing",
     "other_case": "files named in another case than in the public list",
     "extra": "files too many",
-    "twice": "images listed twice",
+    "twice": "images or masks listed twice",
     "name": "names that a manifest can not hold",
     "image": "images that do not decode",
     "mask": "masks that do not decode",
@@ -57,7 +56,7 @@ class Report:
         name: the data set's name, or "any".
         root: the folder.
         quick: whether files were left unopened.
-        damage: why the layout could not be read to its end; empty when it could.
+        damage: as in `Copy`.
         problems: by the keys of `PROBLEMS`, the files concerned.
         notes: in words, what is odd but not wrong.
         total: numbers of the whole set.
@@ -91,7 +90,7 @@ class Report:
         """One screen."""
         lines = [f"{self.name} in {_shown(str(self.root))}: {self._verdict()}"]
         if self.damage:
-            lines.append(f"  can not be read to its end: {_shown(self.damage)}")
+            lines.append(f"  can not be read: {_shown(self.damage)}")
         lines += [_line(len(names), PROBLEMS[kind], names) for kind, names in self.problems.items()]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join([*lines, "", *_table(self)])
@@ -134,7 +133,8 @@ def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = Fa
     problems["missing"] += copy.missing
     problems["other_case"] += [f"{wanted} (here {there})" for wanted, there in copy.other_case]
     problems["extra"] += copy.extra
-    problems["twice"] += [one.image for one, after in pairwise(copy.found) if one.image == after.image]
+    uses = Counter(name for one in copy.found for name in (one.image, one.mask) if name)
+    problems["twice"] += [name for name, count in uses.items() if count > 1]
     problems["name"] += [name for one in copy.found for name in (one.image, one.mask) if name_problem(name)]
     found = copy.found
     if not quick:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.data.descriptors import Counts, Descriptor, descriptors, read_list
-from edgezsad.data.layouts import IMAGE_ENDINGS, LAYOUTS, Found
+from edgezsad.data.folders import IMAGE_ENDINGS, refuse_links_out
+from edgezsad.data.layouts import LAYOUTS, Found
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 
@@ -24,7 +25,8 @@ class Copy:
         other_case: (name in the public list, name on disk), where only upper and lower case differ.
         extra: images and masks that the layout reads, but that the public list does not name.
         unread: files with an image's ending that the layout does not read.
-        damage: why the layout could not be read to its end; empty when it could.
+        damage: why the layout could not be read to its end, or a link that leads out of the folder; empty when all
+            could be read.
     """
 
     root: Path
@@ -60,7 +62,8 @@ def scan(descriptor: Descriptor | None, root: Path | str) -> Copy:
     wanted = {path for one in listed or () for path in (one.image, one.mask) if path}
     missing = {path for path in read | wanted if not is_there(path)}
     if not (read | wanted) - missing:
-        raise InputError(f"{root}: no images found; expected {name} layout: {layout.expected}{_hint(name, root)}")
+        problem = damage or f"{root}: no images found"
+        raise InputError(f"{problem}; expected {name} layout: {layout.expected}{_hint(name, root)}")
     other_case = _other_case(wanted - on_disk, on_disk - wanted)
     stray = set(descriptor.stray) if descriptor else set()
     return Copy(
@@ -85,6 +88,7 @@ def _described(layout: str, root: Path) -> tuple[list[Found], str]:
         # One at a time, so that what came before the damage is kept.
         for one in LAYOUTS[layout].find(root):
             found.append(one)
+        refuse_links_out(root, (name for one in found for name in (one.image, one.mask) if name))
     except InputError as error:
         return found, str(error)
     except OSError as error:
