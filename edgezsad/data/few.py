@@ -2,15 +2,15 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edgezsad.config import DataSet, Profile
 from edgezsad.data.images import decode_mask, measure
-from edgezsad.data.layouts import Found
+from edgezsad.data.layouts import Choose, Found
 
 
-def few(root: Path, limit: int) -> Callable[[list[Found]], list[Found]]:
+def few(root: Path, limit: int) -> Choose:
     """What chooses a rehearsal's images among those that a layout found.
 
     Args:
@@ -26,7 +26,7 @@ def few(root: Path, limit: int) -> Callable[[list[Found]], list[Found]]:
             label = _is_defective(root, one) if one.label is None else one.label
             if len(taken[one.split, label]) < limit:
                 taken[one.split, label].append(one)
-        return sorted(itertools.chain(*taken.values()), key=lambda one: one.image)
+        return list(itertools.chain(*taken.values()))
 
     return choose
 
@@ -45,7 +45,7 @@ def _is_defective(root: Path, found: Found) -> int:
     return int(decode_mask(root / found.mask, (height, width)).any())
 
 
-def keeps(item: DataSet, profile: Profile) -> Callable[[list[Found]], list[Found]] | None:
+def keeps(item: DataSet, profile: Profile) -> Choose | None:
     """What to choose of a data set's images: few in a rehearsal, None (all of them) in a run."""
     if profile.rehearsal is None or item.generated:
         return None

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from edgezsad.config import DataSet
-from edgezsad.data.layouts import Found, index, read_entry
+from edgezsad.data.layouts import Choose, Found, index, read_entry
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, written_beside
@@ -47,6 +47,7 @@ def index_again(
     cache: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    choose: Choose | None = None,
 ) -> Indexed:
     """As `layouts.index`, but images known from `cache` are not read again.
 
@@ -59,13 +60,14 @@ def index_again(
         cache: the log; written while measuring, and tidied at the end.
         workers: number of threads that read files.
         progress: called as (images done, images in all).
+        choose: as for `layouts.index`.
 
     Raises:
         InputError: as `layouts.index`.
     """
     root = Path(root)
     with _Log(cache, root) as log:
-        manifest = index(item, root, workers, progress, log.measured)
+        manifest = index(item, root, workers, progress, log.measured, choose)
     # Only a complete index knows which lines are still of use.
     log.tidy()
     return Indexed(manifest, log.read)

@@ -31,12 +31,17 @@ class Layout:
     expected: str
 
 
+Choose = Callable[[list[Found]], list[Found]]
+"""Keeps some of the images that a layout found."""
+
+
 def index(
     item: DataSet,
     root: Path,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     measured: Callable[[Path, Found], Entry] | None = None,
+    choose: Choose | None = None,
 ) -> Manifest:
     """List a data set: find its images, then measure and hash every file.
 
@@ -46,6 +51,7 @@ def index(
         workers: number of threads that read files.
         progress: called as (images done, images in all) after every image, in the caller's thread.
         measured: takes the place of `read_entry`, for instance to look an image up before reading it.
+        choose: keeps some of what the layout found, in any order; all when left out.
 
     Returns:
         The manifest, in the order of the ids.
@@ -74,6 +80,8 @@ def index(
         if unknown:
             raise InputError(f"{root}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
         found = [one for one in found if one.category in item.categories]
+    if choose is not None:
+        found = sorted(choose(found), key=lambda one: one.image)
     refuse_links_out(root, (name for one in found for name in (one.image, one.mask) if name))
     return Manifest(item.name, root, tuple(_measured(root, found, workers, progress, measured or read_entry)))
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.config import DataSet
+from edgezsad.data.few import keeps
 from edgezsad.data.generate import generate_set
 from edgezsad.data.indexing import cache_path, index_again
+from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
 from edgezsad.data.sources import write_derived_lists
@@ -28,7 +30,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         if item.generated:
             with ticker(f"generate {item.name}") as tick:
                 generate_set(item, folder, run.profile.data.seed, workers, tick)
-        manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name))
+        manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name), keeps(item, run.profile))
     sources = [manifests[item.name] for item in run.profile.data.source]
     targets = [manifests[item.name] for item in run.profile.data.targets]
     check_disjoint(sources, targets)
@@ -38,9 +40,9 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     return manifests
 
 
-def _index(item: DataSet, folder: Path, workers: int, manifest: Path) -> Manifest:
+def _index(item: DataSet, folder: Path, workers: int, manifest: Path, choose: Choose | None) -> Manifest:
     with ticker(f"index {item.name}") as tick:
-        return index_again(item, folder, cache_path(manifest), workers, tick).manifest
+        return index_again(item, folder, cache_path(manifest), workers, tick, choose).manifest
 
 
 def known_digests(run: Run) -> dict[str, str]:
