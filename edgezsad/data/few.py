@@ -1,4 +1,4 @@
-"""A rehearsal's images: few of each set, from as many categories and kinds of defect as there are."""
+"""A rehearsal's images: few of each set, from as many categories as possible."""
 
 import itertools
 from collections import defaultdict
@@ -32,10 +32,10 @@ def few(root: Path, limit: int) -> Choose:
 
 
 def _in_turn(found: Iterable[Found]) -> Iterator[Found]:
-    """One image of each category and kind after another, so that a few come from many."""
-    groups: dict[tuple[str, str, str], list[Found]] = defaultdict(list)
+    """One image of each category after another: normal and defective ones then come from the same categories."""
+    groups: dict[tuple[str, int | None, str], list[Found]] = defaultdict(list)
     for one in found:
-        groups[one.split, one.category, one.defect].append(one)
+        groups[one.split, one.label, one.category].append(one)
     for row in itertools.zip_longest(*groups.values()):
         yield from (one for one in row if one is not None)
 
