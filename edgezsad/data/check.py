@@ -110,7 +110,7 @@ class Report:
         """
         if self.complete:
             return
-        parts = [f"{len(names):,} {PROBLEMS[kind]}" for kind, names in self.problems.items()]
+        parts = [f"{PROBLEMS[kind]}: {len(names):,}" for kind, names in self.problems.items()]
         parts += ["unreadable lists or folders"] if self.damage else []
         parts += [] if self.total.agrees and not self.differing else ["wrong numbers of images"]
         raise CheckError(f"{self.root}: {'; '.join(parts)}; get the files again from the data set's home page")
@@ -146,7 +146,7 @@ def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = Fa
     without = [one.image for one in found if one.label and not one.mask]
     notes = []
     if descriptor is None and without:
-        notes.append(f"{len(without):,} {PROBLEMS['no_mask']}; they are left out of pixel metrics")
+        notes.append(f"{PROBLEMS['no_mask']}, left out of pixel metrics: {len(without):,}")
     else:
         problems["no_mask"] += without
     if copy.unread:
@@ -242,7 +242,7 @@ def _cell(row: Row, column: str) -> str:
 
 def _line(count: int, what: str, names: list[str]) -> str:
     more = f" and {count - NAMES_SHOWN:,} more" if count > NAMES_SHOWN else ""
-    return f"  {count:,} {what}: {', '.join(_shown(name) for name in names[:NAMES_SHOWN])}{more}"
+    return f"  {what}: {count:,} ({', '.join(_shown(name) for name in names[:NAMES_SHOWN])}{more})"
 
 
 def _shown(text: str) -> str:

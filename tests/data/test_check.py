@@ -155,7 +155,7 @@ def test_what_the_layout_does_not_read_is_noted(root: Path):
     draw(root / "bolt" / "overview.png")
     report = checked(root)
     assert report.complete
-    assert report.notes == ["1 image files that the layout does not read: bolt/overview.png"]
+    assert report.notes == ["image files that the layout does not read: 1 (bolt/overview.png)"]
 
 
 def test_stray_files_of_the_archive_are_known(root: Path):
@@ -206,7 +206,7 @@ def test_any_folder(root: Path):
     (root / BENT_MASK).unlink()
     report = checked(root, name="any")
     assert report.complete
-    assert report.notes == ["1 defective images without a mask; they are left out of pixel metrics"]
+    assert report.notes == ["defective images without a mask, left out of pixel metrics: 1"]
     (root / GOOD).write_bytes(b"no image")
     assert checked(root, name="any").problems == {"image": [GOOD]}
 
