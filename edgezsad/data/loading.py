@@ -19,13 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edgezsad.data.images import MAX_PIXELS, load, prepare
+from edgezsad.data.images import load, prepare
+from edgezsad.data.opening import FORMATS, check_header, check_kind_of_file, orientation, told
 from edgezsad.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-_ORIENTATION_TAG = 0x0112
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,23 +139,20 @@ def load_fast(path: Path | str, size: int) -> np.ndarray:
     Raises:
         InputError: as for `load`.
     """
-    try:
-        if Path(path).suffix.lower() in (".jpg", ".jpeg"):
-            with Image.open(path) as image:
-                if _may_be_reduced(image, size):
-                    image.draft(image.mode, (size, size))
-                    return prepare(np.asarray(image.convert("RGB")), size)
-    except Exception:
-        # Whatever is wrong with the file, `load` says it in one line that names it.
-        return load(path, size)
+    with told(path):
+        length = check_kind_of_file(path)
+        with Image.open(path, formats=FORMATS) as image:
+            check_header(path, image, length)
+            if _may_be_reduced(image, size):
+                image.draft(image.mode, (size, size))
+                return prepare(np.asarray(image.convert("RGB")), size)
     return load(path, size)
 
 
 def _may_be_reduced(image: Image.Image, size: int) -> bool:
     """Whether an image, opened but not read, is a common upright JPEG that is large enough."""
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.width * image.height > MAX_PIXELS:
-        return False
-    return min(image.size) >= 2 * size and image.getexif().get(_ORIENTATION_TAG, 1) == 1
+    common = image.format == "JPEG" and image.mode in ("RGB", "L")
+    return common and min(image.size) >= 2 * size and orientation(image) == 1
 
 
 def in_order(

@@ -440,15 +440,24 @@ def test_no_randomisation_changes_nothing() -> None:
 
 
 def test_a_background_is_found_only_where_it_is_clear() -> None:
-    part = np.random.default_rng(0).integers(90, 220, (64, 64, 3), dtype=np.uint8)
-    assert background_of(part) is None
-    assert background_of(np.full((64, 64, 3), 90, dtype=np.uint8)) is None
+    part, none = np.random.default_rng(0).integers(90, 220, (64, 64, 3), dtype=np.uint8), np.zeros((64, 64), dtype=bool)
+    assert background_of(part, none) is None
+    plain = np.full((64, 64, 3), 90, dtype=np.uint8)
+    assert background_of(plain, none) is None
     part[:14] = part[-14:] = part[:, :14] = part[:, -14:] = 10
     # A hole of the background's colour, closed in by the part, belongs to the part.
     part[30:34, 30:34] = 10
     expected = np.ones((64, 64), dtype=bool)
     expected[14:-14, 14:-14] = False
-    assert np.array_equal(background_of(part), expected)
+    assert np.array_equal(background_of(part, none), expected)
+    # The stains of a plain surface, or its only defect, are no part that lies before a background.
+    defect = none.copy()
+    defect[10:40, 10:40] = True
+    plain[10:40, 10:40] = 200
+    assert background_of(plain, none) is not None
+    assert background_of(plain, defect) is None
+    plain[10:40, 20:30] = 90
+    assert background_of(plain, none) is None
 
 
 def test_another_background_leaves_part_and_defect_alone() -> None:

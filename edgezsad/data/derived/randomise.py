@@ -20,8 +20,10 @@ BACKGROUND_TOLERANCE = 24
 """Levels by which a channel of the background may differ from the border's median."""
 BACKGROUND_BORDER = 0.9
 """Share of the border that must look alike for it to be a background."""
-BACKGROUND_AREA = (0.1, 0.9)
-"""A background takes at least and at most these shares of the image: a plain surface is no background."""
+BACKGROUND_AREA = 0.1
+"""Share of the image that the background takes at least, and the part likewise."""
+ONE_PART = 0.9
+"""Share of all that is no background that must hang together: the stains of a plain surface are no part."""
 
 
 def randomise(picture: Picture, config: Randomise, generator: np.random.Generator) -> Picture:
@@ -52,15 +54,15 @@ def turned(picture: Picture, way: int) -> Picture:
     return Picture(turn(picture.pixels), None if picture.mask is None else turn(picture.mask))
 
 
-def background_of(pixels: np.ndarray) -> np.ndarray | None:
+def background_of(pixels: np.ndarray, defect: np.ndarray) -> np.ndarray | None:
     """Where the background is: what looks like the border's median and is connected with the border.
 
     Args:
         pixels: uint8 (H, W, 3).
+        defect: bool (H, W), the mask; a defect counts neither as background nor as the part.
 
     Returns:
-        bool (H, W), or None where it is not clear: the border is not of one colour, or nearly all or nothing would be
-        background.
+        bool (H, W), or None where it is not clear: the border is not of one colour, or what is left is no single part.
     """
     frame = np.zeros(pixels.shape[:2], dtype=bool)
     width = max(1, min(frame.shape) // 64)
@@ -70,21 +72,24 @@ def background_of(pixels: np.ndarray) -> np.ndarray | None:
     if alike[frame].mean() < BACKGROUND_BORDER:
         return None
     regions = cv2.connectedComponents(alike.astype(np.uint8))[1]
-    background = alike & np.isin(regions, np.unique(regions[frame & alike]))
-    low, high = BACKGROUND_AREA
-    return background if low <= background.mean() <= high else None
+    background = alike & np.isin(regions, np.unique(regions[frame & alike])) & ~defect
+    part = ~background & ~defect
+    if min(background.mean(), part.mean()) < BACKGROUND_AREA:
+        return None
+    sizes = cv2.connectedComponentsWithStats(part.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+    return background if sizes.max() >= ONE_PART * part.sum() else None
 
 
 def _other_background(picture: Picture, pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Another colour and a soft pattern behind the part; no pixel of a defect is touched."""
-    background = background_of(picture.pixels)
+    background = background_of(picture.pixels, picture.mask)
     if background is None:
         return pixels
     size = pixels.shape[1], pixels.shape[0]
     colour = generator.uniform(10, 245, 3) + generator.normal(0, 8, (6, 6, 3))
     behind = cv2.resize(colour.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     # Soft on the background's side of the edge alone, so that the part stays as it is.
-    cover = cv2.GaussianBlur(background.astype(np.float32), (0, 0), 1.0) * (background & ~picture.mask)
+    cover = cv2.GaussianBlur(background.astype(np.float32), (0, 0), 1.0) * background
     return pixels + (behind - pixels) * cover[..., None]
 
 
