@@ -33,7 +33,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name), keeps(item, run.profile))
     sources = [manifests[item.name] for item in run.profile.data.source]
     targets = [manifests[item.name] for item in run.profile.data.targets]
-    check_disjoint(sources, targets)
+    check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))
     write_derived_lists(run, manifests, workers)
