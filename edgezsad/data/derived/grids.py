@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edgezsad.data.images import decode_mask
@@ -85,9 +86,9 @@ class Grid:
 
 def grid_of(mask: np.ndarray) -> Grid:
     """Count a mask, (height, width) bool."""
-    counts = mask.astype(np.int32)
-    for axis in (0, 1):
-        counts = np.add.reduceat(counts, _edges(mask.shape[axis])[:-1], axis=axis)
+    # The integral image at the cells' corners gives every cell's count.
+    corners = cv2.integral(mask.astype(np.uint8))[np.ix_(_edges(mask.shape[0]), _edges(mask.shape[1]))]
+    counts = np.diff(np.diff(corners, axis=0), axis=1)
     cells = np.flatnonzero(counts)
     return Grid(*mask.shape, cells.astype(np.int32), counts.ravel()[cells].astype(np.int32))
 
