@@ -12,22 +12,17 @@ where nothing is to be seen on it, a hash of its pixels. Fingerprints are compar
 angles, or copies smaller than about 100 pixels.
 """
 
-import hashlib
-import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from numba import njit
-from PIL import Image
 from scipy.fft import dct
 
-from edgezsad.data.images import decode_image
-from edgezsad.data.opening import FORMATS, check_header, check_kind_of_file, orientation, told
+from edgezsad.data.fingerprints import LEVELS, SIDE, Fingerprints
 
-SIDE = 32
-"""Height and width of the small picture."""
 LOW = 16
 """Cosine coefficients kept in each direction."""
 BITS = LOW * LOW - 1
@@ -38,8 +33,6 @@ LEAST_CORRELATION = 0.8
 """Of a verified pair, after the brightness curve."""
 LARGEST_RESIDUAL = 2.2
 """Of a verified pair: what the brightness curve leaves over, in units of what re-encoding changes."""
-FLAT = 1.0
-"""Grey levels. A small picture with a smaller spread shows nothing to compare: the pixels must be equal."""
 LEAST_CHANGE = 0.3
 """Grey levels. Re-encoding is taken to change at least so much."""
 
@@ -57,100 +50,98 @@ VIEWS = (
 )
 """What each view undoes. Bits of the number: 4 rows and columns exchanged, then 2 top to bottom, 1 left to right."""
 
-_JPEG_SIDE = 128
-_JPEG_QUALITY = 60
-_LEVELS = 256
-_PHOTOMETRIC_TAG = 0x0106
-_WHITE_IS_ZERO = 0
 _COSINES = dct(np.eye(SIDE), axis=0, norm="ortho")[:LOW].astype(np.float32)
 _ZERO = 0.01
 _CHUNK = 4096
+_BLOCK = 64
+"""Targets searched for at a time: where thousands of parts look alike, their candidates still fit in memory."""
+_PAIRS = 2048
+"""Candidates verified at a time."""
 
 
-@dataclass(frozen=True, eq=False)
-class Fingerprints:
-    """What images are compared by; the first axis of everything is the image.
+@dataclass(frozen=True)
+class Match:
+    """A target image and the nearest source image that shows the same picture.
 
     Attributes:
-        small: uint16 (N, SIDE, SIDE), grey levels of 0 to 255 in steps of 1/256.
-        change: float32 (N,), grey levels (root mean square) that JPEG of quality 60 changes the small picture by.
-        pixels: uint8 (N, 32), for a flat image the SHA-256 of its pixels, the same for all eight views; zeros for
-            the others.
+        source, target: rows of the fingerprints compared.
+        relation: one of `VIEWS`, or "the same pixels".
+        distance: between the hashes, in bits; 0 for flat images.
+        correlation, residual: see `edgezsad.data.perceptual.agreement`; 1 and 0 for flat images.
     """
 
-    small: np.ndarray
-    change: np.ndarray
-    pixels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.small)
-
-    def take(self, rows: np.ndarray) -> "Fingerprints":
-        """Those of some images."""
-        return Fingerprints(self.small[rows], self.change[rows], self.pixels[rows])
-
-    @property
-    def flat(self) -> np.ndarray:
-        """(N,) bool, whether there is nothing to be seen."""
-        return self.pixels.any(axis=1)
+    source: int
+    target: int
+    relation: str
+    distance: int = 0
+    correlation: float = 1.0
+    residual: float = 0.0
 
 
-def fingerprint(path: Path | str) -> tuple[np.ndarray, float, np.ndarray]:
-    """One image's row of `Fingerprints`.
+def near_duplicates(
+    source: Fingerprints,
+    target: Fingerprints,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Match], int]:
+    """Target images of which the source holds the same picture.
 
-    Raises:
-        InputError: as for `edgezsad.data.images.decode_image`.
+    Args:
+        source: one side.
+        target: the other.
+        workers: threads.
+        progress: called as (target images done, target images in all).
+
+    Returns:
+        One match for each such target image, the best one, in the targets' order; and the number of candidates.
     """
-    image, box = _grey(path)
-    small = _reduced(image, (SIDE, SIDE), box)
-    # Never larger than the image: blown-up pixels would survive any encoding.
-    sides = tuple(max(1, min(_JPEG_SIDE, round(side))) for side in box[2:])
-    before = Image.fromarray(np.clip(np.rint(_reduced(image, sides, box)), 0, 255).astype(np.uint8))
-    stream = io.BytesIO()
-    before.save(stream, "JPEG", quality=_JPEG_QUALITY)
-    with Image.open(stream) as after:
-        difference = _reduced(after.convert("F"), (SIDE, SIDE)) - _reduced(before.convert("F"), (SIDE, SIDE))
-    flat = small.std() < FLAT
-    pixels = _pixel_hash(path) if flat else bytes(32)
-    steps = np.clip(np.rint(small * _LEVELS), 0, 65535).astype(np.uint16)
-    return steps, float(difference.std()), np.frombuffer(pixels, dtype=np.uint8)
+    first: dict[bytes, int] = {}
+    for row in np.flatnonzero(source.flat):
+        first.setdefault(source.pixels[row].tobytes(), int(row))
+    same = [(first.get(target.pixels[row].tobytes()), int(row)) for row in np.flatnonzero(target.flat)]
+    found = [Match(one, row, "the same pixels") for one, row in same if one is not None]
+    # Flat images would all be candidates of each other, and nothing could be verified.
+    sources, targets = np.flatnonzero(~source.flat), np.flatnonzero(~target.flat)
+    codes = hashes(source.small[sources], [0])[:, 0]
+    blocks = np.split(targets, range(_BLOCK, len(targets), _BLOCK))
+    candidates, done = 0, len(target) - len(targets)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        results = pool.map(partial(_search, source, sources, codes, target), blocks)
+        for block, (matches, number) in zip(blocks, results, strict=True):
+            found += matches
+            candidates += number
+            done += len(block)
+            if progress is not None:
+                progress(done, len(target))
+    return sorted(found, key=lambda match: match.target), candidates
 
 
-def _grey(path: Path | str) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """An image in grey levels (mode F), and the box that the picture fills in it."""
-    with told(path):
-        length = check_kind_of_file(path)
-        with Image.open(path, formats=FORMATS) as image:
-            check_header(path, image, length)
-            if image.format == "JPEG" and image.mode in ("L", "RGB") and orientation(image) == 1:
-                # Decoding at a reduced scale rounds the size up; the box is where the picture ends.
-                reduced = image.draft("L", (_JPEG_SIDE, _JPEG_SIDE))
-                return image.convert("L").convert("F"), reduced[1] if reduced else (0, 0, *image.size)
-            if image.mode.startswith("I") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) != _WHITE_IS_ZERO:
-                # A camera fills 12 of 16 bits: in 256 levels there would be 16 left of them.
-                values = np.asarray(image).astype(np.float32)
-                if values.min() >= 0 and 255 < values.max() <= 65535:
-                    return _whole(values * (255 / values.max()))
-    return _whole(np.asarray(Image.fromarray(decode_image(path)).convert("L"), dtype=np.float32))
-
-
-def _whole(values: np.ndarray) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    return Image.fromarray(values), (0, 0, values.shape[1], values.shape[0])
-
-
-def _reduced(
-    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> np.ndarray:
-    """float32 (height, width). The triangle filter: a plain average would depend on where its cells happen to begin."""
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box), dtype=np.float32)
-
-
-def _pixel_hash(path: Path | str) -> bytes:
-    """SHA-256 of an image's pixels, the same for all eight views of it and all lossless formats."""
-    image = decode_image(path)
-    turned = [np.rot90(image, quarter) for quarter in range(4)]
-    views = [*turned, *(np.fliplr(one) for one in turned)]
-    return min(hashlib.sha256(repr(one.shape).encode() + one.tobytes()).digest() for one in views)
+def _search(
+    source: Fingerprints, sources: np.ndarray, codes: np.ndarray, target: Fingerprints, rows: np.ndarray
+) -> tuple[list[Match], int]:
+    """The best match of each target row, and the number of candidates; `codes` are the hashes of the source rows."""
+    wanted = hashes(target.small[rows]).reshape(4, len(VIEWS) * len(rows))
+    places, columns, distances = near(codes, wanted)
+    seen, which = np.divmod(columns, max(1, len(rows)))
+    one, other = sources[places], rows[which]
+    best: dict[int, Match] = {}
+    for start in range(0, len(one), _PAIRS):
+        pair = slice(start, start + _PAIRS)
+        change = np.maximum(source.change[one[pair]], target.change[other[pair]])
+        turned = np.empty((len(change), SIDE, SIDE), dtype=np.uint16)
+        for number in range(len(VIEWS)):
+            wants = seen[pair] == number
+            turned[wants] = view(target.small[other[pair][wants]], number)
+        correlation, residual = agreement(source.small[one[pair]], turned, change)
+        for hit in np.flatnonzero((correlation >= LEAST_CORRELATION) & (residual <= LARGEST_RESIDUAL)):
+            place = start + hit
+            match = Match(
+                int(one[place]), int(other[place]), VIEWS[seen[place]],
+                int(distances[place]), float(correlation[hit]), float(residual[hit]),
+            )  # fmt: skip
+            if match.target not in best or match.residual < best[match.target].residual:
+                best[match.target] = match
+    return list(best.values()), len(one)
 
 
 def view(pictures: np.ndarray, number: int) -> np.ndarray:
@@ -177,7 +168,7 @@ def hashes(small: np.ndarray, views: Iterable[int] = range(len(VIEWS))) -> np.nd
     result = np.empty((4, len(views), len(small)), dtype=np.uint64)
     alternate = np.where(np.arange(LOW) % 2, -1, 1).astype(np.float32)
     for start in range(0, len(small), _CHUNK):
-        part = small[start : start + _CHUNK].astype(np.float32) / _LEVELS
+        part = small[start : start + _CHUNK].astype(np.float32) / LEVELS
         coefficients = _COSINES @ part @ _COSINES.T
         # The picture may be symmetric: what should be zero is then rounding, and has no sign that a mirror changes.
         coefficients[np.abs(coefficients) < _ZERO] = 0
@@ -221,7 +212,7 @@ def agreement(one: np.ndarray, other: np.ndarray, change: np.ndarray) -> tuple[n
     Returns:
         Correlation (N,) and what is left over (N,), in units of `change`.
     """
-    y, x = (picture.reshape(len(picture), -1) / _LEVELS for picture in (one, other))
+    y, x = (picture.reshape(len(picture), -1) / LEVELS for picture in (one, other))
     y, x = (values - values.mean(axis=1, keepdims=True) for values in (y, x))
     curve = x * x
     curve -= curve.mean(axis=1, keepdims=True)
