@@ -54,7 +54,8 @@ def opened(path: Path | str) -> Iterator[Image.Image]:
     """An image with its pixels read and turned upright; every failure becomes an `InputError`."""
     with told(path):
         size = check_kind_of_file(path)
-        with Image.open(path, formats=FORMATS) as image:
+        # Not the path: Pillow would then map some TIFFs into memory, and read turned ones with width for height.
+        with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as image:
             check_header(path, image, size)
             image.load()
             yield _upright(image)

@@ -117,6 +117,19 @@ def test_exif_rotation(tmp_path: Path, orientation: int, ending: str) -> None:
     assert measure(path)[:2] == (2, 3), "measured as it is decoded"
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_exif_rotation_of_a_grey_tiff(tmp_path: Path, kind: type, orientation: int) -> None:
+    """The kind of TIFF that Pillow maps into memory, where it once took width for height."""
+    grey = (RGB[..., 0].astype(int) * (257 if kind == np.uint16 else 1)).astype(kind)
+    stored = {5: grey.T, 6: np.rot90(grey, 1), 7: grey[::-1, ::-1].T, 8: np.rot90(grey, -1)}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(np.ascontiguousarray(stored), tmp_path / "a.tif", exif=exif)
+    assert measure(path)[:2] == (2, 3)
+    np.testing.assert_array_equal(decode_image(path)[..., 0], RGB[..., 0])
+
+
 def test_exif_rotation_of_a_jpeg(tmp_path: Path) -> None:
     """As a phone stores it: the sensor's rows, and orientation 6."""
     upright = np.repeat(np.repeat(RGB, 16, axis=0), 16, axis=1)
