@@ -19,7 +19,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test lint format lock clean
+.PHONY: book test rehearsal lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -27,6 +27,14 @@ book: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# The paper profile's whole graph, book included, on replicas of its data sets: nobody's images, numbers that mean nothing.
+rehearsal: $(INSTALLED)
+	rm -rf runs/replicas
+	for name in MVTec-AD VisA BTAD MPDD KolektorSDD2 DTD-Synthetic Real-IAD; do \
+		$(BIN)/edgezsad data replica "$$name" "runs/replicas/$$name" --limit 2 --size 192 || exit 1; done
+	EDGEZSAD_DATA=runs/replicas EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
+		--config profile=configs/paper.yaml
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

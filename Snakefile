@@ -76,6 +76,7 @@ rule data:
         notebook="notebooks/01_data.ipynb",
     output:
         manifests=[f"{RUN}/manifests/{item.name}.csv" for item in SETS],
+        derived=[f"{RUN}/manifests/{item.name}.derived.csv" for item in profile.data.source if item.derive],
         # Generating a set ends with this file, so a deleted set is made again.
         generated=[(FOLDERS[item.name] / "generated.json").as_posix() for item in SETS if item.generated],
         result=f"{RUN}/results/data.json",
@@ -94,6 +95,7 @@ rule features:
     input:
         needs("02_features"),
         rules.data.output.manifests,
+        rules.data.output.derived,
         notebook="notebooks/02_features.ipynb",
     output:
         record=f"{RUN}/features/features.json",

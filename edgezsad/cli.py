@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict PHOTO...`, `claims check`, `profile CONFIG`, `lint MODEL.onnx`.
+"""The command line: `edgezsad predict PHOTO...`, `claims check`, `data check|index|replica`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """

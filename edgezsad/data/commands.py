@@ -1,4 +1,4 @@
-"""`edgezsad data check NAME ROOT` and `edgezsad data index NAME ROOT`."""
+"""`edgezsad data check NAME ROOT`, `data index NAME ROOT` and `data replica NAME ROOT`."""
 
 import json
 import os
@@ -59,3 +59,17 @@ def index(
         f"{out}: {len(entries):,} images, {defective:,} defective; {indexed.read:,} read, "
         f"{len(entries) - indexed.read:,} unchanged; manifest hash {indexed.manifest.sha256}"
     )
+
+
+@data_app.command()
+def replica(
+    name: Annotated[str, typer.Argument(help="A data set, for instance MVTec-AD.")],
+    root: Annotated[Path, typer.Argument(help="A new folder.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Images of each category, split and label.")] = None,
+    size: Annotated[int, typer.Option(min=8, help="Height and width of the images in pixels.")] = 64,
+) -> None:
+    """Write the paths of a public data set with small pictures of our own in the files, to try things on."""
+    from edgezsad.data.replica import make_replica
+
+    made = make_replica(name, root, limit=limit, size=(size, size))
+    typer.echo(f"{root}: {len(made):,} images under the names of {name}; none of them is of the real set")
