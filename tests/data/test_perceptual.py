@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.fft import idctn
 
 from edgezsad.data import perceptual
 from edgezsad.data.fingerprints import FLAT, LEVELS, SIDE, Fingerprints, fingerprint, stacked
 from edgezsad.data.perceptual import (
     BITS,
     LARGEST_RESIDUAL,
+    LEAST_CORRELATION,
     VIEWS,
     Match,
     agreement,
@@ -211,6 +213,36 @@ def test_a_symmetric_picture_is_still_found_mirrored(tmp_path: Path) -> None:
     one = saved(Image.fromarray(whole), tmp_path / "one.png")
     other = saved(Image.fromarray(whole[::-1, ::-1].copy()), tmp_path / "other.png")
     assert found(one, other)
+
+
+@pytest.mark.parametrize("side", [1025, 1033])
+def test_a_jpeg_decoded_at_an_eighth_is_not_shifted(tmp_path: Path, side: int) -> None:
+    """The decoder rounds the size up: stretched over all of it, the far edge would lie elsewhere."""
+    image = Image.fromarray(texture(3, (side, side)).clip(0, 255).astype(np.uint8))
+    exact, reduced = (
+        fingerprint(saved(image, tmp_path / name, **options))[0].astype(float) / LEVELS
+        for name, options in (("a.png", {}), ("a.jpg", {"quality": 95}))
+    )
+    assert np.abs(exact - reduced).max() < 4
+
+
+def test_near_hashes_alone_are_no_copy() -> None:
+    """The same signs with other heights, where re-encoding would change much: only the correlation tells."""
+    generator = np.random.default_rng(4)
+    signs = generator.choice([-1, 1], (1, 16, 16))
+    small = []
+    for _ in range(2):
+        heights = np.zeros((1, SIDE, SIDE))
+        heights[:, :16, :16] = signs * generator.exponential(60, signs.shape) ** 1.5 / 10
+        heights[:, 0, 0] = 0
+        pixels = idctn(heights, axes=(1, 2), norm="ortho")
+        small.append(((pixels * 20 / pixels.std() + 128).clip(0, 255) * LEVELS).astype(np.uint16))
+    one, other = (Fingerprints(s, np.array([40.0]), np.zeros((1, 32), dtype=np.uint8)) for s in small)
+    correlation, residual = agreement(*small, np.array([40.0]))
+    assert residual[0] < LARGEST_RESIDUAL and 0.2 < correlation[0] < LEAST_CORRELATION
+    matches, candidates = near_duplicates(one, other)
+    assert matches == [] and candidates == 1
+    assert len(near_duplicates(one, one)[0]) == 1
 
 
 def test_damaged_file_is_named(tmp_path: Path) -> None:
