@@ -259,7 +259,7 @@ def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A mask at another size: a pixel is defective where it overlaps any defective pixel, so that no scratch is lost."""
+    """A mask at another size: defective is what overlaps any defective pixel, so that no scratch is lost."""
     if mask.shape == (height, width):
         return mask
     top, bottom = _covered(mask.shape[0], height)
