@@ -27,7 +27,8 @@ from PIL import Image
 
 from edgezsad.data.fingerprints import Fingerprints, fingerprint, stacked
 from edgezsad.data.leak import Disjoint
-from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, near, near_duplicates
+from edgezsad.data.hamming import near
+from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, near_duplicates
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import progress
 from edgezsad.scoring.runtimes import cpu_name
@@ -92,11 +93,11 @@ def search(workers: int, seed: int = 0) -> dict[str, object]:
         flipped = np.zeros(256, dtype=bool)
         flipped[generator.choice(BITS, generator.integers(0, RADIUS + 1), replace=False)] = True
         wanted[:, column] = codes[:, row] ^ np.packbits(flipped).view(np.uint64)
-    near(codes[:, :9], wanted[:, :9])
+    near(codes[:, :9], wanted[:, :9], RADIUS)
     parts = np.array_split(wanted, 100, axis=1)
     begin, busy = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(workers) as pool:
-        results = list(progress(pool.map(partial(near, codes), parts), "search", len(parts), "part"))
+        results = list(progress(pool.map(partial(near, codes, radius=RADIUS), parts), "search", len(parts), "part"))
     seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     starts = np.cumsum([0, *(part.shape[1] for part in parts)])
     pairs = {

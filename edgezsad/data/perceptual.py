@@ -22,6 +22,7 @@ from numba import njit
 from scipy.fft import dct
 
 from edgezsad.data.fingerprints import LEVELS, SIDE, Fingerprints
+from edgezsad.data.hamming import near
 
 LOW = 16
 """Cosine coefficients kept in each direction."""
@@ -33,8 +34,8 @@ different data sets in so few as 64."""
 LEAST_CORRELATION = 0.8
 """Of a verified pair, after the brightness curve."""
 LARGEST_RESIDUAL = 2.2
-"""Of a verified pair: what the brightness curve leaves over, in units of what re-encoding changes. Copies of photographs
-leave up to 1.9; another photograph of the same part by the same camera leaves more than 2.5, with few exceptions."""
+"""Of a verified pair: what the brightness curve leaves, in units of what re-encoding changes. Copies of photographs
+leave 1.9 at most; another photograph of the same part by the same camera more than 2.5, with few exceptions."""
 LEAST_CHANGE = 0.3
 """Grey levels. Re-encoding is taken to change at least so much."""
 
@@ -123,7 +124,7 @@ def _search(
 ) -> tuple[list[Match], int]:
     """The best match of each target row, and the number of candidates; `codes` are the hashes of the source rows."""
     wanted = hashes(target.small[rows]).reshape(4, len(VIEWS) * len(rows))
-    places, columns, distances = near(codes, wanted)
+    places, columns, distances = near(codes, wanted, RADIUS)
     seen, which = np.divmod(columns, max(1, len(rows)))
     one, other = sources[places], rows[which]
     best: dict[int, Match] = {}
@@ -186,23 +187,6 @@ def hashes(small: np.ndarray, views: Iterable[int] = range(len(VIEWS))) -> np.nd
     return result
 
 
-def near(codes: np.ndarray, wanted: np.ndarray, radius: int = RADIUS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs within a Hamming distance.
-
-    Args:
-        codes: uint64 (4, N).
-        wanted: uint64 (4, M).
-        radius: in bits.
-
-    Returns:
-        Rows of `codes`, rows of `wanted` and distances, one element of each a pair, in the order of `wanted`.
-    """
-    codes, wanted = np.ascontiguousarray(codes), np.ascontiguousarray(wanted)
-    counts = _count(codes, wanted, radius)
-    rows, distances = _fill(codes, wanted, radius, counts)
-    return rows, np.repeat(np.arange(wanted.shape[1]), counts), distances
-
-
 def agreement(one: np.ndarray, other: np.ndarray, change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How well small pictures agree once the second has gone through the parabola that brings it nearest the first.
 
@@ -214,69 +198,35 @@ def agreement(one: np.ndarray, other: np.ndarray, change: np.ndarray) -> tuple[n
     Returns:
         Correlation (N,) and what is left over (N,), in units of `change`.
     """
-    y, x = (picture.reshape(len(picture), -1) / LEVELS for picture in (one, other))
-    y, x = (values - values.mean(axis=1, keepdims=True) for values in (y, x))
-    curve = x * x
-    curve -= curve.mean(axis=1, keepdims=True)
-    whole = _dot(curve, curve)
-    curve -= x * (_dot(curve, x) / np.maximum(_dot(x, x), _ZERO))[:, None]
-    rest = _dot(curve, curve)
-    # A picture of two grey levels has no curve: what is left of it is rounding.
-    bend = np.where(rest > 1e-9 * whole, _dot(curve, y) ** 2 / np.maximum(rest, _ZERO), 0)
-    explained = _dot(x, y) ** 2 / np.maximum(_dot(x, x), _ZERO) + bend
-    left = np.maximum(_dot(y, y) - explained, 0)
-    correlation = np.sqrt(np.maximum(1 - left / np.maximum(_dot(y, y), _ZERO), 0))
-    return correlation, np.sqrt(left / y.shape[1]) / np.maximum(change, LEAST_CHANGE)
-
-
-def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", one, other)
-
-
-# Numba's functions keep to plain loops. Looking at every pair is faster here than an index of parts of the hash: the
-# compiler puts the processor's own instruction for counting bits in place of `_ones`, for several words at a time.
+    yy, xx, xy, x3, x4, xxy = _moments(*(picture.reshape(len(picture), SIDE * SIDE) for picture in (one, other))).T
+    xx = np.maximum(xx, _ZERO)
+    slope, lean = xy / xx, x3 / xx
+    # The parabola is the square of the second picture, less what its mean and itself explain of it.
+    whole = x4 - xx**2 / SIDE**2
+    rest = whole - lean * x3
+    # A picture of two grey levels has no parabola: what is left of it is rounding.
+    bend = np.where(rest > 1e-9 * whole, (xxy - lean * xy) ** 2 / np.maximum(rest, _ZERO), 0)
+    left = np.maximum(yy - slope * xy - bend, 0)
+    correlation = np.sqrt(np.maximum(1 - left / np.maximum(yy, _ZERO), 0))
+    return correlation, np.sqrt(left) / SIDE / np.maximum(change, LEAST_CHANGE)
 
 
 @njit(cache=True, nogil=True)
-def _ones(bits):
-    bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return (bits * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
-@njit(cache=True, nogil=True)
-def _count(codes, wanted, radius):
-    """(M,) how many of `codes` are within the radius of each of `wanted`."""
-    a, b, c, d = codes[0], codes[1], codes[2], codes[3]
-    limit = np.uint64(radius)
-    counts = np.zeros(wanted.shape[1], dtype=np.int64)
-    for column in range(wanted.shape[1]):
-        e, f, g, h = wanted[0, column], wanted[1, column], wanted[2, column], wanted[3, column]
-        found = np.uint64(0)
-        for row in range(codes.shape[1]):
-            bits = _ones(a[row] ^ e) + _ones(b[row] ^ f) + _ones(c[row] ^ g) + _ones(d[row] ^ h)
-            found += np.uint64(bits <= limit)
-        counts[column] = found
-    return counts
-
-
-@njit(cache=True, nogil=True)
-def _fill(codes, wanted, radius, counts):
-    """The rows that `_count` counted and their distances, in the order of `wanted`."""
-    limit = np.uint64(radius)
-    rows = np.empty(counts.sum(), dtype=np.int64)
-    distances = np.empty(counts.sum(), dtype=np.int64)
-    place = 0
-    for column in range(wanted.shape[1]):
-        if counts[column] == 0:
-            continue
-        for row in range(codes.shape[1]):
-            bits = np.uint64(0)
-            for word in range(4):
-                bits += _ones(codes[word, row] ^ wanted[word, column])
-            if bits <= limit:
-                rows[place] = row
-                distances[place] = bits
-                place += 1
-    return rows, distances
+def _moments(one, other):
+    """(N, 6) sums of yy, xx, xy, xxx, xxxx and xxy, where y is `one` and x is `other`, in grey levels from the mean."""
+    result = np.empty((len(one), 6))
+    for pair in range(len(one)):
+        first, second = one[pair], other[pair]
+        mean_y, mean_x = first.mean(), second.mean()
+        yy = xx = xy = x3 = x4 = xxy = 0.0
+        for pixel in range(len(first)):
+            y, x = (first[pixel] - mean_y) / LEVELS, (second[pixel] - mean_x) / LEVELS
+            yy += y * y
+            xx += x * x
+            xy += x * y
+            x3 += x * x * x
+            x4 += x * x * x * x
+            xxy += x * x * y
+        result[pair, 0], result[pair, 1], result[pair, 2] = yy, xx, xy
+        result[pair, 3], result[pair, 4], result[pair, 5] = x3, x4, xxy
+    return result

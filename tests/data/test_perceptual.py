@@ -12,6 +12,7 @@ from scipy.fft import idctn
 
 from edgezsad.data import perceptual
 from edgezsad.data.fingerprints import FLAT, LEVELS, SIDE, Fingerprints, fingerprint, stacked
+from edgezsad.data.hamming import near
 from edgezsad.data.perceptual import (
     BITS,
     LARGEST_RESIDUAL,
@@ -20,7 +21,6 @@ from edgezsad.data.perceptual import (
     Match,
     agreement,
     hashes,
-    near,
     near_duplicates,
     view,
 )
@@ -303,6 +303,19 @@ def test_agreement_undoes_a_brightness_curve_and_nothing_else() -> None:
     assert same[0] == pytest.approx(1) and same[1] < 0.01
     assert curve[0] == pytest.approx(1, abs=1e-4) and curve[1] < 0.1
     assert random[0] < 0.3 and random[1] > 10 * LARGEST_RESIDUAL
+
+
+def test_agreement_is_least_squares() -> None:
+    generator = np.random.default_rng(5)
+    one, other = ((generator.normal(0, 30, (9, SIDE, SIDE)).cumsum(1) / 4 + 128).clip(0, 255) for _ in range(2))
+    other = 0.4 * other + 0.6 * one
+    steps = [(picture * LEVELS).astype(np.uint16) for picture in (one, other)]
+    correlation, residual = agreement(*steps, np.full(9, 2.0))
+    for row, (first, second) in enumerate(zip(*steps, strict=True)):
+        y, x = first.ravel() / LEVELS, second.ravel() / LEVELS
+        left = (y - np.polyval(np.polyfit(x, y, 2), x)).std()
+        assert residual[row] == pytest.approx(left / 2)
+        assert correlation[row] == pytest.approx(np.sqrt(1 - (left / y.std()) ** 2))
 
 
 def test_agreement_of_two_levels_and_of_nothing() -> None:
