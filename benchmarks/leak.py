@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.data.fingerprints import Fingerprints, fingerprint, stacked
-from edgezsad.data.leak import Disjoint
 from edgezsad.data.hamming import near
+from edgezsad.data.leak import Disjoint
 from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, near_duplicates
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import progress
