@@ -1,10 +1,12 @@
 # The two commands: `make book` and `make test`. Everything happens inside .venv; nothing else on the machine changes.
 #
 #   make book CONFIG=configs/folder.yaml DATA=/path/to/photographs     the same run on your own images
+#   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets LIMIT=2  a rehearsal: few images, numbers mean nothing
 
 PYTHON ?= python3
 CONFIG ?= configs/mini.yaml
 DATA ?=
+LIMIT ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -15,8 +17,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
 # An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
 export EDGEZSAD_DATA := $(DATA)
+export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test lint format lock clean
+.PHONY: book test rehearsal lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -24,6 +27,14 @@ book: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# The paper profile's whole graph, book included, on replicas of its data sets: nobody's images, numbers that mean nothing.
+rehearsal: $(INSTALLED)
+	rm -rf runs/replicas
+	for name in MVTec-AD VisA BTAD MPDD KolektorSDD2 DTD-Synthetic Real-IAD; do \
+		$(BIN)/edgezsad data replica "$$name" "runs/replicas/$$name" --limit 2 --size 192 || exit 1; done
+	EDGEZSAD_DATA=runs/replicas EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
+		--config profile=configs/paper.yaml
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
     snakemake --cores all                                        the mini profile
     snakemake --cores all --config profile=configs/folder.yaml data_root=PHOTOGRAPHS
+    snakemake --cores all --config profile=configs/paper.yaml data_root=DATASETS limit=2      a rehearsal, in minutes
 
 Each rule is one notebook executed by papermill. A rule runs again when its notebook, its inputs, its part of the profile,
 a source file that the notebook imports (directly or not) or a pinned package has changed.
@@ -14,11 +15,14 @@ from pathlib import Path
 from edgezsad.config import load_profile, save_profile
 from edgezsad.data.layouts import fingerprint
 from edgezsad.dependencies import notebook_library
+from edgezsad.rehearsal import rehearse
 
 # The environment variable is for folders whose names Snakemake's own command line cannot take.
 profile = load_profile(
     config.get("profile", "configs/mini.yaml"), os.environ.get("EDGEZSAD_DATA") or config.get("data_root")
 )
+if limit := os.environ.get("EDGEZSAD_LIMIT") or config.get("limit"):
+    profile = rehearse(profile, int(limit))
 SETS = (*profile.data.source, *profile.data.targets)
 FOLDERS = {item.name: profile.data.folder(item) for item in SETS}
 RUN = profile.run.as_posix()
@@ -72,12 +76,13 @@ rule data:
         notebook="notebooks/01_data.ipynb",
     output:
         manifests=[f"{RUN}/manifests/{item.name}.csv" for item in SETS],
+        derived=[f"{RUN}/manifests/{item.name}.derived.csv" for item in profile.data.source if item.derive],
         # Generating a set ends with this file, so a deleted set is made again.
         generated=[(FOLDERS[item.name] / "generated.json").as_posix() for item in SETS if item.generated],
         result=f"{RUN}/results/data.json",
         notebook=executed("01_data"),
     params:
-        part("profile", "data"),
+        part("profile", "data", "rehearsal"),
         # Photographs that come or go, or change, make a new manifest.
         [fingerprint(FOLDERS[item.name]) for item in SETS if not item.generated],
     threads: workflow.cores
@@ -90,6 +95,7 @@ rule features:
     input:
         needs("02_features"),
         rules.data.output.manifests,
+        rules.data.output.derived,
         notebook="notebooks/02_features.ipynb",
     output:
         record=f"{RUN}/features/features.json",

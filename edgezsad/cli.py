@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict PHOTO...`, `claims check`, `profile CONFIG`, `lint MODEL.onnx`.
+"""The command line: `edgezsad predict PHOTO...`, `claims check`, `data check|index|replica`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from edgezsad.data.commands import data_app
 from edgezsad.errors import EdgeZSADError, InputError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
+app.add_typer(data_app, name="data")
 
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
 

@@ -18,6 +18,8 @@ from edgezsad.files import write_text
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
 Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16"]
 Positive = Annotated[int, Field(gt=0)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
@@ -41,6 +43,67 @@ class Generated(Strict):
     """Strong domain randomisation (light, colour, blur, noise, geometry): for a source, not for a target."""
 
 
+class Randomise(Strict):
+    """Domain randomisation of a derived source (see `edgezsad.data.derived.randomise`): how strong each change may be.
+
+    The paper says nothing of any of them; every value is ours.
+    """
+
+    chance: Share = 0.5
+    """How likely each of the changes of light, colour, blur and noise is, one by one."""
+    gain: Share = 0.3
+    """Brightness is multiplied by 1 - gain to 1 + gain."""
+    gradient: Share = 0.3
+    """The light falls off across the image by up to this share of its brightness."""
+    white_balance: Share = 0.1
+    """Each channel is multiplied by 1 - white_balance to 1 + white_balance."""
+    saturation: Share = 0.3
+    """The distance from grey is multiplied by 1 - saturation to 1 + saturation."""
+    blur: float = Field(1.0, ge=0, le=10)
+    """Largest Gaussian blur, as its standard deviation in pixels of an image of 512 x 512."""
+    noise: float = Field(5.0, ge=0, le=100)
+    """Largest Gaussian noise, as its standard deviation in levels of 255."""
+    background: Share = 0.2
+    """How likely the background is replaced, where one can be told from the part."""
+    turn: bool = True
+    """Mirror the image and turn it by right angles."""
+
+
+class Derive(Strict):
+    """A source list derived from a data set's images: Real-IAD-DR as we read it (see `edgezsad.data.derived.recipe`).
+
+    Of the paper's recipe only the name and the number of images are published: the kinds, their shares and every other
+    value here are ours. Whole numbers throughout, so that a list is the same on every machine.
+    """
+
+    images: Positive
+    """Rows of the list."""
+    whole: Percent = 55
+    """Share of whole images, percent."""
+    defect_crop: Percent = 20
+    """Share of crops around a defect, percent."""
+    normal_crop: Percent = 10
+    """Share of crops at a normal place, percent."""
+    paste: Percent = 15
+    """Share of normal images with a defect pasted from another image, percent."""
+    scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
+    """Height and width of crops, in percent of the image's."""
+    least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50
+    """A crop around a defect holds at least this share of the image's defective pixels, percent, ..."""
+    least_of_crop: Annotated[int, Field(ge=1, le=100)] = 5
+    """... or, where the defect is larger than the crop, at least this share of the crop is defective, percent."""
+    paste_shift: Percent = 6
+    """A pasted defect lies at most this far from where it was, in percent of the image's height and width."""
+    randomise: Randomise = Randomise()
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> "Derive":
+        total = self.whole + self.defect_crop + self.normal_crop + self.paste
+        if total != 100:
+            raise ValueError(f"whole, defect_crop, normal_crop and paste add up to {total}; they are percent")
+        return self
+
+
 class DataSet(Strict):
     """One data set on disk: its folder, its layout and, for a generated one, how to make it."""
 
@@ -52,6 +115,8 @@ class DataSet(Strict):
     stands_for: str | None = None
     """The benchmark whose place this set takes in the tables, for instance "MVTec-AD"."""
     generated: Generated | None = None
+    derive: Derive | None = None
+    """Train on a list derived from the images, not on the images as they are; for a source only."""
 
 
 class Data(Strict):
@@ -71,6 +136,8 @@ class Data(Strict):
         stands = [item.stands_for for item in self.targets if item.stands_for]
         if len(set(stands)) != len(stands):
             raise ValueError("two targets stand for the same benchmark; each may be named once in stands_for")
+        if derived := [item.name for item in self.targets if item.derive]:
+            raise ValueError(f"derive is for the source only; take it out of {', '.join(derived)}")
         families = [
             {family for item in items if item.generated for family in item.generated.families}
             for items in (self.source, self.targets)
@@ -173,6 +240,8 @@ class Profile(Strict):
     model: Model
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    rehearsal: Positive | None = None
+    """Set by `edgezsad.rehearsal` alone: the run's numbers mean nothing."""
     paper_graph: Model = Model(
         backbone="tiny_vit_21m_512",
         weights="random",

@@ -8,6 +8,7 @@ from typing import Any
 from edgezsad.config import DataSet, Profile, load_profile
 from edgezsad.data.manifest import Manifest, read_manifest
 from edgezsad.files import read_json, write_json
+from edgezsad.rehearsal import notice
 
 
 @dataclass(frozen=True)
@@ -87,4 +88,7 @@ def open_run(config: Path | str) -> Run:
             if (folder / config).exists():
                 os.chdir(folder)
                 break
-    return Run(load_profile(config))
+    run = Run(load_profile(config))
+    if run.profile.rehearsal is not None:
+        print(notice(run.profile))
+    return run

@@ -3,38 +3,24 @@
 `load` is the only preprocessing there is. Every runtime (PyTorch, ONNX Runtime, a device) is fed its output, so that a
 difference between two runtimes can not come from two ways of reading a photograph.
 
-Colour profiles are ignored: the pixel values are taken as they are stored.
+Read are JPEG, PNG, BMP and TIFF, and nothing else: what a file is must agree with what its ending says, and no other of
+Pillow's many readers is ever given a file. Colour profiles are ignored: the pixel values are taken as they are stored.
 """
 
 import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops
 
+from edgezsad.data.opening import FORMATS, MAX_PIXELS, check_header, check_kind_of_file, opened, orientation, told
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes
 
-MAX_PIXELS = 160_000_000
-"""Larger images are refused before they fill the memory. The largest industrial sensors have 151 million pixels."""
+__all__ = ["MAX_PIXELS", "decode_image", "decode_mask", "load", "measure", "measure_mask", "prepare"]
 
-# Pillow warns at 89 million pixels; here the limit above decides, and a good image of 100 million passes quietly.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What to do with the stored pixels for each EXIF orientation; 1, and whatever is not listed, is upright."""
+_PHOTOMETRIC_TAG = 0x0106
+_WHITE_IS_ZERO = 0
 
 _LATE_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Names under which a PNG may carry an orientation, even behind its pixels."""
@@ -44,31 +30,34 @@ def decode_image(path: Path | str) -> np.ndarray:
     """Read an image as RGB.
 
     EXIF rotation is applied. Grey, palette and CMYK images become RGB; transparent ones are laid over white; 16-bit
-    grey is scaled from 0..65535 to 0..255 (also when a camera fills only 12 of the 16 bits). Of several frames the
-    first is read.
+    grey is scaled from 0..65535 to 0..255 (also when a camera fills only 12 of the 16 bits), of 16-bit colour the upper
+    8 bits are kept. Of several frames or pages the first is read. A CMYK JPEG is inverted where Adobe's marker says so.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        InputError: the file is missing, is not an image, is cut off or damaged, is larger than `MAX_PIXELS`, or holds
-            values that have no fixed range (floating point, 32-bit).
+        InputError: the file is missing, is not an image, is not what its ending says, is cut off or damaged, is larger
+            than `MAX_PIXELS`, or holds values that have no fixed range (floating point, 32-bit).
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         mode = image.mode
         if mode == "F":
             raise InputError(f"{path}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
         if mode.startswith("I"):
-            values = np.asarray(image).astype(np.int64)
+            values = _values(image)
             if values.min() < 0 or values.max() > 65535:
                 raise InputError(f"{path}: pixels from {values.min()} to {values.max()}; save it as 8- or 16-bit")
             # 257 = 65535 / 255; adding half of it rounds to the nearest.
-            grey = ((values + 128) // 257).astype(np.uint8)
+            grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
             return np.repeat(grey[:, :, None], 3, axis=2)
         if image.has_transparency_data:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
+        elif mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+            # Pillow takes every CMYK JPEG for one of Adobe's, in which 0 is full ink.
+            image = ImageChops.invert(image)
         return np.array(image.convert("RGB"))
 
 
@@ -89,7 +78,7 @@ def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
         InputError: as for `decode_image`; or the mask has another size than the image; or index 0 of its palette is
             not black, so that "non-zero" could mean either of two things.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         _check_mask_size(path, (image.height, image.width), shape)
         threshold = 128 if image.format == "JPEG" else 1
         if image.mode in ("P", "PA"):
@@ -103,7 +92,7 @@ def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
             image = image.convert(image.mode.removesuffix("A"))
         elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
             image = image.convert("RGB")
-        values = np.asarray(image)
+        values = _values(image)
         if values.dtype == bool:
             return values.copy()
         defective = values >= threshold if threshold > 1 else values != 0
@@ -141,14 +130,15 @@ def measure(path: Path | str) -> tuple[int, int, str]:
         InputError: the file is missing, is not an image, or is larger than `MAX_PIXELS`. A file whose header is good
             but whose pixels are cut off passes here and is found by `decode_image`.
     """
-    with _told(path):
+    with told(path):
+        check_kind_of_file(path)
         data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            _check_pixels(path, image)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_header(path, image, len(data))
             width, height = image.size
             # To be sure of a PNG's orientation Pillow decodes the whole file; only do so where there may be one.
             may_turn = image.format != "PNG" or any(name in data for name in _LATE_ORIENTATION)
-            if may_turn and _orientation(image) >= 5:
+            if may_turn and orientation(image) >= 5:
                 if image.format == "TIFF":
                     # Pillow turns a TIFF itself as it loads, and versions differ in when its size turns with it.
                     image.load()
@@ -169,49 +159,13 @@ def measure_mask(path: Path | str, shape: tuple[int, int]) -> str:
     return sha256
 
 
-@contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
-    """An image with its pixels read and turned upright; every failure becomes an `InputError`."""
-    with _told(path), Image.open(path) as image:
-        _check_pixels(path, image)
-        image.load()
-        form = image.format
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn is not None:
-            image = image.transpose(turn)
-            image.format = form
-        yield image
-
-
-@contextmanager
-def _told(path: Path | str) -> Iterator[None]:
-    """Turn whatever goes wrong while reading `path` into one line that names it."""
-    try:
-        yield
-    except (InputError, MemoryError):
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such image; check the path, or unpack the data set again") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not an image; give a file") from None
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; change its permissions") from None
-    except UnidentifiedImageError:
-        empty = Path(path).is_file() and Path(path).stat().st_size == 0
-        what = "is empty" if empty else "is not an image that Pillow can read"
-        raise InputError(f"{path}: {what}; remove it or copy it again") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{path}: has more than {MAX_PIXELS:,} pixels; make it smaller or cut it up") from None
-    except Exception as error:
-        # Pillow's readers raise whatever the damaged bytes led to: OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: damaged or cut off ({reason}); copy it again") from None
-
-
-def _check_pixels(path: Path | str, image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width}x{image.height}"
-        raise InputError(f"{path}: {size} is more than {MAX_PIXELS:,} pixels; make it smaller or cut it up")
+def _values(image: Image.Image) -> np.ndarray:
+    """Pixels as they are stored, except that 0 is black: Pillow turns a TIFF over whose 0 is white only at 8 bits."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
+        return 65535 - values
+    return values
 
 
 def _check_mask_size(path: Path | str, mask: tuple[int, int], image: tuple[int, int]) -> None:
@@ -220,12 +174,3 @@ def _check_mask_size(path: Path | str, mask: tuple[int, int], image: tuple[int, 
             f"{path}: the mask is {mask[1]}x{mask[0]} pixels but its image is {image[1]}x{image[0]} (width x height); "
             "save the mask at the image's size"
         )
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. Damaged EXIF does not make a photograph bad: it counts as upright."""
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1

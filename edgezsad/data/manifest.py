@@ -7,12 +7,17 @@ import csv
 import hashlib
 import re
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
 
+NORMAL = "good"
+"""`Entry.defect` of a normal image, in every layout."""
+
 _SHA256 = re.compile("[0-9a-f]{64}")
+_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
+"""As it is written: `int` would also take "+1", " 1", "1_0" and digits of other scripts."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +110,19 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     seen: set[str] = set()
     try:
         with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
+            # strict: otherwise one stray quotation mark swallows all rows behind it.
+            reader = csv.DictReader(stream, strict=True)
             if reader.fieldnames != names:
                 raise InputError(f"{path}: not a manifest (columns {reader.fieldnames}); {remedy}")
             for number, row in enumerate(reader, start=2):
                 # csv gives None for cells that a cut-off row lacks, and keeps surplus ones under the key None.
                 if None in row or None in row.values():
                     raise InputError(f"{path}: row {number} is damaged (not {len(names)} cells); {remedy}")
-                try:
-                    numbers = {key: int(row[key]) for key in ("label", "width", "height")}
-                except ValueError as error:
-                    raise InputError(f"{path}: row {number} is damaged ({error}); {remedy}") from None
-                entry = Entry(**{**row, **numbers})
+                numbers = {key: row[key] for key in ("label", "width", "height")}
+                for key, text in numbers.items():
+                    if not _NUMBER.fullmatch(text):
+                        raise InputError(f"{path}: row {number} is damaged ({key} is {text!a}); {remedy}")
+                entry = Entry(**{**row, **{key: int(text) for key, text in numbers.items()}})
                 problem = _entry_problem(entry)
                 if problem:
                     raise InputError(f"{path}: row {number}, {entry.id!r}, {problem}; {remedy}")
@@ -156,10 +162,19 @@ def _entry_problem(entry: Entry) -> str | None:
         problem = name_problem(value)
         if problem:
             return problem
-    if not entry.id:
-        return "has no id"
+    for name in ("id", "category", "defect"):
+        if not getattr(entry, name):
+            return f"has no {name}"
+    for relative in (entry.id, entry.mask):
+        # Under two spellings one image would be counted twice.
+        if relative and PurePosixPath(relative).as_posix() != relative:
+            return f"is not in normal form ({relative})"
     if entry.label not in (0, 1):
         return f"has label {entry.label}, not 0 or 1"
+    if (entry.label == 0) != (entry.defect == NORMAL):
+        return f"has label {entry.label}, but defect {entry.defect}"
+    if entry.mask and entry.label == 0:
+        return "has a mask, but is normal"
     if entry.split not in ("train", "test"):
         return f"has split {entry.split!r}, not train or test"
     if entry.width < 1 or entry.height < 1:

@@ -5,10 +5,13 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.config import DataSet
+from edgezsad.data.few import keeps
 from edgezsad.data.generate import generate_set
-from edgezsad.data.layouts import index
-from edgezsad.data.leak import check_disjoint
+from edgezsad.data.indexing import cache_path, index_again
+from edgezsad.data.layouts import Choose
+from edgezsad.data.leak import Disjoint, check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.data.sources import write_derived_lists
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
@@ -27,18 +30,29 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         if item.generated:
             with ticker(f"generate {item.name}") as tick:
                 generate_set(item, folder, run.profile.data.seed, workers, tick)
-        manifests[item.name] = _index(item, folder, workers)
-    sources = [manifests[item.name] for item in run.profile.data.source]
-    targets = [manifests[item.name] for item in run.profile.data.targets]
-    check_disjoint(sources, targets)
+        manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name), keeps(item, run.profile))
+    prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))
+    write_derived_lists(run, manifests, workers)
     return manifests
 
 
-def _index(item: DataSet, folder: Path, workers: int) -> Manifest:
+def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Disjoint:
+    """Compare the profile's source with its targets; what images are compared by is kept beside the manifests.
+
+    Raises:
+        CheckError: an image of the source is also in a target.
+        InputError: an image is damaged.
+    """
+    sources = [manifests[item.name] for item in run.profile.data.source]
+    targets = [manifests[item.name] for item in run.profile.data.targets]
+    return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
+
+
+def _index(item: DataSet, folder: Path, workers: int, manifest: Path, choose: Choose | None) -> Manifest:
     with ticker(f"index {item.name}") as tick:
-        return index(item, folder, workers, tick)
+        return index_again(item, folder, cache_path(manifest), workers, tick, choose).manifest
 
 
 def known_digests(run: Run) -> dict[str, str]:

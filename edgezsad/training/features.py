@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgezsad.data.images import decode_image, decode_mask, prepare
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.loading import in_order
+from edgezsad.data.sources import SourceImages
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
+from edgezsad.files import read_json, write_json, written_beside
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 
@@ -58,17 +58,12 @@ class Features:
         return len(self.label)
 
 
-def source_sha256(sources: list[Manifest]) -> str:
-    """One hash for all source manifests, in their order."""
-    return sha256_of_bytes("\n".join(manifest.sha256 for manifest in sources).encode())
-
-
 @torch.inference_mode()
-def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folder: Path | str) -> Features:
+def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder: Path | str) -> Features:
     """Compute and write the features of every source image; returns them as read back.
 
     Args:
-        sources: manifests; all their splits are used, as nothing of a source is ever evaluated.
+        sources: the images; the next ones are read while the backbone works.
         backbone: frozen.
         size: input height and width.
         folder: receives the files; the record is written last, so a cache cut short is never taken for whole.
@@ -76,10 +71,10 @@ def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folde
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "features.json").unlink(missing_ok=True)
-    entries = [(manifest, entry) for manifest in sources for entry in manifest.entries]
+    count = len(sources)
     finest = size // backbone.strides[0]
     shapes = [
-        (len(entries), channels, size // stride, size // stride)
+        (count, channels, size // stride, size // stride)
         for channels, stride in zip(backbone.channels, backbone.strides, strict=True)
     ]
     paths = [folder / f"stride{stride:02d}.npy" for stride in backbone.strides]
@@ -87,21 +82,18 @@ def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folde
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         for path, shape in zip(paths, shapes, strict=True)
     ]
-    coverage = np.zeros((len(entries), finest, finest), dtype=np.float32)
-    for row, (manifest, entry) in enumerate(progress(entries, "source features")):
-        image = decode_image(manifest.path(entry))
-        pixels = torch.from_numpy(prepare(image, size)).permute(2, 0, 1)[None].float()
+    coverage = np.zeros((count, finest, finest), dtype=np.float32)
+    pictures = in_order(lambda row: sources.read(row, size), range(count))
+    for row, picture in enumerate(progress(pictures, "source features", total=count)):
+        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
         for stored, computed in zip(maps, backbone(pixels), strict=True):
             stored[row] = half = computed[0].numpy().astype(np.float16)
             if not np.isfinite(half).all():
                 raise InputError(
-                    f"{manifest.path(entry)}: features of {backbone.name} do not fit into float16; use another backbone"
+                    f"{sources.name(row)}: features of {backbone.name} do not fit into float16; use another backbone"
                 )
-        if entry.mask:
-            mask = decode_mask(manifest.root / entry.mask, image.shape[:2])
-            coverage[row] = cell_coverage(mask, finest)
-        elif entry.label:
-            coverage[row] = np.nan
+        if sources.label[row]:
+            coverage[row] = np.nan if picture.mask is None else cell_coverage(picture.mask, finest)
     for stored in maps:
         stored.flush()
     with written_beside(folder / "coverage.npy") as temporary:
@@ -111,14 +103,14 @@ def cache_features(sources: list[Manifest], backbone: Backbone, size: int, folde
         backbone_sha256=backbone.sha256(),
         size=size,
         strides=backbone.strides,
-        source_sha256=source_sha256(sources),
-        images=len(entries),
+        source_sha256=sources.sha256,
+        images=count,
     )
     write_json(folder / "features.json", info.model_dump())
     return read_features(folder, sources)
 
 
-def read_features(folder: Path | str, sources: list[Manifest]) -> Features:
+def read_features(folder: Path | str, sources: SourceImages) -> Features:
     """Open a feature cache, memory-mapped.
 
     Raises:
@@ -135,17 +127,14 @@ def read_features(folder: Path | str, sources: list[Manifest]) -> Features:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder}: damaged feature cache ({error}); {REMEDY}") from None
-    entries = [(manifest, entry) for manifest in sources for entry in manifest.entries]
-    if info.source_sha256 != source_sha256(sources) or info.images != len(entries):
+    if info.source_sha256 != sources.sha256 or info.images != len(sources):
         raise InputError(f"{folder}: made from other source images; {REMEDY} again")
     cells = [info.size // stride for stride in info.strides]
-    wanted = [(len(entries), side, side) for side in cells]
+    wanted = [(len(sources), side, side) for side in cells]
     found = [(len(stored), *stored.shape[2:]) for stored in maps]
     if found != wanted or coverage.shape != wanted[0]:
         raise InputError(f"{folder}: damaged feature cache (arrays of other shapes than its record says); {REMEDY}")
-    label = np.array([entry.label for _, entry in entries], dtype=np.int64)
-    group = np.array([f"{manifest.name}/{entry.category}" for manifest, entry in entries])
-    return Features(maps, coverage, label, group, info)
+    return Features(maps, coverage, sources.label, sources.group, info)
 
 
 def feature_table(backbone: Backbone, features: Features) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Images and masks: every kind of file gives the one kind of array, and every bad file one line."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgezsad.data import images
+from edgezsad.data import opening
 from edgezsad.data.images import decode_image, decode_mask, load, measure, measure_mask, prepare
 from edgezsad.errors import InputError
 
@@ -116,6 +117,19 @@ def test_exif_rotation(tmp_path: Path, orientation: int, ending: str) -> None:
     assert measure(path)[:2] == (2, 3), "measured as it is decoded"
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_exif_rotation_of_a_grey_tiff(tmp_path: Path, kind: type, orientation: int) -> None:
+    """The kind of TIFF that Pillow maps into memory, where it once took width for height."""
+    grey = (RGB[..., 0].astype(int) * (257 if kind == np.uint16 else 1)).astype(kind)
+    stored = {5: grey.T, 6: np.rot90(grey, 1), 7: grey[::-1, ::-1].T, 8: np.rot90(grey, -1)}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(np.ascontiguousarray(stored), tmp_path / "a.tif", exif=exif)
+    assert measure(path)[:2] == (2, 3)
+    np.testing.assert_array_equal(decode_image(path)[..., 0], RGB[..., 0])
+
+
 def test_exif_rotation_of_a_jpeg(tmp_path: Path) -> None:
     """As a phone stores it: the sensor's rows, and orientation 6."""
     upright = np.repeat(np.repeat(RGB, 16, axis=0), 16, axis=1)
@@ -146,6 +160,111 @@ def test_nonsense_exif_is_upright(tmp_path: Path) -> None:
     assert measure(path)[:2] == (2, 3)
 
 
+# Formats that users have ------------------------------------------------------------------------------------------
+
+
+SMOOTH = np.repeat(np.repeat(RGB, 16, axis=0), 16, axis=1)
+"""Large enough that a JPEG keeps its colours."""
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 1}])
+def test_jpegs(tmp_path: Path, options: dict) -> None:
+    read = decode_image(save(SMOOTH, tmp_path / "a.JPG", quality=100, subsampling=0, **options))
+    assert np.abs(read.astype(int) - SMOOTH).max() <= 4
+
+
+def test_grey_jpeg(tmp_path: Path) -> None:
+    read = decode_image(save(SMOOTH[..., 1], tmp_path / "a.jpeg", quality=100))
+    assert np.abs(read.astype(int) - SMOOTH[..., 1:2]).max() <= 4
+
+
+def test_cmyk_without_the_adobe_marker_is_not_inverted(tmp_path: Path) -> None:
+    """Adobe stores 0 for full ink and says so in a marker; without the marker the values mean what they say."""
+    ink = np.zeros((8, 8, 4), np.uint8)
+    ink[..., 0] = 255
+    data = save(Image.fromarray(ink, "CMYK"), tmp_path / "a.jpg", quality=100).read_bytes()
+    start = data.index(b"\xff\xee")
+    end = start + 2 + struct.unpack(">H", data[start + 2 : start + 4])[0]
+    path = tmp_path / "plain.jpg"
+    path.write_bytes(data[:start] + data[end:])
+    # Stored are 0, 255, 255, 255: no cyan, all of the others.
+    assert np.abs(decode_image(path).astype(int)).max() <= 3
+
+
+def test_several_pictures_in_a_jpeg_or_tiff_are_read_as_the_first(tmp_path: Path) -> None:
+    grey = SMOOTH[..., 1]
+    for name, options in {"a.jpg": {"format": "MPO", "quality": 100}, "a.tif": {}}.items():
+        second = Image.new("L", (48, 32))
+        path = save(Image.fromarray(grey), tmp_path / name, save_all=True, append_images=[second], **options)
+        with Image.open(path) as image:
+            assert image.n_frames == 2
+        assert np.abs(decode_image(path).astype(int) - grey[..., None]).max() <= 4
+        assert measure(path)[:2] == (32, 48)
+
+
+def png(bits: int, colour: int, rows: list[bytes], size: tuple[int, int], *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG by hand, because Pillow writes only some depths; `rows` are packed samples, `size` is (width, height)."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    middle = b"".join(chunk(*one) for one in chunks)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + middle + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "expected"),
+    [
+        (1, b"\x40", [0, 255]),
+        (2, b"\x60", [85, 170]),
+        (4, b"\x3c", [51, 204]),
+        (8, b"\x05\xfa", [5, 250]),
+        (16, b"\x00\x81\xff\xff", [1, 255]),
+    ],
+)
+def test_grey_pngs_of_every_depth(tmp_path: Path, bits: int, row: bytes, expected: list[int]) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(bits, 0, [row], (2, 1)))
+    assert decode_image(path).tolist() == [[[value] * 3 for value in expected]]
+    assert decode_mask(path, (1, 2)).tolist() == [[bool(expected[0]), True]]
+
+
+@pytest.mark.parametrize(("bits", "row"), [(1, b"\x40"), (2, b"\x10"), (4, b"\x01"), (8, b"\x00\x01")])
+def test_palette_pngs_of_every_depth(tmp_path: Path, bits: int, row: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(bits, 3, [row], (2, 1), (b"PLTE", bytes([0, 0, 0, 100, 110, 120]))))
+    assert decode_image(path).tolist() == [[[0, 0, 0], [100, 110, 120]]]
+    assert decode_mask(path, (1, 2)).tolist() == [[False, True]]
+
+
+def test_sixteen_bit_colour_keeps_the_upper_bits(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(16, 2, [b"\x01\xff\x80\x00\xff\xff"], (1, 1)))
+    assert decode_image(path).tolist() == [[[1, 128, 255]]]
+
+
+def tiff(values: np.ndarray, photometric: int, order: str) -> bytes:
+    """A 16-bit grey TIFF by hand; `photometric` 0: white is zero, 1: black is zero; `order` "<" or ">"."""
+    height, width = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, 8 + len(data))
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return head + data + struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4
+
+
+@pytest.mark.parametrize(("photometric", "order"), [(1, "<"), (1, ">"), (0, "<")])
+def test_sixteen_bit_tiffs(tmp_path: Path, photometric: int, order: str) -> None:
+    values = np.array([[0, 257 * 100, 65535]])
+    path = tmp_path / "a.tiff"
+    path.write_bytes(tiff(values, photometric, order))
+    expected = [0, 100, 255] if photometric else [255, 155, 0]
+    assert decode_image(path)[0, :, 0].tolist() == expected
+    assert decode_mask(path, (1, 3)).tolist() == [[value > 0 for value in expected]]
+
+
 # Bad files ------------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +279,59 @@ def test_missing_folder_empty_and_text(tmp_path: Path, read) -> None:
         "empty.png": "is empty",
         "text.png": "not an image",
     }.items():
+        with pytest.raises(InputError) as caught:
+            read(tmp_path / name)
+        assert reason in one_line(caught, tmp_path / name)
+
+
+@pytest.mark.parametrize("read", [decode_image, measure])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html><html>404 Not Found</html>", "failed download"),
+        (b"\n\n<?xml version='1.0'?><Error/>", "failed download"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "holds text"),
+        (b"GIF89a\x01\x00\x01\x00\x80\x00\x00", "JPEG, PNG, BMP or TIFF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "holds text"),
+        (b"\xff\xfe\x00\x01", "JPEG, PNG, BMP or TIFF"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, read, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert reason in one_line(caught, path)
+
+
+@pytest.mark.parametrize("read", [decode_image, measure])
+@pytest.mark.parametrize(("form", "right"), [("png", ".png"), ("jpeg", ".jpg"), ("bmp", ".bmp"), ("tiff", ".tif")])
+def test_a_file_that_lies_about_its_format(tmp_path: Path, read, form: str, right: str) -> None:
+    """An image of one format under the ending of another is refused; under another ending it is what it is."""
+    for ending in (".png", ".JPG", ".jpeg", ".Bmp", ".tif", ".tiff"):
+        path = save(RGB, tmp_path / f"a{ending}", format=form)
+        if {".jpeg": ".jpg", ".tiff": ".tif"}.get(ending.lower(), ending.lower()) == right:
+            read(path)
+            continue
+        with pytest.raises(InputError) as caught:
+            read(path)
+        message = one_line(caught, path)
+        assert f"rename it to end in {right}" in message and form.upper() in message
+    read(save(RGB, tmp_path / "without_ending", format=form))
+
+
+def test_a_format_that_is_not_meant_is_never_opened(tmp_path: Path) -> None:
+    path = save(RGB, tmp_path / "a.gif")
+    with pytest.raises(InputError):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("read", [decode_image, measure])
+def test_pipes_and_links_in_a_circle(tmp_path: Path, read) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    for name, reason in {"pipe.png": "not a regular file", "a.png": "back to itself"}.items():
         with pytest.raises(InputError) as caught:
             read(tmp_path / name)
         assert reason in one_line(caught, tmp_path / name)
@@ -192,11 +364,46 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
             assert "pixels" in one_line(caught, path)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("read", [decode_image, measure])
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
+def test_a_header_that_its_bytes_can_not_fill(tmp_path: Path, read, ending: str) -> None:
+    """10,000 x 10,000 is no more than our limit, but no such image fits into a file that small."""
+    data = bytearray(save(RGB, tmp_path / f"small.{ending}").read_bytes())
+    side = 10_000
+    if ending == "png":
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif ending == "jpg":
+        start = data.index(b"\xff\xc0") + 5
+        data[start : start + 4] = struct.pack(">HH", side, side)
+    elif ending == "bmp":
+        data[18:26] = struct.pack("<ii", side, side)
+    else:
+        data = bytearray(tiff(np.zeros((1, 1)), 1, "<"))
+        for tag in (256, 257):
+            start = data.index(struct.pack("<HHI", tag, 4, 1)) + 8
+            data[start : start + 4] = struct.pack("<I", side)
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert "can not come out of" in one_line(caught, path)
+
+
+@pytest.mark.parametrize(("mode", "options"), [("1", {"optimize": True}), ("L", {"compress_level": 9})])
+def test_an_empty_mask_of_a_large_camera_passes(tmp_path: Path, mode: str, options: dict) -> None:
+    """As small as a PNG gets: all zero, 36 million pixels."""
+    path = save(Image.new(mode, (6000, 6000)), tmp_path / "a.png", **options)
+    assert measure_mask(path, (6000, 6000))
+    assert not decode_mask(path, (6000, 6000)).any()
+
+
 def test_the_limit_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(RGB, tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 6)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 6)
     decode_image(path)
-    monkeypatch.setattr(images, "MAX_PIXELS", 5)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 5)
     with pytest.raises(InputError):
         decode_image(path)
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,198 @@ def test_real_iad(make: Maker) -> None:
     ]
 
 
+# Oddities, one by one -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("category", "kind", "name"),
+    [
+        ("metal nut", "bent  lead", "image 0 01.png"),
+        ("Metal_Nut", "Bent_Lead", "IMG_0001.PNG"),
+        ("Muttern ä", "verbogen ß", "größe 日本.JPEG"),
+        ("a.b", "c.d", "e.f.g.png"),
+        ("100%", "#1 [x]", "a*?'&.png"),
+    ],
+)
+def test_names(make: Maker, category: str, kind: str, name: str) -> None:
+    stem = name.rpartition(".")[0]
+    expected = [
+        (
+            f"{category}/test/{kind}/{name}",
+            category,
+            "test",
+            1,
+            kind,
+            f"{category}/ground_truth/{kind}/{stem}_mask.png",
+        ),
+        (f"{category}/train/good/{name}", category, "train", 0, "good", ""),
+    ]
+    make.images(*(row[0] for row in expected))
+    make.masks(expected[0][5])
+    assert rows(read(make)) == expected
+
+
+def test_upper_case_folders(make: Maker) -> None:
+    """As some copies have them: the kind is normal, the split is the split, the mask is found."""
+    make.images("BOLT/Train/Good/1.png", "BOLT/TEST/GOOD/1.png", "BOLT/TEST/Bent/A.png")
+    make.masks("BOLT/Ground_Truth/bent/a_MASK.png")
+    assert [(e.split, e.label, e.defect, e.mask) for e in read(make).entries] == [
+        ("test", 1, "Bent", "BOLT/Ground_Truth/bent/a_MASK.png"),
+        ("test", 0, "good", ""),
+        ("train", 0, "good", ""),
+    ]
+
+
+def test_accents_taken_apart(make: Maker) -> None:
+    """macOS writes a letter and its accent as two characters; archives made elsewhere as one."""
+    together, apart = (unicodedata.normalize(form, "größe") for form in ("NFC", "NFD"))
+    assert together != apart
+    make.images(f"bolt/test/bent/{together}.png")
+    make.masks(f"bolt/ground_truth/bent/{apart}_mask.png")
+    assert read(make).entries[0].mask == f"bolt/ground_truth/bent/{apart}_mask.png"
+
+
+@pytest.mark.parametrize("kind", ["ok", "OK", "normal"])
+def test_normal_images_under_another_name_do_not_become_defects(make: Maker, kind: str) -> None:
+    make.images(f"bolt/test/{kind}/1.png")
+    refused(make, f"bolt/test/{kind}", "a folder good")
+
+
+def test_btad_renamed_to_mvtec_names(make: Maker) -> None:
+    make.images("01/train/good/1.png", "01/test/good/1.png", "01/test/bad/1.png")
+    assert [(e.label, e.defect) for e in read(make, "btad").entries] == [(1, "bad"), (0, "good"), (0, "good")]
+
+
+def test_what_systems_leave_behind(make: Maker) -> None:
+    bottle(make)
+    for stray in (".DS_Store", "Thumbs.db", "desktop.ini", "bottle/test/good/Thumbs.db", "__MACOSX/bottle/x.txt"):
+        make.text(stray, "stray")
+    for stray in ("bottle/test/good/._000.png", "bottle/ground_truth/broken_large/._000_mask.png", ".Trash/test/a.png"):
+        make.text(stray, "stray")
+    make.images("bottle/test/.hidden/000.png")
+    assert rows(read(make)) == BOTTLE
+
+
+def test_real_iad_lists_beside_hidden_ones(make: Maker) -> None:
+    real_iad(make, ("OK", "OK/S0001/a.jpg", None))
+    make.text("realiad_jsons/realiad_jsons/._audiojack.json", "what macOS leaves behind")
+    make.images("realiad_1024/audiojack/OK/S0001/a.jpg")
+    assert len(read(make, "real_iad").entries) == 1
+
+
+def test_ksdd2_copies_in_the_published_archive(make: Maker) -> None:
+    make.images("train/10301.png", "train/10301 (copy).png")
+    make.masks("train/10301_GT.png", "train/10301_GT (copy).png")
+    assert [entry.id for entry in read(make, "ksdd2").entries] == ["train/10301.png"]
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "visa", "ksdd2", "dagm", "btad"])
+def test_a_nested_folder_from_unpacking_is_pointed_at(make: Maker, layout: str) -> None:
+    inner = Maker(make.root / "unpacked")
+    match layout:
+        case "mvtec":
+            bottle(inner)
+        case "visa":
+            visa(inner)
+        case "ksdd2":
+            inner.images("train/1.png")
+            inner.masks("train/1_GT.png")
+        case "dagm":
+            inner.images("Class1/Train/1.PNG")
+        case "btad":
+            inner.images("01/train/ok/1.png")
+    refused(make, f"did you mean {make.root / 'unpacked'}?", layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("layout", "image"),
+    [("btad", "01/train/ok/0000.bmp"), ("dagm", "Class1/Train/1.PNG"), ("dtd", "W/train/good/1.png")],
+)
+def test_single_category_as_root(make: Maker, layout: str, image: str) -> None:
+    make.images(image)
+    category, _, inside = image.partition("/")
+    (entry,) = read(make, layout, root=make.root / category).entries
+    assert (entry.id, entry.category, entry.label) == (inside, category, 0)
+
+
+def test_two_masks_of_one_image(make: Maker) -> None:
+    bottle(make)
+    make.masks("bottle/ground_truth/broken_large/000_mask.bmp")
+    refused(make, "broken_large/000_mask.bmp", "000_mask.png", "remove one")
+
+
+def test_two_images_of_one_mask(make: Maker) -> None:
+    bottle(make)
+    make.images("bottle/test/broken_large/000.bmp")
+    refused(make, "000_mask.png", "000.bmp", "000.png")
+
+
+@pytest.mark.parametrize("ending", ["webp", "HEIC", "gif"])
+def test_pictures_of_other_kinds_are_not_left_out_silently(make: Maker, ending: str) -> None:
+    bottle(make)
+    make.text(f"bottle/test/good/009.{ending}", "x")
+    refused(make, f"009.{ending}", "PNG")
+
+
+# Links ----------------------------------------------------------------------------------------------------------------
+
+
+def test_links_inside_and_a_root_that_is_one(make: Maker, tmp_path: Path) -> None:
+    bottle(make)
+    (make.root / "store").mkdir()
+    (make.root / "bottle").rename(make.root / "store" / "real")
+    (make.root / "bottle").symlink_to("store/real")
+    (make.root / "pill/test/faulty_imprint/006.png").rename(make.root / "store" / "one.png")
+    (make.root / "pill/test/faulty_imprint/006.png").symlink_to("../../../store/one.png")
+    (tmp_path / "link").symlink_to(make.root)
+    assert rows(read(make)) == BOTTLE
+    assert rows(read(make, root=tmp_path / "link")) == BOTTLE
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("bottle/test/loop", "loop"),
+        ("bottle/test/loop", "../test"),
+        ("bottle/test/loop", "../.."),
+        ("loop", "."),
+        ("bottle/test/good/loop.png", "loop.png"),
+        ("bottle/test/good/gone.png", "nothing.png"),
+        ("bottle/test/gone", "nowhere"),
+        ("bottle/ground_truth/broken_large/gone.png", "nowhere.png"),
+    ],
+)
+def test_links_in_a_circle_or_to_nothing(make: Maker, link: str, target: str) -> None:
+    bottle(make)
+    (make.root / link).symlink_to(target)
+    refused(make, str(make.root / link), "link")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", ["category", "image", "mask"])
+def test_links_that_leave_the_root(make: Maker, tmp_path: Path, kind: str, workers: int) -> None:
+    bottle(make)
+    name = {"category": "pill", "image": BOTTLE[0][0], "mask": BOTTLE[0][5]}[kind]
+    outside = tmp_path / "outside"
+    (make.root / name).rename(outside)
+    (make.root / name).symlink_to(outside)
+    refused(make, str(make.root / name), "leads out", str(outside), workers=workers)
+
+
+def test_a_listed_path_through_a_link_that_leaves_the_root(make: Maker, tmp_path: Path) -> None:
+    Maker(tmp_path / "outside").images("1.JPG")
+    make.text("split_csv/1cls.csv", "object,split,label,image,mask\ncandle,test,normal,candle/1.JPG,\n")
+    (make.root / "candle").symlink_to(tmp_path / "outside")
+    refused(make, "candle", "leads out", layout="visa")
+
+
+def test_a_folder_beside_with_the_same_beginning_is_outside(make: Maker, tmp_path: Path) -> None:
+    bottle(make)
+    (make.root / "pill").rename(tmp_path / "set2")
+    (make.root / "pill").symlink_to(tmp_path / "set2")
+    refused(make, "leads out", str(tmp_path / "set2"))
+
+
 # Options --------------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +485,21 @@ def test_real_iad_list_that_leaves_the_folder(make: Maker, place: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["candle,val,normal,a.JPG,", "candle,test,odd,a.JPG,", "candle,test", "candle,test,normal,,"]
+    "line",
+    [
+        "candle,val,normal,candle/a.JPG,",
+        "candle,test,odd,candle/a.JPG,",
+        "candle,test",
+        "candle,test,normal,,",
+        "candle,test,normal,candle/a.JPG,,surplus",
+        "candle,test,normal,candle/a.JPG,candle/a.png",
+        "candle,test,anomaly,candle/a.JPG,",
+        "cendle,test,normal,candle/a.JPG,",
+        ",test,normal,candle/a.JPG,",
+        "candle,test,anomaly,candle/a.JPG,capsules/a.png",
+        'candle,test,normal,candle/a.JPG,"',
+        'candle,test,normal,"candle/a.JPG\ncandle",',
+    ],
 )
 def test_visa_damaged_row(make: Maker, line: str) -> None:
     visa(make, extra=line + "\n")
@@ -313,7 +520,30 @@ def test_visa_row_twice_and_image_missing(make: Maker) -> None:
     refused(make, VISA[1][0], "listed twice", layout="visa")
 
 
-@pytest.mark.parametrize("text", ["not json", "[]", '{"train": [{}]}', '{"train": [3]}', '{"train": 3}'])
+OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg", "mask_path": null}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        "[" * 100_000,
+        '{"train": [{}], "test": []}',
+        '{"train": [3], "test": []}',
+        '{"train": 3, "test": []}',
+        '{"train": {"a": 1}, "test": []}',
+        f'{{"trein": [{OK}], "test": []}}',
+        f'{{"train": [{OK}], "train": [], "test": []}}',
+        f'{{"train": [{OK.replace("audiojack", "audiojeck")}], "test": []}}',
+        f'{{"train": [{OK.replace("OK", "OI", 1)}], "test": []}}',
+        f'{{"train": [{OK.replace("OK", "AK", 1)}], "test": []}}',
+        f'{{"train": [{OK.replace("null", chr(34) + "OK/a.png" + chr(34))}], "test": []}}',
+        f'{{"train": [{OK.replace("mask_path", "masj_path")}], "test": []}}',
+        f'{{"train": [{OK.replace("a.jpg", "a" + chr(92) + "u0000.jpg")}], "test": []}}',
+        f'{{"train": [{OK.replace("a.jpg", "a" + chr(92) + "ud800.jpg")}], "test": []}}',
+    ],
+)
 def test_real_iad_damaged_list(make: Maker, text: str) -> None:
     make.text("realiad_jsons/realiad_jsons/audiojack.json", text)
     refused(make, "audiojack.json", "unpack", layout="real_iad")

@@ -18,19 +18,22 @@ DEFECTIVE = Entry(
 TWO = Manifest("bolts", Path("data"), (NORMAL, DEFECTIVE))
 
 texts = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=20)
-paths = st.lists(texts.map(lambda text: text.replace("/", "_")).filter(lambda t: t != ".."), min_size=1, max_size=4)
+paths = st.lists(
+    texts.map(lambda text: text.replace("/", "_")).filter(lambda t: t not in (".", "..")), min_size=1, max_size=4
+)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 
 
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
-    masked = draw(st.booleans())
+    label = draw(st.integers(0, 1))
+    masked = bool(label) and draw(st.booleans())
     return Entry(
         id="/".join(draw(paths)),
         category=draw(texts),
         split=draw(st.sampled_from(["train", "test"])),
-        label=draw(st.integers(0, 1)),
-        defect=draw(texts),
+        label=label,
+        defect=draw(texts.filter(lambda text: text != "good")) if label else "good",
         mask="/".join(draw(paths)) if masked else "",
         width=draw(st.integers(1, 100_000)),
         height=draw(st.integers(1, 100_000)),
@@ -80,6 +83,16 @@ def test_hash_follows_content_only(tmp_path: Path) -> None:
         ({"id": "a\tb.png"}, "control character"),
         ({"label": 2}, "label 2"),
         ({"label": "yes"}, "damaged"),
+        ({"label": 0}, "label 0, but defect scratch"),
+        ({"label": 0, "defect": "good"}, "has a mask, but is normal"),
+        ({"defect": "good"}, "label 1, but defect good"),
+        ({"id": "bolt/./a.png"}, "normal form"),
+        ({"mask": "bolt//a.png"}, "normal form"),
+        ({"category": ""}, "no category"),
+        ({"width": "+1"}, "damaged"),
+        ({"width": " 1"}, "damaged"),
+        ({"width": "1_0"}, "damaged"),
+        ({"width": "\u0661"}, "damaged"),
         ({"width": ""}, "damaged"),
         ({"height": 0}, "size 640x0"),
         ({"split": "val"}, "split 'val'"),
@@ -116,6 +129,19 @@ def test_a_row_with_too_few_or_too_many_cells(tmp_path: Path, row: list[str]) ->
         csv.writer(stream).writerow(row)
     with pytest.raises(InputError, match="row 4 is damaged"):
         read_manifest(path, tmp_path)
+
+
+def test_a_stray_quotation_mark_hides_no_rows(tmp_path: Path) -> None:
+    """Read leniently, everything from the mark to the file's end would be one cell, and the rows in it gone."""
+    path = write_manifest(TWO, tmp_path / "m.csv")
+    text = path.read_text()
+    for place in range(len(text)):
+        path.write_text(f'{text[:place]}"{text[place:]}')
+        try:
+            read = read_manifest(path, tmp_path)
+        except InputError:
+            continue
+        assert len(read.entries) == 2, "inside a cell it is part of the name"
 
 
 def test_files_that_are_no_manifest(tmp_path: Path) -> None:

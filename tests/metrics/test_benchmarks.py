@@ -27,7 +27,7 @@ def run(make_profile: Callable[..., Profile], make_scores: Callable[..., ScoreFi
     run = Run(make_profile(tmp_path))
     for item in run.profile.data.targets:
         entries = [
-            Entry(f"{row:03d}.png", category, "test", label, "x", "", 8, 8, f"{row:064x}", "")
+            Entry(f"{row:03d}.png", category, "test", label, "x" if label else "good", "", 8, 8, f"{row:064x}", "")
             for row, (category, label) in enumerate(zip(CATEGORY, LABEL, strict=True))
         ]
         other_split = Entry("train.png", "a", "train", 0, "good", "", 8, 8, "c" * 64, "")

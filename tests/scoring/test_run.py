@@ -26,7 +26,7 @@ from edgezsad.scoring.torch_scorer import TorchScorer
 
 
 def entry(row: int, category: str = "bolt", label: int = 0, split: str = "test") -> Entry:
-    return Entry(f"{row:04d}.png", category, split, label, "x", "", 8, 8, f"{row:064x}", "")
+    return Entry(f"{row:04d}.png", category, split, label, "x" if label else "good", "", 8, 8, f"{row:064x}", "")
 
 
 STRATA = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 1)), min_size=1, max_size=60)

@@ -1,5 +1,6 @@
 """The feature cache holds what the backbone gives, and only a whole cache of the same images is read."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from edgezsad.config import Derive, Randomise
+from edgezsad.data.derived.grids import read_grids
+from edgezsad.data.derived.recipe import derive_list
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.sources import DerivedImages, plain_images
 from edgezsad.errors import InputError
 from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
 
@@ -40,12 +45,12 @@ def sources(tmp_path: Path) -> list[Manifest]:
 
 @pytest.fixture
 def folder(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> Path:
-    cache_features(sources, backbone, SIZE, tmp_path / "features")
+    cache_features(plain_images(sources), backbone, SIZE, tmp_path / "features")
     return tmp_path / "features"
 
 
 def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
-    features = read_features(folder, sources)
+    features = read_features(folder, plain_images(sources))
     assert len(features) == 4
     assert features.label.tolist() == [0, 1, 1, 0]
     assert features.group.tolist() == ["first/bolt"] * 3 + ["second/bolt"]
@@ -65,12 +70,40 @@ def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path,
 
 
 def test_maps_are_not_read_into_memory(sources: list[Manifest], folder: Path) -> None:
-    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, sources).maps)
+    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, plain_images(sources)).maps)
+
+
+def test_source_hash_is_that_of_the_manifests(sources: list[Manifest], folder: Path) -> None:
+    joined = "\n".join(manifest.sha256 for manifest in sources)
+    expected = hashlib.sha256(joined.encode()).hexdigest()
+    assert read_features(folder, plain_images(sources)).info.source_sha256 == expected
+
+
+def test_a_derived_source_is_cached_as_it_is_made(
+    sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    manifest = sources[0]
+    derived = derive_list(manifest, Derive(images=20), 0, read_grids(manifest, tmp_path / "masks.npz"))
+    images = DerivedImages(manifest, derived)
+    features = cache_features(images, backbone, SIZE, tmp_path / "derived")
+    assert (len(features), features.info.source_sha256) == (20, derived.sha256)
+    assert features.label.tolist() == [row.label for row in derived.rows]
+    for row in range(20):
+        picture = images.read(row, SIZE)
+        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            assert np.array_equal(features.maps[0][row], backbone(pixels)[0][0].numpy().astype(np.float16))
+        expected = np.full((4, 4), np.nan) if picture.mask is None else cell_coverage(picture.mask, 4)
+        assert np.array_equal(features.coverage[row], expected, equal_nan=True)
+    # The same images with another randomisation are other images.
+    weaker = derived.config.model_copy(update={"randomise": Randomise(noise=1)})
+    with pytest.raises(InputError, match="made from other source images"):
+        read_features(tmp_path / "derived", DerivedImages(manifest, replace(derived, config=weaker)))
 
 
 def refused(folder: Path, sources: list[Manifest], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        read_features(folder, sources)
+        read_features(folder, plain_images(sources))
     assert "run notebook 02_features" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -100,7 +133,7 @@ def test_interrupted_caching_does_not_leave_the_old_record(
 ) -> None:
     (sources[0].root / "c.png").unlink()
     with pytest.raises(InputError, match=r"c\.png"):
-        cache_features(sources, backbone, SIZE, folder)
+        cache_features(plain_images(sources), backbone, SIZE, folder)
     refused(folder, sources, r"features\.json: missing")
 
 
@@ -109,7 +142,7 @@ def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Pa
     np.save(folder / "stride16.npy", stored[:3])
     refused(folder, sources, "damaged feature cache")
     np.save(folder / "stride16.npy", stored)
-    assert isinstance(read_features(folder, sources), Features)
+    assert isinstance(read_features(folder, plain_images(sources)), Features)
     np.save(folder / "coverage.npy", np.zeros((4, 2, 2), dtype=np.float32))
     refused(folder, sources, "damaged feature cache")
 

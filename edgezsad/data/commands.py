@@ -1,0 +1,75 @@
+"""`edgezsad data check NAME ROOT`, `data index NAME ROOT` and `data replica NAME ROOT`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data_app = typer.Typer(help="Copies of the public data sets.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
+Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
+
+CORES = os.cpu_count() or 1
+
+
+@data_app.command()
+def check(
+    name: Name,
+    root: Root,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare names only; open no image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    workers: Workers = CORES,
+) -> None:
+    """Say whether a copy is complete and undamaged; exit code 1 if it is not."""
+    from edgezsad.data.check import check_copy
+    from edgezsad.data.descriptors import find_descriptor
+
+    report = check_copy(find_descriptor(name), root, quick, workers)
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    report.require_complete()
+
+
+@data_app.command()
+def index(
+    name: Name,
+    root: Root,
+    out: Annotated[Path | None, typer.Option(help="The manifest.", show_default="NAME.csv")] = None,
+    workers: Workers = CORES,
+) -> None:
+    """Write the manifest, with the hash of every file; again, only what changed is read."""
+    from edgezsad.config import DataSet
+    from edgezsad.data.descriptors import ANY, find_descriptor
+    from edgezsad.data.indexing import cache_path, index_again
+    from edgezsad.data.manifest import write_manifest
+    from edgezsad.progress import ticker
+
+    descriptor = find_descriptor(name)
+    item = descriptor.data_set(root) if descriptor else DataSet(name=ANY, layout="mvtec", root=root)
+    out = out or Path(f"{item.name}.csv")
+    with ticker(f"index {item.name}") as tick:
+        indexed = index_again(item, root, cache_path(out), workers, tick)
+    write_manifest(indexed.manifest, out)
+    entries = indexed.manifest.entries
+    defective = sum(entry.label for entry in entries)
+    typer.echo(
+        f"{out}: {len(entries):,} images, {defective:,} defective; {indexed.read:,} read, "
+        f"{len(entries) - indexed.read:,} unchanged; manifest hash {indexed.manifest.sha256}"
+    )
+
+
+@data_app.command()
+def replica(
+    name: Annotated[str, typer.Argument(help="A data set, for instance MVTec-AD.")],
+    root: Annotated[Path, typer.Argument(help="A new folder.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Images of each category, split and label.")] = None,
+    size: Annotated[int, typer.Option(min=8, help="Height and width of the images in pixels.")] = 64,
+) -> None:
+    """Write the paths of a public data set with small pictures of our own in the files, to try things on."""
+    from edgezsad.data.replica import make_replica
+
+    made = make_replica(name, root, limit=limit, size=(size, size))
+    typer.echo(f"{root}: {len(made):,} images under the names of {name}; none of them is of the real set")

@@ -1,0 +1,317 @@
+"""A small set with a descriptor and a list is damaged in every way; the check must say each, and only that."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from edgezsad.cli import app
+from edgezsad.data.check import NAMES_SHOWN, Report, check_copy
+from edgezsad.data.copies import descriptor_table, scan
+from edgezsad.data.descriptors import find_descriptor
+from edgezsad.errors import CheckError, InputError
+
+SIZE = (6, 9)
+"""Height and width; not square, so that a swap shows."""
+
+IMAGES = [
+    *(f"{category}/{split}/good/00{number}.png" for category in ("bolt", "nut") for split in ("train", "test")
+      for number in range(2)),
+    *(f"{category}/test/bent/00{number}.png" for category in ("bolt", "nut") for number in range(2)),
+]  # fmt: skip
+
+
+def mask_of(image: str) -> str:
+    return image.replace("/test/", "/ground_truth/").replace(".png", "_mask.png") if "/bent/" in image else ""
+
+
+def draw(path: Path, size: tuple[int, int] = SIZE, value: int = 200) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros(size, np.uint8)
+    pixels[1:3, 2:4] = value
+    Image.fromarray(pixels).save(path)
+
+
+def descriptor_text(layout: str = "mvtec", file_list: str | None = "lists/bolts.csv", **total: int) -> str:
+    four = {"train_normal": 2, "train_defective": 0, "test_normal": 2, "test_defective": 2, "with_mask": 2}
+    content = {
+        "name": "Bolts-2",
+        "title": "Bolts",
+        "home": "https://example.org",
+        "licence": {"name": "free", "commercial_use": True},
+        "citation": "bolts",
+        "layout": layout,
+        "archives": None,
+        "steps": ["Draw it."],
+        "file_list": file_list,
+        "expected": {
+            "total": {"source": "the test", **(total or {key: 2 * number for key, number in four.items()})},
+            "categories_source": "the test",
+            "categories": {"bolt": {} if total else four, "nut": {} if total else four},
+        },
+    }
+    return yaml.safe_dump(content)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A complete copy; `data_manifests/` beside it describes it."""
+    lists = tmp_path / "data_manifests" / "lists"
+    lists.mkdir(parents=True)
+    rows = ["category,split,label,defect,image,mask"]
+    for image in sorted(IMAGES):
+        category, split, kind, _ = image.split("/")
+        label = "normal" if kind == "good" else "defective"
+        rows.append(f"{category},{split},{label},{kind},{image},{mask_of(image)}")
+        draw(tmp_path / "set" / image)
+        if mask_of(image):
+            draw(tmp_path / "set" / mask_of(image), value=3)
+    (lists / "bolts.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "data_manifests" / "bolts.yaml").write_text(descriptor_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "set"
+
+
+def checked(root: Path, quick: bool = False, name: str = "Bolts-2") -> Report:
+    return check_copy(find_descriptor(name), root, quick)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_complete_copy(root: Path, quick: bool):
+    (root / "license.txt").write_text("free")
+    (root / "bolt" / "train" / "good" / "._000.png").write_text("what macOS leaves behind")
+    report = checked(root, quick)
+    assert report.complete
+    assert report.problems == {}
+    assert report.notes == []
+    assert report.total.found == {
+        "images": 12, "train_normal": 4, "train_defective": 0, "test_normal": 4, "test_defective": 4, "with_mask": 4,
+    }  # fmt: skip
+    assert report.total.expected == report.total.found
+    report.require_complete()
+    assert ("nothing was opened" in report.as_text()) == quick
+
+
+Damage = Callable[[Path], object]
+BENT, BENT_MASK, GOOD = "bolt/test/bent/000.png", "bolt/ground_truth/bent/000_mask.png", "nut/train/good/001.png"
+
+
+@pytest.mark.parametrize(
+    ("damage", "problems", "counts_agree"),
+    [
+        (lambda root: (root / GOOD).unlink(), {"missing": [GOOD]}, False),
+        (lambda root: (root / BENT_MASK).unlink(), {"missing": [BENT_MASK], "no_mask": [BENT]}, False),
+        (lambda root: draw(root / "nut/test/good/1 B.PNG"), {"extra": ["nut/test/good/1 B.PNG"]}, False),
+        (
+            lambda root: (root / GOOD).rename(root / "nut/train/good/001.PNG"),
+            {"other_case": [f"{GOOD} (here nut/train/good/001.PNG)"]},
+            True,
+        ),
+        (lambda root: (root / GOOD).write_bytes(b"no image"), {"image": [GOOD]}, True),
+        (lambda root: (root / GOOD).write_bytes((root / GOOD).read_bytes()[:45]), {"image": [GOOD]}, True),
+        (lambda root: (root / BENT_MASK).write_bytes(b""), {"mask": [BENT_MASK]}, True),
+        (lambda root: draw(root / BENT_MASK, SIZE[::-1]), {"mask_size": [BENT_MASK]}, True),
+        (lambda root: draw(root / BENT_MASK, value=0), {"mask_empty": [BENT_MASK]}, True),
+    ],
+)
+def test_each_damage_is_said_and_nothing_else(root: Path, damage: Damage, problems, counts_agree):
+    damage(root)
+    report = checked(root)
+    assert report.problems == problems
+    assert not report.complete
+    assert report.total.agrees == counts_agree
+    assert bool(report.differing) != counts_agree
+    text = report.as_text()
+    assert "not complete" in text.splitlines()[0]
+    for names in problems.values():
+        assert names[0] in text
+    with pytest.raises(CheckError) as caught:
+        report.require_complete()
+    assert "\n" not in str(caught.value)
+
+
+def test_quick_does_not_see_what_is_inside(root: Path):
+    (root / GOOD).write_bytes(b"no image")
+    assert checked(root, quick=True).complete
+
+
+def test_a_missing_category_and_a_foreign_one(root: Path):
+    (root / "nut").rename(root / "screw")
+    report = checked(root, quick=True)
+    assert len(report.problems["missing"]) == len(report.problems["extra"]) == 8
+    assert [row.category for row in report.differing] == ["nut", "screw"]
+    text = report.as_text()
+    assert "0 of 2" in text and "2 of 0" in text
+    assert f"and {8 - NAMES_SHOWN} more" in text
+
+
+def test_what_the_layout_does_not_read_is_noted(root: Path):
+    draw(root / "bolt" / "overview.png")
+    report = checked(root)
+    assert report.complete
+    assert report.notes == ["image files that the layout does not read: 1 (bolt/overview.png)"]
+
+
+def test_stray_files_of_the_archive_are_known(root: Path):
+    path = Path("data_manifests/bolts.yaml")
+    path.write_text(path.read_text() + "stray: [bolt/overview.png]\n")
+    draw(root / "bolt" / "overview.png")
+    assert checked(root).notes == []
+
+
+@pytest.mark.parametrize(("place", "complete"), [("set/.store", True), ("elsewhere", False)])
+def test_links_may_not_lead_out(root: Path, tmp_path: Path, place: str, complete: bool):
+    (root / "nut").rename(tmp_path / place)
+    (root / "nut").symlink_to(tmp_path / place, target_is_directory=True)
+    report = checked(root)
+    assert report.complete == complete
+    assert report.problems == {}
+    assert ("leads out" in report.damage) != complete
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file(root: Path):
+    (root / GOOD).chmod(0)
+    assert checked(root).problems == {"image": [GOOD]}
+
+
+def test_without_a_list_the_numbers_decide(root: Path):
+    Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None))
+    assert checked(root).complete
+    (root / GOOD).unlink()
+    report = checked(root)
+    assert report.problems == {}
+    assert not report.complete
+    with pytest.raises(CheckError, match="wrong numbers of images"):
+        report.require_complete()
+
+
+def test_unknown_numbers_are_not_compared(root: Path):
+    Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None, test_normal=4))
+    (root / GOOD).unlink()
+    report = checked(root)
+    assert report.complete
+    assert "how many images there should be is unknown" in report.as_text()
+    (root / "nut/test/good/000.png").unlink()
+    assert not checked(root).complete
+
+
+def test_any_folder(root: Path):
+    (root / BENT_MASK).unlink()
+    report = checked(root, name="any")
+    assert report.complete
+    assert report.notes == ["defective images without a mask, left out of pixel metrics: 1"]
+    (root / GOOD).write_bytes(b"no image")
+    assert checked(root, name="any").problems == {"image": [GOOD]}
+
+
+def test_labels_that_only_masks_tell(root: Path, tmp_path: Path):
+    copy = tmp_path / "ksdd2"
+    for split in ("train", "test"):
+        for number in range(3):
+            draw(copy / split / f"{number}.png")
+            draw(copy / split / f"{number}_GT.png", value=255 * (number == 0))
+    four = {"train_normal": 4, "train_defective": 2, "test_normal": 4, "test_defective": 2}
+    text = descriptor_text("ksdd2", None, **{key: number // 2 for key, number in four.items()})
+    content = yaml.safe_load(text)
+    content["expected"]["categories"] = {"KolektorSDD2": {}}
+    Path("data_manifests/bolts.yaml").write_text(yaml.safe_dump(content))
+    opened, quick = checked(copy), checked(copy, quick=True)
+    assert opened.complete and quick.complete
+    assert (opened.total.found["train_defective"], opened.total.found["with_mask"]) == (1, 2)
+    assert quick.total.found == {"images": 6, "train": 3, "test": 3}
+    draw(copy / "train" / "0_GT.png", value=0)
+    assert not checked(copy).total.agrees
+
+
+def test_a_set_whose_own_list_names_files_that_are_not_there(root: Path, tmp_path: Path):
+    copy = tmp_path / "visa"
+    rows = ["object,split,label,image,mask", "bolt,train,normal,bolt/a.JPG,", "bolt,test,anomaly,bolt/b.JPG,bolt/b.png"]
+    (copy / "split_csv").mkdir(parents=True)
+    (copy / "split_csv" / "1cls.csv").write_text("\n".join(rows))
+    draw(copy / "bolt" / "a.JPG")
+    Path("data_manifests/bolts.yaml").write_text(descriptor_text("visa", None, images=2))
+    report = checked(copy)
+    assert report.problems == {"missing": ["bolt/b.JPG", "bolt/b.png"]}
+    (copy / "split_csv" / "1cls.csv").write_text("\n".join([*rows, "bolt,middle,normal,bolt/c.JPG,"]))
+    report = checked(copy)
+    assert "line 4" in report.damage
+    assert "can not be read: " in report.as_text()
+
+
+def test_a_folder_above_is_recognised(root: Path):
+    with pytest.raises(InputError, match=f"did you mean {root}\\?"):
+        scan(find_descriptor("any"), root.parent)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, ["data", "check", *arguments])
+
+
+def test_command_on_a_complete_copy(root: Path):
+    done = run("bolts-2", str(root))
+    assert done.exit_code == 0
+    assert len(done.stdout.splitlines()) < 24
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("bolts", "set"), "did you mean Bolts-2?"),
+        (("bolts-2", "nowhere"), "nowhere: no such folder"),
+        (("bolts-2", "data_manifests"), "data_manifests: no images found"),
+        (("bolts-2", "data_manifests/bolts.yaml"), "not a folder"),
+    ],
+)
+def test_wrong_input_is_not_a_failed_check(root: Path, arguments, part):
+    done = run(*arguments)
+    assert isinstance(done.exception, InputError)
+    assert done.exception.exit_code == 2
+    assert part in str(done.exception)
+    assert "\n" not in str(done.exception)
+
+
+def test_json_says_all_and_the_check_fails(root: Path):
+    for number in range(NAMES_SHOWN + 2):
+        draw(root / f"bolt/train/good/9{number}.png")
+    done = run("bolts-2", str(root), "--json", "--quick")
+    assert isinstance(done.exception, CheckError)
+    assert done.exception.exit_code == 1
+    content = json.loads(done.stdout)
+    assert content["complete"] is False
+    assert len(content["problems"]["extra"]) == NAMES_SHOWN + 2
+    assert content["total"]["found"]["train_normal"] == 4 + NAMES_SHOWN + 2
+
+
+# The table ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damage", "status"),
+    [
+        (lambda root: None, "here, complete"),
+        (lambda root: (root / GOOD).unlink(), "here, 1 file missing"),
+        (lambda root: [(root / name).unlink() for name in (GOOD, BENT_MASK)], "here, 2 files missing"),
+        (lambda root: draw(root / "bolt/train/good/9.png"), "here, 1 file too many"),
+    ],
+)
+def test_status_of_a_copy(root: Path, damage: Damage, status: str):
+    damage(root)
+    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == [status]
+
+
+def test_status_without_a_list(root: Path):
+    Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None))
+    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["here, complete"]
+    (root / GOOD).unlink()
+    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["here, 1 file missing"]
+    assert descriptor_table({})["on this machine"].tolist() == ["not here"]

@@ -1,0 +1,208 @@
+"""Every descriptor is valid, its numbers agree with its file list, and each mistake in one is named in one line."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from edgezsad.config import Profile, load_profile
+from edgezsad.data.copies import configured_roots, descriptor_table
+from edgezsad.data.descriptors import Counts, descriptors, find_descriptor, read_descriptor, read_list
+from edgezsad.errors import InputError
+from edgezsad.run import Run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FOLDER = REPOSITORY / "data_manifests"
+NAMES = ["BTAD", "DAGM2007", "DTD-Synthetic", "KolektorSDD2", "MPDD", "MVTec-AD", "Real-IAD", "VisA"]
+
+
+def test_all_sets_are_described():
+    assert list(descriptors(FOLDER)) == NAMES
+    assert len(list(FOLDER.glob("*.yaml"))) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "defective", "categories"),
+    [
+        ("MVTec-AD", 5354, 1258, 15),
+        ("VisA", 10821, 1200, 12),
+        ("BTAD", 2540, 290, 3),
+        ("MPDD", 1346, 282, 6),
+        ("KolektorSDD2", 3335, 356, 1),
+        ("DAGM2007", 16100, 2100, 10),
+        ("DTD-Synthetic", None, 947, 12),
+        ("Real-IAD", 151050, 51329, 30),
+    ],
+)
+def test_published_numbers(name, images, defective, categories):
+    expected = descriptors(FOLDER)[name].expected
+    assert (expected.total.get("images"), expected.total.get("defective")) == (images, defective)
+    assert len(expected.categories) == categories
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_citation_is_in_the_bibliography(name):
+    keys = re.findall(r"^@\w+\{([^,]+),", (REPOSITORY / "book" / "references.bib").read_text(), re.MULTILINE)
+    assert descriptors(FOLDER)[name].citation in keys
+
+
+@pytest.mark.parametrize("name", ["MVTec-AD", "VisA", "MPDD"])
+def test_list_and_numbers_agree(name):
+    descriptor = descriptors(FOLDER)[name]
+    rows = read_list(descriptor, FOLDER)
+    counts: dict[str, Counter] = {}
+    for row in rows:
+        kind = "defective" if row.label else "normal"
+        counts.setdefault(row.category, Counter()).update([f"{row.split}_{kind}"] + ["with_mask"] * bool(row.mask))
+    assert counts.keys() == descriptor.expected.categories.keys()
+    for category, expected in descriptor.expected.categories.items():
+        assert {key: counts[category][key] for key in expected.model_fields_set} == expected.model_dump(
+            exclude_unset=True
+        )
+    assert [row.image for row in rows] == sorted({row.image for row in rows})
+    for row in rows:
+        assert row.image.startswith(f"{row.category}/")
+        assert "\\" not in row.image + row.mask
+        assert (row.defect == "good") == (row.label == 0)
+        assert row.label or not row.mask
+
+
+def test_sets_without_a_list_have_none():
+    assert read_list(descriptors(FOLDER)["BTAD"], FOLDER) is None
+
+
+def test_paper_profile_names_described_sets(tmp_path: Path):
+    profile = load_profile(REPOSITORY / "configs" / "paper.yaml", tmp_path)
+    named = {item.name: item.layout for item in (*profile.data.source, *profile.data.targets)}
+    known = descriptors(FOLDER)
+    assert {name: known[name].layout for name in named} == named
+    assert configured_roots(Run(profile)) == {name: tmp_path / name for name in named}
+
+
+@pytest.mark.parametrize("name", ["MVTec-AD", "mvtec-ad", "mvtec_ad", "MVTEC AD"])
+def test_names_in_any_case(name):
+    assert find_descriptor(name, FOLDER).name == "MVTec-AD"
+
+
+def test_any_is_no_descriptor():
+    assert find_descriptor("Any", FOLDER) is None
+
+
+@pytest.mark.parametrize(("name", "near"), [("visaa", "VisA"), ("ksdd2", "KolektorSDD2"), ("real-iadd", "Real-IAD")])
+def test_nearest_name(name, near):
+    with pytest.raises(InputError, match=f"did you mean {near}\\?"):
+        find_descriptor(name, FOLDER)
+
+
+def test_an_unlike_name_lists_all():
+    with pytest.raises(InputError) as caught:
+        find_descriptor("qqqq", FOLDER)
+    assert "did you mean" not in str(caught.value)
+    assert all(name in str(caught.value) for name in NAMES)
+
+
+# Mistakes in a descriptor ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("layout: btad", "layout: voc", "layout"),
+        ("name: BTAD", "name: any", "name"),
+        ("name: BTAD", "name: ../BTAD", "name"),
+        ("home: https", "home: file", "home"),
+        ("citation: btad", "cite: btad", "cite"),
+        ("commercial_use: false", "commercial_use: perhaps", "licence.commercial_use"),
+        ("train_normal: 400", "train_normal: -1", "expected.categories.01.train_normal"),
+        ("train_normal: 400", "train_normal: many", "expected.categories.01.train_normal"),
+        ("train_normal: 400", "train_normal: 401", "total.images is 2540, but the categories add up to 2541"),
+        (
+            "    train_normal: 1799",
+            "    images: 9\n    train_normal: 1799",
+            "images is 9, but its parts add up",
+        ),
+        ("    source:", "    spring:", "expected.total.source"),
+        ("citation: btad", "citation: [", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
+    text = (FOLDER / "btad.yaml").read_text()
+    assert old in text
+    path = tmp_path / "btad.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as caught:
+        read_descriptor(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    assert part in message
+
+
+@pytest.mark.parametrize("text", ["", "3", "- a\n- b\n"])
+def test_no_descriptor_at_all(tmp_path: Path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"x\.yaml"):
+        descriptors(tmp_path)
+
+
+def test_described_twice(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text((FOLDER / "btad.yaml").read_text())
+    with pytest.raises(InputError, match=r"b\.yaml: BTAD is described twice"):
+        descriptors(tmp_path)
+
+
+def test_no_descriptors(tmp_path: Path):
+    with pytest.raises(InputError, match="no descriptors"):
+        descriptors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        (lambda text: text.replace("label", "lable", 1), "not a file list"),
+        (lambda text: text[: text.rindex(",")], "row 1347 is damaged"),
+        (lambda text: text.replace(",train,", ",trian,", 1), "row 81 is damaged"),
+        (lambda text: text.replace(",normal,", ",fine,", 1), "is damaged"),
+    ],
+)
+def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "mpdd.csv").write_text(damage((FOLDER / "lists" / "mpdd.csv").read_text()))
+    with pytest.raises(InputError) as caught:
+        read_list(descriptors(FOLDER)["MPDD"], tmp_path)
+    assert part in str(caught.value)
+
+
+def test_a_list_that_is_not_there(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file list"):
+        read_list(descriptors(FOLDER)["MPDD"], tmp_path)
+
+
+# Counts and the table -------------------------------------------------------------------------------------------------
+
+
+def test_unknown_numbers_stay_unknown():
+    assert Counts(train_normal=3).get("images") is None
+    assert Counts(train_defective=1, test_defective=2).get("defective") == 3
+    assert Counts(images=7).get("images") == 7
+
+
+def test_table_has_every_set(tmp_path: Path):
+    table = descriptor_table({"BTAD": tmp_path / "nowhere", "VisA": tmp_path})
+    assert list(table["set"]) == NAMES
+    rows = table.set_index("set")
+    assert set(rows["on this machine"]) == {"not here"}
+    assert rows.loc["Real-IAD", "images"] == "151,050"
+    assert rows.loc["DTD-Synthetic", "images"] == "unknown"
+    assert rows.loc["VisA", "commercial use"] == "yes"
+    assert rows.loc["DAGM2007", "commercial use"] == "not stated"
+
+
+def test_generated_sets_are_no_copies(profile_values):
+    values = profile_values()
+    values["data"]["targets"][0] |= {
+        "generated": {"families": ["nuts"], "test_normal": 1, "test_defective": 1},
+    }
+    assert configured_roots(Run(Profile.model_validate(values))) == {"VisA": Path("somewhere/nuts")}

@@ -1,0 +1,342 @@
+"""Loading gives the same batches whatever the workers and ranks, holds few images at a time, and names a bad file."""
+
+import importlib.util
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from edgezsad.data.images import load
+from edgezsad.data.loading import (
+    Batch,
+    BatchLoader,
+    Picture,
+    Plan,
+    in_order,
+    load_fast,
+    normalise,
+    resize_mask,
+    rows_for,
+)
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.sources import PlainImages
+from edgezsad.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SIZE = 8
+
+
+@dataclass
+class Numbered:
+    """Images whose pixels are their row's number; later rows are read more quickly, so that threads overtake."""
+
+    label: np.ndarray = field(default_factory=lambda: (np.arange(60) % 3 == 0).astype(np.int64))
+    group: np.ndarray = field(default_factory=lambda: np.array(["a", "b", "c"])[np.arange(60) % 10 % 3])
+    reads: int = 0
+
+    def read(self, row: int, size: int) -> Picture:
+        time.sleep(0.0001 * (60 - row))
+        self.reads += 1
+        mask = None if row % 5 == 0 else np.full((3, 5), bool(self.label[row]))
+        return Picture(np.full((size, size, 3), row, dtype=np.uint8), mask)
+
+
+def jitter(picture: Picture, generator: np.random.Generator) -> Picture:
+    """An augmentation."""
+    return Picture(picture.pixels + generator.integers(0, 100, picture.pixels.shape, dtype=np.uint8), picture.mask)
+
+
+def loader(batch: int = 12, seed: int = 3, **settings: object) -> BatchLoader:
+    images = Numbered()
+    return BatchLoader(images, Plan(images.label, images.group, batch, seed), SIZE, **settings)
+
+
+def merged(parts: list[Batch]) -> Batch:
+    """The batch of one process from those of the ranks."""
+
+    def together(name: str) -> torch.Tensor:
+        pieces = [torch.as_tensor(getattr(part, name)) for part in parts]
+        return torch.stack(pieces, dim=1).flatten(0, 1)
+
+    assert len({part.step for part in parts}) == 1
+    names = ("pixels", "label", "mask", "known")
+    return Batch(parts[0].step, together("rows").numpy(), **{name: together(name) for name in names})
+
+
+def same(first: Batch, second: Batch) -> bool:
+    tensors = ("pixels", "label", "mask", "known")
+    return (
+        first.step == second.step
+        and np.array_equal(first.rows, second.rows)
+        and all(torch.equal(getattr(first, name), getattr(second, name)) for name in tensors)
+    )
+
+
+# Order ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 10**6), st.integers(0, 50), st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_ranks_share_the_batch_of_one_process(seed: int, step: int, ranks: int) -> None:
+    images = Numbered()
+    plan = Plan(images.label, images.group, 12, seed)
+    whole = rows_for(plan, step)
+    parts = [rows_for(plan, step, rank, ranks) for rank in range(ranks)]
+    assert np.array_equal(np.stack(parts, axis=1).ravel(), whole)
+    assert images.label[whole].tolist() == [0] * 6 + [1] * 6
+    # A rank has both labels, or its ranking loss would have nothing to compare.
+    if ranks <= 6:
+        assert all(len(set(images.label[part])) == 2 for part in parts)
+
+
+def test_a_step_is_a_function_of_the_seed_alone() -> None:
+    images = Numbered()
+    plan = Plan(images.label, images.group, 12, 5)
+    steps = [plan.rows(step) for step in range(20)]
+    np.random.seed(1)
+    assert np.array_equal(plan.rows(13), steps[13])
+    assert len({rows.tobytes() for rows in steps}) == 20
+    assert not np.array_equal(Plan(images.label, images.group, 12, 6).rows(0), steps[0])
+
+
+def test_every_group_is_equally_likely_and_no_image_is_left_out() -> None:
+    images = Numbered()
+    rows = np.concatenate([Plan(images.label, images.group, 60, 0).rows(step) for step in range(100)])
+    assert set(rows) == set(range(60))
+    for label in (0, 1):
+        names = images.group[rows[images.label[rows] == label]]
+        assert len(names) == 3000
+        for name in "abc":
+            # Five standard deviations of 3,000 draws at one in three.
+            assert abs((names == name).mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / 3000)
+
+
+def test_what_cannot_be_planned_is_refused() -> None:
+    images = Numbered()
+    with pytest.raises(InputError, match="needs normal and defective images"):
+        Plan(np.zeros(60, dtype=int), images.group, 4, 0).rows(0)
+    plan = Plan(images.label, images.group, 12, 0)
+    for rank, ranks in ((0, 5), (2, 2), (-1, 2)):
+        with pytest.raises(InputError, match=f"rank {rank} of {ranks}: cannot divide a batch of 12"):
+            rows_for(plan, 0, rank, ranks)
+
+
+# Batches --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [None, jitter])
+@pytest.mark.parametrize(("workers", "ahead"), [(1, 1), (2, None), (5, 40)])
+def test_workers_and_ranks_do_not_change_the_batches(change: object, workers: int, ahead: int | None) -> None:
+    expected = list(loader(change=change, workers=1).batches(range(4)))
+    assert [batch.step for batch in expected] == [0, 1, 2, 3]
+    found = list(loader(change=change, workers=workers, ahead=ahead).batches(range(4)))
+    assert all(same(*pair) for pair in zip(expected, found, strict=True))
+    for ranks in (2, 3):
+        parts = [
+            loader(change=change, workers=workers, rank=rank, ranks=ranks).batches(range(4)) for rank in range(ranks)
+        ]
+        found = [merged(list(step)) for step in zip(*parts, strict=True)]
+        assert all(same(*pair) for pair in zip(expected, found, strict=True))
+
+
+def test_a_run_may_go_on_where_it_stopped() -> None:
+    expected = list(loader(change=jitter).batches(range(5)))
+    assert all(same(*pair) for pair in zip(expected[3:], loader(change=jitter).batches(range(3, 5)), strict=True))
+    other = next(loader(change=jitter, seed=4).batches(range(1)))
+    assert not torch.equal(other.pixels, expected[0].pixels)
+
+
+def test_a_batch_holds_its_rows_normalised() -> None:
+    batch = next(loader(mean=(10, 20, 30), std=(1, 2, 4)).batches([7]))
+    assert batch.pixels.shape == (12, 3, SIZE, SIZE)
+    assert batch.pixels.dtype == torch.float32
+    images = Numbered()
+    for place, row in enumerate(batch.rows):
+        for channel, (mean, std) in enumerate(((10, 1), (20, 2), (30, 4))):
+            assert (batch.pixels[place, channel] == (row - mean) / std).all()
+        assert batch.label[place] == images.label[row]
+        assert batch.known[place] == (row % 5 != 0)
+        assert (batch.mask[place] == bool(images.label[row] and row % 5)).all()
+
+
+def test_few_images_are_in_memory() -> None:
+    """Endless work, slowly taken: the threads wait for whoever takes it."""
+    lock, started = threading.Lock(), []
+
+    def work(number: int) -> int:
+        with lock:
+            started.append(number)
+        return number
+
+    taken = in_order(work, count(), workers=3, ahead=7)
+    for expected in range(50):
+        assert next(taken) == expected
+        time.sleep(0.001)
+        # One is handed out, and at most seven are at work or wait.
+        assert len(started) <= expected + 7
+    taken.close()
+    done = len(started)
+    time.sleep(0.02)
+    assert len(started) == done <= 57
+
+
+def test_a_loader_reads_no_further_than_it_may() -> None:
+    work = loader(batch=6, workers=2, ahead=4)
+    batches = work.batches(count())
+    for taken in range(1, 6):
+        next(batches)
+        time.sleep(0.02)
+        assert 6 * taken <= work.images.reads <= 6 * taken + 4
+    batches.close()
+
+
+def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    entries = []
+    for number in range(6):
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+        entries.append(Entry(f"{number}.jpg", "nut", "train", number % 2, "x", "", 64, 64, "a" * 64, ""))
+    data = (tmp_path / "3.jpg").read_bytes()
+    images = PlainImages(Manifest("nuts", tmp_path, tuple(entries)), fast=True)
+    work = BatchLoader(images, Plan(images.label, images.group, 6, 0), 16)
+    assert len(list(work.batches(range(5)))) == 5
+    for damaged in (data[: len(data) // 2], b"", b"no image"):
+        (tmp_path / "3.jpg").write_bytes(damaged)
+        before = threading.active_count()
+        with pytest.raises(InputError, match=r"3\.jpg: ") as caught:
+            list(work.batches(range(5)))
+        assert "\n" not in str(caught.value)
+        assert threading.active_count() == before
+
+
+@given(st.lists(st.integers(), max_size=20), st.integers(1, 4), st.integers(0, 9))
+def test_in_order_is_map(items: list[int], workers: int, ahead: int) -> None:
+    assert list(in_order(lambda item: item * 2, items, workers, ahead)) == [item * 2 for item in items]
+
+
+def test_an_error_comes_at_its_turn() -> None:
+    results = in_order(lambda number: 6 // (3 - number), range(9), workers=4, ahead=9)
+    assert list(islice(results, 3)) == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+# Pixels ---------------------------------------------------------------------------------------------------------------
+
+
+def smooth(width: int, height: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width].astype(float)
+    waves = [np.sin(x / 40 + shift) + np.cos(y / 30 - shift) for shift in (0, 1, 2)]
+    return (127 + 60 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("size", "factor"), [(256, 4), (512, 2), (300, 2)])
+def test_fast_is_close_to_exact(tmp_path: Path, size: int, factor: int) -> None:
+    path = tmp_path / "a.JPG"
+    Image.fromarray(smooth(1024, 1100)).save(path, quality=90)
+    fast, exact = load_fast(path, size).astype(int), load(path, size).astype(int)
+    assert fast.shape == exact.shape == (size, size, 3)
+    apart = np.abs(fast - exact)
+    assert apart.mean() < 1
+    assert apart.max() <= 8
+    # It is another way, and says so: only then is there something to gain.
+    assert apart.max() > 0
+
+
+def test_what_cannot_be_reduced_is_loaded_exactly(tmp_path: Path) -> None:
+    image = Image.fromarray(smooth(200, 160))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "small.jpg")
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.save(tmp_path / "other.png")
+    for name, size in (("small.jpg", 100), ("turned.jpg", 40), ("cmyk.jpg", 40), ("other.png", 40)):
+        assert np.array_equal(load_fast(tmp_path / name, size), load(tmp_path / name, size))
+
+
+def test_a_grey_jpeg_becomes_rgb(tmp_path: Path) -> None:
+    Image.fromarray(smooth(200, 160)).convert("L").save(tmp_path / "grey.jpg")
+    fast = load_fast(tmp_path / "grey.jpg", 40)
+    assert fast.shape == (40, 40, 3)
+    assert (fast[..., :1] == fast).all()
+    assert np.abs(fast.astype(int) - load(tmp_path / "grey.jpg", 40)).max() <= 8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+def test_a_jpeg_cut_short_is_refused_by_name(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "cut.jpg"
+    Image.fromarray(smooth(256, 256)).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(InputError, match=r"cut\.jpg: "):
+        load_fast(path, 64)
+    with pytest.raises(InputError, match=r"gone\.jpg: no such image"):
+        load_fast(tmp_path / "gone.jpg", 64)
+
+
+def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (200, 200)).save(tmp_path / "bomb.jpg")
+    monkeypatch.setattr("edgezsad.data.opening.MAX_PIXELS", 39_999)
+    with pytest.raises(InputError, match=r"bomb\.jpg: "):
+        load_fast(tmp_path / "bomb.jpg", 50)
+
+
+def test_normalise_by_hand() -> None:
+    pixels = np.array([[[255, 0, 10]]], dtype=np.uint8)
+    assert normalise(pixels, (55, 0, 10), (100, 1, 7)).flatten().tolist() == [2, 0, 0]
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.integers(1, 24), st.integers(1, 24))
+def test_no_scratch_is_lost_and_none_appears(mask: np.ndarray, height: int, width: int) -> None:
+    resized = resize_mask(mask, height, width)
+    assert (resized.shape, resized.dtype) == ((height, width), bool)
+    rows, columns = (
+        # Two pixels overlap where each begins before the other ends; in whole numbers, touching is not overlapping.
+        np.array([[y * old < (i + 1) * new and i * new < (y + 1) * old for i in range(old)] for y in range(new)])
+        for new, old in zip((height, width), mask.shape, strict=True)
+    )
+    expected = np.einsum("yi,ij,xj->yx", rows.astype(int), mask.astype(int), columns.astype(int)) > 0
+    assert np.array_equal(resized, expected)
+
+
+# The benchmark --------------------------------------------------------------------------------------------------------
+
+
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_loading", REPOSITORY / "benchmarks" / "loading.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
+    module = benchmark()
+    path = tmp_path / "a.jpg"
+    Image.fromarray(smooth(128, 128)).save(path, quality=90)
+    exact = normalise(load(path, 64), module.MEAN, module.STD)
+    for method in module.METHODS.values():
+        found = method(path, 64)
+        assert (found.shape, found.dtype) == (exact.shape, torch.float32)
+        # Normalised, RGB and of the same picture: a level is 0.017.
+        assert (found - exact).abs().mean() < 0.05
+    threads = torch.get_num_threads()
+    try:
+        result = module.measure(images=2, side=128, size=64, rounds=1, batch=2)
+    finally:
+        torch.set_num_threads(threads)
+    assert {(row["method"], row["workers"]) for row in result["images_per_second"]} == {
+        (name, workers) for name in module.METHODS for workers in (1, 2)
+    }
+    assert all(row["median"] > 0 for row in result["images_per_second"])
+    assert 0 < result["fast_against_exact_levels"]["mean"] < 5
