@@ -76,7 +76,12 @@ rule data:
         notebook="notebooks/01_data.ipynb",
     output:
         manifests=[f"{RUN}/manifests/{item.name}.csv" for item in SETS],
-        derived=[f"{RUN}/manifests/{item.name}.derived.csv" for item in profile.data.source if item.derive],
+        derived=[
+            f"{RUN}/manifests/{item.name}.derived.{ending}"
+            for item in profile.data.source
+            if item.derive
+            for ending in ("csv", "json")
+        ],
         # Generating a set ends with this file, so a deleted set is made again.
         generated=[(FOLDERS[item.name] / "generated.json").as_posix() for item in SETS if item.generated],
         result=f"{RUN}/results/data.json",

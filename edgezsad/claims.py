@@ -205,6 +205,19 @@ CLAIMS: tuple[Claim, ...] = (
         if value is not None
     ),
     Claim(
+        "source images",
+        "Images derived from Real-IAD (how is our reading: the paper gives name, number and 2,000 steps)",
+        "paper",
+        reported.SOURCE_IMAGES,
+        "equals",
+        0,
+        "images",
+        ("paper",),
+        _result("01_data", "derived_images"),
+        "the paper profile: Real-IAD",
+        "01_data",
+    ),
+    Claim(
         "GFLOPs",
         "The paper's graph costs 53.77 GFLOPs at 512 x 512 (backbone, 2 x MAC)",
         "paper",

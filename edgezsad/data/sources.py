@@ -12,11 +12,11 @@ from edgezsad.config import DataSet
 from edgezsad.data.derived.grids import read_grids
 from edgezsad.data.derived.recipe import derive_list
 from edgezsad.data.derived.render import render
-from edgezsad.data.derived.rows import DerivedList, read_derived, write_derived
+from edgezsad.data.derived.rows import DerivedList, read_derived, record_path, write_derived
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, load_fast
 from edgezsad.data.manifest import Manifest
-from edgezsad.files import sha256_of_bytes
+from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.progress import ticker
 from edgezsad.run import Run
 
@@ -214,6 +214,14 @@ def source_images(run: Run) -> JoinedImages:
 def derived_path(run: Run, item: DataSet) -> Path:
     """Where a source's derived list lies."""
     return run.manifest_path(f"{item.name}.derived")
+
+
+def derived_images(run: Run) -> int | None:
+    """Images of a run's derived sources together, as their records say; None where nothing is derived."""
+    derived = [item for item in run.profile.data.source if item.derive]
+    remedy = "run notebook 01_data to write it again"
+    records = [read_json(record_path(derived_path(run, item)), remedy) for item in derived]
+    return sum(record["images"] for record in records) if records else None
 
 
 def write_derived_lists(run: Run, manifests: dict[str, Manifest], workers: int) -> None:

@@ -45,6 +45,7 @@ class Features:
             whose mask is unknown (defective, without a mask).
         label: (N,) int64.
         group: (N,) str, data set and category, for stratified sampling.
+        parent: (N,) str, the image file that a row comes from, shared by rows derived from one image.
         info: what they were made from.
     """
 
@@ -52,6 +53,7 @@ class Features:
     coverage: np.ndarray
     label: np.ndarray
     group: np.ndarray
+    parent: np.ndarray
     info: CacheInfo
 
     def __len__(self) -> int:
@@ -134,7 +136,7 @@ def read_features(folder: Path | str, sources: SourceImages) -> Features:
     found = [(len(stored), *stored.shape[2:]) for stored in maps]
     if found != wanted or coverage.shape != wanted[0]:
         raise InputError(f"{folder}: damaged feature cache (arrays of other shapes than its record says); {REMEDY}")
-    return Features(maps, coverage, sources.label, sources.group, info)
+    return Features(maps, coverage, sources.label, sources.group, sources.parent, info)
 
 
 def feature_table(backbone: Backbone, features: Features) -> pd.DataFrame:

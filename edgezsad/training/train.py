@@ -104,13 +104,19 @@ def train(profile: Profile, features: Features, backbone: Backbone, seed: int, f
 
 
 def split(features: Features, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on and rows to hold out, the same for every seed, stratified by group and label."""
+    """Rows to fit on and rows to hold out, the same for every seed, stratified by group and label.
+
+    Images that come from one photograph stay together: a crop held out of an image fitted on would be known already.
+    """
     generator = np.random.default_rng(0)
     held = np.zeros(len(features), dtype=bool)
     for group in np.unique(features.group):
         for label in (0, 1):
             rows = np.flatnonzero((features.group == group) & (features.label == label))
-            held[generator.permutation(rows)[: int(len(rows) * share)]] = True
+            _, first = np.unique(features.parent[rows], return_index=True)
+            first = rows[np.sort(first)]
+            picked = features.parent[generator.permutation(first)[: int(len(first) * share)]]
+            held |= np.isin(features.parent, picked)
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 

@@ -38,7 +38,8 @@ def features(backbone: torch.nn.Module) -> Features:
     info = CacheInfo(
         backbone="small", backbone_sha256=backbone.sha256(), size=64, strides=(8, 16), source_sha256="s", images=IMAGES
     )
-    return Features(maps, coverage, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], info)
+    parent = np.array([f"{row}.png" for row in range(IMAGES)])
+    return Features(maps, coverage, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)
 
 
 @pytest.fixture
@@ -137,6 +138,14 @@ def test_a_loss_that_is_not_finite_stops_training(
     assert caught.value.exit_code == 1
     # Nothing that could be taken for a result.
     assert not (tmp_path / "seed").exists()
+
+
+def test_images_of_one_photograph_stay_together(features: Features) -> None:
+    parent = np.array([f"{row // 3}.png" for row in range(IMAGES)])
+    fitted, held = split(replace(features, parent=parent), 0.25)
+    assert len(held) >= 3
+    assert not set(parent[fitted]) & set(parent[held])
+    assert sorted([*fitted, *held]) == list(range(IMAGES))
 
 
 def test_split_is_stratified_and_the_same_for_every_seed(features: Features) -> None:

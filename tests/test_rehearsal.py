@@ -1,0 +1,65 @@
+"""A rehearsal: few images of each set, a run folder of its own, and no claim that its numbers could bear out."""
+
+from pathlib import Path
+
+import pytest
+
+from edgezsad.claims import CLAIMS, check, claims_table
+from edgezsad.config import Profile, load_profile, save_profile
+from edgezsad.data.few import few, keeps
+from edgezsad.data.layouts import Found, index
+from edgezsad.data.replica import make_replica
+from edgezsad.rehearsal import notice, rehearse
+from edgezsad.run import Run, open_run
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Profile:
+    return load_profile(ROOT / "configs" / "paper.yaml", tmp_path)
+
+
+def test_the_paper_profile_becomes_small_and_says_so(paper: Profile, tmp_path: Path) -> None:
+    small = rehearse(paper, 3)
+    assert small.run == Path("runs/paper-rehearsal")
+    assert small.title.endswith("(rehearsal)")
+    assert (small.training.steps, small.training.batch) == (3, 6)
+    assert small.model.weights == "random"
+    assert small.model.backbone == paper.model.backbone
+    assert small.data.source[0].derive.images == 12
+    assert "qnn-htp-fp16" not in small.evaluation.runtimes
+    assert "mean nothing" in notice(small)
+    assert notice(paper) == ""
+    # What notebooks read is the saved file: it must still be a valid profile, and say that it is a rehearsal.
+    assert load_profile(save_profile(small, tmp_path / "config.yaml")) == small
+
+
+def test_notebooks_print_the_notice(paper: Profile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_run(save_profile(rehearse(paper, 1), tmp_path / "config.yaml").absolute())
+    assert capsys.readouterr().out.startswith("REHEARSAL: at most 1 images")
+
+
+def test_few_images_of_the_same_categories() -> None:
+    found = [
+        Found(f"{category}/{label}/{number}.png", category, "test", label, "cut" if label else "good")
+        for category in ("a", "b", "c")
+        for label in (0, 1)
+        for number in range(5)
+    ]
+    chosen = few(Path("nowhere"), 2)(found)
+    assert sorted(one.image for one in chosen) == ["a/0/0.png", "a/1/0.png", "b/0/0.png", "b/1/0.png"]
+
+
+def test_masks_tell_where_nothing_else_does(paper: Profile, tmp_path: Path) -> None:
+    make_replica("KolektorSDD2", tmp_path / "KolektorSDD2", limit=4)
+    item = next(item for item in paper.data.targets if item.layout == "ksdd2")
+    manifest = index(item, tmp_path / "KolektorSDD2", choose=keeps(item, rehearse(paper, 2)))
+    assert [sum(e.label == label for e in manifest.select("test").entries) for label in (0, 1)] == [2, 2]
+    assert keeps(item, paper) is None
+
+
+def test_claims_are_not_run(paper: Profile) -> None:
+    verdicts = check(Run(rehearse(paper, 1)), [claim for claim in CLAIMS if claim.page != "07_efficiency"])
+    assert {verdict.status for verdict in verdicts} == {"not run"}
+    assert claims_table(verdicts)["status"].str.contains("rehearsal").all()
