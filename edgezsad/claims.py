@@ -346,7 +346,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "no leak",
-        "No source image is also a target image, by content hash",
+        "No source image is also a target image, by content hash or as a near-duplicate",
         "package",
         0,
         "at most",
