@@ -8,6 +8,7 @@ DATA ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/bench
 # For the commands that a step runs; the recipes below name theirs in full, since old versions of make look them up in
 # the caller's path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -16,7 +17,7 @@ export PYTHONNOUSERSITE := 1
 # An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
 export EDGEZSAD_DATA := $(DATA)
 
-.PHONY: book test lint format lock clean
+.PHONY: book test bench lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -24,6 +25,16 @@ book: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/pytest
+
+# The pixel metrics beside other libraries, a quarter of an hour; writes benchmarks/results/metrics.json. MAPS: score
+# files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the folder of the photographs.
+bench: $(BENCH)/.installed
+	PYTHONPATH="$(CURDIR)/$(BENCH)" $(BIN)/python benchmarks/metrics.py $(if $(MAPS),--maps $(MAPS)) $(if $(DATA),--data "$(DATA)")
+
+$(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target $(BENCH) -r benchmarks/requirements.txt
+	touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
