@@ -10,6 +10,7 @@ LIMIT ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/bench
 # For the commands that a step runs; the recipes below name theirs in full, since old versions of make look them up in
 # the caller's path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -19,7 +20,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal lint format lock clean
+.PHONY: book test rehearsal bench lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -35,6 +36,16 @@ rehearsal: $(INSTALLED)
 		$(BIN)/edgezsad data replica "$$name" "runs/replicas/$$name" --limit 2 --size 192 || exit 1; done
 	EDGEZSAD_DATA=runs/replicas EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
 		--config profile=configs/paper.yaml
+
+# The pixel metrics beside other libraries, a quarter of an hour; writes benchmarks/results/metrics.json. MAPS: score
+# files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the folder of the photographs.
+bench: $(BENCH)/.installed
+	PYTHONPATH="$(CURDIR)/$(BENCH)" $(BIN)/python benchmarks/metrics.py $(if $(MAPS),--maps $(MAPS)) $(if $(DATA),--data "$(DATA)")
+
+$(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+		--target $(BENCH) -r benchmarks/requirements.txt
+	touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -244,6 +244,22 @@ rule gallery:
         EXECUTE + " seed={params.seed}"
 
 
+rule speed:
+    message: "speed: the recorded benchmark of the pixel metrics"
+    input:
+        needs("12_speed"),
+        "benchmarks/results/metrics.json",
+        notebook="notebooks/12_speed.ipynb",
+    output:
+        result=f"{RUN}/results/speed.json",
+        notebook=executed("12_speed"),
+    params:
+        part("evaluation.pixels"),
+    threads: 1
+    shell:
+        EXECUTE
+
+
 rule claims:
     message: "claims: every claim and its status"
     input:
@@ -281,6 +297,7 @@ rule book:
             rules.jetson_drift.output.notebook,
             rules.rb5_drift.output.notebook,
             rules.gallery.output.notebook,
+            rules.speed.output.notebook,
             rules.claims.output.notebook,
         ],
     output:

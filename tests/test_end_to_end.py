@@ -60,7 +60,7 @@ def edgezsad(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a run needs, with the tiny profile; the run fails once, is mended and continues."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("notebooks", "book", "configs", "data_manifests", "edgezsad"):
+    for name in ("benchmarks", "notebooks", "book", "configs", "data_manifests", "edgezsad"):
         if (REPOSITORY / name).exists():
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
     for name in ("Snakefile", "_config.yml", "_toc.yml", "CHANGELOG.md"):

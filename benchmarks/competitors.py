@@ -1,0 +1,288 @@
+"""Who is measured: each takes images and gives the metrics it has, by the same steps that a user of it would write.
+
+Images are (map, mask or None) of any iterable that can be read twice. Every competitor enlarges the maps itself, by the
+same call, so that all start from what a model gives. Only the chosen one's packages are imported.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from made import CATEGORIES, PIXELS, Made
+
+from edgezsad.metrics.regions import enlarge, find_regions
+from edgezsad.versions import versions
+
+METRICS = ("auroc", "average_precision", "f1_max", "aupro", "aupro_steps")
+Image = tuple[np.ndarray, np.ndarray | None]
+FPR_LIMIT = 0.3
+STEPS = 200
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """One way to compute pixel metrics.
+
+    Attributes:
+        title: as the table has it.
+        run: images to metrics by name, in [0, 1].
+        package: whose version is printed.
+        modules: what a user has imported before starting.
+        says: how it was used, and what its numbers are where they are not what their name says.
+        ours: whether it is this package's own, and must not fail.
+    """
+
+    title: str
+    run: Callable[[Iterable[Image]], dict[str, float]]
+    package: str
+    modules: tuple[str, ...]
+    says: str = ""
+    ours: bool = False
+
+
+def version_of(competitor: Competitor) -> str:
+    """The installed version, "absent" without one; this package need not be installed to have one."""
+    found = versions() if competitor.package == "edgezsad" else versions(competitor.package)
+    return found[competitor.package]
+
+
+def one_pass(images: Iterable[Image]) -> dict[str, float]:
+    """This package's evaluator."""
+    from edgezsad.metrics.pixel import PixelEvaluator
+
+    with PixelEvaluator(pixels=PIXELS) as evaluator:
+        for anomaly_map, mask in images:
+            evaluator.update(anomaly_map, mask)
+        return _named(evaluator.result())
+
+
+def exact(images: Iterable[Image]) -> dict[str, float]:
+    """This package's reference."""
+    from edgezsad.metrics.pixel import exact_pixel_metrics
+
+    return _named(exact_pixel_metrics((a for a, _ in images), (m for _, m in images), pixels=PIXELS))
+
+
+def steps(images: Iterable[Image]) -> dict[str, float]:
+    """This package's version of the 200-step quantity."""
+    from edgezsad.metrics.aupro_steps import AuproSteps
+
+    # It depends on the extremes, and an enlarged map does not reach those of the small one.
+    evaluator = AuproSteps(*_ends((enlarge(a, PIXELS), m) for a, m in images), STEPS, FPR_LIMIT)
+    for anomaly_map, mask in images:
+        evaluator.update(enlarge(anomaly_map, PIXELS), mask)
+    return {"aupro_steps": evaluator.result()}
+
+
+def one_sort(images: Iterable[Image]) -> dict[str, float]:
+    """All four exactly, from one sort of the normal pixels: written apart from the package, to check it.
+
+    Every metric is a sum over defective pixels of a function of how many normal ones lie above and beside them.
+    """
+    normal, defective, weight = [], [], []
+    for anomaly_map, mask in images:
+        large = enlarge(anomaly_map, PIXELS)
+        found = None if mask is None else find_regions(mask)
+        if found is None:
+            normal.append(large.ravel())
+            continue
+        label = np.zeros(large.shape, dtype=np.int32)
+        label[found.rows, found.columns] = found.label
+        normal.append(large[label == 0])
+        defective.append(large[label > 0])
+        weight.append(1 / found.area[label[label > 0] - 1])
+    # Joined piece by piece: the whole test set is 1.8 GB, and need not be held twice.
+    sorted_normal = np.empty(sum(len(part) for part in normal), dtype=np.float32)
+    end = 0
+    for place, part in enumerate(normal):
+        sorted_normal[end : end + len(part)] = part
+        end += len(part)
+        normal[place] = None
+    sorted_normal.sort()
+    order = np.argsort(-(scores := np.concatenate(defective)), kind="stable")
+    scores, weight = scores[order], np.concatenate(weight)[order]
+    # From the highest score down; tied defective pixels are one place, its last.
+    last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    found, beside = last + 1.0, np.diff(last, prepend=-1)
+    above = len(sorted_normal) - np.searchsorted(sorted_normal, scores[last], side="right").astype(float)
+    down_to = len(sorted_normal) - np.searchsorted(sorted_normal, scores[last], side="left").astype(float)
+    precision, recall = found / (found + down_to), found / len(scores)
+    low, high = above / len(sorted_normal), down_to / len(sorted_normal)
+    # What a pixel adds to the area: the stretch to its right, and half of the stretch on which its ties rise.
+    tied = np.maximum(high - low, 1e-300)
+    area = np.where(high <= FPR_LIMIT, FPR_LIMIT - (low + high) / 2, np.maximum(FPR_LIMIT - low, 0) ** 2 / (2 * tied))
+    weights = np.add.reduceat(weight, np.append(0, last[:-1] + 1))
+    return {
+        "auroc": float(beside @ (1 - (low + high) / 2)) / len(scores),
+        "average_precision": float(beside @ precision) / len(scores),
+        "f1_max": float((2 * precision * recall / (precision + recall)).max()),
+        "aupro": float(weights @ area) / weight.sum() / FPR_LIMIT,
+    }
+
+
+def by_category(run: Callable[[Iterable[Image]], dict[str, float]]) -> Callable[[Made], dict[str, float]]:
+    """The same for each of 15 categories, and their mean, as tables of MVTec-AD are made."""
+
+    def each(images: Made) -> dict[str, float]:
+        # Fewer of them when there are few images, so that each has defects.
+        categories = max(1, min(CATEGORIES, len(images) // 10))
+        bounds = np.linspace(0, len(images), categories + 1).astype(int)
+        rows = [run(images.part(start, stop)) for start, stop in pairwise(bounds)]
+        return {name: float(np.mean([row[name] for row in rows])) for name in METRICS if name in rows[0]}
+
+    return each
+
+
+def scikit_learn(images: Iterable[Image]) -> dict[str, float]:
+    """Its three functions, each of which sorts."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+    maps, masks = _stacked(images)
+    label, score = masks.ravel(), maps.ravel()
+    precision, recall, _ = precision_recall_curve(label, score)
+    return {
+        "auroc": float(roc_auc_score(label, score)),
+        "average_precision": float(average_precision_score(label, score)),
+        "f1_max": float((2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()),
+    }
+
+
+def torchmetrics(thresholds: int | None) -> Callable[[Iterable[Image]], dict[str, float]]:
+    """Its binary metrics, exact or at even thresholds."""
+
+    def run(images: Iterable[Image]) -> dict[str, float]:
+        import torch
+        from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryPrecisionRecallCurve
+
+        kinds = {
+            "auroc": BinaryAUROC,
+            "average_precision": BinaryAveragePrecision,
+            "f1_max": BinaryPrecisionRecallCurve,
+        }
+        metrics = {name: kind(thresholds=thresholds, validate_args=False) for name, kind in kinds.items()}
+        low, high = _ends(images)
+        for anomaly_map, mask in images:
+            # Numbers outside [0, 1] would pass a sigmoid, image by image, and many would become 1.0.
+            score = torch.from_numpy(((enlarge(anomaly_map, PIXELS) - low) / (high - low)).clip(0, 1).ravel())
+            label = torch.from_numpy(_filled(mask).ravel().astype(np.int64))
+            for metric in metrics.values():
+                metric.update(score, label)
+        found = {name: metric.compute() for name, metric in metrics.items()}
+        precision, recall, _ = found["f1_max"]
+        found["f1_max"] = (2 * precision * recall / (precision + recall)).nan_to_num(0).max()
+        return {name: float(value) for name, value in found.items()}
+
+    return run
+
+
+def adeval(images: Iterable[Image]) -> dict[str, float]:
+    """Its accumulator, told the range of the scores beforehand, as it asks."""
+    # Gone from NumPy 2.4, which this release of ADEval does not know.
+    if not hasattr(np, "trapz"):
+        np.trapz = np.trapezoid
+    from adeval import EvalAccumulator
+
+    accumulator = EvalAccumulator(*_ends(images))
+    for anomaly_map, mask in images:
+        accumulator.add_anomap(anomaly_map, _filled(mask))
+    # Its summary also wants scores of images and of samples, of which there are none here.
+    return {
+        "auroc": accumulator._auroc(accumulator._pixel_acc),
+        "average_precision": accumulator._aupr(accumulator._pixel_acc),
+        "aupro": accumulator._aupro(),
+    }
+
+
+def mvtec(images: Iterable[Image]) -> dict[str, float]:
+    """MVTec's own evaluation code, which ADEval carries for its tests, at 5,000 thresholds."""
+    from adeval.au_pro import calculate_au_pro
+
+    maps, masks = _stacked(images)
+    return {"aupro": float(calculate_au_pro(list(masks), list(maps), FPR_LIMIT, 5000)[0])}
+
+
+def loop(images: Iterable[Image]) -> dict[str, float]:
+    """AUPRO as most zero-shot repositories compute it: regions are found anew for every threshold."""
+    from skimage.measure import label, regionprops
+
+    maps, masks = _stacked(images)
+    low, high = float(maps.min()), float(maps.max())
+    fpr, pro = [], []
+    for threshold in np.arange(low, high, (high - low) / STEPS)[:STEPS]:
+        called = maps > threshold
+        overlaps = []
+        for each, mask in zip(called, masks, strict=True):
+            for region in regionprops(label(mask)):
+                overlaps.append(each[tuple(region.coords.T)].mean())
+        normal = masks == 0
+        fpr.append((called & normal).sum() / normal.sum())
+        pro.append(np.mean(overlaps))
+    fpr, pro = np.array(fpr)[::-1], np.array(pro)[::-1]
+    kept = fpr < FPR_LIMIT
+    stretched = (fpr[kept] - fpr[kept][0]) / (fpr[kept][-1] - fpr[kept][0])
+    return {"aupro_steps": float(np.trapezoid(pro[kept], stretched))}
+
+
+def _named(result: object) -> dict[str, float]:
+    return {name: float(getattr(result, name)) for name in METRICS if hasattr(result, name)}
+
+
+def _filled(mask: np.ndarray | None) -> np.ndarray:
+    return np.zeros((PIXELS, PIXELS), dtype=np.uint8) if mask is None else mask
+
+
+def _ends(images: Iterable[Image]) -> tuple[float, float]:
+    """Smallest and largest value of all maps; an enlarged map goes beyond neither."""
+    ends = np.array([(a.min(), a.max()) for a, _ in images])
+    return float(ends[:, 0].min()), float(ends[:, 1].max())
+
+
+def _stacked(images: Iterable[Image]) -> tuple[np.ndarray, np.ndarray]:
+    large, masks = zip(*((enlarge(a, PIXELS), _filled(m)) for a, m in images), strict=True)
+    return np.stack(large), np.stack(masks)
+
+
+_PIXEL = ("edgezsad.metrics.pixel",)
+COMPETITORS = {
+    "one_pass": Competitor("EdgeZSAD, one pass", one_pass, "edgezsad", _PIXEL, "streamed", ours=True),
+    "one_pass_by_category": Competitor(
+        "EdgeZSAD, one pass, by category", by_category(one_pass), "edgezsad", _PIXEL, "15 evaluators", ours=True
+    ),
+    "exact": Competitor("EdgeZSAD, exact reference", exact, "edgezsad", _PIXEL, "sorts every pixel", ours=True),
+    "steps": Competitor(
+        "EdgeZSAD, AUPRO-200", steps, "edgezsad", ("edgezsad.metrics.aupro_steps",), "the loop's quantity", ours=True
+    ),
+    "one_sort": Competitor("one sort", one_sort, "numpy", ("numpy",), "exact, written for this benchmark", ours=True),
+    "one_sort_by_category": Competitor(
+        "one sort, by category", by_category(one_sort), "numpy", ("numpy",), "the same, 15 times", ours=True
+    ),
+    "scikit_learn": Competitor("scikit-learn", scikit_learn, "scikit-learn", ("sklearn.metrics",), "no AUPRO"),
+    "torchmetrics": Competitor(
+        "torchmetrics, exact",
+        torchmetrics(None),
+        "torchmetrics",
+        ("torchmetrics.classification",),
+        "no AUPRO; scores brought to [0, 1] first",
+    ),
+    "torchmetrics_200": Competitor(
+        "torchmetrics, 200 thresholds",
+        torchmetrics(200),
+        "torchmetrics",
+        ("torchmetrics.classification",),
+        "no AUPRO; scores brought to [0, 1] first",
+    ),
+    "adeval": Competitor(
+        "ADEval",
+        adeval,
+        "adeval",
+        ("cv2", "adeval"),
+        "streamed, 1,000 bins, range given; no F1-max; its AP is the trapezoid under the curve",
+    ),
+    "loop": Competitor(
+        "200-step loop", loop, "scikit-image", ("skimage.measure",), "AUPRO-200 only: another quantity than AUPRO"
+    ),
+    "mvtec": Competitor(
+        "MVTec's evaluation code", mvtec, "adeval", ("adeval.au_pro",), "carried by ADEval; AUPRO only"
+    ),
+}
