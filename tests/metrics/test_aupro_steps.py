@@ -78,7 +78,11 @@ def test_by_hand() -> None:
     maps = np.array([[[4, 3, 3, 2, 1, 1, 1, 0, 0, 0, 0, 0]]])
     masks = np.array([[[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]])
     # Rates 0, 0.1, 0.2 stretched to 0, 1/2, 1; overlaps 1/2, 1, 1.
-    assert aupro_steps(maps, masks, steps=4) == pytest.approx(0.5 * 0.75 + 0.5 * 1)
+    expected = 0.5 * 0.75 + 0.5 * 1
+    assert aupro_steps(maps, masks, steps=4) == pytest.approx(expected)
+    # A point at the limit itself does not count; beyond it one does, and all are stretched anew.
+    assert aupro_steps(maps, masks, steps=4, fpr_limit=0.5) == pytest.approx(expected)
+    assert aupro_steps(maps, masks, steps=4, fpr_limit=0.51) == pytest.approx((0.1 * 0.75 + 0.4 * 1) / 0.5)
 
 
 def test_it_is_not_mvtecs_quantity() -> None:

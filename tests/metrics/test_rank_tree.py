@@ -176,6 +176,22 @@ def test_ranked_scores_ascend_and_hold_everything(name: str, bits: int, monkeypa
     assert np.abs(rank - true).max() <= max(1, 18 * SHARE * len(keys))
 
 
+@both_widths
+def test_scores_stand_in_the_middle_of_their_places(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # At either end of it all ranks would lean to one side, by half of what a place holds.
+    monkeypatch.setattr(ranks, "BUFFERED", 100_000)
+    keys = made("normal", bits, 1_000_000)
+    summary = RankSummary(bits)
+    for start in range(0, len(keys), 50_000):
+        summary.add(keys[start : start + 50_000], floor=ANYWHERE)
+    found = summary.ranked()
+    wide = found.count > 1
+    assert wide.sum() > 10_000
+    rank = (np.cumsum(found.count) - found.count / 2)[wide]
+    true = np.searchsorted(np.sort(keys), found.key[wide])
+    assert abs(np.mean(rank - true)) < 0.05 * found.count[wide].mean()
+
+
 @pytest.mark.parametrize(
     ("name", "step", "size"), [("normal", 0, 60_000), ("all bits", 0, 60_000), ("normal", 8, 60_000)]
 )

@@ -118,9 +118,22 @@ def test_intervals_hold_the_value_and_are_those_of_the_replicates(scores: ScoreF
             assert low <= table.loc[category, name] <= high
     ends = tuple(100 * end for end in interval(resamples["nut"].auroc))
     assert table.loc["nut", ["image_auroc_low", "image_auroc_high"]].tolist() == pytest.approx(ends)
-    # Categories are drawn one apart from the other: alike, their ups and downs would not even out in the mean.
-    assert not np.array_equal(resamples["bolt"].auroc, resamples["nut"].auroc)
     assert np.array_equal(resample(scores)["nut"].auroc, resamples["nut"].auroc)
+
+
+def test_categories_that_are_alike_are_drawn_one_apart_from_the_other(make_scores: Callable[..., ScoreFile]) -> None:
+    # Drawn alike, their ups and downs would not even out in the mean, and its interval would be too wide.
+    generator = np.random.default_rng(0)
+    label, score = np.tile([0, 1], 20), generator.normal(size=40)
+    category = np.repeat(["bolt", "nut"], 40)
+    both = make_scores(np.tile(score, 2), np.tile(label, 2), category=category)
+    found = resample(both)
+    assert not np.array_equal(found["bolt"].auroc, found["nut"].auroc)
+    one, mean = (high - low for low, high in (interval(found["bolt"].auroc), mean_intervals([found])["image_auroc"]))
+    assert mean / 100 == pytest.approx(one / np.sqrt(2), rel=0.1)
+    # A category by itself is drawn as among others.
+    alone = resample(both.take(both.image_id[category == "nut"]))
+    assert np.array_equal(alone["nut"].auroc, found["nut"].auroc)
 
 
 def test_interval_of_the_mean_over_categories_and_seeds(scores: ScoreFile) -> None:
