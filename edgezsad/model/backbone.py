@@ -72,7 +72,7 @@ class Backbone(nn.Module):
                     f"model.weights: the hub weights of {self.name} cannot be had here ({type(error).__name__}: "
                     f"{reason}); connect to a network once, or ask for 'random' by name"
                 ) from None
-        # Random weights are the same in every process: a checkpoint, a feature cache and a graph made from them must fit.
+        # Random weights are the same in every process: checkpoints, caches and graphs made from them must fit.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = timm.create_model(self.name, pretrained=False, features_only=True, out_indices=indices)
