@@ -25,7 +25,7 @@ class Backbone(nn.Module):
 
     Attributes:
         name: timm's name.
-        weights: where they came from: "package", "hub" or "random".
+        weights: where they came from: "package", "hub" or "random" (always the same ones).
         strides: of the feature maps, ascending.
         channels: of the feature maps, in the same order.
     """
@@ -72,7 +72,10 @@ class Backbone(nn.Module):
                     f"model.weights: the hub weights of {self.name} cannot be had here ({type(error).__name__}: "
                     f"{reason}); connect to a network once, or ask for 'random' by name"
                 ) from None
-        model = timm.create_model(self.name, pretrained=False, features_only=True, out_indices=indices)
+        # Random weights are the same in every process: checkpoints, caches and graphs made from them must fit.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = timm.create_model(self.name, pretrained=False, features_only=True, out_indices=indices)
         if self.weights == "package":
             full = packaged_weights(self.name)
             model.load_state_dict({key: full[key] for key in model.state_dict()}, strict=True)

@@ -243,3 +243,12 @@ def test_package_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         packaged_weights("resnet18")
     with pytest.raises(InputError, match=r"file\.pth: not in the package timm"):
         packaged_weights("resnet34")
+
+
+def test_random_weights_are_the_same_every_time_and_leave_the_callers_random_numbers_alone():
+    torch.manual_seed(3)
+    first, after = Backbone("tiny_vit_5m_224", "random", (16, 32)).sha256(), torch.rand(1)
+    torch.manual_seed(4)
+    assert Backbone("tiny_vit_5m_224", "random", (16, 32)).sha256() == first
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), after)
