@@ -193,15 +193,31 @@ class Training(Strict):
 
     steps: Positive = 300
     batch: Positive = 64
+    """Images of a step, over all devices together."""
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
     """Steps; a run shorter than twice as many warms up for half of its steps."""
+    ema: float = Field(0.98, ge=0, lt=1)
+    """Share of the moving average of the weights that a step keeps; the average is what is saved. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
     """Share of the source held out to follow training and to set the threshold."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
+    tuned_stages: int = Field(0, ge=0)
+    """How many of the backbone's last stages learn. 0: it is frozen, and its features are computed once and cached."""
+    backbone_rate: float = Field(0.05, gt=0, le=1)
+    """Learning rate of the backbone's last stage, in units of `learning_rate`."""
+    layer_decay: float = Field(0.7, gt=0, le=1)
+    """Learning rate of each stage of the backbone, in units of the next one's."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: bf16 on a GPU that has it, FP32 elsewhere. bf16 and fp16 are mixed: weights stay FP32."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    workers: Positive = 2
+    """Threads that read images; of no effect on what is trained."""
+    save_every: Positive = 100
+    """Steps between saved states, from which an interrupted run continues; of no effect on what is trained."""
 
 
 class Emulator(Strict):

@@ -47,6 +47,25 @@ def ticker(what: str, unit: str = "image") -> Iterator[Callable[[int, int], None
         yield tick
 
 
+@contextmanager
+def meter(what: str, total: int, unit: str = "image", start: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """The same bar for work that says how much it has just done, and in a few words how it goes.
+
+    Args:
+        what: is done.
+        total: in units.
+        unit: its name.
+        start: units that were done before.
+    """
+    with tqdm(total=total, initial=start, **_style(what, unit)) as bar:
+
+        def advance(count: int, text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update(count)
+
+        yield advance
+
+
 def _style(what: str, unit: str) -> dict[str, Any]:
     on_terminal = sys.stderr.isatty()
     interval = 0.2 if on_terminal else SECONDS_BETWEEN_LINES
@@ -57,6 +76,6 @@ def _style(what: str, unit: str) -> dict[str, Any]:
         "mininterval": interval,
         "maxinterval": interval,
         # A log has no use for the drawn bar, and its width is unknown.
-        "bar_format": None if on_terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left",
+        "bar_format": None if on_terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}",
         "leave": on_terminal,
     }

@@ -202,13 +202,17 @@ def plain_images(manifests: Sequence[Manifest]) -> JoinedImages:
     return JoinedImages([PlainImages(manifest) for manifest in manifests])
 
 
-def source_images(run: Run) -> JoinedImages:
+def source_images(run: Run, fast: bool = False) -> JoinedImages:
     """The source of a run: derived where its profile says so, or else as it is.
+
+    Args:
+        run: with its manifests and derived lists.
+        fast: decode large JPEGs that are not derived from at a reduced size (`edgezsad.data.loading.load_fast`).
 
     Raises:
         InputError: a manifest or a derived list is missing, damaged, or made with other settings.
     """
-    return JoinedImages([_source(run, item) for item in run.profile.data.source])
+    return JoinedImages([_source(run, item, fast) for item in run.profile.data.source])
 
 
 def derived_path(run: Run, item: DataSet) -> Path:
@@ -238,9 +242,9 @@ def write_derived_lists(run: Run, manifests: dict[str, Manifest], workers: int) 
             write_derived(derive_list(manifest, item.derive, run.profile.data.seed, grids), derived_path(run, item))
 
 
-def _source(run: Run, item: DataSet) -> SourceImages:
+def _source(run: Run, item: DataSet, fast: bool) -> SourceImages:
     manifest = run.manifest(item)
     if item.derive is None:
-        return PlainImages(manifest)
+        return PlainImages(manifest, fast)
     derived = read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed)
     return DerivedImages(manifest, derived)

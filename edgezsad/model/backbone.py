@@ -56,6 +56,10 @@ class Backbone(nn.Module):
         """Feature maps of `image`, (B, 3, H, W), RGB, 0..255: one (B, C, H / stride, W / stride) for each stride."""
         return self.features((image - self.mean) / self.std)
 
+    def stages(self) -> list[nn.Module]:
+        """Its parts in the order in which an image passes them; the first is the stem."""
+        return list(self.features.children())
+
     def sha256(self) -> str:
         """Hash of all its weights, by name and value, on any device."""
         return sha256_of_tensors(self.features.state_dict())

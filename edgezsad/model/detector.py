@@ -1,9 +1,11 @@
 """The detector: backbone and readout, from pixel values to a score and a map; and its checkpoint.
 
-A checkpoint is one safetensors file with the readout's weights; the metadata inside says which backbone it reads,
-with the hash of that backbone's weights, and everything else needed to build the detector again.
+A checkpoint is one safetensors file with the readout's weights, and with those of the backbone that were tuned; the
+metadata inside says which backbone it reads, with the hash of that backbone's own weights, and everything else needed to
+build the detector again.
 """
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,10 @@ from edgezsad.errors import InputError
 from edgezsad.files import written_beside
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.readout import EdgeGLR
+
+
+TUNED = "backbone."
+"""What the names of tuned weights of the backbone begin with in a checkpoint."""
 
 
 class CheckpointInfo(BaseModel):
@@ -38,10 +44,11 @@ class CheckpointInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's description and the readout's weights."""
+    """A checkpoint's description, the readout's weights, and the backbone's that were tuned (often none)."""
 
     info: CheckpointInfo
     weights: dict[str, Tensor]
+    tuned: dict[str, Tensor]
 
 
 class Detector(nn.Module):
@@ -77,9 +84,19 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
     return Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, model.readout), model.size)
 
 
-def save_checkpoint(path: Path | str, readout: EdgeGLR, info: CheckpointInfo) -> Path:
-    """Write a checkpoint atomically; returns `path`."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in readout.state_dict().items()}
+def save_checkpoint(
+    path: Path | str, readout: EdgeGLR, info: CheckpointInfo, tuned: dict[str, Tensor] | None = None
+) -> Path:
+    """Write a checkpoint atomically; returns `path`.
+
+    Args:
+        path: of the file.
+        readout: its weights are written.
+        info: what the checkpoint says of itself.
+        tuned: weights of the backbone that are no longer its own, by their names in it.
+    """
+    every = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in every.items()}
     with written_beside(path) as temporary:
         save_file(weights, temporary, metadata={"edgezsad": info.model_dump_json()})
     return Path(path)
@@ -97,10 +114,12 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as stream:
             info = CheckpointInfo.model_validate(json.loads((stream.metadata() or {})["edgezsad"]))
-            return Checkpoint(info, {name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a checkpoint of this package ({reason}); train it again") from None
+    tuned = {name.removeprefix(TUNED): tensors.pop(name) for name in list(tensors) if name.startswith(TUNED)}
+    return Checkpoint(info, tensors, tuned)
 
 
 def load_detector(
@@ -110,7 +129,8 @@ def load_detector(
 
     Args:
         path: the checkpoint.
-        backbone: a backbone already loaded, to share among seeds; made when left out.
+        backbone: a backbone already loaded, to share among seeds; made when left out. A checkpoint that tuned it gets
+            a copy of its own.
         expected: the configuration that the caller works with, when there is one.
 
     Raises:
@@ -131,6 +151,11 @@ def load_detector(
     if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
         raise InputError(f"{path}: trained on other weights of {model.backbone}; train again with the installed ones")
     try:
+        if checkpoint.tuned:
+            detector.backbone = copy.deepcopy(detector.backbone)
+            missing = detector.backbone.load_state_dict(checkpoint.tuned, strict=False)
+            if missing.unexpected_keys:
+                raise RuntimeError(f"unknown {missing.unexpected_keys[0]}")
         detector.readout.load_state_dict(checkpoint.weights, strict=True)
     except RuntimeError as error:
         raise InputError(f"{path}: weights do not fit ({' '.join(str(error).split())[:120]}); train again") from None

@@ -9,6 +9,7 @@ Everything here exports to plain operators: no Resize, no TopK, nothing dynamic.
 by a learned depth-to-space, not by interpolation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,8 @@ class Difference(nn.Module):
     def __init__(self, channels: int, noise: float = 0.0):
         super().__init__()
         self.noise = noise
+        # Set by training alone: what gives noise like a tensor.
+        self.draw: Callable[[Tensor], Tensor] | None = None
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
 
     def fit(self, std: Tensor) -> None:
@@ -53,8 +56,8 @@ class Difference(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
         difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
-        if self.training and self.noise:
-            difference = difference + self.noise * torch.randn_like(difference)
+        if self.training and self.noise and self.draw is not None:
+            difference = difference + self.noise * self.draw(difference)
         return difference
 
 
@@ -98,6 +101,11 @@ class EdgeGLR(nn.Module):
         )
         self.gain = nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.zeros(()))
+
+    def draw_noise(self, draw: Callable[[Tensor], Tensor]) -> None:
+        """Let training add noise to the features; `draw` gives normal numbers like a tensor."""
+        for module in self.difference:
+            module.draw = draw
 
     def forward(self, features: list[Tensor]) -> Output:
         """Read feature maps, one (B, C, h, w) for each stride, finest first."""

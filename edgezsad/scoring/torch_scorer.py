@@ -33,18 +33,23 @@ class LastFeatures:
 def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> "list[TorchScorer]":
     """One scorer for each checkpoint of one configuration, all reading the same backbone's features.
 
-    Only the first is timed: the others do not run the backbone.
+    Only the first is timed: the others do not run the backbone, unless they tuned it.
 
     Raises:
         InputError: a checkpoint is missing, damaged or belongs to another model.
     """
     torch.set_num_threads(threads)
+    backbone = Backbone(model.backbone, model.weights, model.strides)
     shared = None
     scorers: list[TorchScorer] = []
     for path in checkpoints:
-        detector, _ = load_detector(path, shared.backbone if shared else None, expected=model)
-        shared = shared or LastFeatures(detector.backbone)
-        scorers.append(TorchScorer(detector, shared, timed=not scorers))
+        detector, _ = load_detector(path, backbone, expected=model)
+        # A seed that tuned the backbone has one of its own.
+        if shared is None or detector.backbone is not shared.backbone:
+            shared = LastFeatures(detector.backbone)
+            scorers.append(TorchScorer(detector, shared, timed=True))
+        else:
+            scorers.append(TorchScorer(detector, shared, timed=False))
     return scorers
 
 

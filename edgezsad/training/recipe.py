@@ -10,15 +10,17 @@ Four terms, all on raw logits:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgezsad.config import Training
+from edgezsad.data.plan import Plan
 from edgezsad.model.readout import Output
 
 # A cell counts as fully defective from this share on: a scratch never fills a cell.
@@ -82,24 +84,50 @@ def learning_rate(step: int, config: Training) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def batches(label: np.ndarray, group: np.ndarray, config: Training, seed: int) -> Iterator[np.ndarray]:
-    """Rows of each step's images: half normal, half defective, every group equally likely.
+def plan(label: np.ndarray, group: np.ndarray, fitted: np.ndarray, config: Training, seed: int) -> Plan:
+    """Which images each step takes: half defective, every group (set and category) equally likely.
 
-    Without this a large category would decide what a defect is. Sampling is with replacement, and a pure function of
-    the seed.
+    Without this a large category would decide what a defect is.
+
+    Args:
+        label: (N,) 0 or 1.
+        group: (N,) str.
+        fitted: the rows that may be taken.
+        config: the batch.
+        seed: of the order.
     """
-    generator = np.random.default_rng([seed, 1])
-    pools = {
-        wanted: [
-            rows for name in sorted(set(group)) if len(rows := np.flatnonzero((group == name) & (label == wanted)))
-        ]
-        for wanted in (0, 1)
-    }
-    half = max(1, config.batch // 2)
-    for _ in range(config.steps):
-        picked = [
-            generator.choice(pools[wanted][pool])
-            for wanted in (0, 1)
-            for pool in generator.integers(len(pools[wanted]), size=half)
-        ]
-        yield np.array(picked)
+    allowed = np.full(len(label), -1)
+    allowed[fitted] = label[fitted]
+    return Plan(allowed, group, config.batch, seed)
+
+
+def optimiser(readout: nn.Module, stages: Sequence[nn.Module], config: Training) -> torch.optim.Optimizer:
+    """AdamW over the readout and the backbone's stages that learn; each group's `share` is its part of the rate.
+
+    Args:
+        readout: learns at the full rate.
+        stages: of the backbone, from the image on. The last one learns at `backbone_rate`, each one before at
+            `layer_decay` of the next: what sits nearer to the image is more general, and is changed less.
+        config: rates and decay.
+    """
+    shares = [config.backbone_rate * config.layer_decay**depth for depth in range(len(stages))]
+    groups = []
+    for part, share in zip([readout, *reversed(stages)], [1.0, *shares], strict=True):
+        for decayed in (True, False):
+            # Biases, scales and the gain are not pulled towards zero: they do not grow with the source's noise.
+            parameters = [one for one in part.parameters() if one.requires_grad and (one.ndim > 1) == decayed]
+            if parameters:
+                decay = config.weight_decay if decayed else 0.0
+                groups.append({"params": parameters, "weight_decay": decay, "share": share})
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def set_rates(chosen: torch.optim.Optimizer, step: int, config: Training) -> None:
+    """The learning rate of every group at a step."""
+    for group in chosen.param_groups:
+        group["lr"] = group["share"] * learning_rate(step, config)
+
+
+def averaged(model: nn.Module, config: Training) -> AveragedModel:
+    """The exponential moving average of a model's weights, still at its first ones."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))

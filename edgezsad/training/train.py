@@ -1,24 +1,42 @@
-"""The loop that turns cached source features into a checkpoint, its metrics and its training curve."""
+"""The loop that makes a checkpoint, its metrics and its training curve: on a laptop, on a GPU, or under `torchrun`.
 
+A run may end at any moment, also by force: the next one continues from the last saved state, and on one machine's CPU
+ends with the same bytes as if nothing had happened.
+"""
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import write_json, written_beside
-from edgezsad.metrics.image import auroc, best_f1
+from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import CheckpointInfo, build_detector, save_checkpoint
-from edgezsad.model.readout import EdgeGLR
-from edgezsad.progress import progress
-from edgezsad.training.features import Features
-from edgezsad.training.recipe import batches, learning_rate, loss
+from edgezsad.model.detector import CheckpointInfo, save_checkpoint
+from edgezsad.progress import meter
+from edgezsad.training import recipe
+from edgezsad.training.device import make_fabric
+from edgezsad.training.inputs import Inputs
+from edgezsad.training.outcome import split, spread_out, validate
+from edgezsad.training.session import NotFinite, Session
+from edgezsad.training.states import State, States, load_state, locked, save_state
 
 LOG_EVERY = 10
+STATES = "states"
+"""The folder of saved states, in that of the seed."""
+FAILED = "failed"
+"""The name of the state saved before a step whose loss is not finite."""
+WITHOUT_EFFECT = {"save_every", "workers", "device"}
+"""Settings that may differ in a run that continues another."""
+NAMES_SHOWN = 3
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -27,7 +45,7 @@ class Trained:
 
     Attributes:
         checkpoint: path of the safetensors file.
-        curve: one row every few steps: step, learning_rate, each loss term, gain.
+        curve: one row every few steps: step, learning_rate, total, each loss term, gain.
         metrics: seed, steps, validation AUROC (percent) of the score and of each head, on which
             images, threshold, gain.
     """
@@ -37,131 +55,170 @@ class Trained:
     metrics: dict[str, float | int | str]
 
 
-def train(profile: Profile, features: Features, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
-    """Train one seed and write `checkpoint.safetensors`, `curve.csv` and `metrics.json` into `folder`.
+def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
+    """Train one seed, or continue where an earlier run of it was cut off.
+
+    Args:
+        profile: model and recipe.
+        inputs: of the source.
+        backbone: frozen, or the one that `inputs` reads images for.
+        seed: of the initial weights, the order and the noise.
+        folder: receives `checkpoint.safetensors`, `curve.csv`, `metrics.json`, the saved `states` and TensorBoard's
+            `logs`.
 
     Raises:
-        InputError: the features belong to another backbone, or the source lacks normal or defective images.
-        CheckError: the loss is no longer finite; the step is named.
+        InputError: the source lacks normal or defective images, or another run is training into the folder.
+        CheckError: the loss is no longer finite; the step and its images are named, and the state before it is kept.
     """
     folder = Path(folder)
-    config = profile.training
-    made_by = (features.info.backbone_sha256, features.info.size, features.info.strides)
-    if made_by != (backbone.sha256(), profile.model.size, backbone.strides):
-        raise InputError(
-            f"{profile.run / 'features'}: made by another backbone, size or strides; run notebook 02_features again"
-        )
-    if len(np.unique(features.label)) < 2:
+    if len(set(inputs.label)) < 2:
         raise InputError("data.source: needs normal and defective images; add a folder that has both")
-    torch.manual_seed(seed)
-    readout = build_detector(profile.model, backbone).readout
-    fitted, held_out = split(features, config.validation)
-    fit_scale(readout, features, fitted)
-    optimiser = torch.optim.AdamW(readout.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    readout.train()
-    rows = []
-    steps = batches(features.label[fitted], features.group[fitted], config, seed)
-    for step, picked in enumerate(progress(steps, f"seed {seed}", total=config.steps, unit="step")):
-        batch = fitted[picked]
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, config)
-        value = loss(
-            readout(tensors(features, batch)),
-            torch.from_numpy(features.label[batch]),
-            torch.from_numpy(features.coverage[batch]),
-            config,
-        )
-        if not torch.isfinite(value.total):
-            raise CheckError(f"seed {seed}: the loss is not finite at step {step}; lower training.learning_rate")
-        optimiser.zero_grad()
-        value.total.backward()
-        optimiser.step()
-        if step % LOG_EVERY == 0 or step == config.steps - 1:
-            terms = {name: term.item() for name, term in value.terms.items()}
-            rows.append(
-                {"step": step, "learning_rate": learning_rate(step, config)} | terms | {"gain": readout.gain.item()}
-            )
-    readout.eval()
-    # A small source may leave no image of one class to hold out; then training is followed on what it was fitted on.
-    both = len(np.unique(features.label[held_out])) == 2
-    metrics = validate(readout, features, held_out if both else fitted)
-    metrics |= {"validated_on": "held-out source images" if both else "the fitted source images: too few to hold out"}
-    metrics = {"seed": seed, "steps": config.steps, "source_images": len(features)} | metrics
-    curve = pd.DataFrame(rows)
-    with written_beside(folder / "curve.csv") as temporary:
-        curve.to_csv(temporary, index=False, lineterminator="\n")
-    info = CheckpointInfo(
-        model=profile.model,
-        backbone_sha256=features.info.backbone_sha256,
-        profile=profile.profile,
-        seed=seed,
-        source_sha256=features.info.source_sha256,
-        threshold=metrics["threshold"],
-    )
-    checkpoint = save_checkpoint(folder / "checkpoint.safetensors", readout, info)
-    write_json(folder / "metrics.json", metrics)
-    return Trained(checkpoint, curve, metrics)
+    first_process = int(os.environ.get("RANK", 0)) == 0
+    with locked(folder / STATES) if first_process else nullcontext():
+        loop = _Loop(profile, inputs, backbone, seed, folder)
+        loop.run()
+        if first_process:
+            loop.finish()
+        loop.fabric.barrier()
+    metrics = read_json(folder / "metrics.json", "train this seed again")
+    return Trained(folder / "checkpoint.safetensors", pd.DataFrame(loop.curve), metrics)
 
 
-def split(features: Features, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on and rows to hold out, the same for every seed, stratified by group and label.
+def reproduce(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> recipe.Loss:
+    """The loss of the step that was not finite, computed again from the state that was kept before it.
 
-    Images that come from one photograph stay together: a crop held out of an image fitted on would be known already.
+    Args:
+        profile, inputs, backbone, seed, folder: as for `train`.
+
+    Raises:
+        InputError: no step failed there.
     """
-    generator = np.random.default_rng(0)
-    held = np.zeros(len(features), dtype=bool)
-    for group in np.unique(features.group):
-        for label in (0, 1):
-            rows = np.flatnonzero((features.group == group) & (features.label == label))
-            _, first = np.unique(features.parent[rows], return_index=True)
-            first = rows[np.sort(first)]
-            picked = features.parent[generator.permutation(first)[: int(len(first) * share)]]
-            held |= np.isin(features.parent, picked)
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    folder = Path(folder)
+    state = load_state(folder / STATES / f"{FAILED}.json")
+    loop = _Loop(profile, inputs, backbone, seed, folder, state)
+    step = state.record.step
+    (example,) = inputs.steps(loop.plan, [step], rank=0, ranks=1)
+    return loop.session.loss(step, example)
 
 
-def fit_scale(readout: EdgeGLR, features: Features, rows: np.ndarray) -> None:
-    """Set the scale of the readout's channels from the source images it is fitted on."""
-    for module, stored in zip(readout.difference, features.maps, strict=True):
-        total = np.zeros(stored.shape[1])
-        squares = np.zeros(stored.shape[1])
-        # In pieces, since all features together may not fit into memory.
-        for start in range(0, len(rows), 64):
-            piece = stored[rows[start : start + 64]].astype(np.float64)
-            total += piece.sum(axis=(0, 2, 3))
-            squares += (piece**2).sum(axis=(0, 2, 3))
-        count = len(rows) * stored.shape[2] * stored.shape[3]
-        mean = total / count
-        module.fit(torch.from_numpy(np.sqrt(np.maximum(squares / count - mean**2, 0))).float())
-
-
-def tensors(features: Features, rows: np.ndarray) -> list[torch.Tensor]:
-    """Feature maps of some rows as float32 tensors."""
-    return [torch.from_numpy(np.asarray(stored[rows], dtype=np.float32)) for stored in features.maps]
-
-
-@torch.inference_mode()
-def validate(readout: EdgeGLR, features: Features, rows: np.ndarray) -> dict[str, float]:
-    """AUROC in percent of the score and of each head on held-out source images, and the best-F1 threshold."""
-    pieces = [readout(tensors(features, rows[start : start + 64])) for start in range(0, len(rows), 64)]
-    label = features.label[rows]
-    parts = {
-        name: torch.cat([getattr(piece, name) for piece in pieces]).numpy()
-        for name in ("score", "ranking", "correction")
+def everything_that_matters(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
+    """What the weights depend on, in plain values: a state made with anything else is not continued."""
+    training = json.loads(profile.training.model_dump_json(exclude=WITHOUT_EFFECT))
+    code = [*sorted((PACKAGE / "training").glob("*.py")), *sorted((PACKAGE / "model").glob("*.py"))]
+    code.append(PACKAGE / "data" / "plan.py")
+    return {
+        "model": json.loads(profile.model.model_dump_json()),
+        "training": training,
+        "seed": seed,
+        "source": inputs.source_sha256,
+        "backbone": inputs.backbone_sha256,
+        "code": sha256_of_bytes(b"".join(path.read_bytes() for path in code)),
+        "torch": torch.__version__,
     }
-    result = {f"validation_auroc_{name}": 100 * auroc(label, values) for name, values in parts.items()}
-    return result | {"threshold": best_f1(label, parts["score"]).threshold, "gain": readout.gain.item()}
 
 
-def metrics_table(metrics: dict[str, float | int | str]) -> pd.DataFrame:
-    """Training's metrics as rows of name and value."""
-    names = {
-        "validation_auroc_score": "AUROC of the score (%)",
-        "validation_auroc_ranking": "AUROC of the global head alone (%)",
-        "validation_auroc_correction": "AUROC of the spatial correction alone (%)",
-        "threshold": "threshold of the best F1 (logit)",
-        "gain": "gain of the spatial correction",
-        "source_images": "source images",
-        "steps": "steps",
-    }
-    return pd.DataFrame([{"what": text, "value": metrics[name]} for name, text in names.items()])
+class _Loop:
+    """One run of one seed, begun or continued."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        inputs: Inputs,
+        backbone: Backbone,
+        seed: int,
+        folder: Path,
+        state: State | None = None,
+    ):
+        self.profile, self.inputs, self.seed, self.folder = profile, inputs, seed, folder
+        self.made_with = everything_that_matters(profile, inputs, seed)
+        self.states = States(folder / STATES)
+        config = profile.training
+        # The first process alone looks for a state, so that all begin with the same one.
+        first_process = int(os.environ.get("RANK", 0)) == 0
+        if state is None and first_process:
+            state = self.states.newest(self.made_with)
+        if state is None and first_process:
+            shutil.rmtree(folder / "logs", ignore_errors=True)
+        self.fabric = make_fabric(config, folder / "logs", state.record.step if state else 0)
+        path = self.fabric.broadcast(state.path if state else None)
+        if path and not first_process:
+            state = load_state(path)
+        self.session = Session(profile, inputs, backbone, seed, self.fabric)
+        self.fitted, self.held_out = split(inputs, config.validation)
+        self.plan = recipe.plan(inputs.label, inputs.group, self.fitted, config, seed)
+        self.first, self.curve = (state.record.step, state.record.curve) if state else (0, [])
+        if state is None:
+            self.session.begin(self.fitted)
+        else:
+            self.session.restore(state)
+
+    def run(self) -> None:
+        """Take the steps that are left."""
+        config, fabric = self.profile.training, self.fabric
+        left = range(self.first, config.steps)
+        examples = self.inputs.steps(self.plan, left, fabric.global_rank, fabric.world_size)
+        with meter(f"seed {self.seed}", config.steps * config.batch, start=self.first * config.batch) as advance:
+            for step, example in zip(left, examples, strict=True):
+                try:
+                    value = self.session.step(step, example)
+                except NotFinite:
+                    self._fail(step)
+                if step % LOG_EVERY == 0 or step == config.steps - 1:
+                    self._log(step, value)
+                advance(config.batch, f"loss {self.curve[-1]['total']:.3f}")
+                done = step + 1
+                if fabric.is_global_zero and (done % config.save_every == 0 or done == config.steps):
+                    self.states.save(done, self.session.tensors(), **self._facts())
+        for logger in fabric.loggers:
+            logger.finalize("success")
+
+    def finish(self) -> None:
+        """Validate, and write what training is for."""
+        profile, inputs = self.profile, self.inputs
+        # A small source may leave no image of one class to hold out; then it is followed on what it was fitted on.
+        both = len(set(inputs.label[self.held_out])) == 2
+        rows = spread_out(self.held_out if both else self.fitted, inputs.most_held_out)
+        learner = self.session.average.module.eval()
+        metrics: dict[str, float | int | str] = {
+            "seed": self.seed,
+            "steps": profile.training.steps,
+            "source_images": len(inputs.label),
+            **validate(learner, inputs, rows, self.fabric.device),
+            "validated_on": "held-out source images" if both else "the fitted source images: too few to hold out",
+        }
+        with written_beside(self.folder / "curve.csv") as temporary:
+            pd.DataFrame(self.curve).to_csv(temporary, index=False, lineterminator="\n")
+        info = CheckpointInfo(
+            model=profile.model,
+            backbone_sha256=inputs.backbone_sha256,
+            profile=profile.profile,
+            seed=self.seed,
+            source_sha256=inputs.source_sha256,
+            threshold=metrics["threshold"],
+        )
+        save_checkpoint(self.folder / "checkpoint.safetensors", learner.readout, info, learner.tuned())
+        write_json(self.folder / "metrics.json", metrics)
+
+    def _log(self, step: int, value: recipe.Loss) -> None:
+        row = {
+            "step": step,
+            "learning_rate": recipe.learning_rate(step, self.profile.training),
+            "total": value.total.item(),
+            **{name: term.item() for name, term in value.terms.items()},
+            "gain": self.session.learner.readout.gain.item(),
+        }
+        self.curve.append(row)
+        self.fabric.log_dict({name: number for name, number in row.items() if name != "step"}, step)
+
+    def _fail(self, step: int) -> None:
+        names = [self.inputs.name(row) for row in self.plan.rows(step)]
+        if self.fabric.is_global_zero:
+            facts = self._facts() | {"step": step, "images": names}
+            save_state(self.states.folder, FAILED, self.session.tensors(), **facts)
+        raise CheckError(
+            f"seed {self.seed}: the loss is not finite at step {step} ({', '.join(names[:NAMES_SHOWN])}, ...: "
+            f"{self.states.folder / FAILED}.json names all its images); lower training.learning_rate"
+        ) from None
+
+    def _facts(self) -> dict[str, Any]:
+        return {"made_with": self.made_with, "curve": self.curve, "scaler": self.session.scaler()}
