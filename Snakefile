@@ -103,11 +103,16 @@ rule features:
         rules.data.output.derived,
         notebook="notebooks/02_features.ipynb",
     output:
-        record=f"{RUN}/features/features.json",
-        arrays=[f"{RUN}/features/{name}.npy" for name in (*(f"stride{s:02d}" for s in profile.model.strides), "coverage")],
+        # A backbone that learns has no features to keep.
+        cache=[]
+        if profile.training.tuned_stages
+        else [
+            f"{RUN}/features/{name}"
+            for name in ("features.json", "coverage.npy", *(f"stride{s:02d}.npy" for s in profile.model.strides))
+        ],
         notebook=executed("02_features"),
     params:
-        part("model.backbone", "model.weights", "model.size", "model.strides"),
+        part("model.backbone", "model.weights", "model.size", "model.strides", "training.tuned_stages"),
     threads: 1
     shell:
         EXECUTE
@@ -117,17 +122,36 @@ rule train:
     message: "train: seed {wildcards.seed}"
     input:
         needs("03_training"),
-        rules.features.output.record,
-        rules.features.output.arrays,
+        rules.features.output.cache,
+        rules.data.output.manifests if profile.training.tuned_stages else [],
+        rules.data.output.derived if profile.training.tuned_stages else [],
         notebook="notebooks/03_training.ipynb",
     output:
         checkpoint=f"{RUN}/seeds/{{seed}}/checkpoint.safetensors",
+        metrics=f"{RUN}/seeds/{{seed}}/metrics.json",
+        curve=f"{RUN}/seeds/{{seed}}/curve.csv",
         notebook=executed("03_training-seed{seed}"),
     params:
         part("model", "training"),
     threads: 1
     shell:
         EXECUTE + " seed={wildcards.seed}"
+
+
+rule recipe:
+    message: "recipe: the three seeds side by side, and the recorded ablations"
+    input:
+        needs("13_recipe"),
+        expand(rules.train.output.metrics, seed=SEEDS),
+        expand(rules.train.output.curve, seed=SEEDS),
+        "benchmarks/results/ablations.json",
+        notebook="notebooks/13_recipe.ipynb",
+    output:
+        result=f"{RUN}/results/training.json",
+        notebook=executed("13_recipe"),
+    threads: 1
+    shell:
+        EXECUTE
 
 
 rule export:
@@ -290,6 +314,7 @@ rule book:
             rules.data.output.notebook,
             rules.features.output.notebook,
             *expand(rules.train.output.notebook, seed=SEEDS),
+            rules.recipe.output.notebook,
             rules.export.output.notebook,
             *[executed(f"05_scoring-{runtime}") for runtime in RUNTIMES],
             rules.benchmarks.output.notebook,

@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict PHOTO...`, `claims check`, `data check|index|replica`, `profile`, `lint`.
+"""The command line: `edgezsad predict PHOTO...`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -44,6 +44,35 @@ def predict(
         return
     for prediction in predictions:
         typer.echo(prediction.as_text())
+
+
+@app.command()
+def train(
+    config: Config = Path("configs/mini.yaml"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the order and the noise.")] = 0,
+    reproduce: Annotated[
+        bool, typer.Option("--reproduce", help="Only compute again the loss of the step that was not finite.")
+    ] = False,
+) -> None:
+    """Train one seed of a run whose data is there; under `torchrun`, on as many devices as it starts processes."""
+    from edgezsad.model.backbone import Backbone
+    from edgezsad.run import open_run
+    from edgezsad.training.inputs import training_inputs
+    from edgezsad.training.train import reproduce as again
+    from edgezsad.training.train import train as fit
+
+    run = open_run(config)
+    model = run.profile.model
+    backbone = Backbone(model.backbone, model.weights, model.strides)
+    work = (run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
+    if reproduce:
+        value = again(*work)
+        typer.echo(
+            ", ".join(f"{name} {term.item():g}" for name, term in ({"total": value.total} | value.terms).items())
+        )
+        return
+    trained = fit(*work)
+    typer.echo(f"{trained.checkpoint}: validation AUROC {trained.metrics['validation_auroc_score']:.2f} %")
 
 
 @claims_app.command("check")

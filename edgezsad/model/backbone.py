@@ -58,7 +58,11 @@ class Backbone(nn.Module):
 
     def stages(self) -> list[nn.Module]:
         """Its parts in the order in which an image passes them; the first is the stem."""
-        return list(self.features.children())
+        parts: list[nn.Module] = []
+        for child in self.features.children():
+            # Some backbones hold all their blocks in one sequence.
+            parts += child.children() if isinstance(child, nn.Sequential | nn.ModuleList) else [child]
+        return parts
 
     def sha256(self) -> str:
         """Hash of all its weights, by name and value, on any device."""

@@ -221,6 +221,8 @@ def training_inputs(run: Run, backbone: Backbone) -> CachedInputs | ImageInputs:
     """
     config, model = run.profile.training, run.profile.model
     if config.tuned_stages:
+        if config.tuned_stages > (count := len(backbone.stages())):
+            raise InputError(f"training.tuned_stages: {backbone.name} has {count}; set it to as many at most")
         return ImageInputs(source_images(run, fast=True), backbone, model.size, config.workers)
     features = read_features(run.features, source_images(run))
     made_by = (features.info.backbone_sha256, features.info.size, features.info.strides)

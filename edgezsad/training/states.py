@@ -164,7 +164,9 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{folder}: another run is training into it; wait for its end, or give another folder") from None
+        raise InputError(
+            f"{folder}: another run is training into it; wait for its end, or give another folder"
+        ) from None
     try:
         yield
     finally:
