@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict PHOTO...`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`.
+"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """

@@ -199,7 +199,7 @@ class Training(Strict):
     warmup: int = Field(50, ge=0)
     """Steps; a run shorter than twice as many warms up for half of its steps."""
     ema: float = Field(0.98, ge=0, lt=1)
-    """Share of the moving average of the weights that a step keeps; the average is what is saved. 0: the last weights."""
+    """Share of the moving average of the weights that a step keeps; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
     """Share of the source held out to follow training and to set the threshold."""
     ranking_weight: float = Field(1.0, ge=0)

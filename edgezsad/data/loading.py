@@ -1,7 +1,7 @@
 """Loading images fast enough for training: several threads, a bounded number of images in memory, a reproducible order.
 
-The order is the plan's (`edgezsad.data.plan`), whatever the number of threads. Threads do, because Pillow lets go of the
-interpreter as it decodes.
+The order is the plan's (`edgezsad.data.plan`), whatever the number of threads. Threads do, because Pillow lets go of
+the interpreter as it decodes.
 
 `load_fast` is for training only. A score is always made from `edgezsad.data.images.load`, which decodes every pixel.
 """

@@ -1,8 +1,8 @@
 """The detector: backbone and readout, from pixel values to a score and a map; and its checkpoint.
 
 A checkpoint is one safetensors file with the readout's weights, and with those of the backbone that were tuned; the
-metadata inside says which backbone it reads, with the hash of that backbone's own weights, and everything else needed to
-build the detector again.
+metadata inside says which backbone it reads, with the hash of that backbone's own weights, and everything else needed
+to build the detector again.
 """
 
 import copy
@@ -20,7 +20,6 @@ from edgezsad.errors import InputError
 from edgezsad.files import written_beside
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.readout import EdgeGLR
-
 
 TUNED = "backbone."
 """What the names of tuned weights of the backbone begin with in a checkpoint."""

@@ -87,8 +87,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
 def reproduce(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> recipe.Loss:
     """The loss of the step that was not finite, computed again from the state that was kept before it.
 
-    Args:
-        profile, inputs, backbone, seed, folder: as for `train`.
+    The parameters are those of `train`.
 
     Raises:
         InputError: no step failed there.
