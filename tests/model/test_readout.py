@@ -125,8 +125,15 @@ def test_no_image_changes_another() -> None:
 def test_eval_has_no_noise_and_training_has() -> None:
     module = readout(noise=0.5)
     assert torch.equal(forward(module, features()).score, forward(module, features()).score)
+    clean = forward(module, features())
+    module.draw_noise(torch.ones_like)
+    assert torch.equal(forward(module, features()).score, clean.score)
     module.train()
-    assert not torch.equal(forward(module, features()).score, forward(module, features()).score)
+    noisy = forward(module, features())
+    assert not torch.equal(noisy.score, clean.score)
+    # It is what training draws: the same noise at every place, times its strength.
+    shifted = module.difference[0](features()[0])
+    torch.testing.assert_close(shifted, module.eval().difference[0](features()[0]) + 0.5)
 
 
 def test_the_papers_readout_costs_at_most_nine_mflops() -> None:

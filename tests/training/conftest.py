@@ -1,34 +1,34 @@
-"""A backbone of two layers, small enough to train on in a second."""
+"""The planted source, its backbone and a profile to train with."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from edgezsad.model.backbone import sha256_of_tensors
-
-
-class SmallBackbone(nn.Module):
-    """What `Backbone` offers, at strides 8 and 16, from average pooling and two fixed projections."""
-
-    name, weights, strides, channels = "small", "random", (8, 16), (5, 6)
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.project = nn.ParameterList(torch.randn(count, 3, 1, 1, generator=generator) for count in self.channels)
-        self.eval()
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return [
-            functional.conv2d(functional.avg_pool2d(image / 255, stride), weight)
-            for stride, weight in zip(self.strides, self.project, strict=True)
-        ]
-
-    def sha256(self) -> str:
-        return sha256_of_tensors(self.state_dict())
+PLANTED = Path(__file__).with_name("planted.py")
 
 
 @pytest.fixture(scope="session")
-def backbone() -> SmallBackbone:
-    return SmallBackbone()
+def planted() -> ModuleType:
+    """The module that makes the source; it is also a script, so it is loaded by its path."""
+    spec = importlib.util.spec_from_file_location("planted", PLANTED)
+    module = sys.modules["planted"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def backbone(planted: ModuleType) -> torch.nn.Module:
+    return planted.SmallBackbone()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Two threads that wait for each other on a busy machine take longer than one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,7 +1,6 @@
 """The recipe: every loss term by hand, batches in balance, a schedule that ends."""
 
 import math
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 
 from edgezsad.config import Training
 from edgezsad.model.readout import Output
-from edgezsad.training.recipe import FULL_COVERAGE, batches, learning_rate, loss, map_loss, ranking_loss
+from edgezsad.training.recipe import FULL_COVERAGE, averaged, learning_rate, loss, map_loss, plan, ranking_loss
 
 
 def softplus(x: float) -> float:
@@ -113,9 +112,8 @@ GROUP = np.array(["a"] * 43 + ["b"] * 22 + ["c"] * 5)
 
 
 def test_batches_are_half_defective_and_groups_are_equally_likely() -> None:
-    config = Training(steps=200, batch=16)
-    picked = list(batches(LABEL, GROUP, config, 0))
-    assert len(picked) == 200
+    order = plan(LABEL, GROUP, np.arange(len(LABEL)), Training(batch=16), 0)
+    picked = [order.rows(step) for step in range(200)]
     assert all(len(rows) == 16 and LABEL[rows].sum() == 8 for rows in picked)
     rows = np.concatenate(picked)
     # 1600 draws of each label: normal from a, b and c, defective from a and b; five standard deviations.
@@ -127,13 +125,36 @@ def test_batches_are_half_defective_and_groups_are_equally_likely() -> None:
     assert set(rows) == set(range(len(LABEL)))
 
 
-def test_batches_are_a_function_of_the_seed_alone() -> None:
-    config = Training(steps=5, batch=8)
-    first = np.stack(list(batches(LABEL, GROUP, config, 3)))
+def test_what_is_held_out_is_never_taken() -> None:
+    fitted = np.arange(0, len(LABEL), 2)
+    order = plan(LABEL, GROUP, fitted, Training(batch=16), 0)
+    assert set(np.concatenate([order.rows(step) for step in range(100)])) == set(fitted)
+
+
+def test_batches_are_a_function_of_the_seed_and_the_step_alone() -> None:
+    def rows(seed: int, steps: range) -> np.ndarray:
+        order = plan(LABEL, GROUP, np.arange(len(LABEL)), Training(batch=8), seed)
+        return np.stack([order.rows(step) for step in steps])
+
+    first = rows(3, range(5))
     np.random.seed(7)
     torch.manual_seed(7)
-    assert np.array_equal(first, np.stack(list(batches(LABEL, GROUP, config, 3))))
-    assert not np.array_equal(first, np.stack(list(batches(LABEL, GROUP, config, 4))))
-    # A longer run starts as the shorter one did.
-    longer = islice(batches(LABEL, GROUP, Training(steps=50, batch=8), 3), 5)
-    assert np.array_equal(first, np.stack(list(longer)))
+    assert np.array_equal(first, rows(3, range(5)))
+    assert np.array_equal(first[3:], rows(3, range(3, 5)))
+    assert not np.array_equal(first, rows(4, range(5)))
+
+
+def test_the_average_follows_the_weights() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    average = averaged(model, Training(ema=0.75))
+    for value in (4.0, 8.0, 0.0):
+        with torch.no_grad():
+            model.weight.fill_(value)
+        average.update_parameters(model)
+    # The first is taken as it is, then a quarter of each new one.
+    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 4 + 0.25 * 8))
+    nothing = averaged(model, Training(ema=0))
+    with torch.no_grad():
+        model.weight.fill_(3)
+    nothing.update_parameters(model)
+    assert nothing.module.weight.item() == 3

@@ -2,68 +2,54 @@
 
 import csv
 import json
-from collections.abc import Callable
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from tensorboardX.proto.event_pb2 import Event
 
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
 from edgezsad.model.detector import read_checkpoint
 from edgezsad.model.readout import EdgeGLR
-from edgezsad.training.features import CacheInfo, Features
-from edgezsad.training.train import Trained, fit_scale, split, train
-
-IMAGES = 120
+from edgezsad.run import Run
+from edgezsad.training.features import Features
+from edgezsad.training.inputs import CachedInputs, training_inputs
+from edgezsad.training.outcome import fit_scale, split, summary
+from edgezsad.training.train import Trained, reproduce, train
 
 
 @pytest.fixture(scope="module")
-def features(backbone: torch.nn.Module) -> Features:
-    """Noise; in every defective image one cell at the finest stride stands out, and its mask says where."""
-    generator = np.random.default_rng(0)
-    label = (np.arange(IMAGES) % 3 == 0).astype(np.int64)
-    maps = [
-        generator.normal(size=(IMAGES, channels, 64 // stride, 64 // stride)).astype(np.float16)
-        for channels, stride in zip(backbone.channels, backbone.strides, strict=True)
-    ]
-    coverage = np.zeros((IMAGES, 8, 8), dtype=np.float32)
-    for row in np.flatnonzero(label):
-        place = generator.integers(0, 8, 2)
-        maps[0][row, 2, place[0], place[1]] += 12
-        coverage[row, place[0], place[1]] = 1
-    coverage[0] = np.nan
-    info = CacheInfo(
-        backbone="small", backbone_sha256=backbone.sha256(), size=64, strides=(8, 16), source_sha256="s", images=IMAGES
-    )
-    parent = np.array([f"{row}.png" for row in range(IMAGES)])
-    return Features(maps, coverage, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)
+def features(planted: ModuleType, backbone: torch.nn.Module) -> Features:
+    return planted.planted(backbone)
 
 
 @pytest.fixture
-def profile(make_profile: Callable[..., Profile], tmp_path: Path) -> Profile:
-    return make_profile(tmp_path, training={"steps": 150, "batch": 32, "warmup": 10, "learning_rate": 1e-2})
+def profile(planted: ModuleType, tmp_path: Path) -> Profile:
+    return planted.small_profile(tmp_path, steps=150, batch=32, warmup=10)
 
 
 @pytest.fixture
-def short(make_profile: Callable[..., Profile], tmp_path: Path) -> Profile:
-    return make_profile(tmp_path, training={"steps": 12, "batch": 8, "warmup": 2, "learning_rate": 1e-2})
+def short(planted: ModuleType, tmp_path: Path) -> Profile:
+    return planted.small_profile(tmp_path, steps=12, batch=8, warmup=2)
 
 
 def test_a_planted_signal_is_found(
     profile: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
-    trained = train(profile, features, backbone, 0, tmp_path / "seed")
+    trained = train(profile, CachedInputs(features), backbone, 0, tmp_path / "seed")
     metrics = trained.metrics
     # Percent, on images that training has not seen.
     assert 97 < metrics["validation_auroc_score"] <= 100
     # The map was let in.
     assert metrics["gain"] != 0
-    assert (metrics["seed"], metrics["steps"], metrics["source_images"]) == (0, 150, IMAGES)
+    assert (metrics["seed"], metrics["steps"], metrics["source_images"]) == (0, 150, len(features))
     # One cell says nothing to the global head, which sees averages.
-    terms = trained.curve[["image", "ranking", "map"]]
+    terms = trained.curve[["total", "image", "ranking", "map"]]
     assert (terms.iloc[-1] < 0.5 * terms.iloc[0]).all()
     # And the map shows the place.
     readout = EdgeGLR(backbone.channels, backbone.strides, profile.model.readout).eval()
@@ -75,19 +61,24 @@ def test_a_planted_signal_is_found(
 
 
 def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path) -> None:
-    trained = train(short, features, backbone, 1, tmp_path / "seed")
+    trained = train(short, CachedInputs(features), backbone, 1, tmp_path / "seed")
     assert sorted(item.name for item in (tmp_path / "seed").iterdir()) == [
         "checkpoint.safetensors",
         "curve.csv",
+        "logs",
         "metrics.json",
+        "states",
     ]
-    info, weights = vars(read_checkpoint(trained.checkpoint)).values()
+    checkpoint = read_checkpoint(trained.checkpoint)
     # The channel statistics are those of the images that it was fitted on.
-    seen = features.maps[1][split(features, short.training.validation)[0]].astype(np.float64).std(axis=(0, 2, 3))
-    assert (1 / weights["difference.1.scale"]).flatten().tolist() == pytest.approx(seen.tolist(), rel=1e-3)
+    fitted = split(CachedInputs(features), short.training.validation)[0]
+    seen = features.maps[1][fitted].astype(np.float64).std(axis=(0, 2, 3))
+    assert (1 / checkpoint.weights["difference.1.scale"]).flatten().tolist() == pytest.approx(seen.tolist(), rel=1e-3)
+    info = checkpoint.info
     assert (info.seed, info.model, info.profile) == (1, short.model, "mini")
     assert info.threshold == trained.metrics["threshold"]
     assert (info.backbone_sha256, info.source_sha256) == (backbone.sha256(), "s")
+    assert checkpoint.tuned == {}
     assert json.loads((tmp_path / "seed" / "metrics.json").read_text()) == trained.metrics
     with open(tmp_path / "seed" / "curve.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -95,12 +86,35 @@ def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.
     assert float(rows[-1]["learning_rate"]) < 0.05 * 1e-2
 
 
+def logged(folder: Path) -> dict[tuple[str, int], float]:
+    """The numbers in TensorBoard's event files: length, 4 bytes of check sum, the event, 4 bytes of check sum."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            length = int.from_bytes(content[:8], "little")
+            event = Event.FromString(content[12 : 12 + length])
+            found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+            content = content[16 + length :]
+    return found
+
+
+def test_the_curve_is_logged_for_tensorboard(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    trained = train(short, CachedInputs(features), backbone, 0, tmp_path)
+    found = logged(tmp_path / "logs")
+    for row in trained.curve.to_dict("records"):
+        for name in ("total", "image", "ranking", "global", "map", "gain", "learning_rate"):
+            assert found[name, row["step"]] == pytest.approx(row[name], rel=1e-5)
+
+
 def test_same_seed_same_bytes_other_seed_other_weights(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
     def trained(seed: int, name: str) -> Trained:
         torch.rand(7)
-        return train(short, features, backbone, seed, tmp_path / name)
+        return train(short, CachedInputs(features), backbone, seed, tmp_path / name)
 
     first, again, other = trained(3, "first"), trained(3, "again"), trained(4, "other")
     for name in ("checkpoint.safetensors", "curve.csv", "metrics.json"):
@@ -111,80 +125,173 @@ def test_same_seed_same_bytes_other_seed_other_weights(
     assert first.curve["image"].iloc[-1] != other.curve["image"].iloc[-1]
 
 
-def test_features_of_another_backbone_or_size_are_refused(
+def test_the_average_is_kept_not_the_last_weights(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
+    def weights(ema: float) -> torch.Tensor:
+        profile = short.model_copy(update={"training": short.training.model_copy(update={"ema": ema})})
+        checkpoint = train(profile, CachedInputs(features), backbone, 0, tmp_path / str(ema)).checkpoint
+        return read_checkpoint(checkpoint).weights["ranking.0.weight"]
+
+    last, averaged = weights(0.0), weights(0.9)
+    torch.manual_seed(0)
+    readout = EdgeGLR(backbone.channels, backbone.strides, short.model.readout)
+    first = readout.ranking[0].weight
+    # Between the first weights and the last.
+    assert 0 < (averaged - first).norm() < (last - first).norm()
+
+
+def test_features_of_another_backbone_or_size_are_refused(
+    short: Profile, features: Features, backbone: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgezsad.training.inputs.source_images", lambda run: None)
     for change in ({"backbone_sha256": "0" * 64}, {"size": 96}, {"strides": (8, 32)}):
         other = replace(features, info=features.info.model_copy(update=change))
+        monkeypatch.setattr("edgezsad.training.inputs.read_features", lambda folder, sources, other=other: other)
         with pytest.raises(InputError, match="made by another backbone, size or strides; run notebook 02_features"):
-            train(short, other, backbone, 0, tmp_path / "seed")
-    assert not (tmp_path / "seed").exists()
+            training_inputs(Run(short), backbone)
 
 
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_source_of_one_class_is_refused(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, value: int
 ) -> None:
+    one = CachedInputs(replace(features, label=np.full(len(features), value)))
     with pytest.raises(InputError, match="needs normal and defective images"):
-        train(short, replace(features, label=np.full(IMAGES, value)), backbone, 0, tmp_path / "seed")
+        train(short, one, backbone, 0, tmp_path / "seed")
 
 
-def test_a_loss_that_is_not_finite_stops_training(
+def broken_at(features: Features, profile: Profile, step: int) -> CachedInputs:
+    """Inputs whose images of one step are not numbers."""
+
+    class Broken(CachedInputs):
+        def steps(self, plan, steps, rank, ranks):
+            for number, example in zip(steps, super().steps(plan, steps, rank, ranks), strict=True):
+                if number == step:
+                    example.inputs[0][3] = torch.nan
+                yield example
+
+    return Broken(features)
+
+
+def test_a_loss_that_is_not_finite_stops_training_and_can_be_looked_at(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
-    broken = replace(features, maps=[np.full_like(stored, np.nan) for stored in features.maps])
-    with pytest.raises(CheckError, match="seed 0: the loss is not finite at step 0") as caught:
-        train(short, broken, backbone, 0, tmp_path / "seed")
+    inputs = broken_at(features, short, 7)
+    with pytest.raises(CheckError, match=r"seed 0: the loss is not finite at step 7 \(\d+\.png, ") as caught:
+        train(short, inputs, backbone, 0, tmp_path / "seed")
     assert caught.value.exit_code == 1
     # Nothing that could be taken for a result.
-    assert not (tmp_path / "seed").exists()
+    assert not (tmp_path / "seed" / "checkpoint.safetensors").exists()
+    record = json.loads((tmp_path / "seed" / "states" / "failed.json").read_text())
+    assert record["step"] == 7
+    assert len(record["images"]) == short.training.batch
+    assert record["images"][0] in str(caught.value)
+    # The kept state gives the same again, and with whole images what the step should have been.
+    assert not torch.isfinite(reproduce(short, inputs, backbone, 0, tmp_path / "seed").total)
+    mended = reproduce(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    one_more = short.model_copy(update={"training": short.training.model_copy(update={"steps": 12})})
+    curve = train(one_more, CachedInputs(features), backbone, 0, tmp_path / "whole").curve
+    assert 0 < mended.total.item() < 2 * curve["total"].max()
+
+
+def test_reproduce_where_nothing_failed(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"failed\.json: missing"):
+        reproduce(short, CachedInputs(features), backbone, 0, tmp_path)
 
 
 def test_images_of_one_photograph_stay_together(features: Features) -> None:
-    parent = np.array([f"{row // 3}.png" for row in range(IMAGES)])
-    fitted, held = split(replace(features, parent=parent), 0.25)
+    parent = np.array([f"{row // 3}.png" for row in range(len(features))])
+    fitted, held = split(CachedInputs(replace(features, parent=parent)), 0.25)
     assert len(held) >= 3
     assert not set(parent[fitted]) & set(parent[held])
-    assert sorted([*fitted, *held]) == list(range(IMAGES))
+    assert sorted([*fitted, *held]) == list(range(len(features)))
 
 
 def test_split_is_stratified_and_the_same_for_every_seed(features: Features) -> None:
-    fitted, held = split(features, 0.25)
-    assert sorted([*fitted, *held]) == list(range(IMAGES))
+    inputs = CachedInputs(features)
+    fitted, held = split(inputs, 0.25)
+    assert sorted([*fitted, *held]) == list(range(len(features)))
     for group in "ab":
         for label in (0, 1):
             rows = np.flatnonzero((features.group == group) & (features.label == label))
             assert len(np.intersect1d(rows, held)) == len(rows) // 4
     np.random.seed(5)
-    assert np.array_equal(held, split(features, 0.25)[1])
-    assert len(split(features, 0)[1]) == 0
+    assert np.array_equal(held, split(inputs, 0.25)[1])
+    assert len(split(inputs, 0)[1]) == 0
 
 
 def test_no_validation_share_validates_on_what_was_fitted(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
     profile = short.model_copy(update={"training": short.training.model_copy(update={"validation": 0.0})})
-    assert 0 <= train(profile, features, backbone, 0, tmp_path).metrics["validation_auroc_score"] <= 100
+    metrics = train(profile, CachedInputs(features), backbone, 0, tmp_path).metrics
+    assert 0 <= metrics["validation_auroc_score"] <= 100
 
 
 def test_too_few_defects_to_hold_one_out(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
-    label = np.zeros(IMAGES, dtype=np.int64)
+    label = np.zeros(len(features), dtype=np.int64)
     label[:5] = 1
-    metrics = train(short, replace(features, label=label), backbone, 0, tmp_path).metrics
+    metrics = train(short, CachedInputs(replace(features, label=label)), backbone, 0, tmp_path).metrics
     assert "too few to hold out" in metrics.pop("validated_on")
     assert np.isfinite(list(metrics.values())).all()
 
 
-def test_scale_comes_from_the_fitted_rows_alone(features: Features, backbone: torch.nn.Module) -> None:
+def test_scale_comes_from_the_given_features_alone(features: Features, backbone: torch.nn.Module) -> None:
     readout = EdgeGLR(
         backbone.channels, backbone.strides, Profile.model_fields["model"].annotation(backbone="x").readout
     )
-    shifted = replace(features, maps=[stored.copy() for stored in features.maps])
-    rows = np.arange(0, IMAGES, 2)
-    shifted.maps[0][1::2] += 100
-    fit_scale(readout, shifted, rows)
+    rows = np.arange(0, len(features), 2)
+    fit_scale(readout, (example.inputs for example in CachedInputs(features).read(rows)))
     piece = features.maps[0][rows].astype(np.float64)
     module = readout.difference[0]
     assert (1 / module.scale).flatten().tolist() == pytest.approx(piece.std(axis=(0, 2, 3)).tolist(), rel=1e-3)
+
+
+def test_the_summary_has_every_seed_its_mean_and_its_spread(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    folders = {seed: tmp_path / str(seed) for seed in (0, 1, 2)}
+    metrics = [train(short, CachedInputs(features), backbone, seed, folder).metrics for seed, folder in folders.items()]
+    table = summary(folders)
+    assert list(table["seed"]) == ["0", "1", "2", "mean", "spread"]
+    values = [row["validation_auroc_ranking"] for row in metrics]
+    assert table["validation_auroc_ranking"].tolist() == pytest.approx(
+        [*values, np.mean(values), np.std(values, ddof=1)]
+    )
+    with pytest.raises(InputError, match=r"metrics\.json: missing; run notebook 03_training"):
+        summary(folders | {3: tmp_path / "3"})
+
+
+def test_nothing_warns(short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(short, CachedInputs(features), backbone, 0, tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("change", [{"device": "gpu"}, {"precision": "fp16"}])
+def test_what_needs_a_gpu_says_so(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, change: dict[str, str]
+) -> None:
+    profile = short.model_copy(update={"training": short.training.model_copy(update=change)})
+    with pytest.raises(
+        InputError, match=f"training.{next(iter(change))}: .*GPU|training.device: gpu, but there is none"
+    ):
+        train(profile, CachedInputs(features), backbone, 0, tmp_path)
+
+
+def test_bf16_trains_and_keeps_its_weights_in_fp32(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    profile = short.model_copy(update={"training": short.training.model_copy(update={"precision": "bf16"})})
+    trained = train(profile, CachedInputs(features), backbone, 0, tmp_path / "bf16")
+    exact = train(short, CachedInputs(features), backbone, 0, tmp_path / "fp32")
+    weights = read_checkpoint(trained.checkpoint).weights
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert trained.curve["total"].tolist() == pytest.approx(exact.curve["total"].tolist(), rel=0.1)
+    assert trained.curve["total"].tolist() != exact.curve["total"].tolist()
