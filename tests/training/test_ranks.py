@@ -16,10 +16,8 @@ STEPS = 40
 
 def started(folder: Path, *launcher: str) -> None:
     command = [sys.executable, *launcher, str(SCRIPT), "train", str(folder), str(STEPS)]
-    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment | {"OMP_NUM_THREADS": "1"}, check=False
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

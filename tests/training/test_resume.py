@@ -227,7 +227,7 @@ def test_a_second_run_into_the_same_folder_refuses(interrupted, backbone: torch.
 
 
 def test_a_record_is_plain_and_complete(interrupted) -> None:
-    folder, profile, _ = interrupted
+    folder = interrupted[0]
     record = json.loads((folder / "states" / "step-0000030.json").read_text())
     assert record["step"] == 30
     assert [row["step"] for row in record["curve"]] == [0, 10, 20]

@@ -136,10 +136,8 @@ def test_what_is_fixed_stays_fixed_while_training(tuned: tuple[Model, Backbone])
     learner = Learner(nn.Identity(), backbone, tuned_stages=2).train()
     learning = {id(part) for stage in learner.stages for part in stage.modules()}
     for part in backbone.modules():
-        normal = isinstance(part, nn.modules.batchnorm._BatchNorm)
-        assert part.training == (
-            id(part) in learning and not normal and type(part).__name__ not in ("DropPath", "Dropout")
-        )
+        fixed = isinstance(part, nn.modules.batchnorm._BatchNorm) or type(part).__name__ in ("DropPath", "Dropout")
+        assert part.training == (id(part) in learning and not fixed)
     learner.eval()
     assert not any(part.training for part in learner.modules())
 
