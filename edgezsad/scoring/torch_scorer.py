@@ -1,4 +1,7 @@
-"""Scores by PyTorch, straight from a checkpoint: what every exported graph is compared with."""
+"""Scores by PyTorch in FP32, straight from a checkpoint: what every exported graph is compared with.
+
+The backbone's features come from a fast copy of it (`edgezsad.model.fast`), which agrees with it to within rounding.
+"""
 
 import platform
 from pathlib import Path
@@ -11,21 +14,27 @@ from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import Detector, load_detector
+from edgezsad.model.fast import fast_copy
 from edgezsad.versions import versions
 
 
 class LastFeatures:
-    """The backbone's features of the last image, for seeds that share one frozen backbone."""
+    """The backbone's features of the last image, for seeds that share one frozen backbone.
+
+    Attributes:
+        backbone: as it was given, with the hash that checkpoints name; a fast copy of it, made here, does the work.
+    """
 
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
+        self._fast = fast_copy(backbone)
         self._image: np.ndarray | None = None
         self._features: list[Tensor] = []
 
     def of(self, image: np.ndarray) -> list[Tensor]:
         """Features of (S, S, 3) uint8 `image`; computed only if it is another array than last time."""
         if image is not self._image:
-            self._features = self.backbone(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+            self._features = self._fast(torch.from_numpy(image).permute(2, 0, 1)[None].float())
             self._image = image
         return self._features
 

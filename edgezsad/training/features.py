@@ -17,6 +17,7 @@ from edgezsad.data.sources import SourceImages
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json, written_beside
 from edgezsad.model.backbone import Backbone
+from edgezsad.model.fast import fast_copy
 from edgezsad.progress import progress
 
 REMEDY = "run notebook 02_features"
@@ -66,7 +67,7 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
 
     Args:
         sources: the images; the next ones are read while the backbone works.
-        backbone: frozen.
+        backbone: frozen, on the CPU. A fast copy of it does the work; features agree within float16's rounding.
         size: input height and width.
         folder: receives the files; the record is written last, so a cache cut short is never taken for whole.
     """
@@ -85,10 +86,11 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         for path, shape in zip(paths, shapes, strict=True)
     ]
     coverage = np.zeros((count, finest, finest), dtype=np.float32)
+    fast = fast_copy(backbone)
     pictures = in_order(lambda row: sources.read(row, size), range(count))
     for row, picture in enumerate(progress(pictures, "source features", total=count)):
         pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
-        for stored, computed in zip(maps, backbone(pixels), strict=True):
+        for stored, computed in zip(maps, fast(pixels), strict=True):
             stored[row] = half = computed[0].numpy().astype(np.float16)
             if not np.isfinite(half).all():
                 raise InputError(
