@@ -203,7 +203,7 @@ def test_tables_of_a_measured_gpu(script: ModuleType) -> None:
     assert HONEST not in set(table["status"])
     (cost,) = page.cost_table(results).to_dict("records")
     assert (cost["mode"], cost["batch"], cost["GPU-hours"]) == ("compile", 64, "0.13")
-    assert "20.0%: compile, batch 64" in set(page.goal_table(results)["measured"])
+    assert "20.0%: compile, batch 64, a GPU" in set(page.goal_table(results)["measured"])
     assert page.profile_table(results).iloc[0].tolist() == ["matrix product", "75.0 %"]
 
 
