@@ -20,7 +20,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal bench lint format lock clean
+.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-step lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -37,10 +37,25 @@ rehearsal: $(INSTALLED)
 	EDGEZSAD_DATA=runs/replicas EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
 		--config profile=configs/paper.yaml
 
-# The pixel metrics beside other libraries, a quarter of an hour; writes benchmarks/results/metrics.json. MAPS: score
-# files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the folder of the photographs.
-bench: $(BENCH)/.installed
+# Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.
+# MAPS: score files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the photographs' folder.
+bench: bench-metrics bench-loading bench-leak bench-step
+
+# The pixel metrics beside other libraries, a quarter of an hour.
+bench-metrics: $(BENCH)/.installed
 	PYTHONPATH="$(CURDIR)/$(BENCH)" $(BIN)/python benchmarks/metrics.py $(if $(MAPS),--maps $(MAPS)) $(if $(DATA),--data "$(DATA)")
+
+# Images from files into batches, a minute.
+bench-loading: $(INSTALLED)
+	$(BIN)/python benchmarks/loading.py
+
+# The search for near-duplicates, a minute; with DATA also what it finds on photographs.
+bench-leak: $(INSTALLED)
+	$(BIN)/python benchmarks/leak.py $(if $(DATA),--photographs "$(DATA)")
+
+# The training step on this machine's GPU; without one only a small model that shows that the script runs.
+bench-step: $(INSTALLED)
+	$(BIN)/python benchmarks/training_step.py
 
 $(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \

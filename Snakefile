@@ -3,6 +3,7 @@
     snakemake --cores all                                        the mini profile
     snakemake --cores all --config profile=configs/folder.yaml data_root=PHOTOGRAPHS
     snakemake --cores all --config profile=configs/paper.yaml data_root=DATASETS limit=2      a rehearsal, in minutes
+    snakemake --workflow-profile profiles/slurm --config profile=configs/paper.yaml data_root=DATASETS gpus=1    a cluster
 
 Each rule is one notebook executed by papermill. A rule runs again when its notebook, its inputs, its part of the profile,
 a source file that the notebook imports (directly or not) or a pinned package has changed.
@@ -16,6 +17,7 @@ from edgezsad.config import load_profile, save_profile
 from edgezsad.data.layouts import fingerprint
 from edgezsad.dependencies import notebook_library
 from edgezsad.rehearsal import rehearse
+from edgezsad.resources import asked, gpu_count, needs_of
 
 # The environment variable is for folders whose names Snakemake's own command line cannot take.
 profile = load_profile(
@@ -30,6 +32,8 @@ CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
 PRECISIONS = ["fp32", "fp16"]
+GPUS = gpu_count(config.get("gpus", 0))
+NEEDS = needs_of(profile)
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 
 
@@ -90,7 +94,9 @@ rule data:
         part("profile", "data", "rehearsal"),
         # Photographs that come or go, or change, make a new manifest.
         [fingerprint(FOLDERS[item.name]) for item in SETS if not item.generated],
-    threads: workflow.cores
+    threads: NEEDS["data"].threads
+    resources:
+        **asked(NEEDS["data"], GPUS),
     shell:
         EXECUTE + " workers={threads}"
 
@@ -113,7 +119,9 @@ rule features:
         notebook=executed("02_features"),
     params:
         part("model.backbone", "model.weights", "model.size", "model.strides", "training.tuned_stages"),
-    threads: 1
+    threads: NEEDS["features"].threads
+    resources:
+        **asked(NEEDS["features"]),
     shell:
         EXECUTE
 
@@ -133,7 +141,9 @@ rule train:
         notebook=executed("03_training-seed{seed}"),
     params:
         part("model", "training"),
-    threads: 1
+    threads: NEEDS["train"].threads
+    resources:
+        **asked(NEEDS["train"], GPUS),
     shell:
         EXECUTE + " seed={wildcards.seed}"
 
@@ -149,7 +159,9 @@ rule recipe:
     output:
         result=f"{RUN}/results/training.json",
         notebook=executed("13_recipe"),
-    threads: 1
+    threads: NEEDS["recipe"].threads
+    resources:
+        **asked(NEEDS["recipe"]),
     shell:
         EXECUTE
 
@@ -165,7 +177,9 @@ rule export:
         graphs=expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=PRECISIONS),
         result=f"{RUN}/results/export.json",
         notebook=executed("04_export"),
-    threads: 1
+    threads: NEEDS["export"].threads
+    resources:
+        **asked(NEEDS["export"], GPUS),
     shell:
         EXECUTE
 
@@ -189,7 +203,9 @@ rule score:
         notebook=executed("05_scoring-{runtime}"),
     params:
         lambda wildcards: part("evaluation.emulator") if wildcards.runtime == "qnn-htp-fp16" else "",
-    threads: 1
+    threads: NEEDS["score"].threads
+    resources:
+        **asked(NEEDS["score"], GPUS),
     shell:
         EXECUTE + " runtime={wildcards.runtime}"
 
@@ -205,7 +221,9 @@ rule benchmarks:
         notebook=executed("06_benchmarks"),
     params:
         part("evaluation.pixels"),
-    threads: 1
+    threads: NEEDS["benchmarks"].threads
+    resources:
+        **asked(NEEDS["benchmarks"], GPUS),
     shell:
         EXECUTE
 
@@ -220,7 +238,9 @@ rule efficiency:
         notebook=executed("07_efficiency"),
     params:
         part("paper_graph"),
-    threads: 1
+    threads: NEEDS["efficiency"].threads
+    resources:
+        **asked(NEEDS["efficiency"], GPUS),
     shell:
         EXECUTE
 
@@ -234,7 +254,9 @@ rule jetson_drift:
     output:
         result=f"{RUN}/results/jetson_drift.json",
         notebook=executed("08_jetson_drift"),
-    threads: 1
+    threads: NEEDS["jetson_drift"].threads
+    resources:
+        **asked(NEEDS["jetson_drift"], GPUS),
     shell:
         EXECUTE
 
@@ -248,7 +270,9 @@ rule rb5_drift:
     output:
         result=f"{RUN}/results/rb5_drift.json",
         notebook=executed("09_rb5_drift"),
-    threads: 1
+    threads: NEEDS["rb5_drift"].threads
+    resources:
+        **asked(NEEDS["rb5_drift"], GPUS),
     shell:
         EXECUTE
 
@@ -263,23 +287,27 @@ rule gallery:
         notebook=executed("10_gallery"),
     params:
         seed=SEEDS[0],
-    threads: 1
+    threads: NEEDS["gallery"].threads
+    resources:
+        **asked(NEEDS["gallery"], GPUS),
     shell:
         EXECUTE + " seed={params.seed}"
 
 
 rule speed:
-    message: "speed: the recorded benchmark of the pixel metrics"
+    message: "speed: the recorded benchmarks"
     input:
         needs("12_speed"),
-        "benchmarks/results/metrics.json",
+        [f"benchmarks/results/{name}.json" for name in ("metrics", "loading", "leak", "training_step")],
         notebook="notebooks/12_speed.ipynb",
     output:
         result=f"{RUN}/results/speed.json",
         notebook=executed("12_speed"),
     params:
         part("evaluation.pixels"),
-    threads: 1
+    threads: NEEDS["speed"].threads
+    resources:
+        **asked(NEEDS["speed"], GPUS),
     shell:
         EXECUTE
 
@@ -298,7 +326,9 @@ rule claims:
     output:
         result=f"{RUN}/results/claims.json",
         notebook=executed("11_claims"),
-    threads: 1
+    threads: NEEDS["claims"].threads
+    resources:
+        **asked(NEEDS["claims"], GPUS),
     shell:
         EXECUTE
 
@@ -330,6 +360,8 @@ rule book:
     params:
         part("title"),
         html=HTML,
-    threads: 1
+    threads: NEEDS["book"].threads
+    resources:
+        **asked(NEEDS["book"], GPUS),
     shell:
         "python -m edgezsad.book {CONFIG:q} {params.html:q} {input.notebooks:q}"

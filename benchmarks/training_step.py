@@ -1,0 +1,259 @@
+"""How fast the paper's training step is on a GPU: `python benchmarks/training_step.py`.
+
+On a machine with an NVIDIA GPU that computes in bf16, with a fresh checkout and nothing installed but PyTorch:
+
+    pip install "torch>=2.11" timm torchvision numpy pydantic pyyaml safetensors tqdm
+    PYTHONPATH=. python benchmarks/training_step.py
+
+The step: forward under bf16 autocast, the recipe's loss, backward, AdamW, on TinyViT-21M at 512 x 512 with everything
+trainable; pixels are made up and lie in memory, so nothing but the step is timed. Each row is a process of its own (see
+`one_step.py`); a batch that does not fit or a mode that fails is recorded as such. MFU is the model's FLOPs an image
+times images a second, over the measured speed of bf16 matrix products on the same device.
+
+Without a GPU, or with --tiny, a small relative runs on the processor: that shows that the script works, nothing else.
+Only the rows measured anew are replaced in benchmarks/results/training_step.json; a GPU's stay, with their date.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from one_step import MODES, PAPER, shape
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgezsad.config import load_profile
+from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.files import read_json, write_json
+from edgezsad.model.detector import build_detector
+from edgezsad.progress import progress
+from edgezsad.versions import versions
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "training_step.json"
+COMMAND = "python benchmarks/training_step.py"
+NOT_RUN = f"not run; needs an NVIDIA GPU with bf16: {COMMAND}"
+TINY = "tiny shape on a processor: shows that the script runs; says nothing of a GPU"
+GOAL = 0.3
+PACKAGES = ("torch", "timm", "numpy")
+BATCHES = {"paper": (16, 32, 64, 128), "tiny": (4,)}
+COMPARED = ("eager", "channels_last", "compile", "compile, channels_last")
+TRIED = tuple(name for name in MODES if name not in COMPARED)
+# Attention is compared at the recipe's own batch, and not on a processor, which has no such kernels.
+TRIED_AT = 64
+PLANS = {
+    "paper": [(mode, batch) for mode in COMPARED for batch in BATCHES["paper"]] + [(mode, TRIED_AT) for mode in TRIED],
+    "tiny": [(mode, batch) for mode in COMPARED[:3] for batch in BATCHES["tiny"]],
+}
+CEILINGS = {"paper": {"side": 8192, "tries": 5}, "tiny": {"side": 512, "tries": 3}}
+# Compilation for a GPU takes minutes; what takes longer than this hangs.
+LIMIT_SECONDS = 1800
+
+
+def convolution_backward(grad_out: Any, inputs: Any, weight: Any, *rest: Any, out_shape: Any = None, **_: Any) -> int:
+    """FLOPs of a convolution's gradients, as many as the forward's for each of the two that are asked for.
+
+    PyTorch's own count leaves groups out of the weight's gradient: for the depthwise convolutions of TinyViT it says
+    hundreds of times too much. Arguments are shapes, and, in `rest`, which gradients are wanted.
+    """
+    wanted = rest[-1]
+    output = 1
+    for side in grad_out:
+        output *= side
+    kernel = 1
+    for side in weight[1:]:
+        kernel *= side
+    return 2 * output * kernel * sum(bool(item) for item in wanted[:2])
+
+
+def flops(name: str) -> dict[str, Any]:
+    """FLOPs an image, forward and for training, of a shape; a multiplication and an addition are two.
+
+    Counted once at batch 2 on the meta device, where nothing is computed: matrix products, convolutions and attention,
+    the readout included; elementwise work and the loss, which has neither, count nothing.
+    """
+    model, _ = shape(name)
+    mended = {torch.ops.aten.convolution_backward: convolution_backward}
+    with torch.device("meta"):
+        detector = build_detector(model).train().requires_grad_(True)
+        pixels = torch.empty(2, 3, model.size, model.size)
+        with FlopCounterMode(display=False, custom_mapping=mended) as counter:
+            output = detector.readout(detector.backbone(pixels))
+            forward = counter.get_total_flops()
+            (output.score.sum() + output.map.sum()).backward()
+    return {
+        "backbone": model.backbone,
+        "size": model.size,
+        "parameters": sum(item.numel() for item in detector.parameters()),
+        "forward_gflops_an_image": forward / 2 / 1e9,
+        "training_gflops_an_image": counter.get_total_flops() / 2 / 1e9,
+        "counted": "torch.utils.flop_counter on the meta device, batch 2, forward and backward; grouped convolutions' "
+        "gradients counted here, since PyTorch's counter leaves groups out",
+    }
+
+
+def mfu(gflops_an_image: float, images_per_second: float, ceiling_tflops: float) -> float:
+    """Model FLOPs used, as a share of what matrix products reach on the device."""
+    return gflops_an_image * images_per_second / (1000 * ceiling_tflops)
+
+
+def in_a_process(job: dict[str, Any]) -> dict[str, Any]:
+    """One job of `one_step`, in a fresh process that may die without ending the run."""
+    command = [sys.executable, str(HERE / "one_step.py"), json.dumps(job)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return {"status": f"failed: took longer than {LIMIT_SECONDS} s"}
+    if done.returncode < 0:
+        return {"status": f"failed: the process was ended by signal {-done.returncode} (out of memory?)"}
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, json.JSONDecodeError):
+        return {"status": f"failed: {(done.stderr.strip().splitlines() or ['no answer'])[-1][:200]}"}
+
+
+def gpu() -> str | None:
+    """The GPU's name, or None where there is none that computes in bf16."""
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.cuda.get_device_name()
+    return None
+
+
+def processor() -> str:
+    """The processor's name."""
+    # It asks for ONNX Runtime, which a GPU box need not have.
+    from edgezsad.scoring.runtimes import cpu_name
+
+    return cpu_name()
+
+
+def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> dict[str, Any]:
+    """All rows of a plan on one device, its ceiling, and a profile of eager and of the best mode.
+
+    Args:
+        name: the shape, "paper" or "tiny".
+        device: "cuda" or "cpu".
+        title: the device's name for the table.
+        plan: modes and batches.
+    """
+    of = {
+        "shape": name,
+        "device": title,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions(*PACKAGES) | ({"cuda": torch.version.cuda} if device == "cuda" else {}),
+        **({"says": TINY} if name == "tiny" else {}),
+    }
+    job = {"shape": name, "device": device}
+    limit = in_a_process(job | {"job": "ceiling"} | CEILINGS[name])
+    counted = flops(name)
+    rows = []
+    for mode, batch in progress(plan, "training step", unit="row"):
+        found = in_a_process(job | {"job": "step", "mode": mode, "batch": batch})
+        if found["status"] == "ok":
+            found["images_per_second"] = 1000 * batch / found["milliseconds"]
+            known = limit["status"] == "ok"
+            speed = counted["training_gflops_an_image"], found["images_per_second"]
+            found["mfu"] = mfu(*speed, limit["bf16_tflops"]) if known else None
+        rows.append(of | {"mode": mode, "batch": batch} | found)
+    # The fastest of all and the fastest eager one, which may be the same.
+    done = [row for row in rows if row["status"] == "ok"]
+    groups = done, [row for row in done if row["mode"] == "eager"]
+    fastest = [max(group, key=lambda row: row["images_per_second"]) for group in groups if group]
+    profiles = [
+        of | {"mode": mode, "batch": batch} | in_a_process(job | {"job": "profile", "mode": mode, "batch": batch})
+        for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in fastest)
+    ]
+    return {"flops": {name: counted}, "ceilings": [of | limit], "rows": rows, "profiles": profiles}
+
+
+def merged(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The results file: new rows in place of those of the same device, shape, mode and batch; all others stay.
+
+    On a processor every earlier tiny row goes, whatever processor it came from: there is nothing to compare.
+    """
+    paper = load_profile(PAPER)
+    tiny = any(item["shape"] == "tiny" for item in new["rows"])
+    parts: dict[str, Any] = {}
+    for part, keys in (("ceilings", ()), ("rows", ("mode", "batch")), ("profiles", ("mode", "batch"))):
+        replaced = {tuple(item[key] for key in ("device", "shape", *keys)) for item in new[part]}
+        kept = [
+            item
+            for item in earlier.get(part, [])
+            if tuple(item[key] for key in ("device", "shape", *keys)) not in replaced
+            and not (tiny and item["shape"] == "tiny")
+        ]
+        parts[part] = sorted([*kept, *new[part]], key=lambda item: item["shape"])
+    measured = any(row["shape"] == "paper" for row in parts["rows"])
+    return {
+        "what": "one training step, pixels in memory: forward under bf16 autocast, loss, backward, AdamW; all tuned",
+        "command": COMMAND,
+        "goal": {"mfu": GOAL},
+        "gpu": "measured" if measured else NOT_RUN,
+        "plan": [{"mode": mode, "batches": [b for m, b in PLANS["paper"] if m == mode]} for mode in MODES],
+        "cost": {"seeds": len(paper.seeds), "steps": paper.training.steps},
+        "flops": {"paper": flops("paper")} | earlier.get("flops", {}) | new["flops"],
+        **parts,
+    }
+
+
+def report(result: dict[str, Any]) -> str:
+    """The rows as lines for a terminal."""
+    lines = [f"GPU: {result['gpu']}"]
+    for row in result["rows"]:
+        found = row["status"]
+        if found == "ok":
+            share = "?" if row["mfu"] is None else f"{row['mfu']:.1%}"
+            found = f"{row['images_per_second']:.1f} images/s, MFU {share}, {row['peak_gib']:.2f} GiB"
+        what = f"{row['device']}, {row['shape']}, {row['date']}, {row['mode']}, batch {row['batch']}"
+        lines.append(f"{what}: {found}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, write and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tiny", action="store_true", help="a small model on the processor, even where there is a GPU")
+    parser.add_argument("--modes", nargs="+", help=f"some of: {'; '.join(MODES)}")
+    parser.add_argument("--batches", nargs="+", type=int, help="batch sizes, each at least 2")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args(arguments)
+    try:
+        earlier = read_json(options.output, "delete it and measure again") if options.output.exists() else {}
+        name = gpu()
+        tiny = options.tiny or name is None
+        if tiny and not options.tiny:
+            print("no NVIDIA GPU with bf16 here: the tiny shape on the processor", file=sys.stderr)
+        plan = chosen(PLANS["tiny" if tiny else "paper"], options.modes, options.batches)
+        new = measure("tiny", "cpu", processor(), plan) if tiny else measure("paper", "cuda", name, plan)
+        result = merged(earlier, new)
+        write_json(options.output, result)
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(report(result))
+    return 0
+
+
+def chosen(plan: list[tuple[str, int]], modes: list[str] | None, batches: list[int] | None) -> list[tuple[str, int]]:
+    """The plan, or the given modes and batches in its place.
+
+    Raises:
+        InputError: no such mode, or a batch that has not both a normal and a defective image.
+    """
+    if wrong := [mode for mode in modes or [] if mode not in MODES]:
+        raise InputError(f"--modes {wrong[0]!r}: no such mode; choose from {', '.join(map(repr, MODES))}")
+    if wrong := [batch for batch in batches or [] if batch < 2]:
+        raise InputError(f"--batches {wrong[0]}: give at least 2, a normal and a defective image")
+    if not modes and not batches:
+        return plan
+    modes = modes or list(dict.fromkeys(mode for mode, _ in plan))
+    batches = batches or list(dict.fromkeys(batch for _, batch in plan))
+    return [(mode, batch) for mode in modes for batch in batches]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

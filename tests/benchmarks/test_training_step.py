@@ -1,0 +1,257 @@
+"""The benchmark of the training step: it runs without a GPU, keeps what one measured, claims nothing it has not."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgezsad.errors import InputError
+from edgezsad.plots import recorded
+from edgezsad.plots import training_step as page
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "benchmarks"
+RESULTS = FOLDER / "results"
+HONEST = "not run; needs an NVIDIA GPU with bf16: python benchmarks/training_step.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[ModuleType]:
+    """The script as a module; its neighbours are imported by their bare names."""
+    sys.path.insert(0, str(FOLDER))
+    try:
+        import training_step
+
+        yield training_step
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+def on_a_gpu(mode: str, batch: int, rate: float, status: str = "ok") -> dict[str, Any]:
+    """A row as a GPU would leave it; its numbers are made up."""
+    row = {"shape": "paper", "device": "a GPU", "date": "2026-01-02", "mode": mode, "batch": batch, "status": status}
+    numbers = {"images_per_second": rate, "mfu": rate / 4000, "peak_gib": batch / 2}
+    return row | (numbers if status == "ok" else {})
+
+
+def measured(script: ModuleType) -> dict[str, Any]:
+    """A results file with GPU rows and one of a processor."""
+    rows = [
+        on_a_gpu("eager", 64, 400.0),
+        on_a_gpu("compile", 64, 800.0),
+        on_a_gpu("eager", 128, 0, "out of memory"),
+        {"shape": "tiny", "device": "old", "date": "2025-01-01", "mode": "compile", "batch": 4, "status": "failed: x"},
+    ]
+    of = {"shape": "paper", "device": "a GPU", "date": "2026-01-02", "status": "ok"}
+    profiles = [of | {"mode": "eager", "batch": 64, "shares": {"matrix product": 0.75, "idle": 0.25}}]
+    new = {"rows": rows, "ceilings": [of | {"bf16_tflops": 700.0}], "profiles": profiles, "flops": {}}
+    return script.merged({}, new)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(FOLDER / "training_step.py"), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def tiny(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was in the file, and what a tiny run on the processor left in it: one mode runs, one cannot."""
+    out = tmp_path_factory.mktemp("benchmark") / "training_step.json"
+    before = measured(script)
+    out.write_text(json.dumps(before), encoding="utf-8")
+    done = run("--tiny", "--modes", "attention: cudnn", "eager", "--batches", "2", "--output", out)
+    assert done.returncode == 0, done.stderr
+    assert "GPU: measured" in done.stdout
+    return before, json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_a_tiny_run_keeps_what_a_gpu_measured(tiny: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    before, after = tiny
+    for part in ("rows", "ceilings", "profiles"):
+        kept = [item for item in before[part] if item["shape"] == "paper"]
+        assert [item for item in after[part] if item["shape"] == "paper"] == kept
+        assert kept
+    assert after["gpu"] == "measured"
+    # Of the processor, only the new rows.
+    assert [(row["mode"], row["batch"]) for row in after["rows"] if row["shape"] == "tiny"] == [
+        ("attention: cudnn", 2),
+        ("eager", 2),
+    ]
+
+
+def test_a_tiny_run_gives_whole_rows(tiny: tuple[dict[str, Any], dict[str, Any]], script: ModuleType) -> None:
+    failed, ran = (row for row in tiny[1]["rows"] if row["shape"] == "tiny")
+    # No processor has such a kernel; the run went on after it.
+    assert failed["status"].startswith("failed: RuntimeError: No viable backend")
+    assert ran["status"] == "ok"
+    assert ran["says"] == failed["says"] == script.TINY
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", ran["date"])
+    assert ran["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert 0 < ran["milliseconds_fastest"] <= ran["milliseconds"] <= ran["milliseconds_slowest"]
+    assert ran["images_per_second"] == pytest.approx(2000 / ran["milliseconds"])
+    limit = next(item for item in tiny[1]["ceilings"] if item["shape"] == "tiny")
+    flops = tiny[1]["flops"]["tiny"]["training_gflops_an_image"]
+    share = flops * 1e9 * ran["images_per_second"] / (limit["bf16_tflops"] * 1e12)
+    assert ran["mfu"] == pytest.approx(share)
+    profile = next(item for item in tiny[1]["profiles"] if item["shape"] == "tiny")
+    assert sum(profile["shares"].values()) == pytest.approx(1)
+    assert {"matrix product", "convolution", "normalisation", "optimiser"} <= set(profile["shares"])
+
+
+def test_mfu_and_hours(script: ModuleType) -> None:
+    # 100 GFLOP an image, 1,000 images a second: 100 of 400 TFLOP/s.
+    assert script.mfu(100, 1000, 400) == pytest.approx(0.25)
+    # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
+    assert page.gpu_hours(320, 64, seeds=3, steps=2000) == pytest.approx(1 / 3)
+
+
+def test_flops_of_the_papers_step(script: ModuleType) -> None:
+    found = script.flops("paper")
+    # Gradients cost as much again for the weights and for the inputs, which the first layer has none of.
+    assert 2.98 < found["training_gflops_an_image"] / found["forward_gflops_an_image"] < 3
+    assert 20e6 < found["parameters"] < 22e6
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_flops_of_a_convolutions_gradients(script: ModuleType, groups: int) -> None:
+    mapping = {torch.ops.aten.convolution_backward: script.convolution_backward}
+    layer = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    image = torch.zeros(2, 8, 5, 5, requires_grad=True)
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        layer(image).sum().backward()
+    forward = 2 * (2 * 8 * 5 * 5) * (8 // groups * 9)
+    assert counter.get_total_flops() == 3 * forward
+
+
+def test_shares_of_kernels_that_overlap_and_wait(script: ModuleType) -> None:
+    import kernels
+
+    recorded_kernels = [("cutlass_gemm", 0, 4), ("vectorized_elementwise_kernel", 3, 6), ("fused_adam", 8, 10)]
+    found = kernels.shares(reversed(recorded_kernels))
+    assert found == pytest.approx({"matrix product": 0.4, "elementwise": 0.2, "optimiser": 0.2, "idle": 0.2})
+    assert kernels.shares([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT", "matrix product"),
+        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64", "matrix product"),
+        ("sm80_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc", "convolution"),
+        ("void at::native::conv_depthwise2d_forward_kernel<3>", "convolution"),
+        ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention::AttentionKernel)", "attention"),
+        ("void cudnn::batchnorm_bwtr_nhwc_semiPersist", "normalisation"),
+        ("void at::native::vectorized_layer_norm_kernel<float, float>", "normalisation"),
+        ("void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", "optimiser"),
+        ("void at::native::vectorized_elementwise_kernel<4, GeluBackward>", "elementwise"),
+        ("triton_poi_fused_gelu_3", "elementwise"),
+        ("triton_red_fused_native_layer_norm_7", "normalisation"),
+        ("triton_per_fused_add_sum_2", "reductions, fused"),
+        ("void at::native::indexing_backward_kernel", "indexing"),
+        ("Memcpy DtoD (Device -> Device)", "elementwise"),
+        ("an unknown kernel", "other"),
+    ],
+)
+def test_kinds_of_kernels(script: ModuleType, name: str, kind: str) -> None:
+    import kernels
+
+    assert kernels.kind(name) == kind
+
+
+def test_reasons_are_one_line_without_a_path(script: ModuleType) -> None:
+    from one_step import reason
+
+    assert reason(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")) == "out of memory"
+    assert reason(RuntimeError("backend failed:\nCUDA out of memory")) == "out of memory"
+    assert reason(OSError("\ncannot read /home/me/cache/x.so now\nmore")) == "failed: OSError: cannot read ... now"
+
+
+def test_a_process_that_hangs_or_dies_is_a_row(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "LIMIT_SECONDS", 0.01)
+    assert script.in_a_process({"job": "ceiling"}) == {"status": "failed: took longer than 0.01 s"}
+    killed = subprocess.CompletedProcess([], -9, "", "")
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: killed)
+    assert script.in_a_process({})["status"] == "failed: the process was ended by signal 9 (out of memory?)"
+    broken = subprocess.CompletedProcess([], 1, "", "Traceback\nKeyError: 'job'\n")
+    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: broken)
+    assert script.in_a_process({}) == {"status": "failed: KeyError: 'job'"}
+
+
+def test_new_rows_of_a_gpu_replace_its_old_ones_alone(script: ModuleType) -> None:
+    new = {"rows": [on_a_gpu("eager", 64, 500.0)], "ceilings": [], "profiles": [], "flops": {}}
+    rows = script.merged(measured(script), new)["rows"]
+    assert len(rows) == 4
+    assert [row["images_per_second"] for row in rows if (row["mode"], row["batch"]) == ("eager", 64)] == [500.0]
+
+
+def test_tables_of_a_measured_gpu(script: ModuleType) -> None:
+    results = measured(script)
+    table = page.step_table(results).set_index(["mode", "batch"])
+    assert table.loc[("compile", "64"), "images/s"] == "800.0"
+    assert table.loc[("compile", "64"), "MFU"] == "20.0%"
+    assert table.loc[("eager", "128"), "status"] == "out of memory"
+    assert HONEST not in set(table["status"])
+    (cost,) = page.cost_table(results).to_dict("records")
+    assert (cost["mode"], cost["batch"], cost["GPU-hours"]) == ("compile", 64, "0.13")
+    assert "20.0%: compile, batch 64, a GPU" in set(page.goal_table(results)["measured"])
+    assert page.profile_table(results).iloc[0].tolist() == ["matrix product", "75.0 %"]
+
+
+def test_the_recorded_results(script: ModuleType) -> None:
+    results = page.read_training_step(RESULTS / "training_step.json")
+    on_gpus = [row for row in results["rows"] if row["shape"] == "paper"]
+    assert results["gpu"] == ("measured" if on_gpus else HONEST)
+    assert [row for row in results["rows"] if row["shape"] == "tiny" and row["status"] == "ok"]
+    table = page.step_table(results)
+    if not on_gpus:
+        unmeasured = table[table["status"] == HONEST]
+        assert set(unmeasured["mode"]) == set(script.MODES)
+        assert set(unmeasured["images/s"]) == {"-"}
+        assert page.cost_table(results)["GPU-hours"].tolist() == [HONEST]
+        assert page.profile_table(results)["share"].tolist() == [HONEST]
+    # No share of a processor's speed is shown as if it meant something.
+    assert set(table[table["status"] == script.TINY]["MFU"]) == {"-"}
+    text = (RESULTS / "training_step.json").read_text(encoding="utf-8")
+    assert not [word for word in ("/home", "/tmp", "/work", "/root", "://") if word in text]
+
+
+def test_wrong_use_is_one_line(tmp_path: Path) -> None:
+    done = run("--tiny", "--batches", "1", "--output", tmp_path / "out.json")
+    words = "error: --batches 1: give at least 2, a normal and a defective image\n"
+    assert (done.returncode, done.stderr) == (2, words)
+    done = run("--tiny", "--modes", "fast", "--output", tmp_path / "out.json")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --modes 'fast': no such mode; choose from 'eager', ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_of_loading_and_of_the_search_for_leaks() -> None:
+    loading = recorded.read_loading(RESULTS / "loading.json")
+    assert len(recorded.loading_table(loading)) == len(loading["images_per_second"])
+    assert "; reached: " in recorded.loading_goal(loading)
+    slow = json.loads(json.dumps(loading))
+    for row in slow["images_per_second"]:
+        row["median"] = 1.0
+    assert "; not reached: 1." in recorded.loading_goal(slow)
+    leak = recorded.read_leak(RESULTS / "leak.json")
+    table = recorded.leak_table(leak).set_index("what")["measured"]
+    assert table["planted pairs found"] == "2,000 of 2,000, and 0 others"
+    assert table["pairs of different photographs of two data sets that are reported"].startswith("0 of ")
+    bare = recorded.leak_table(leak | {"photographs": None})
+    assert bare["measured"].str.startswith("not run: ").sum() == 1
+    with pytest.raises(InputError, match="make bench-leak"):
+        recorded.read_leak(RESULTS / "none.json")
+    with pytest.raises(InputError, match="make bench-loading"):
+        recorded.read_loading(RESULTS / "none.json")
+    with pytest.raises(InputError, match="training_step"):
+        page.read_training_step(RESULTS / "none.json")
