@@ -121,7 +121,7 @@ rule features:
         part("model.backbone", "model.weights", "model.size", "model.strides", "training.tuned_stages"),
     threads: NEEDS["features"].threads
     resources:
-        **asked(NEEDS["features"]),
+        **asked(NEEDS["features"], GPUS),
     shell:
         EXECUTE
 
@@ -161,7 +161,7 @@ rule recipe:
         notebook=executed("13_recipe"),
     threads: NEEDS["recipe"].threads
     resources:
-        **asked(NEEDS["recipe"]),
+        **asked(NEEDS["recipe"], GPUS),
     shell:
         EXECUTE
 
