@@ -20,7 +20,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-step lint format lock clean
+.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-step bench-ablations lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -39,7 +39,7 @@ rehearsal: $(INSTALLED)
 
 # Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.
 # MAPS: score files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the photographs' folder.
-bench: bench-metrics bench-loading bench-leak bench-step
+bench: bench-metrics bench-loading bench-leak bench-forward bench-step bench-ablations
 
 # The pixel metrics beside other libraries, a quarter of an hour.
 bench-metrics: $(BENCH)/.installed
@@ -53,9 +53,17 @@ bench-loading: $(INSTALLED)
 bench-leak: $(INSTALLED)
 	$(BIN)/python benchmarks/leak.py $(if $(DATA),--photographs "$(DATA)")
 
+# The forward pass on the CPU, each remedy for its own slowness beside ONNX Runtime.
+bench-forward: $(INSTALLED)
+	$(BIN)/python benchmarks/forward.py
+
 # The training step on this machine's GPU; without one only a small model that shows that the script runs.
 bench-step: $(INSTALLED)
 	$(BIN)/python benchmarks/training_step.py
+
+# What each part of the recipe is worth, on held-out families of the mini profile's source; after `make book`.
+bench-ablations: $(INSTALLED)
+	$(BIN)/python benchmarks/ablations.py
 
 $(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \

@@ -298,7 +298,7 @@ rule speed:
     message: "speed: the recorded benchmarks"
     input:
         needs("12_speed"),
-        [f"benchmarks/results/{name}.json" for name in ("metrics", "loading", "leak", "training_step")],
+        [f"benchmarks/results/{name}.json" for name in ("metrics", "loading", "leak", "forward", "training_step")],
         notebook="notebooks/12_speed.ipynb",
     output:
         result=f"{RUN}/results/speed.json",

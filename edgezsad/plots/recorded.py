@@ -1,4 +1,4 @@
-"""Two recorded benchmarks of the data, as the book shows them: loading images, and the search for near-duplicates."""
+"""Recorded benchmarks as the book shows them: loading images, the search for near-duplicates, the forward pass."""
 
 import re
 from pathlib import Path
@@ -25,6 +25,51 @@ def read_leak(path: Path | str) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     return read_json(path, "run `make bench-leak` to write it again")
+
+
+def read_forward(path: Path | str) -> dict[str, Any]:
+    """Read what `benchmarks/forward.py` wrote.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return read_json(path, "run `make bench-forward` to write it again")
+
+
+def forward_table(results: dict[str, Any]) -> pd.DataFrame:
+    """Milliseconds an image of every method and backbone, alone and beside a busy process, with the processor's time."""
+    rows = []
+    for model in results["models"]:
+        name = f"{model['backbone']} at {model['size']}"
+        alone, busy = model["beside"].values()
+        for one, other in zip(alone, busy, strict=True):
+            rows.append(
+                {
+                    "backbone": name,
+                    "method": one["method"],
+                    "threads": one["threads"],
+                    "ms": one["milliseconds_median"],
+                    "processor ms": one["cpu_milliseconds_median"],
+                    "ms beside a busy process": other["milliseconds_median"],
+                }
+            )
+        floor = {"method": "floor: the matrix products alone", "ms": model["floor_milliseconds"]}
+        rows.append({"backbone": name, **floor})
+    return pd.DataFrame(rows)
+
+
+def forward_machine(results: dict[str, Any]) -> str:
+    """Where and when the forward pass was measured, and how busy the machine was; one sentence."""
+    others = [
+        row["cores_used_by_others_median"]
+        for model in results["models"]
+        for row in next(iter(model["beside"].values()))
+    ]
+    return (
+        f"Median of {results['rounds']} rounds, {results['date']}, {results['cores']} cores, {results['cpu']}; "
+        f"matrix products at {results['matrix_product_gflop_per_second']:.0f} GFLOP/s; other work used up to "
+        f"{max(others):.1f} cores meanwhile."
+    )
 
 
 def loading_table(results: dict[str, Any]) -> pd.DataFrame:
