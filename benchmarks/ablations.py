@@ -61,8 +61,8 @@ class Arm:
         rate: the learning rate, in units of the profile's.
         balanced: whether every family is equally likely; if not, every image is.
         constant: a learning rate without warm-up and without decay.
-        coverage: what the defective share of cells is multiplied by before the loss sees it. The loss calls a cell fully
-            defective from the share `recipe.FULL_COVERAGE` on, so a product with that gives the share itself.
+        coverage: what the defective share of cells is multiplied by before the loss sees it. The loss calls a cell
+            fully defective from the share `recipe.FULL_COVERAGE` on, so a product with that gives the share itself.
         uneven: whether the families that are trained on have very different numbers of images.
         averages: other moving averages of the same training; they read its weights and change no step.
         against: the variant that it is compared with.
@@ -92,7 +92,8 @@ ARMS = (
     Arm("half the learning rate", rate=0.5),
     Arm("double the learning rate", rate=2.0),
     Arm("map target: strict share", coverage=recipe.FULL_COVERAGE),
-    # The generated families are equally large: here this is another draw of the same images, and shows what chance does.
+    # The generated families are equally large: here this is another draw of the same images, and shows what chance
+    # alone does.
     Arm("images equally likely", balanced=False),
     Arm(UNEVEN, uneven=True),
     Arm(f"{UNEVEN}, images equally likely", balanced=False, uneven=True, against=UNEVEN),
@@ -217,14 +218,16 @@ def paired(rows: list[dict], variant: str, against: str, measure: str) -> np.nda
     Raises:
         InputError: a variant lacks a seed, or a seed was tested on other families.
     """
-    first, second = ({row["seed"]: row[measure] for row in rows if row["variant"] == name} for name in (variant, against))
+    first, second = (
+        {row["seed"]: row[measure] for row in rows if row["variant"] == name} for name in (variant, against)
+    )
     if first.keys() != second.keys() or any(first[seed].keys() != second[seed].keys() for seed in first):
         raise InputError(f"{variant}: other seeds or families than {against}; run benchmarks/ablations.py again")
     return np.array([[first[seed][name] - second[seed][name] for name in first[seed]] for seed in sorted(first)])
 
 
 def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean, over seeds and families alike; always the same for the same numbers."""
+    """Percentile bootstrap interval of the mean over seeds and families; the same numbers always give the same one."""
     values = differences.ravel()
     drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
@@ -312,7 +315,8 @@ def main() -> int:
     try:
         run, inputs, _ = _opened(options.config)
         training, seeds = run.profile.training, run.profile.seeds
-        rows = sum(_all(options.config, [(arm, seed) for arm in ARMS for seed in seeds], options.processes), [])
+        jobs = [(arm, seed) for arm in ARMS for seed in seeds]
+        rows = [row for found in _all(options.config, jobs, options.processes) for row in found]
         against = compared_with(ARMS, training.ema)
         result = {
             "what": "the recipe with one thing changed, on families that were not trained on; AUROC in percent",
