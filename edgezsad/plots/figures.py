@@ -1,11 +1,14 @@
 """The book's charts: training curves, accuracy with its spread, drift."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from edgezsad.errors import InputError
 from edgezsad.plots.style import WIDTH, finished, styled
 from edgezsad.scoring.scorefile import ScoreFile
 
@@ -26,6 +29,33 @@ def training_curve(curve: pd.DataFrame) -> Figure:
         sns.lineplot(long, x="step", y="loss", hue="term", style="term", ax=left)
         left.set(ylim=(0, None), title="loss terms (running mean)")
         sns.lineplot(curve, x="step", y="gain", ax=right)
+        right.set(title="gain of the spatial correction")
+        return finished(figure)
+
+
+def seed_curves(folders: dict[int, Path]) -> Figure:
+    """The total loss and the gain of the spatial correction over steps, one line a seed.
+
+    Args:
+        folders: of the trained seeds, by seed; each holds the `curve.csv` that `edgezsad.training.train` writes.
+
+    Raises:
+        InputError: a seed has not been trained.
+    """
+    curves = []
+    for seed, folder in folders.items():
+        path = folder / "curve.csv"
+        if not path.is_file():
+            raise InputError(f"{path}: missing; run notebook 03_training for this seed")
+        curve = pd.read_csv(path)
+        curves.append(curve.assign(seed=str(seed), total=curve["total"].rolling(5, min_periods=1).mean()))
+    long = pd.concat(curves, ignore_index=True)
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8), width_ratios=(2, 1))
+        for axes, column in ((left, "total"), (right, "gain")):
+            # Dashes beside colours, for readers in grey.
+            sns.lineplot(long, x="step", y=column, hue="seed", style="seed", legend=axes is left, ax=axes)
+        left.set(ylim=(0, None), ylabel="loss", title="weighted sum of the losses (running mean)")
         right.set(title="gain of the spatial correction")
         return finished(figure)
 

@@ -1,0 +1,349 @@
+"""What each part of the training recipe is worth, on families that were not trained on; no target is touched.
+
+    OMP_NUM_THREADS=1 python benchmarks/ablations.py          writes benchmarks/results/ablations.json
+
+It needs the source's manifest and features in the run of the profile (notebooks 01_data and 02_features). Of the
+generated families most are trained on and some are held out, others for every seed. Every variant changes one thing and
+takes the same steps with the same batch from the same first weights; it is compared with the full recipe on the very
+same held-out images. What has been trained is kept in the run's folder, so an interrupted benchmark goes on.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from edgezsad.config import Profile
+from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.metrics.image import auroc
+from edgezsad.model.backbone import Backbone
+from edgezsad.progress import progress
+from edgezsad.run import open_run
+from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.training import recipe
+from edgezsad.training.inputs import Inputs, training_inputs
+from edgezsad.training.learner import Learner
+from edgezsad.training.session import Session
+from edgezsad.training.train import everything_that_matters
+from edgezsad.versions import versions
+
+PACKAGES = ("lightning-fabric", "numpy", "timm", "torch")
+FULL = "full recipe"
+UNEVEN = "uneven source"
+MEASURES = ("image_auroc", "pixel_auroc")
+HELD_OUT = 5
+"""Families held out for each seed."""
+RESAMPLES = 9999
+NO_END = 1_000_000
+"""Steps of a schedule whose cosine stays at its top for as long as anything is trained here."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: the recipe with one thing changed.
+
+    Attributes:
+        name: of the variant.
+        training, readout: settings that differ from the profile's.
+        rate: the learning rate, in units of the profile's.
+        balanced: whether every family is equally likely; if not, every image is.
+        constant: a learning rate without warm-up and without decay.
+        coverage: what the defective share of cells is multiplied by before the loss sees it. The loss calls a cell
+            fully defective from the share `recipe.FULL_COVERAGE` on, so a product with that gives the share itself.
+        uneven: whether the families that are trained on have very different numbers of images.
+        averages: other moving averages of the same training; they read its weights and change no step.
+        against: the variant that it is compared with.
+    """
+
+    name: str
+    training: dict[str, float] = field(default_factory=dict)
+    readout: dict[str, float] = field(default_factory=dict)
+    rate: float = 1.0
+    balanced: bool = True
+    constant: bool = False
+    coverage: float = 1.0
+    uneven: bool = False
+    averages: tuple[float, ...] = ()
+    against: str = FULL
+
+
+ARMS = (
+    Arm(FULL, averages=(0.0, 0.9, 0.95, 0.98, 0.99, 0.995)),
+    Arm("no ranking loss", {"ranking_weight": 0.0}),
+    Arm("no global loss", {"global_weight": 0.0}),
+    Arm("no map loss", {"map_weight": 0.0}),
+    Arm("noise 0", readout={"noise": 0.0}),
+    Arm("noise 1", readout={"noise": 1.0}),
+    Arm("no weight decay", {"weight_decay": 0.0}),
+    Arm("constant learning rate", constant=True),
+    Arm("half the learning rate", rate=0.5),
+    Arm("double the learning rate", rate=2.0),
+    Arm("map target: strict share", coverage=recipe.FULL_COVERAGE),
+    # The generated families are equally large: here this is another draw of the same images, and shows what chance
+    # alone does.
+    Arm("images equally likely", balanced=False),
+    Arm(UNEVEN, uneven=True),
+    Arm(f"{UNEVEN}, images equally likely", balanced=False, uneven=True, against=UNEVEN),
+)
+
+
+def average_name(ema: float) -> str:
+    """The name of a variant that differs in the moving average alone."""
+    return f"moving average {ema:g}" if ema else "no moving average"
+
+
+def held_out_families(group: np.ndarray, seed: int, count: int = HELD_OUT) -> list[str]:
+    """The families that a seed's training does not see; those of the next seed follow in one shuffled order.
+
+    Args:
+        group: (N,) str.
+        seed: 0, 1, ...
+        count: how many.
+
+    Raises:
+        InputError: nothing would be left to train on.
+    """
+    names = np.random.default_rng(0).permutation(np.unique(group))
+    if count >= len(names):
+        raise InputError(f"data.source: {len(names)} families, {count} to hold out; add families to the profile")
+    return sorted(str(name) for name in np.roll(names, -seed * count)[:count])
+
+
+def thinned(rows: np.ndarray, group: np.ndarray, label: np.ndarray, least: float = 1 / 16) -> np.ndarray:
+    """Rows of which each family keeps another share, falling evenly on a logarithmic scale from all to `least`."""
+    names = np.random.default_rng(1).permutation(np.unique(group[rows]))
+    kept = []
+    for name, share in zip(names, np.geomspace(1, least, len(names)), strict=True):
+        for value in (0, 1):
+            mine = rows[(group[rows] == name) & (label[rows] == value)]
+            kept.append(mine[: max(1, round(share * len(mine)))])
+    return np.sort(np.concatenate(kept))
+
+
+def changed(profile: Profile, arm: Arm) -> Profile:
+    """The profile with an arm's settings."""
+    training = {"learning_rate": profile.training.learning_rate * arm.rate, **arm.training}
+    if arm.constant:
+        training |= {"warmup": 0, "steps": NO_END}
+    model = profile.model.model_copy(update={"readout": profile.model.readout.model_copy(update=arm.readout)})
+    return profile.model_copy(update={"training": profile.training.model_copy(update=training), "model": model})
+
+
+def fit(
+    profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed: int, fitted: np.ndarray
+) -> dict[str, Learner]:
+    """Train one seed of an arm on some rows; the learner to be tested, by the name of its variant.
+
+    Args:
+        profile: before the arm's changes.
+        inputs: cached features.
+        backbone: frozen.
+        arm: what is changed.
+        seed: of the first weights, the order and the noise.
+        fitted: rows that may be taken.
+    """
+    arms = changed(profile, arm)
+    session = Session(arms, inputs, backbone, seed, _fabric())
+    session.begin(fitted)
+    averages = {
+        average_name(ema): recipe.averaged(session.learner, arms.training.model_copy(update={"ema": ema}))
+        for ema in arm.averages
+        if ema != profile.training.ema
+    }
+    group = inputs.group if arm.balanced else np.full(len(inputs.group), "all")
+    plan = recipe.plan(inputs.label, group, fitted, arms.training, seed)
+    # The profile's steps, whatever the schedule is told.
+    steps = range(profile.training.steps)
+    for step, example in zip(steps, inputs.steps(plan, steps, rank=0, ranks=1), strict=True):
+        session.step(step, replace(example, coverage=example.coverage * arm.coverage))
+        for average in averages.values():
+            average.update_parameters(session.learner)
+    return {name: model.module.eval() for name, model in ({arm.name: session.average} | averages).items()}
+
+
+def _fabric() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    return fabric
+
+
+@torch.inference_mode()
+def tested(learner: Learner, inputs: Inputs, families: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Each measure of each family, percent; pixels are the cells of the finest stride, defective if they hold any."""
+    result: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
+    for family in families:
+        rows = np.flatnonzero(inputs.group == family)
+        score, cells, defective = [], [], []
+        for example in inputs.read(rows):
+            output = learner(example.inputs)
+            known = ~example.coverage.isnan()
+            score.append(output[0].numpy())
+            cells.append(output[1].squeeze(1)[known].numpy())
+            defective.append((example.coverage[known] > 0).numpy().astype(int))
+        name = family.rsplit("/", 1)[-1]
+        result["image_auroc"][name] = round(100 * auroc(inputs.label[rows], np.concatenate(score)), 4)
+        result["pixel_auroc"][name] = round(100 * auroc(np.concatenate(defective), np.concatenate(cells)), 4)
+    return result
+
+
+def rows_of(profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed: int, count: int) -> list[dict]:
+    """Train one seed of an arm and test it on its held-out families: one row a variant."""
+    families = held_out_families(inputs.group, seed, count)
+    fitted = np.flatnonzero(~np.isin(inputs.group, families))
+    if arm.uneven:
+        fitted = thinned(fitted, inputs.group, inputs.label)
+    learners = fit(profile, inputs, backbone, arm, seed, fitted)
+    return [
+        {"variant": name, "seed": seed, "images": len(fitted), **tested(learner, inputs, families)}
+        for name, learner in learners.items()
+    ]
+
+
+def paired(rows: list[dict], variant: str, against: str, measure: str) -> np.ndarray:
+    """Differences in percentage points, `variant` minus `against`: (seeds, families), each pair on the same images.
+
+    Raises:
+        InputError: a variant lacks a seed, or a seed was tested on other families.
+    """
+    first, second = (
+        {row["seed"]: row[measure] for row in rows if row["variant"] == name} for name in (variant, against)
+    )
+    if first.keys() != second.keys() or any(first[seed].keys() != second[seed].keys() for seed in first):
+        raise InputError(f"{variant}: other seeds or families than {against}; run benchmarks/ablations.py again")
+    return np.array([[first[seed][name] - second[seed][name] for name in first[seed]] for seed in sorted(first)])
+
+
+def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over seeds and families; the same numbers always give the same one."""
+    values = differences.ravel()
+    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarised(rows: list[dict], against: dict[str, str]) -> list[dict[str, Any]]:
+    """One row a variant: mean and spread over seeds of each measure, and the paired difference with its interval.
+
+    Args:
+        rows: of all variants and seeds.
+        against: with which variant each is compared; those compared with themselves are what others stand against.
+    """
+    result = []
+    for variant, other in against.items():
+        entry: dict[str, Any] = {"variant": variant, "against": other}
+        for measure in MEASURES:
+            means = [np.mean([*row[measure].values()]) for row in rows if row["variant"] == variant]
+            apart = paired(rows, variant, other, measure)
+            low, high = interval(apart)
+            numbers = {
+                "mean": np.mean(means),
+                "spread": np.std(means, ddof=1) if len(means) > 1 else 0.0,
+                "difference": apart.mean(),
+                "difference_spread": np.std(apart.mean(axis=1), ddof=1) if len(apart) > 1 else 0.0,
+                "low": low,
+                "high": high,
+            }
+            entry[measure] = {name: round(float(number), 4) for name, number in numbers.items()}
+        result.append(entry)
+    return result
+
+
+def compared_with(arms: Iterable[Arm], ema: float) -> dict[str, str]:
+    """Every variant in the order of the table, and what it is compared with."""
+    result = {}
+    for arm in arms:
+        result[arm.name] = arm.against
+        result |= {average_name(other): arm.name for other in arm.averages if other != ema}
+    return result
+
+
+def _job(config: str, job: tuple[Arm, int]) -> list[dict]:
+    """Train and test, or read what an earlier start of this benchmark found."""
+    arm, seed = job
+    torch.set_num_threads(1)
+    run, inputs, backbone = _opened(config)
+    made_with = everything_that_matters(run.profile, inputs, seed) | {"arm": asdict(arm), "held_out": HELD_OUT}
+    key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
+    path = run.folder / "ablations" / f"{key}.json"
+    if not path.exists():
+        write_json(path, rows_of(run.profile, inputs, backbone, arm, seed, HELD_OUT))
+    return read_json(path, "delete it, and run benchmarks/ablations.py again")
+
+
+def _opened(config: str) -> tuple:
+    """The run, its cached features and its backbone.
+
+    Raises:
+        InputError: there are no features.
+    """
+    run = open_run(config)
+    model = run.profile.model
+    if not run.features.is_dir():
+        raise InputError(f"{run.features}: missing; run notebooks 01_data and 02_features of this profile first")
+    backbone = Backbone(model.backbone, model.weights, model.strides)
+    return run, training_inputs(run, backbone), backbone
+
+
+def _all(config: str, jobs: list[tuple[Arm, int]], processes: int) -> Iterator[list[dict]]:
+    # A fresh interpreter each: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from progress(pool.map(partial(_job, config), jobs), "ablations", len(jobs), "training")
+
+
+def main() -> int:
+    """Train every variant with every seed, and write what was found; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", default="configs/mini.yaml")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, each on one thread")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "ablations.json")
+    options = parser.parse_args()
+    # For the processes that are started; more threads than cores make PyTorch wait for itself.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        run, inputs, _ = _opened(options.config)
+        training, seeds = run.profile.training, run.profile.seeds
+        jobs = [(arm, seed) for arm in ARMS for seed in seeds]
+        rows = [row for found in _all(options.config, jobs, options.processes) for row in found]
+        against = compared_with(ARMS, training.ema)
+        result = {
+            "what": "the recipe with one thing changed, on families that were not trained on; AUROC in percent",
+            "date": datetime.now(UTC).date().isoformat(),
+            "cpu": cpu_name(),
+            "versions": versions(*PACKAGES),
+            "source_sha256": inputs.source_sha256,
+            "backbone": run.profile.model.backbone,
+            "training": training.model_dump(mode="json"),
+            "readout": run.profile.model.readout.model_dump(mode="json"),
+            "families": len(np.unique(inputs.group)),
+            "images": len(inputs.group),
+            "held_out": HELD_OUT,
+            "interval": f"95%, {RESAMPLES} resamples of the paired differences over seeds and families",
+            "summary": summarised(rows, against),
+            "rows": rows,
+        }
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    write_json(options.output, result)
+    for row in result["summary"]:
+        one = row["image_auroc"]
+        print(f"{row['variant']:40} {one['mean']:6.2f} ± {one['spread']:.2f}", end="  ")
+        print(f"{one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f}) against {row['against']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

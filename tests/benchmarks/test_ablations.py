@@ -1,0 +1,276 @@
+"""The ablations: rows from made-up features, nothing of a held-out family in training, differences, intervals, page."""
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from torch import nn
+
+from edgezsad.config import Profile
+from edgezsad.errors import InputError
+from edgezsad.plots import ablations as page
+from edgezsad.plots.figures import seed_curves
+from edgezsad.training import recipe
+from edgezsad.training.features import CacheInfo, Features
+from edgezsad.training.inputs import CachedInputs
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks" / "ablations.py"
+FAMILIES, EACH = 6, 8
+
+
+class Strides(nn.Module):
+    """All that building a readout asks of a backbone; features are cached, so nothing is computed."""
+
+    name, weights, strides, channels = "small", "random", (8, 16), (3, 4)
+
+    def sha256(self) -> str:
+        return "b"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ablations_benchmark", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def inputs() -> CachedInputs:
+    """Defective images differ in the first channel of one cell."""
+    count = FAMILIES * EACH
+    generator = np.random.default_rng(0)
+    label = np.arange(count) % 2
+    maps = [generator.normal(size=(count, c, s, s)).astype(np.float16) for c, s in ((3, 8), (4, 4))]
+    maps[0][label == 1, 0, 2, 2] += 6
+    coverage = np.zeros((count, 8, 8), dtype=np.float32)
+    coverage[label == 1, 2, 2] = 0.5
+    group = np.array([f"source/family{row // EACH}" for row in range(count)])
+    info = CacheInfo(backbone="small", backbone_sha256="b", size=64, strides=(8, 16), source_sha256="s", images=count)
+    return CachedInputs(Features(maps, coverage, label, group, np.array([f"{n}.png" for n in range(count)]), info))
+
+
+@pytest.fixture(scope="module")
+def profile(make_profile: Callable[..., Profile]) -> Profile:
+    return make_profile(training={"steps": 5, "batch": 8, "warmup": 2, "ema": 0.5})
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    return page.read_ablations(ROOT / "benchmarks" / "results" / "ablations.json")
+
+
+def rows(script: ModuleType, profile: Profile, inputs: CachedInputs, arm: Any) -> list[dict]:
+    return [row for seed in (0, 1) for row in script.rows_of(profile, inputs, Strides(), arm, seed, 2)]
+
+
+def test_every_arm_gives_valid_rows(script: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
+    found = [row for arm in script.ARMS for row in rows(script, profile, inputs, arm)]
+    against = script.compared_with(script.ARMS, profile.training.ema)
+    assert {row["variant"] for row in found} == set(against)
+    assert len(found) == 2 * len(against)
+    assert set(against.values()) == {script.FULL, script.UNEVEN}
+    for row in found:
+        for measure in script.MEASURES:
+            assert len(row[measure]) == 2
+            assert all(0 <= value <= 100 for value in row[measure].values())
+        assert row["images"] == (FAMILIES - 2) * EACH or "uneven" in row["variant"]
+    summary = script.summarised(found, against)
+    json.dumps(summary, allow_nan=False)
+    assert [entry["variant"] for entry in summary] == list(against)
+    full = summary[0]["image_auroc"]
+    assert full["difference"] == full["low"] == full["high"] == full["difference_spread"] == 0
+    # The page takes what the script writes.
+    results = {"summary": summary, "rows": found}
+    assert len(page.ablation_table(results)) == len(against)
+    assert isinstance(page.ablation_figure(results), Figure)
+
+
+def test_another_average_changes_no_step(script: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
+    arm = script.Arm("one", averages=(0.0, 0.9))
+    mine = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.9})})
+    shared = script.fit(profile, inputs, Strides(), arm, 0, np.arange(len(inputs.label)))
+    alone = script.fit(mine, inputs, Strides(), script.Arm("one"), 0, np.arange(len(inputs.label)))
+    expected = alone["one"].state_dict()
+    for name, value in shared["moving average 0.9"].state_dict().items():
+        assert value.equal(expected[name]), name
+    weights = shared["no moving average"].state_dict()
+    assert not all(value.equal(expected[name]) for name, value in weights.items())
+
+
+def test_families_never_overlap(
+    script: ModuleType, profile: Profile, inputs: CachedInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: dict[int, set[int]] = {}
+    tested: dict[int, set[int]] = {}
+
+    @dataclass(frozen=True, eq=False)
+    class Watched(CachedInputs):
+        """Writes down which rows are read for a step or to fit the scale, and which to test."""
+
+        seed: int = 0
+
+        def _rows(self, rows: np.ndarray) -> Any:
+            (tested if self.seed in done else taken).setdefault(self.seed, set()).update(rows.tolist())
+            return super()._rows(rows)
+
+    done: set[int] = set()
+    fit = script.fit
+
+    def fitting(*arguments: Any) -> Any:
+        result = fit(*arguments)
+        done.add(arguments[4])
+        return result
+
+    monkeypatch.setattr(script, "fit", fitting)
+    for arm in (script.ARMS[0], replace(script.ARMS[0], uneven=True, balanced=False)):
+        for seed in range(3):
+            script.rows_of(profile, Watched(inputs.features, seed=seed), Strides(), arm, seed, 2)
+        groups = [{seed: set(inputs.group[sorted(rows)]) for seed, rows in some.items()} for some in (taken, tested)]
+        for seed in range(3):
+            assert len(groups[0][seed]) == FAMILIES - 2
+            assert len(groups[1][seed]) == 2
+            assert not groups[0][seed] & groups[1][seed]
+        # Another set of families for each seed.
+        assert len(set().union(*groups[1].values())) == FAMILIES
+        for some in (taken, tested, done):
+            some.clear()
+
+
+def test_held_out_families(script: ModuleType) -> None:
+    group = np.repeat([f"set/{n:02d}" for n in range(25)], 3)
+    parts = [script.held_out_families(group, seed) for seed in range(5)]
+    assert [len(part) for part in parts] == [5] * 5
+    assert len(set().union(*parts)) == 25
+    assert script.held_out_families(group, 0) == parts[0]
+    with pytest.raises(InputError, match=r"^data\.source: 25 families, 25 to hold out; add families"):
+        script.held_out_families(group, 0, 25)
+
+
+def test_thinned_families_differ_in_size(script: ModuleType, inputs: CachedInputs) -> None:
+    group = np.repeat(["a", "b", "c"], 64)
+    label = np.arange(192) % 2
+    kept = script.thinned(np.arange(192), group, label)
+    assert sorted(int((group[kept] == name).sum()) for name in "abc") == [4, 16, 64]
+    assert (label[kept] == 1).sum() == (label[kept] == 0).sum()
+
+
+def test_the_changes_are_what_they_say(script: ModuleType, profile: Profile) -> None:
+    arms = {arm.name: script.changed(profile, arm) for arm in script.ARMS}
+    base = profile.training
+    assert arms[script.FULL] == profile
+    assert arms["no ranking loss"].training == base.model_copy(update={"ranking_weight": 0.0})
+    assert arms["double the learning rate"].training.learning_rate == 2 * base.learning_rate
+    assert arms["noise 1"].model.readout.noise == 1
+    assert arms["noise 1"].training == base
+    constant = arms["constant learning rate"].training
+    rates = [recipe.learning_rate(step, constant) for step in range(2000)]
+    assert min(rates) == pytest.approx(base.learning_rate, rel=1e-5)
+    # A share multiplied by the one that counts as full, divided by it in the loss, is the share itself.
+    strict = next(arm for arm in script.ARMS if arm.name == "map target: strict share")
+    assert strict.coverage / recipe.FULL_COVERAGE == 1
+
+
+def test_paired_differences_by_hand(script: ModuleType) -> None:
+    made = [
+        {"variant": "x", "seed": 1, "image_auroc": {"c": 70.0, "d": 60.0}},
+        {"variant": "full", "seed": 0, "image_auroc": {"a": 80.0, "b": 90.0}},
+        {"variant": "x", "seed": 0, "image_auroc": {"a": 82.0, "b": 89.0}},
+        {"variant": "full", "seed": 1, "image_auroc": {"c": 75.0, "d": 61.0}},
+    ]
+    for row in made:
+        row["pixel_auroc"] = row["image_auroc"]
+    assert script.paired(made, "x", "full", "image_auroc").tolist() == [[2, -1], [-5, -1]]
+    entry = script.summarised(made, {"full": "full", "x": "full"})[1]["image_auroc"]
+    # Means of the seeds: 85.5 and 65; of their differences: 0.5 and -3.
+    assert entry["mean"] == 75.25
+    assert entry["spread"] == pytest.approx(20.5 / 2**0.5, abs=1e-4)
+    assert entry["difference"] == -1.25
+    assert entry["difference_spread"] == pytest.approx(3.5 / 2**0.5, abs=1e-4)
+    made[0]["image_auroc"] = {"c": 70.0, "e": 60.0}
+    with pytest.raises(InputError, match="other seeds or families than full"):
+        script.paired(made, "x", "full", "image_auroc")
+
+
+def test_the_interval_holds_the_mean(script: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    for scale in (0.1, 3.0):
+        values = generator.normal(1, scale, (3, 5))
+        low, high = script.interval(values)
+        assert low < values.mean() < high
+        # About what the normal approximation says.
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / 15**0.5, rel=0.2)
+        assert script.interval(values) == (low, high)
+    assert script.interval(np.full((3, 5), 2.0)) == (2.0, 2.0)
+
+
+def test_recorded_results_agree_with_their_own_rows(script: ModuleType, recorded: dict[str, Any]) -> None:
+    against = script.compared_with(script.ARMS, recorded["training"]["ema"])
+    again, shown = (
+        pd.json_normalize(entries) for entries in (script.summarised(recorded["rows"], against), recorded["summary"])
+    )
+    pd.testing.assert_frame_equal(again, shown, rtol=0, atol=2e-4)
+    assert len(recorded["rows"]) == 3 * len(against)
+    assert all(len(row[measure]) == recorded["held_out"] for row in recorded["rows"] for measure in script.MEASURES)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", recorded["date"])
+    assert re.fullmatch(r"[0-9a-f]{64}", recorded["source_sha256"])
+    # Nothing of the machine but what a reader needs to judge the numbers.
+    text = json.dumps(recorded)
+    for word in ("/home", "/tmp", "/work", "/root", "://"):
+        assert word not in text
+
+
+def test_tables_and_figure_of_the_page(recorded: dict[str, Any]) -> None:
+    for measure, name in page.NAMES.items():
+        table = page.ablation_table(recorded, measure)
+        assert len(table) == len(recorded["summary"])
+        assert table[name].str.fullmatch(r"\d+\.\d\d ± \d+\.\d\d").all()
+        assert set(table["clear of zero"]) <= {"-", "no", "better", "worse"}
+    counted = page.clear_variants(recorded)
+    parts = counted[["clearly worse", "clearly better", "not told apart"]].sum(axis=1)
+    assert parts.tolist() == counted["variants"].tolist()
+    figure = page.ablation_figure(recorded)
+    assert len(figure.axes) == 2
+    assert len(figure.axes[0].get_yticklabels()) == counted["variants"][0]
+    assert recorded["date"] in set(page.conditions(recorded)["value"])
+
+
+def test_an_interval_is_clear_of_zero_or_not() -> None:
+    def made(low: float, high: float) -> dict[str, Any]:
+        found = {"mean": 80, "spread": 1, "difference": (low + high) / 2, "difference_spread": 1}
+        return {"variant": "x", "against": "full", "image_auroc": found | {"low": low, "high": high}}
+
+    table = page.ablation_table({"summary": [made(-2, -1), made(1, 2), made(-1, 1), made(0, 0)]})
+    assert table["clear of zero"].tolist() == ["worse", "better", "no", "no"]
+
+
+def test_curves_of_the_seeds(tmp_path: Path) -> None:
+    folders = {seed: tmp_path / str(seed) for seed in (0, 1)}
+    folders[0].mkdir()
+    curve = pd.DataFrame({"step": [0, 10, 20], "total": [3.0, 2.0, 1.0], "gain": [0.0, 0.1, 0.2]})
+    curve.to_csv(folders[0] / "curve.csv", index=False)
+    with pytest.raises(InputError, match=r"curve\.csv: missing; run notebook 03_training"):
+        seed_curves(folders)
+    folders[1].mkdir()
+    curve.to_csv(folders[1] / "curve.csv", index=False)
+    assert len(seed_curves(folders).axes) == 2
+
+
+def test_wrong_results_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: missing; run `python benchmarks/ablations\.py`"):
+        page.read_ablations(tmp_path / "none.json")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(InputError, match="not the results of the ablations"):
+        page.read_ablations(tmp_path / "other.json")
