@@ -46,7 +46,7 @@ SMALL = {
     "claims": Needs(mem_mb=2_000, runtime=10),
     "book": Needs(mem_mb=2_000),
 }
-# The paper's data sets at 512 x 512. Not run yet: estimates, on the safe side. No features are kept, its backbone learns.
+# The paper's data sets at 512 x 512. Not run yet: estimates, on the safe side. Its backbone learns: no features kept.
 LARGE = SMALL | {
     "data": Needs(threads=16, mem_mb=16_000, runtime=720, disk_mb=2_000),
     "train": Needs(threads=8, mem_mb=64_000, runtime=1_440, disk_mb=10_000, gpu=True),

@@ -37,7 +37,7 @@ def read_forward(path: Path | str) -> dict[str, Any]:
 
 
 def forward_table(results: dict[str, Any]) -> pd.DataFrame:
-    """Milliseconds an image of every method and backbone, alone and beside a busy process, with the processor's time."""
+    """Milliseconds an image by every method, alone and beside a busy process, with the processor's time."""
     rows = []
     for model in results["models"]:
         name = f"{model['backbone']} at {model['size']}"
@@ -60,11 +60,8 @@ def forward_table(results: dict[str, Any]) -> pd.DataFrame:
 
 def forward_machine(results: dict[str, Any]) -> str:
     """Where and when the forward pass was measured, and how busy the machine was; one sentence."""
-    others = [
-        row["cores_used_by_others_median"]
-        for model in results["models"]
-        for row in next(iter(model["beside"].values()))
-    ]
+    alone = [row for model in results["models"] for row in next(iter(model["beside"].values()))]
+    others = [row["cores_used_by_others_median"] for row in alone]
     return (
         f"Median of {results['rounds']} rounds, {results['date']}, {results['cores']} cores, {results['cpu']}; "
         f"matrix products at {results['matrix_product_gflop_per_second']:.0f} GFLOP/s; other work used up to "
