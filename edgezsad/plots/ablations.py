@@ -13,6 +13,7 @@ from edgezsad.files import read_json
 from edgezsad.plots.style import WIDTH, finished, styled
 
 NAMES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
+TICKS = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50)
 REMEDY = "run `python benchmarks/ablations.py` to write it again"
 
 
@@ -53,7 +54,10 @@ def ablation_table(results: dict[str, Any], measure: str = "image_auroc") -> pd.
 
 
 def ablation_figure(results: dict[str, Any]) -> Figure:
-    """Every variant's paired difference with its interval, one panel a measure; filled where it is clear of zero."""
+    """Every variant's paired difference with its interval, filled where it is clear of zero.
+
+    One panel a measure, in points; the axis is linear up to one point on either side, and logarithmic beyond.
+    """
     shown = [entry for entry in results["summary"] if entry["against"] != entry["variant"]]
     height = 1.1 + 0.25 * len(shown)
     with styled():
@@ -69,6 +73,12 @@ def ablation_figure(results: dict[str, Any]) -> Figure:
                     found["difference"], place, "o", color="black", markerfacecolor="black" if filled else "white"
                 )
             axes.axvline(0, color="grey", linestyle=":", linewidth=1)
+            # One variant without a map would press all the others together.
+            axes.set_xscale("symlog", linthresh=1)
+            ends = [entry[measure][end] for entry in shown for end in ("low", "high")]
+            ticks = [tick for tick in TICKS if min(ends) <= tick <= max(ends)]
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
             axes.set(xlabel=f"{name}: difference (points)")
         panels[0].set(yticks=places, yticklabels=[entry["variant"] for entry in shown])
         panels[0].invert_yaxis()

@@ -1,12 +1,20 @@
-"""The source-side recipe: what is minimised and on what schedule. The paper publishes neither; every choice is ours.
+"""The source-side recipe: what is minimised and on what schedule.
+
+The paper publishes the number of steps and of runs; every other choice is ours. Each says so where it is made, with its
+reason and the ablation that tests it: a variant of `benchmarks/ablations.py`, whose results notebook 13_recipe shows.
 
 Four terms, all on raw logits:
 
-- image: does the score say defective or normal (binary cross-entropy);
+- image: does the score say defective or normal (binary cross-entropy).
+  Ours: the plainest loss of a label; ablation: none, without it nothing sets the score's zero;
 - ranking: does every defective image of the batch score above every normal one (pairwise logistic, the smooth form of
-  1 - AUROC, which is what is reported);
-- global: the image term on the global head alone, so that it learns to rank without leaning on the map;
+  1 - AUROC, which is what is reported).
+  Ours: it asks for what is reported; ablation: see benchmarks/ablations.py, variant "no ranking loss";
+- global: the image term on the global head alone, so that it learns to rank without leaning on the map.
+  Ours: for that reason; ablation: see benchmarks/ablations.py, variant "no global loss";
 - map: where the defect is (binary cross-entropy with both classes at equal weight, since defects cover a few cells).
+  Ours: nothing else teaches the map, and the ranking looks where it points; ablation: see benchmarks/ablations.py,
+  variant "no map loss". The equal weight of the classes is not ablated.
 """
 
 import math
@@ -23,7 +31,8 @@ from edgezsad.config import Training
 from edgezsad.data.plan import Plan
 from edgezsad.model.readout import Output
 
-# A cell counts as fully defective from this share on: a scratch never fills a cell.
+# A cell counts as fully defective from this share on.
+# Ours: a scratch never fills a cell; ablation: see benchmarks/ablations.py, variant "map target: strict share".
 FULL_COVERAGE = 0.25
 
 
@@ -77,6 +86,8 @@ def map_loss(logits: Tensor, coverage: Tensor) -> Tensor:
 
 def learning_rate(step: int, config: Training) -> float:
     """Linear warm-up, then half a cosine to zero."""
+    # Ours: AdamW's first estimates are poor, and the end should not depend on the last batches; ablation: see
+    # benchmarks/ablations.py, variants "constant learning rate", "half the learning rate", "double the learning rate".
     warmup = min(config.warmup, config.steps // 2)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -87,7 +98,9 @@ def learning_rate(step: int, config: Training) -> float:
 def plan(label: np.ndarray, group: np.ndarray, fitted: np.ndarray, config: Training, seed: int) -> Plan:
     """Which images each step takes: half defective, every group (set and category) equally likely.
 
-    Without this a large category would decide what a defect is.
+    Ours: without this a large category would decide what a defect is; ablation: see benchmarks/ablations.py, variant
+    "uneven source, images equally likely" (and "images equally likely", where the categories are equally large). That
+    half is defective is not ablated.
 
     Args:
         label: (N,) 0 or 1.
@@ -109,12 +122,18 @@ def optimiser(readout: nn.Module, stages: Sequence[nn.Module], config: Training)
         stages: of the backbone, from the image on. The last one learns at `backbone_rate`, each one before at
             `layer_decay` of the next: what sits nearer to the image is more general, and is changed less.
         config: rates and decay.
+
+    Ours, AdamW: a readout from scratch and a backbone that learns need steps of very different size; not ablated.
+    Ours, the decay: it holds the weights of a small source back; ablation: see benchmarks/ablations.py, variant
+    "no weight decay".
+    Ours, the rates of the stages: early stages are general; ablation: none, the mini profile's backbone is frozen.
     """
     shares = [config.backbone_rate * config.layer_decay**depth for depth in range(len(stages))]
     groups = []
     for part, share in zip([readout, *reversed(stages)], [1.0, *shares], strict=True):
         for decayed in (True, False):
-            # Biases, scales and the gain are not pulled towards zero: they do not grow with the source's noise.
+            # Ours: biases, scales and the gain are not pulled towards zero, as they do not grow with the source's
+            # noise; not ablated.
             parameters = [one for one in part.parameters() if one.requires_grad and (one.ndim > 1) == decayed]
             if parameters:
                 decay = config.weight_decay if decayed else 0.0
@@ -129,5 +148,9 @@ def set_rates(chosen: torch.optim.Optimizer, step: int, config: Training) -> Non
 
 
 def averaged(model: nn.Module, config: Training) -> AveragedModel:
-    """The exponential moving average of a model's weights, still at its first ones."""
+    """The exponential moving average of a model's weights, still at its first ones.
+
+    Ours: it smooths the noise of the last batches; ablation: see benchmarks/ablations.py, variants "no moving average"
+    and "moving average ...", at other shares.
+    """
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
