@@ -13,7 +13,7 @@ from edgezsad.files import read_json
 from edgezsad.plots.style import WIDTH, finished, styled
 
 NAMES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
-TICKS = (-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50)
+TICKS = (-50, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 50)
 REMEDY = "run `python benchmarks/ablations.py` to write it again"
 
 
