@@ -22,6 +22,9 @@ LABELS = {
     "map_correlation": "map correlation",
     "score_difference": "score difference",
     "map_difference": "map difference",
+    "validation_auroc_score": "AUROC, score",
+    "validation_auroc_ranking": "AUROC, global head",
+    "validation_auroc_correction": "AUROC, correction",
     "megabytes": "MB",
     "parameters": "parameters (M)",
 }
