@@ -9,8 +9,16 @@ import typer
 
 data_app = typer.Typer(help="Copies of the public data sets.", no_args_is_help=True)
 
+
+def _folder(text: str) -> Path:
+    """A folder as it was typed; an empty text, as of an unset variable, would mean the current one."""
+    if not text:
+        raise typer.BadParameter("is empty; give the folder that it was unpacked into")
+    return Path(text)
+
+
 Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
-Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.")]
+Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder, metavar="ROOT")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
 
 CORES = os.cpu_count() or 1
