@@ -24,10 +24,12 @@ from edgezsad.data.folders import (
     folded,
     folders,
     images,
+    is_file,
     listed,
     refuse,
     shown,
     stem,
+    unreadable,
 )
 from edgezsad.data.manifest import NORMAL, name_problem
 
@@ -59,7 +61,9 @@ def _categories(root: Path, tell: Tell) -> list[tuple[Path, str]]:
     inside = folders(root, tell)
     splits = [folder for folder in inside if folder.name.casefold() in SPLITS]
     others = [folder for folder in inside if folder not in splits and folder.name.casefold() != "ground_truth"]
-    categories = [folder for folder in others if any(child(folder, split, tell).is_dir() for split in SPLITS)]
+    categories = [
+        folder for folder in others if any(inner.name.casefold() in SPLITS for inner in folders(folder, tell))
+    ]
     if splits and not categories:
         # resolve(): the folder may have been given as "."
         return [(root, root.resolve().name)]
@@ -76,7 +80,7 @@ def _tell_unread(folder: Path, read: set[str], places: str, tell: Tell) -> None:
     """Tell of the images below `folder` that are not among `read`, paths below it: they would be left out silently."""
     for name in sorted(all_images(folder, tell) - read):
         # What is no file is told where it is looked for.
-        if (folder / name).is_file():
+        if is_file(folder / name):
             tell(Problem(folder / name, f"lies outside {places}, where the images are; move or remove it"))
 
 
@@ -198,7 +202,7 @@ def dagm(root: Path, tell: Tell = refuse) -> Iterator[Found]:
             place = child(folder, split.capitalize(), tell)
             truth = child(place, "Label", tell)
             masks = Masks(truth, images(truth, tell))
-            named = _dagm_masks(truth / "Labels.txt")
+            named = _dagm_masks(truth / "Labels.txt", tell)
             names = images(place, tell)
             read |= {(place / name).relative_to(folder).as_posix() for name in names}
             read |= {(truth / name).relative_to(folder).as_posix() for name in images(truth, tell)}
@@ -218,12 +222,19 @@ def dagm(root: Path, tell: Tell = refuse) -> Iterator[Found]:
         _tell_unread(folder, read, "{Train,Test}/NAME", tell)
 
 
-def _dagm_masks(source: Path) -> set[str]:
+def _dagm_masks(source: Path, tell: Tell) -> set[str]:
     """The stems of the masks that Labels.txt names, folded; none where it is not there. Other cells do not matter."""
-    check_list(source)
-    if not source.exists():
+    try:
+        check_list(source)
+        words = source.read_text(encoding="utf-8", errors="replace").split()
+    except (FileNotFoundError, NotADirectoryError):
         return set()
-    words = source.read_text(encoding="utf-8", errors="replace").split()
+    except Problem as problem:
+        tell(problem)
+        return set()
+    except OSError as error:
+        tell(unreadable(source, error))
+        return set()
     return {folded(stem(word)) for word in words if word.lower().endswith(IMAGE_ENDINGS)}
 
 
@@ -241,6 +252,9 @@ def real_iad(root: Path, tell: Tell = refuse) -> Iterator[Found]:
                 raise TypeError("train and test are no lists")
         except Problem as problem:
             tell(problem)
+            continue
+        except OSError as error:
+            tell(unreadable(source, error))
             continue
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             tell(_no_real_iad_list(source, error))

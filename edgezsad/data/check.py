@@ -25,7 +25,7 @@ ROWS_AT_LEAST = 5
 PROBLEMS = {
     "refused": "files, folders or rows of a list that an index refuses",
     "missing": "files missing",
-    "category": "categories of which nothing is there",
+    "category": "categories of which no image was found",
     "other_case": "files named in another case than in the public list",
     "extra": "files too many",
     "otherwise": "images listed otherwise than in the public list",
@@ -50,7 +50,7 @@ FETCHED = {"missing", "category", "image", "mask", "mask_size", "mask_empty", "n
 class Row:
     """Numbers of images in one category, or in all of them; `expected` leaves out what nobody has stated.
 
-    `empty` is a category that is described, but of which nothing is there.
+    `empty` is a category that is described, but of which no image was found.
     """
 
     category: str

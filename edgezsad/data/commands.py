@@ -18,7 +18,7 @@ def _folder(text: str) -> Path:
 
 
 Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
-Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder, metavar="ROOT")]
+Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder)]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
 
 CORES = os.cpu_count() or 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.data.descriptors import Counts, Descriptor, Listed, descriptors, read_list
-from edgezsad.data.folders import Problem, all_images, folders, refuse_links_out, shown
+from edgezsad.data.folders import Problem, all_images, folders, is_file, refuse_links_out, shown
 from edgezsad.data.layouts import LAYOUTS, Found
 from edgezsad.errors import InputError
 from edgezsad.run import Run
@@ -58,7 +58,7 @@ def scan(descriptor: Descriptor | None, root: Path | str) -> Copy:
     read = {path for one in described for path in (one.image, one.mask) if path}
     wanted = {path for one in listed or () for path in (one.image, one.mask) if path}
     # The second question is for folders that are links, which the walk does not enter.
-    missing = {path for path in read | wanted if path not in on_disk and not _is_file(root / path)}
+    missing = {path for path in read | wanted if path not in on_disk and not is_file(root / path)}
     if not (read | wanted) - missing:
         raise _nothing_found(name, root, problems)
     other_case = _other_case(wanted - on_disk, on_disk - wanted)
@@ -102,14 +102,6 @@ def _described(layout: str, root: Path, problems: list[InputError]) -> tuple[lis
     return found, whole
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # Behind a folder that may not be read, or a name too long: the file can not be used.
-        return False
-
-
 def _otherwise(described: Iterable[Found], listed: Iterable[Listed], unlisted: set[str]) -> Iterator[tuple[str, str]]:
     """Images with what is said of them in the copy, where the public list says something else."""
     public = {one.image: one for one in listed}
@@ -146,7 +138,7 @@ def _hint(layout: str, root: Path) -> str:
     """Where the data set is, when it is one folder further down."""
     ignored: list[InputError] = []
     for folder in folders(root, ignored.append):
-        if any(_is_file(folder / one.image) for one in _described(layout, folder, ignored)[0][:1]):
+        if any(is_file(folder / one.image) for one in _described(layout, folder, ignored)[0][:1]):
             return f"; did you mean {shown(folder)}?"
     return ""
 

@@ -179,7 +179,7 @@ def read_descriptor(path: Path | str) -> Descriptor:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         return Descriptor.model_validate(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such descriptor; restore it from the repository") from None
@@ -226,9 +226,8 @@ def find_descriptor(name: str, folder: Path | None = None) -> Descriptor | None:
         return by_plain[_plain(name)]
     near = difflib.get_close_matches(_plain(name), by_plain, n=1, cutoff=0.5)
     hint = f"did you mean {by_plain[near[0]].name}? " if near else ""
-    raise InputError(
-        f"{shown(name) or 'an empty name'}: no such data set; {hint}choose from {', '.join(known)}, or {ANY} for a folder in MVTec layout"
-    )
+    choice = f"choose from {', '.join(known)}, or {ANY} for a folder in MVTec layout"
+    raise InputError(f"{shown(name) or 'an empty name'}: no such data set; {hint}{choice}")
 
 
 def _plain(name: str) -> str:

@@ -5,6 +5,7 @@ Nothing is left out silently that could be an image of the set: what can not be 
 
 import errno
 import os
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -86,7 +87,7 @@ def all_images(folder: Path, tell: Tell = refuse) -> set[str]:
 
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            tell(_unreadable(Path(error.filename), error))
+            tell(unreadable(Path(error.filename), error))
 
     found = set()
     for place, inner, names in os.walk(folder, onerror=fail):
@@ -107,12 +108,13 @@ def _entries(folder: Path, tell: Tell) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        tell(_unreadable(folder, error))
+        tell(unreadable(folder, error))
         return []
 
 
-def _unreadable(folder: Path, error: OSError) -> Problem:
-    return Problem(folder, f"can not be read ({error.strerror}); change its permissions")
+def unreadable(path: Path, error: OSError) -> Problem:
+    """The problem of a folder or a list that the system does not let us read."""
+    return Problem(path, f"can not be read ({error.strerror}); change its permissions")
 
 
 def _followed(entry: os.DirEntry[str], tell: Tell) -> bool:
@@ -187,13 +189,22 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; not if a folder on the way may not be read, or the name is too long for one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def check_list(source: Path) -> None:
-    """Fail if a list is there but is no file: a pipe, for instance, would be waited for without end.
+    """Fail if a list is no regular file: a pipe, for instance, would be waited for without end.
 
     Raises:
-        InputError: it is none.
+        InputError: it is there, and is none.
+        OSError: it is not there, or may not be read.
     """
-    if source.exists() and not source.is_file():
+    if not stat.S_ISREG(source.stat().st_mode):
         raise Problem(source, f"is no regular file; {UNPACK}")
 
 
@@ -226,17 +237,9 @@ def refuse_links_out(root: Path, names: Iterable[str], tell: Tell = refuse) -> N
         if not known:
             places[path.parent] = _inside(path.parent, real)
         leads_out = not places[path.parent] and not known
-        if leads_out or (places[path.parent] and _is_link(path) and not _inside(path, real)):
+        if leads_out or (places[path.parent] and is_file(path) and path.is_symlink() and not _inside(path, real)):
             target = shown(os.path.realpath(path))
             tell(Problem(path, f"a link leads out of the data set's folder, to {target}; copy the files into it"))
-
-
-def _is_link(path: Path) -> bool:
-    try:
-        return path.is_symlink()
-    except OSError:
-        # A name out of a list may be too long for a file.
-        return False
 
 
 def _inside(path: Path, real_root: str) -> bool:
