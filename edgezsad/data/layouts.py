@@ -70,20 +70,20 @@ def index(
     layout = LAYOUTS[item.layout]
     wanted = f"expected {item.layout} layout: {layout.expected}"
     if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {wanted}")
+        raise InputError(f"{shown(root)}: {'not a folder' if root.exists() else 'no such folder'}; {wanted}")
     try:
         found = sorted(layout.find(root), key=lambda one: one.image)
     except OSError as error:
         problem = f"{shown(error.filename or root)}: {error.strerror or error}"
         raise InputError(f"{problem}; {wanted}{_nested(layout, root)}") from None
     if not found:
-        raise InputError(f"{root}: no images found; {wanted}{_nested(layout, root)}")
+        raise InputError(f"{shown(root)}: no images found; {wanted}{_nested(layout, root)}")
     _check_names(root, found)
     if item.categories is not None:
         there = {one.category for one in found}
         unknown = [name for name in item.categories if name not in there]
         if unknown:
-            raise InputError(f"{root}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
+            raise InputError(f"{shown(root)}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
         found = [one for one in found if one.category in item.categories]
     if choose is not None:
         found = sorted(choose(found), key=lambda one: one.image)

@@ -525,6 +525,7 @@ def test_json_says_all_and_the_check_fails(root: Path):
         (lambda root: (root / GOOD).unlink(), "here, 1 file missing"),
         (lambda root: [(root / name).unlink() for name in (GOOD, BENT_MASK)], "here, 2 files missing"),
         (lambda root: draw(root / "bolt/train/good/9.png"), "here, 1 file too many"),
+        (link_to_nothing, "here, damaged"),
     ],
 )
 def test_status_of_a_copy(root: Path, damage: Damage, status: str):
