@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 from edgezsad.cli import app
 from edgezsad.config import DataSet
-from edgezsad.data.check import NAMES_SHOWN, Report, check_copy
+from edgezsad.data.check import check_copy
 from edgezsad.data.copies import descriptor_table, scan
 from edgezsad.data.descriptors import find_descriptor
 from edgezsad.data.layouts import index
+from edgezsad.data.report import NAMES_SHOWN, Report
 from edgezsad.errors import CheckError, InputError
 
 SIZE = (6, 9)
