@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edgezsad.config import DataSet, Layout
 from edgezsad.errors import InputError
+from edgezsad.files import shipped
 
 FOLDER = "data_manifests"
 ANY = "any"
@@ -142,9 +143,8 @@ class Listed:
 
 
 def descriptors_folder() -> Path:
-    """`data_manifests/` of the folder that a run is started from, or else of the checkout that holds this package."""
-    here = Path(FOLDER)
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / FOLDER
+    """`data_manifests/` of the checkout that holds this package, or else the copy that a built package has."""
+    return shipped(FOLDER)
 
 
 def read_descriptor(path: Path | str) -> Descriptor:

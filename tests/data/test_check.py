@@ -75,6 +75,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (lists / "bolts.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "data_manifests" / "bolts.yaml").write_text(descriptor_text())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgezsad.data.descriptors.descriptors_folder", lambda: Path("data_manifests"))
     return tmp_path / "set"
 
 
