@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgezsad.config import DataSet, Layout
 from edgezsad.data.folders import shown
 from edgezsad.errors import InputError
+from edgezsad.files import shipped
 
 FOLDER = "data_manifests"
 ANY = "any"
@@ -151,11 +152,8 @@ class Listed:
 
 
 def descriptors_folder() -> Path:
-    """`data_manifests/` of the checkout that holds this package, or, where it is installed without one, of the folder
-    that a run is started from: a folder of that name which happens to lie there must not take its place.
-    """
-    own = Path(__file__).resolve().parents[2] / FOLDER
-    return own if own.is_dir() else Path(FOLDER)
+    """`data_manifests/` of the checkout that holds this package, or else the copy that a built package has."""
+    return shipped(FOLDER)
 
 
 class _Loader(yaml.SafeLoader):
@@ -208,7 +206,7 @@ def descriptors(folder: Path | None = None) -> dict[str, Descriptor]:
             raise InputError(f"{path}: {descriptor.name} is described twice; rename one")
         found[descriptor.name] = descriptor
     if not found:
-        raise InputError(f"{folder}: no descriptors; run this from the repository's root")
+        raise InputError(f"{folder}: no descriptors; install the package again")
     return found
 
 
