@@ -8,6 +8,7 @@ Writes benchmarks/results/leak.json; without photographs, what an earlier run me
 Speed: 150,000 hashes against 20,000 in all eight views, with some planted within the radius; and fingerprints of images
 of 1024 x 1024 made here. Photographs: copies of some are made in every way named below and looked up, with the copy in
 the target and with the copy in the source; then all different photographs are compared, across data sets and within.
+Faint images: fine textures and small spots of which a small picture shows next to nothing, made here; the same is done.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from PIL import Image
 from edgezsad.data.fingerprints import Fingerprints, fingerprint, stacked
 from edgezsad.data.hamming import near
 from edgezsad.data.leak import Disjoint
-from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, near_duplicates
+from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, at_finer_scale, near_duplicates
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import progress
 from edgezsad.scoring.runtimes import cpu_name
@@ -68,6 +69,9 @@ COPIES: dict[str, tuple[Change, dict, tuple[int, ...]]] = {
     "turned by 90 degrees": (lambda i: i.transpose(Turn.ROTATE_90), {}, (5, 6)),
     "turned by 180 degrees": (lambda i: i.transpose(Turn.ROTATE_180), {}, (3,)),
     "mirrored and turned": (lambda i: i.transpose(Turn.TRANSVERSE), {}, (4, 7)),
+    "64 x 64, mirrored, JPEG 60": (
+        lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT).resize((64, 64)), {"quality": 60}, (1,),
+    ),
     "values times 0.9": (partial(curve, lambda v: 0.9 * v), {}, (0,)),
     "values times 1.1": (partial(curve, lambda v: 1.1 * v), {}, (0,)),
     "values plus 10": (partial(curve, lambda v: v + 10), {}, (0,)),
@@ -111,6 +115,70 @@ def search(workers: int, seed: int = 0) -> dict[str, object]:
         "processor_seconds": round(busy, 1), "planted": PLANTED, "found": len(planted & pairs),
         "others": len(pairs - planted),
     }  # fmt: skip
+
+
+def sheet(seed: int, side: int, grain: float, height: float, weave: float = 0, shade: float = 0) -> Image.Image:
+    """A grey sheet: grain of a size in pixels and a height in levels, a weave and a shading that all of them share."""
+    generator = np.random.default_rng(seed)
+    cells = round(side / grain)
+    image = generator.normal(128, height, (cells, cells)).astype(np.float32)
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    place = np.arange(side)
+    image += weave * np.outer(*[np.sin(2 * np.pi * place / 8)] * 2)
+    image -= shade * np.add.outer(*[(2 * place / side - 1) ** 2] * 2)
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
+
+
+def spot(seed: int) -> Image.Image:
+    """A dark field with a small spot."""
+    image = np.full((1024, 1024), 20, dtype=np.uint8)
+    row, column = np.random.default_rng(seed).integers(50, 950, 2)
+    image[row : row + 6, column : column + 12] = 90
+    return Image.fromarray(image)
+
+
+FAINT: dict[str, Callable[[int], Image.Image]] = {
+    "noise of 10 levels": lambda seed: sheet(seed, 512, 1, 10),
+    "noise of 20 levels": lambda seed: sheet(seed, 512, 1, 20),
+    "noise of 5 levels, 1024 pixels": lambda seed: sheet(seed, 1024, 1, 5),
+    "noise of 2 levels": lambda seed: sheet(seed, 512, 1, 2),
+    "grain of 3 pixels": lambda seed: sheet(seed, 512, 3, 7),
+    "one weave, noise of 8 levels": lambda seed: sheet(seed, 512, 1, 8, weave=40),
+    "one shading, noise of 6 levels": lambda seed: sheet(seed, 512, 1, 6, shade=1.5),
+    "dark field with a spot": spot,
+}
+FAINT_COPIES = (
+    "JPEG 95", "JPEG 75", "JPEG 60", "half size", "256 x 256", "values times 0.9",
+    "mirrored, half size, JPEG 75", "turned by 90 degrees",
+)  # fmt: skip
+
+
+def faint(each: int, workers: int) -> dict[str, object]:
+    """What is found of copies of faint images, how many are said to be lost, and what is reported of different ones."""
+    kinds, sets, every = [], [], []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
+        for place, (kind, make) in enumerate(FAINT.items()):
+            paths = [Path(folder) / f"{place}-{seed}.png" for seed in range(each)]
+            for seed, path in enumerate(paths):
+                # No seed twice: the same noise is the same picture, whatever its height.
+                make(1000 * place + seed).save(path)
+            originals = stacked(list(pool.map(fingerprint, paths)))
+            found = {}
+            for name in FAINT_COPIES:
+                change, options, _ = COPIES[name]
+                made = stacked(list(pool.map(partial(_copy, Path(folder), change, options), enumerate(paths))))
+                ending = "jpg" if options else "png"
+                confirm = at_finer_scale(paths, [Path(folder) / f"copy{number}.{ending}" for number in range(each)])
+                matches, _ = near_duplicates(originals, made, workers, confirm=confirm)
+                found[name] = sum(match.source == match.target for match in matches)
+            kinds.append({"kind": kind, "images": each, "faint": int(originals.faint.sum()),
+                          "lost": int(originals.lost.sum()), "found": found})  # fmt: skip
+            sets.append(originals)
+            every += paths
+        images = stacked([row for originals in sets for row in originals.rows()])
+        results = [_among_others(images, row, every) for row in range(len(images))]
+    return {"kinds": kinds, "pairs_of_different": len(images) * (len(images) - 1) // 2,
+            "reported": sum(len(found) for found, _ in results)}  # fmt: skip
 
 
 def picture(seed: int, side: int) -> Image.Image:
@@ -157,7 +225,7 @@ def copies(paths: list[Path], each: int, workers: int) -> list[dict[str, object]
 
 def _copy(folder: Path, change: Change, options: dict, numbered: tuple[int, Path]) -> tuple:
     number, path = numbered
-    copy = folder / f"{number}.{'jpg' if options else 'png'}"
+    copy = folder / f"copy{number}.{'jpg' if options else 'png'}"
     with Image.open(path) as image:
         change(image.convert("RGB")).save(copy, **(options or {"compress_level": 1}))
     return fingerprint(copy)
@@ -201,9 +269,10 @@ def different(sets: dict[str, Fingerprints], workers: int) -> list[dict[str, obj
     return rows
 
 
-def _among_others(images: Fingerprints, row: int) -> tuple[list, int]:
+def _among_others(images: Fingerprints, row: int, paths: list[Path] | None = None) -> tuple[list, int]:
     others = np.delete(np.arange(len(images)), row)
-    return near_duplicates(images.take(others), images.take(np.array([row])))
+    confirm = at_finer_scale([paths[other] for other in others], [paths[row]]) if paths else None
+    return near_duplicates(images.take(others), images.take(np.array([row])), confirm=confirm)
 
 
 def photographs(root: Path, each: int, workers: int) -> dict[str, object]:
@@ -233,6 +302,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photographs", type=Path, help="folder of data sets in MVTec-AD's layout")
     parser.add_argument("--each", type=int, default=6, help="photographs of every category that are copied")
+    parser.add_argument("--faint", type=int, default=20, help="faint images of each kind")
     parser.add_argument("--workers", type=int, default=2, help="threads")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "leak.json")
     arguments = parser.parse_args()
@@ -244,6 +314,7 @@ def main() -> None:
         "settings": {k: v for k, v in asdict(Disjoint(0, 0)).items() if k.startswith(("method", "radius", "l"))},
         "search": search(arguments.workers),
         "speed": speed(arguments.workers),
+        "faint": faint(arguments.faint, arguments.workers),
         "photographs": earlier.get("photographs"),
     }
     if arguments.photographs:

@@ -3,7 +3,9 @@
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -118,6 +120,10 @@ def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
 
 def main() -> None:
     """Entry point: errors of this package become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name may hold bytes that are no text; work that is done must not fail as it is reported.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except EdgeZSADError as error:
@@ -125,7 +131,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         # A full disk, a name too long, a folder that may not be read: the file and the system's reason say enough.
-        typer.echo(f"error: {error.filename}: {error.strerror}; mend it and try again", err=True)
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        typer.echo(f"error: {name}{error.strerror or error}; mend it and try again", err=True)
+        sys.exit(EdgeZSADError.exit_code)
+    except MemoryError:
+        typer.echo("error: out of memory; use fewer workers, or smaller images", err=True)
         sys.exit(EdgeZSADError.exit_code)
 
 

@@ -17,20 +17,54 @@ def written_beside(path: Path | str) -> Iterator[Path]:
     """Give a temporary path in the same folder; rename it to `path` only if the block succeeds.
 
     The temporary name keeps the suffix, because some writers choose their format by it. On any exception the
-    temporary file is removed and whatever stood at `path` before stays as it was.
+    temporary file is removed and whatever stood at `path` before stays as it was. An `OSError` that says no name, such
+    as that of a full disk, or the temporary one, is made to say `path`.
+
+    Raises:
+        InputError: there can be no file of that name (see `check_may_be_written`).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    check_may_be_written(path)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes private files; a result is meant to be read by whoever may read its folder.
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or temporary is None or Path(os.fsdecode(error.filename)) == temporary:
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_may_be_written(path: Path | str) -> None:
+    """Refuse what a file can not be renamed to, or must not: a folder, a device, a pipe, a place below a file.
+
+    Raises:
+        InputError: `path` is one of these.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a regular file; give another name")
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise InputError(f"{path}: {above} is not a folder; give another name")
+
+
+def shipped(name: str) -> Path:
+    """A folder at the top of the checkout that holds this package, or else the copy that a built package has of it."""
+    package = Path(__file__).resolve().parent
+    # An installed package has no pyproject.toml beside it: what else lies there belongs to others.
+    return package.parent / name if (package.parent / "pyproject.toml").is_file() else package / name
 
 
 def write_text(path: Path | str, text: str) -> Path:

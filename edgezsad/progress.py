@@ -77,5 +77,6 @@ def _style(what: str, unit: str) -> dict[str, Any]:
         "maxinterval": interval,
         # A log has no use for the drawn bar, and its width is unknown.
         "bar_format": None if on_terminal else "{desc}: {n_fmt}/{total_fmt}, {rate_fmt}, {remaining} left{postfix}",
-        "leave": on_terminal,
+        # The last line says how it ended; tqdm would else leave a log at the line before.
+        "leave": True,
     }

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from edgezsad import cli
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,3 +63,43 @@ def test_a_good_profile_says_what_it_will_do():
     done = run("profile", "configs/mini.yaml")
     assert done.returncode == 0
     assert "trained on generated; tested on mvtec-standin" in done.stdout
+
+
+def test_a_name_that_is_no_text_does_not_fail_a_command_that_is_done(tmp_path: Path):
+    image = tmp_path / "set" / "bolt" / "train" / "good" / "0.png"
+    image.parent.mkdir(parents=True)
+    Image.new("L", (9, 9)).save(image)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgezsad.cli", "data", "index", "any", "set", "--out", b"\xff.csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\udcff.csv: 1 images")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(28, "No space left on device", "a.csv"),
+            "error: a.csv: No space left on device; mend it and try again",
+        ),
+        (OSError(28, "No space left on device"), "error: No space left on device; mend it and try again"),
+        (OSError("decoder"), "error: decoder; mend it and try again"),
+        (MemoryError(), "error: out of memory; use fewer workers, or smaller images"),
+    ],
+)
+def test_errors_of_the_system_are_one_line(
+    error: Exception, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"{line}\n"

@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import math
@@ -9,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json, write_text, written_beside
+from edgezsad.files import (
+    read_json,
+    sha256_of_bytes,
+    sha256_of_file,
+    shipped,
+    write_json,
+    write_text,
+    written_beside,
+)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -38,6 +47,38 @@ def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert [item.name for item in path.parent.iterdir()] == ["a.npz"]
+
+
+def test_a_full_disk_is_said_of_the_file_that_was_wanted(tmp_path: Path) -> None:
+    """Writing to an open file says no name, and renaming the temporary one."""
+    for name in (None, "temporary"):
+        with pytest.raises(OSError) as caught, written_beside(tmp_path / "a.csv") as temporary:
+            error = OSError(errno.ENOSPC, "No space left on device")
+            error.filename = None if name is None else str(temporary)
+            raise error
+        assert caught.value.filename == str(tmp_path / "a.csv")
+    with pytest.raises(FileNotFoundError) as caught, written_beside(tmp_path / "a.csv"):
+        (tmp_path / "other.csv").read_text()
+    assert caught.value.filename == str(tmp_path / "other.csv")
+
+
+def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    write_text(tmp_path / "file", "x")
+    for name, reason in (("pipe", "not a regular file"), ("folder", "is a folder"), ("file/x", "is not a folder")):
+        with pytest.raises(InputError, match=reason):
+            write_text(tmp_path / name, "y")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_folders_of_the_checkout_and_of_a_built_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgezsad.files.__file__", str(tmp_path / "edgezsad" / "files.py"))
+    (tmp_path / "data_manifests").mkdir()
+    assert shipped("data_manifests") == tmp_path.resolve() / "edgezsad" / "data_manifests"
+    (tmp_path / "pyproject.toml").touch()
+    assert shipped("data_manifests") == tmp_path.resolve() / "data_manifests"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")

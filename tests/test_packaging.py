@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -216,3 +218,27 @@ def test_book_asks_no_network() -> None:
             # The only address allowed is the name of the SVG format, which nothing loads.
             addresses = set(re.findall(r"https?://[^\s\"')]+", path.read_text(encoding="utf-8")))
             assert addresses <= {"http://www.w3.org/2000/svg"}, path
+
+
+def test_a_built_package_holds_every_module_and_the_data_manifests(tmp_path: Path) -> None:
+    """And finds them there, from any folder, also one that has its own."""
+    pytest.importorskip("setuptools")
+    source, built = tmp_path / "source", tmp_path / "built"
+    for path in tracked():
+        name = path.relative_to(ROOT)
+        if name.parts[0] in ("edgezsad", "data_manifests") or len(name.parts) == 1:
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, source / name)
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(built)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    for folder, top in (("edgezsad", built), ("data_manifests", built / "edgezsad")):
+        wanted = {path.relative_to(source) for path in (source / folder).rglob("*") if path.is_file()}
+        there = {path.relative_to(top) for path in (top / folder).rglob("*") if path.is_file()}
+        assert wanted <= there, wanted - there
+    (tmp_path / "data_manifests").mkdir()
+    code = "import edgezsad.data.descriptors as d; print(len(d.descriptors()), d.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={"PYTHONPATH": str(built), "PATH": ""},
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{len(list((ROOT / 'data_manifests').glob('*.yaml')))} {built}")

@@ -1,15 +1,14 @@
 """Compares a copy of a data set with what is known of it, by names alone: nothing is opened."""
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from edgezsad.data.descriptors import Counts, Descriptor, descriptors, read_list
-from edgezsad.data.folders import IMAGE_ENDINGS, refuse_links_out
+from edgezsad.data.descriptors import Counts, Descriptor, Listed, descriptors, read_list
+from edgezsad.data.folders import Problem, all_images, folders, is_file, refuse_links_out, shown
 from edgezsad.data.layouts import LAYOUTS, Found
 from edgezsad.errors import InputError
 from edgezsad.run import Run
@@ -23,10 +22,11 @@ class Copy:
         found: the images that are there, as the layout describes them; a mask that is not there is left out.
         missing: images and masks that the set's own list or the public list names and that are not there.
         other_case: (name in the public list, name on disk), where only upper and lower case differ.
-        extra: images and masks that the layout reads, but that the public list does not name.
-        unread: files with an image's ending that the layout does not read.
-        damage: why the layout could not be read to its end, or a link that leads out of the folder; empty when all
-            could be read.
+        extra: images and masks that the public list does not name.
+        otherwise: (image, in what its own list, or its folder, contradicts the public list).
+        unread: without a public list, files with an image's ending that the layout does not read.
+        refused: in one line each, what an index of the copy would refuse.
+        whole: whether the layout could be read to its end; otherwise `found` lacks what came behind.
     """
 
     root: Path
@@ -34,8 +34,10 @@ class Copy:
     missing: tuple[str, ...]
     other_case: tuple[tuple[str, str], ...]
     extra: tuple[str, ...]
+    otherwise: tuple[tuple[str, str], ...]
     unread: tuple[str, ...]
-    damage: str
+    refused: tuple[str, ...]
+    whole: bool
 
 
 def scan(descriptor: Descriptor | None, root: Path | str) -> Copy:
@@ -46,26 +48,24 @@ def scan(descriptor: Descriptor | None, root: Path | str) -> Copy:
     """
     root = Path(root)
     name = descriptor.layout if descriptor else "mvtec"
-    layout = LAYOUTS[name]
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {problem}; give the folder that the data set was unpacked into")
-    described, damage = _described(name, root)
+        raise InputError(f"{shown(root)}: {problem}; give the folder that the data set was unpacked into")
+    problems: list[InputError] = []
+    on_disk = all_images(root, problems.append)
+    described, whole = _described(name, root, problems)
     listed = read_list(descriptor) if descriptor else None
-    on_disk = _image_files(root)
-
-    def is_there(path: str) -> bool:
-        # The second question is for folders that are links, which the walk does not enter.
-        return path in on_disk or (root / path).is_file()
-
     read = {path for one in described for path in (one.image, one.mask) if path}
     wanted = {path for one in listed or () for path in (one.image, one.mask) if path}
-    missing = {path for path in read | wanted if not is_there(path)}
+    # The second question is for folders that are links, which the walk does not enter.
+    missing = {path for path in read | wanted if path not in on_disk and not is_file(root / path)}
     if not (read | wanted) - missing:
-        problem = damage or f"{root}: no images found"
-        raise InputError(f"{problem}; expected {name} layout: {layout.expected}{_hint(name, root)}")
+        raise _nothing_found(name, root, problems)
     other_case = _other_case(wanted - on_disk, on_disk - wanted)
     stray = set(descriptor.stray) if descriptor else set()
+    named = {one.path.relative_to(root).as_posix() for one in problems if isinstance(one, Problem)}
+    beside = (on_disk | read) - wanted - missing - stray - set(other_case.values()) - named
+    unlisted = on_disk - read - named if whole else set()
     return Copy(
         root=root,
         found=tuple(
@@ -75,37 +75,57 @@ def scan(descriptor: Descriptor | None, root: Path | str) -> Copy:
         ),
         missing=tuple(sorted(missing - other_case.keys())),
         other_case=tuple(sorted(other_case.items())),
-        extra=tuple(sorted(read - wanted - missing - set(other_case.values()))) if listed else (),
-        unread=tuple(sorted(on_disk - read - wanted - stray - set(other_case.values()))),
-        damage=damage,
+        extra=tuple(sorted(beside)) if listed else (),
+        otherwise=tuple(sorted(_otherwise(described, listed or (), unlisted))),
+        unread=() if listed else tuple(sorted(beside - read)),
+        # Once each: the same folder may have been looked into more than once.
+        refused=tuple(dict.fromkeys(str(one).removeprefix(f"{shown(root)}/") for one in problems)),
+        whole=whole,
     )
 
 
-def _described(layout: str, root: Path) -> tuple[list[Found], str]:
-    """What the layout finds, up to the first thing that it can not read, and what that was."""
+def _described(layout: str, root: Path, problems: list[InputError]) -> tuple[list[Found], bool]:
+    """What the layout finds, and whether it could be read to its end; what is wrong is added to `problems`."""
     found: list[Found] = []
+    whole = True
     try:
-        # One at a time, so that what came before the damage is kept.
-        for one in LAYOUTS[layout].find(root):
+        # One at a time, so that what came before the end is kept.
+        for one in LAYOUTS[layout].find(root, problems.append):
             found.append(one)
-        refuse_links_out(root, (name for one in found for name in (one.image, one.mask) if name))
     except InputError as error:
-        return found, str(error)
+        problems.append(error)
+        whole = False
     except OSError as error:
-        return found, f"{error.filename or root}: {error.strerror or error}"
-    return found, ""
+        problems.append(InputError(f"{shown(error.filename or root)}: {error.strerror or error}"))
+        whole = False
+    refuse_links_out(root, (name for one in found for name in (one.image, one.mask) if name), problems.append)
+    return found, whole
 
 
-def _image_files(root: Path) -> set[str]:
-    """Every file below `root` that has an image's ending and is not hidden; folders that are links are not entered."""
-    found = set()
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        place = Path(folder).relative_to(root)
-        for name in files:
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith("."):
-                found.add((place / name).as_posix())
-    return found
+def _otherwise(described: Iterable[Found], listed: Iterable[Listed], unlisted: set[str]) -> Iterator[tuple[str, str]]:
+    """Images with what is said of them in the copy, where the public list says something else."""
+    public = {one.image: one for one in listed}
+    for one in described:
+        if one.image not in public:
+            continue
+        row = public[one.image]
+        labels = ["normal", "defective"]
+        pairs = [(one.category, row.category), (one.split, row.split)]
+        # A mask that is not there is missing; one in another case is named so.
+        pairs += [(one.mask, row.mask or "no mask")] if one.mask.casefold() != row.mask.casefold() and one.mask else []
+        pairs += [] if one.label is None else [(labels[one.label], labels[row.label])]
+        if differing := [f"{here}, not {there}" for here, there in pairs if here != there]:
+            yield one.image, "; ".join(differing)
+    for image in public.keys() & unlisted:
+        yield image, "left out of the set's own list"
+
+
+def _nothing_found(layout: str, root: Path, problems: list[InputError]) -> InputError:
+    """The error of a folder without images; only where nothing in it is damaged, another one may have been meant."""
+    damaged = any(isinstance(one, Problem) for one in problems)
+    problem = str(problems[0]) if problems else f"{shown(root)}: no images found"
+    hint = "" if damaged else _hint(layout, root)
+    return InputError(f"{problem}; expected {layout} layout: {LAYOUTS[layout].expected}{hint}")
 
 
 def _other_case(wanted: Iterable[str], there: Iterable[str]) -> dict[str, str]:
@@ -116,9 +136,10 @@ def _other_case(wanted: Iterable[str], there: Iterable[str]) -> dict[str, str]:
 
 def _hint(layout: str, root: Path) -> str:
     """Where the data set is, when it is one folder further down."""
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if any((folder / one.image).is_file() for one in _described(layout, folder)[0][:1]):
-            return f"; did you mean {folder}?"
+    ignored: list[InputError] = []
+    for folder in folders(root, ignored.append):
+        if any(is_file(folder / one.image) for one in _described(layout, folder, ignored)[0][:1]):
+            return f"; did you mean {shown(folder)}?"
     return ""
 
 
@@ -200,10 +221,12 @@ def status(descriptor: Descriptor, root: Path | None) -> str:
         copy = scan(descriptor, root)
     except InputError:
         return "not here"
+    if not copy.whole:
+        return "here, not readable"
     missing = len(copy.missing) + len(copy.other_case)
     if descriptor.file_list is None:
         total = descriptor.expected.total.get("images")
-        if total is None and not missing and not copy.damage:
+        if total is None and not missing and not copy.refused:
             return f"here, {len(copy.found):,} images (how many there should be is unknown)"
         # A set's own list may name what is missing; where there is no such list, only the number shows it.
         missing = max(missing, (total or 0) - len(copy.found))
@@ -213,4 +236,6 @@ def status(descriptor: Descriptor, root: Path | None) -> str:
         return f"here, {missing:,} file{'s' * (missing != 1)} missing"
     if copy.extra:
         return f"here, {len(copy.extra):,} file{'s' * (len(copy.extra) != 1)} too many"
-    return "here, not readable" if copy.damage else "here, complete"
+    if copy.otherwise:
+        return "here, with another list than the public one"
+    return "here, damaged" if copy.refused else "here, complete"

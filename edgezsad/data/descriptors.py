@@ -7,13 +7,16 @@ stated are left out, and count as unknown everywhere.
 import csv
 import difflib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgezsad.config import DataSet, Layout
+from edgezsad.data.folders import shown
 from edgezsad.errors import InputError
+from edgezsad.files import shipped
 
 FOLDER = "data_manifests"
 ANY = "any"
@@ -124,6 +127,13 @@ class Descriptor(_Part):
             raise ValueError(f"{ANY} stands for a folder without a descriptor")
         return name
 
+    @field_validator("file_list")
+    @classmethod
+    def _list_lies_below(cls, file_list: str | None) -> str | None:
+        if file_list is not None and (PurePosixPath(file_list).is_absolute() or ".." in Path(file_list).parts):
+            raise ValueError(f"{file_list} leaves the folder {FOLDER}")
+        return file_list
+
     def data_set(self, root: Path) -> DataSet:
         """A copy of it in `root`, as a profile would name it."""
         return DataSet(name=self.name, layout=self.layout, root=root)
@@ -142,24 +152,39 @@ class Listed:
 
 
 def descriptors_folder() -> Path:
-    """`data_manifests/` of the folder that a run is started from, or else of the checkout that holds this package."""
-    here = Path(FOLDER)
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / FOLDER
+    """`data_manifests/` of the checkout that holds this package, or else the copy that a built package has."""
+    return shipped(FOLDER)
+
+
+class _Loader(yaml.SafeLoader):
+    """As PyYAML's, but a key given twice is an error: it would silently keep the last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{', '.join(twice)}: given twice", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def read_descriptor(path: Path | str) -> Descriptor:
     """Read and check one descriptor.
 
     Raises:
-        InputError: the file is missing, is not YAML, or has an unknown key or a wrong value.
+        InputError: the file is missing, is not YAML, or has an unknown or doubled key or a wrong value.
     """
     path = Path(path)
     try:
-        return Descriptor.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return Descriptor.model_validate(content)
     except FileNotFoundError:
         raise InputError(f"{path}: no such descriptor; restore it from the repository") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML (nested too deeply); mend the file") from None
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in item['loc']) or 'descriptor'}: {item['msg']}" for item in error.errors()
@@ -181,7 +206,7 @@ def descriptors(folder: Path | None = None) -> dict[str, Descriptor]:
             raise InputError(f"{path}: {descriptor.name} is described twice; rename one")
         found[descriptor.name] = descriptor
     if not found:
-        raise InputError(f"{folder}: no descriptors; run this from the repository's root")
+        raise InputError(f"{folder}: no descriptors; install the package again")
     return found
 
 
@@ -199,9 +224,8 @@ def find_descriptor(name: str, folder: Path | None = None) -> Descriptor | None:
         return by_plain[_plain(name)]
     near = difflib.get_close_matches(_plain(name), by_plain, n=1, cutoff=0.5)
     hint = f"did you mean {by_plain[near[0]].name}? " if near else ""
-    raise InputError(
-        f"{name}: no such data set; {hint}choose from {', '.join(known)}, or {ANY} for a folder in MVTec layout"
-    )
+    choice = f"choose from {', '.join(known)}, or {ANY} for a folder in MVTec layout"
+    raise InputError(f"{shown(name) or 'an empty name'}: no such data set; {hint}{choice}")
 
 
 def _plain(name: str) -> str:

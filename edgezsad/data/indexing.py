@@ -19,7 +19,7 @@ from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, written_beside
 
-VERSION = 1
+VERSION = 2
 """Of a line's meaning. Lines of another version are passed over."""
 
 SETTLED_NS = 2_000_000_000
@@ -29,10 +29,17 @@ times to two seconds only. Its line is not kept, and it is read again the next t
 
 @dataclass(frozen=True)
 class Indexed:
-    """A manifest, and how many of its images were read for it; the others were known from an earlier run."""
+    """A manifest, and what was read for it.
+
+    Attributes:
+        manifest: of all images.
+        read: images read; the others were known from an earlier run.
+        unsettled: of those, images too new to be kept (see `SETTLED_NS`); they are read again the next time.
+    """
 
     manifest: Manifest
     read: int
+    unsettled: int = 0
 
 
 def cache_path(manifest: Path | str) -> Path:
@@ -51,8 +58,9 @@ def index_again(
 ) -> Indexed:
     """As `layouts.index`, but images known from `cache` are not read again.
 
-    An image is known if size and time of the file and of its mask, and what the layout says of both, are unchanged.
-    A change that keeps a file's size and its time stamp is not seen: delete the log to read everything.
+    An image is known if the file and its mask have the size, the times and the place on the disk that they had, and
+    the layout says the same of both. The time of the last change of a name or of permissions counts too, so that files
+    of one size and one date that change places are seen.
 
     Args:
         item: the data set's name, layout and, where only some are wanted, categories.
@@ -70,7 +78,7 @@ def index_again(
         manifest = index(item, root, workers, progress, log.measured, choose)
     # Only a complete index knows which lines are still of use.
     log.tidy()
-    return Indexed(manifest, log.read)
+    return Indexed(manifest, log.read, log.unsettled)
 
 
 class _Log:
@@ -80,23 +88,19 @@ class _Log:
         self.path = path
         self.folder = str(root.resolve())
         self.read = 0
+        self.unsettled = 0
         self._lock = Lock()
-        self._lines = 0
         self._cut = False
         self._known = self._load()
+        self._stream: BinaryIO | None = None
         self._used: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> "_Log":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Without a buffer: what is written survives a kill of this process.
-        self._stream: BinaryIO = open(self.path, "ab", buffering=0)
-        if self._cut:
-            # A line cut by a kill must not swallow the next one.
-            self._stream.write(b"\n")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def measured(self, root: Path, found: Found) -> Entry:
         """The entry of an image: from the log if nothing changed, or else read."""
@@ -116,30 +120,42 @@ class _Log:
             if settled:
                 self._keep(row)
                 self._used[found.image] = row
-                self._lines += 1
+            else:
+                self.unsettled += 1
         return entry
 
     def _keep(self, row: dict[str, Any]) -> None:
         try:
+            if self._stream is None:
+                # Opened only now: a log that may only be read serves as long as there is nothing new.
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                # Without a buffer: what is written survives a kill of this process. Closed as the log is.
+                self._stream = open(self.path, "ab", buffering=0)  # noqa: SIM115
+                if self._cut:
+                    # A line cut by a kill must not swallow the next one.
+                    self._stream.write(b"\n")
             self._stream.write(self._line(row))
         except OSError as error:
-            raise InputError(f"{self.path}: {error.strerror}; make room and start again, nothing is lost") from None
+            raise InputError(f"{self.path}: {error.strerror}; mend it and start again, nothing is lost") from None
 
     def tidy(self) -> None:
-        """Write only the lines in use, if there are others."""
-        if self._lines == len(self._used):
+        """Write only the lines in use, if there are others: of an earlier run, or of another that went on beside."""
+        if not self.path.is_file() or self._count() == len(self._used):
             return
         with written_beside(self.path) as temporary, open(temporary, "wb") as stream:
             stream.writelines(self._line(self._used[image]) for image in sorted(self._used))
 
+    def _count(self) -> int:
+        with open(self.path, "rb") as stream:
+            return sum(1 for _ in stream)
+
     def _load(self) -> dict[str, dict[str, Any]]:
-        """Whole rows of this folder by image, the last one where there are several. Counts the lines of all."""
+        """Whole rows of this folder by image, the last one where there are several."""
         rows: dict[str, dict[str, Any]] = {}
         if not self.path.is_file():
             return rows
         with open(self.path, "rb") as stream:
             for line in stream:
-                self._lines += 1
                 self._cut = not line.endswith(b"\n")
                 try:
                     content = json.loads(line)
@@ -159,9 +175,13 @@ class _Log:
 
 
 def _stamp(path: Path) -> list[int] | None:
-    """Size in bytes and time of the last change in ns; None where there is no file, which reading it will report."""
+    """What tells a file from another and from what it was; None where there is no file, which reading it will report.
+
+    Its size in bytes; the times, in ns, at which its content and its name or permissions last changed; its number in
+    the file system.
+    """
     try:
         facts = path.stat()
     except OSError:
         return None
-    return [facts.st_size, facts.st_mtime_ns]
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]

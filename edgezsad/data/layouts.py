@@ -15,7 +15,7 @@ from pathlib import Path
 from edgezsad.config import DataSet
 from edgezsad.data import adapters
 from edgezsad.data.adapters import Found
-from edgezsad.data.folders import IMAGE_ENDINGS, folders, refuse_links_out
+from edgezsad.data.folders import IMAGE_ENDINGS, Problem, folders, refuse_links_out, shown
 from edgezsad.data.images import decode_mask, measure, measure_mask
 from edgezsad.data.manifest import NORMAL, Entry, Manifest, name_problem
 from edgezsad.errors import InputError
@@ -25,9 +25,14 @@ __all__ = ["IMAGE_ENDINGS", "LAYOUTS", "NORMAL", "Found", "Layout", "fingerprint
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout: how to read it, and what to tell a user whose folder is not in it."""
+    """A layout: how to read it, and what to tell a user whose folder is not in it.
 
-    find: Callable[[Path], Iterable[Found]]
+    Attributes:
+        find: called with the folder and with a `Tell`; without one it refuses what it would tell.
+        expected: how its files lie, in words.
+    """
+
+    find: Callable[..., Iterable[Found]]
     expected: str
 
 
@@ -58,27 +63,27 @@ def index(
 
     Raises:
         InputError: the folder is missing, holds no images in that layout, or lacks a wanted category; a list or a
-            link points outside the folder; an image or a mask is listed twice; a file is missing or is no image; a
-            mask and its image differ in size.
+            link points outside the folder; an image or a mask is listed twice, or one as the other; a file is missing
+            or is no image, or is an image where the layout has none; a mask and its image differ in size.
     """
     root = Path(root)
     layout = LAYOUTS[item.layout]
     wanted = f"expected {item.layout} layout: {layout.expected}"
     if not root.is_dir():
-        raise InputError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; {wanted}")
+        raise InputError(f"{shown(root)}: {'not a folder' if root.exists() else 'no such folder'}; {wanted}")
     try:
         found = sorted(layout.find(root), key=lambda one: one.image)
     except OSError as error:
-        problem = f"{error.filename or root}: {error.strerror or error}"
+        problem = f"{shown(error.filename or root)}: {error.strerror or error}"
         raise InputError(f"{problem}; {wanted}{_nested(layout, root)}") from None
     if not found:
-        raise InputError(f"{root}: no images found; {wanted}{_nested(layout, root)}")
+        raise InputError(f"{shown(root)}: no images found; {wanted}{_nested(layout, root)}")
     _check_names(root, found)
     if item.categories is not None:
         there = {one.category for one in found}
         unknown = [name for name in item.categories if name not in there]
         if unknown:
-            raise InputError(f"{root}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
+            raise InputError(f"{shown(root)}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
         found = [one for one in found if one.category in item.categories]
     if choose is not None:
         found = sorted(choose(found), key=lambda one: one.image)
@@ -91,7 +96,7 @@ def _nested(layout: Layout, root: Path) -> str:
     for folder in folders(root):
         try:
             if any(True for _ in itertools.islice(layout.find(folder), 1)):
-                return f"; did you mean {folder}?"
+                return f"; did you mean {shown(folder)}?"
         except (InputError, OSError):
             continue
     return ""
@@ -102,14 +107,18 @@ def _check_names(root: Path, found: list[Found]) -> None:
     for one in found:
         for name in (one.image, one.mask, one.category, one.defect):
             if problem := name_problem(name):
-                raise InputError(f"{root / one.image!a}: the name {problem}; rename the file")
+                raise Problem(root / one.image, f"the name {problem}; rename the file")
+    both = {one.image for one in found} & {one.mask for one in found}
+    if both:
+        raise Problem(root / min(both), "is an image and a mask at once; mend the data set's list")
     masks = sorted((one.mask, one.image) for one in found if one.mask)
     for before, after in itertools.pairwise(found):
         if before.image == after.image:
-            raise InputError(f"{root / after.image}: listed twice; mend the data set's list")
+            raise Problem(root / after.image, "listed twice; mend the data set's list")
     for (mask, image), (next_mask, next_image) in itertools.pairwise(masks):
         if mask == next_mask:
-            raise InputError(f"{root / mask}: the mask of both {image} and {next_image}; give each its own")
+            both_images = f"{shown(image)} and {shown(next_image)}"
+            raise Problem(root / mask, f"the mask of both {both_images}; give each its own")
 
 
 def _measured(

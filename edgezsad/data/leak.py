@@ -10,10 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgezsad.data.fingerprints import fingerprints, stacked
-from edgezsad.data.manifest import Manifest
-from edgezsad.data.perceptual import LARGEST_RESIDUAL, LEAST_CORRELATION, METHOD, RADIUS, near_duplicates
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.perceptual import (
+    LARGEST_RESIDUAL,
+    LEAST_CORRELATION,
+    METHOD,
+    RADIUS,
+    at_finer_scale,
+    near_duplicates,
+)
 from edgezsad.errors import CheckError, InputError
 from edgezsad.progress import ticker
+
+SMALL = 60
+"""Pixels. A copy with a shorter side, saved again with loss, may not be known for one."""
+NAMED = 3
+"""Unproven images that are named."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,10 @@ class Disjoint:
 
     Attributes:
         source_images, target_images: number of images on each side.
-        flat_images: images of both sides on which nothing is to be seen; compared by their pixels.
+        faint_images: images of both sides on which little is to be seen; they are compared by their pixels too.
+        unproven_images: images of both sides of which a copy with other pixels may be missed: faint ones that a JPEG of
+            quality 75 wipes out, and those with a side below `SMALL` pixels.
+        first_unproven: the files of the first of these.
         candidates: pairs whose perceptual hashes are near; a pair counts once for each view.
         near_duplicates: target images of which the source holds the same picture; 0, or there would have been an error.
         overlaps: those, and target images whose file lies in the source; 0 for the same reason.
@@ -33,7 +48,9 @@ class Disjoint:
 
     source_images: int
     target_images: int
-    flat_images: int = 0
+    faint_images: int = 0
+    unproven_images: int = 0
+    first_unproven: str = "none"
     candidates: int = 0
     near_duplicates: int = 0
     overlaps: int = 0
@@ -43,23 +60,22 @@ class Disjoint:
     largest_residual: float = LARGEST_RESIDUAL
 
 
-def overlaps(sources: Sequence[Manifest], targets: Sequence[Manifest]) -> list[tuple[str, str]]:
+def overlaps(sources: Sequence[Manifest], targets: Sequence[Manifest]) -> list[tuple[Path, Path]]:
     """Target images whose file also lies in the source.
 
     Returns:
-        (source image, target image), each as "DATA SET/id", in the targets' order: one pair for each such target
-        image, with the first source image of that content, so that the list never outgrows the targets.
+        (source file, target file) in the targets' order: one pair for each such target image, with the first source
+        image of that content, so that the list never outgrows the targets.
     """
-    first: dict[str, str] = {}
-    for source in sources:
-        for entry in source.entries:
-            first.setdefault(entry.sha256, f"{source.name}/{entry.id}")
-    return [
-        (first[entry.sha256], f"{target.name}/{entry.id}")
-        for target in targets
-        for entry in target.entries
-        if entry.sha256 in first
-    ]
+    first: dict[str, Path] = {}
+    for entry, path in _listed(sources):
+        first.setdefault(entry.sha256, path)
+    return [(first[entry.sha256], path) for entry, path in _listed(targets) if entry.sha256 in first]
+
+
+def _listed(manifests: Sequence[Manifest]) -> list[tuple[Entry, Path]]:
+    """Every image of some manifests, and its file."""
+    return [(entry, manifest.path(entry)) for manifest in manifests for entry in manifest.entries]
 
 
 def check_disjoint(
@@ -74,7 +90,7 @@ def check_disjoint(
         workers: threads.
 
     Raises:
-        CheckError: some do; the line names the first pair, says what relates the two and how many there are.
+        CheckError: some do; the line names the first pair's files, says what relates the two and how many there are.
         InputError: a side has no images, so that nothing would be proved; or an image is damaged.
     """
     counts = []
@@ -82,26 +98,34 @@ def check_disjoint(
         counts.append(sum(len(manifest.entries) for manifest in manifests))
         if not counts[-1]:
             names = ", ".join(manifest.name for manifest in manifests) or "none given"
-            raise InputError(f"{names}: no {side} images to compare; run notebook 01_data to write the manifests")
+            raise InputError(f"{names}: no {side} images to compare; write the manifests with notebook 01_data")
     same = overlaps(sources, targets)
     if same:
         _refuse(*same[0], "the same file is in the source as", "", len(same))
     known = fingerprints([*sources, *targets], cache, workers)
-    sides = []
-    for manifests in (sources, targets):
-        entries = [
-            (entry.sha256, f"{manifest.name}/{entry.id}") for manifest in manifests for entry in manifest.entries
-        ]
-        sides.append((stacked([known[sha256] for sha256, _ in entries]), [name for _, name in entries]))
-    (source, source_names), (target, target_names) = sides
+    listed = _listed(sources), _listed(targets)
+    source, target = (stacked([known[entry.sha256] for entry, _ in side]) for side in listed)
     with ticker("look for near-duplicates") as tick:
-        matches, candidates = near_duplicates(source, target, workers, tick)
+        confirm = at_finer_scale(*([path for _, path in side] for side in listed))
+        matches, candidates = near_duplicates(source, target, workers, tick, confirm)
     if matches:
-        pair = source_names[matches[0].source], target_names[matches[0].target]
+        pair = listed[0][matches[0].source][1], listed[1][matches[0].target][1]
         _refuse(*pair, "the same picture is in the source as", f", {matches[0].relation}", len(matches))
-    return Disjoint(*counts, flat_images=int(source.flat.sum() + target.flat.sum()), candidates=candidates)
+    unproven = [
+        path
+        for side, images in zip(listed, (source, target), strict=True)
+        for (entry, path), lost in zip(side, images.lost, strict=True)
+        if lost or min(entry.width, entry.height) < SMALL
+    ]
+    return Disjoint(
+        *counts,
+        faint_images=int(source.faint.sum() + target.faint.sum()),
+        unproven_images=len(unproven),
+        first_unproven=", ".join(str(path) for path in unproven[:NAMED]) or "none",
+        candidates=candidates,
+    )
 
 
-def _refuse(source: str, target: str, what: str, relation: str, number: int) -> None:
+def _refuse(source: Path, target: Path, what: str, relation: str, number: int) -> None:
     rest = f" ({number} such target image{'s' if number > 1 else ''})"
     raise CheckError(f"{target}: {what} {source}{relation}{rest}; take it out of the source")

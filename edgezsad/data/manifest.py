@@ -64,7 +64,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Hash of what the images are, whatever folder they lie in and whatever the file's line endings."""
+        """Hash of what the images are, wherever `root` lies (paths count from it) and whatever the file's line endings."""
         digest = hashlib.sha256()
         for entry in self.entries:
             digest.update("\t".join(str(value) for value in astuple(entry)).encode() + b"\n")
@@ -84,11 +84,12 @@ class Manifest:
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> Path:
-    """Write a manifest as CSV (one row an image, header row), atomically; returns `path`."""
+    """Write a manifest as CSV, atomically: a header row, one row an image, and `_last_row`; returns `path`."""
     with written_beside(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(field.name for field in fields(Entry))
         writer.writerows(astuple(entry) for entry in manifest.entries)
+        writer.writerow(_last_row(manifest))
     return Path(path)
 
 
@@ -101,15 +102,17 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
         name: the data set's name; the file's stem when left out.
 
     Raises:
-        InputError: the file is missing, or a row is damaged, doubled or points outside `root`.
+        InputError: the file is missing, cut off or changed; a row is damaged, doubled, out of order or points outside
+            `root`; a mask belongs to two images, or is an image itself.
     """
     path = Path(path)
-    remedy = "run notebook 01_data to write it again"
+    remedy = "run notebook 01_data, or `edgezsad data index`, to write it again"
     names = [field.name for field in fields(Entry)]
     entries: list[Entry] = []
-    seen: set[str] = set()
+    last = None
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
+        # Spreadsheets put a byte-order mark in front.
+        with open(path, newline="", encoding="utf-8-sig") as stream:
             # strict: otherwise one stray quotation mark swallows all rows behind it.
             reader = csv.DictReader(stream, strict=True)
             if reader.fieldnames != names:
@@ -118,6 +121,11 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
                 # csv gives None for cells that a cut-off row lacks, and keeps surplus ones under the key None.
                 if None in row or None in row.values():
                     raise InputError(f"{path}: row {number} is damaged (not {len(names)} cells); {remedy}")
+                if last is not None:
+                    raise InputError(f"{path}: row {number} stands behind the last row; {remedy}")
+                if row["id"].startswith(_COUNT) and not row["category"]:
+                    last = tuple(row.values())
+                    continue
                 numbers = {key: row[key] for key in ("label", "width", "height")}
                 for key, text in numbers.items():
                     if not _NUMBER.fullmatch(text):
@@ -126,9 +134,9 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
                 problem = _entry_problem(entry)
                 if problem:
                     raise InputError(f"{path}: row {number}, {entry.id!r}, {problem}; {remedy}")
-                if entry.id in seen:
-                    raise InputError(f"{path}: {entry.id} is listed twice; {remedy}")
-                seen.add(entry.id)
+                if entries and entry.id <= entries[-1].id:
+                    what = "is listed twice" if entry.id == entries[-1].id else "is not in the order of the ids"
+                    raise InputError(f"{path}: row {number}, {entry.id}, {what}; {remedy}")
                 entries.append(entry)
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest; {remedy}") from None
@@ -136,7 +144,39 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
         raise InputError(f"{path}: is a folder; give a manifest file") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: row {len(entries) + 2} is damaged ({error}); {remedy}") from None
-    return Manifest(name or path.stem, Path(root), tuple(entries))
+    if problem := _mask_problem(entries):
+        raise InputError(f"{path}: {problem}; {remedy}")
+    manifest = Manifest(name or path.stem, Path(root), tuple(entries))
+    if last is None:
+        raise InputError(f"{path}: cut off after {len(entries):,} images; {remedy}")
+    if last != _last_row(manifest):
+        raise InputError(f"{path}: not the {len(entries):,} images that its last row tells of; {remedy}")
+    return manifest
+
+
+_COUNT = "# images: "
+
+
+def _last_row(manifest: Manifest) -> tuple[str, ...]:
+    """What tells a whole manifest from one that was cut at a line's end, or changed: how many images, and their hash.
+
+    It has the cells of any other row, so that a spreadsheet leaves it as it is.
+    """
+    cells = dict.fromkeys((field.name for field in fields(Entry)), "")
+    return tuple((cells | {"id": f"{_COUNT}{len(manifest.entries)}", "sha256": manifest.sha256}).values())
+
+
+def _mask_problem(entries: list[Entry]) -> str | None:
+    """What is wrong with the masks taken together, or None."""
+    images = {entry.id for entry in entries}
+    belongs: dict[str, str] = {}
+    for entry in entries:
+        if entry.mask in images:
+            return f"{entry.mask} is an image, and the mask of {entry.id}"
+        if entry.mask and entry.mask in belongs:
+            return f"{entry.mask} is the mask of both {belongs[entry.mask]} and {entry.id}"
+        belongs[entry.mask] = entry.id
+    return None
 
 
 def name_problem(name: str) -> str | None:

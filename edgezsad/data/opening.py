@@ -12,7 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from edgezsad.errors import InputError
 
 MAX_PIXELS = 160_000_000
-"""Larger images are refused before they fill the memory. The largest industrial sensors have 151 million pixels."""
+"""Of one image, in one thread: larger ones are refused before they fill the memory. The largest industrial sensors have
+151 million pixels."""
 
 MAX_PIXELS_PER_BYTE = 10_000
 """A file that claims more is refused before its pixels get memory. PNG packs at most 8,256 in a byte, JPEG fewer."""
@@ -76,8 +77,10 @@ def told(path: Path | str) -> Iterator[None]:
     """Turn whatever goes wrong while reading `path` into one line that names it."""
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError:
+        raise InputError(f"{path}: larger than the memory left; use fewer workers, or make it smaller") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path, or unpack the data set again") from None
     except IsADirectoryError:

@@ -12,9 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgezsad.cli import app
-from edgezsad.data.check import NAMES_SHOWN, Report, check_copy
+from edgezsad.config import DataSet
+from edgezsad.data.check import check_copy
 from edgezsad.data.copies import descriptor_table, scan
 from edgezsad.data.descriptors import find_descriptor
+from edgezsad.data.layouts import index
+from edgezsad.data.report import NAMES_SHOWN, Report
 from edgezsad.errors import CheckError, InputError
 
 SIZE = (6, 9)
@@ -75,6 +78,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (lists / "bolts.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "data_manifests" / "bolts.yaml").write_text(descriptor_text())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgezsad.data.descriptors.descriptors_folder", lambda: Path("data_manifests"))
     return tmp_path / "set"
 
 
@@ -151,11 +155,100 @@ def test_a_missing_category_and_a_foreign_one(root: Path):
     assert f"and {8 - NAMES_SHOWN} more" in text
 
 
-def test_what_the_layout_does_not_read_is_noted(root: Path):
-    draw(root / "bolt" / "overview.png")
-    report = checked(root)
+@pytest.mark.parametrize("name", ["bolt/overview.png", "overview.png", "docs/a/1.png", "bolt/ground_truth/bent/9.png"])
+def test_any_image_that_the_public_list_does_not_name_is_too_many(root: Path, name: str):
+    draw(root / name)
+    problems = checked(root).problems
+    assert list(problems) == (["refused"] if name == "bolt/overview.png" else ["extra"])
+    assert name in next(iter(problems.values()))[0]
+
+
+def test_without_a_list_what_the_layout_does_not_read_is_noted(root: Path):
+    draw(root / "bolt/ground_truth/bent/9.png")
+    report = checked(root, name="any")
     assert report.complete
-    assert report.notes == ["image files that the layout does not read: 1 (bolt/overview.png)"]
+    assert report.notes == ["image files that the layout does not read: 1 (bolt/ground_truth/bent/9.png)"]
+
+
+def link_to_nothing(root: Path) -> None:
+    (root / "bolt/test/old").symlink_to("nowhere")
+
+
+def pipe(root: Path) -> None:
+    os.mkfifo(root / "bolt/train/good/9.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (link_to_nothing, "bolt/test/old"),
+        (pipe, "bolt/train/good/9.png"),
+        (lambda root: (root / "bolt/train/good/9.png").mkdir(), "bolt/train/good/9.png"),
+        (lambda root: (root / "bolt/train/good/9.webp").touch(), "bolt/train/good/9.webp"),
+        (lambda root: draw(root / "bolt/test/9.png"), "bolt/test/9.png"),
+        (lambda root: draw(root / "bolt/test/good/more/9.png"), "bolt/test/good/more/9.png"),
+        (lambda root: (root / "test").mkdir(), "test"),
+    ],
+)
+@pytest.mark.parametrize("set_name", ["Bolts-2", "any"])
+def test_one_odd_name_hides_nothing(root: Path, damage: Damage, name: str, set_name: str):
+    """The counts of all categories are right, and damage further on is found."""
+    damage(root)
+    (root / GOOD).write_bytes(b"")
+    report = checked(root, name=set_name)
+    assert list(report.problems) == ["refused", "image"]
+    assert [line.partition(": ")[0] for line in report.problems["refused"]] == [name]
+    assert report.problems["image"] == [GOOD]
+    assert report.total.found["images"] == 12
+    with pytest.raises(InputError, match=str(root / name)):
+        index(DataSet(name="any", layout="mvtec", root=root), root)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"plain text", "holds text"),
+        (b"\xff\xd8\xff", "not an image"),
+    ],
+)
+def test_it_is_said_what_is_wrong_with_an_image(root: Path, content: bytes, reason: str):
+    (root / GOOD).write_bytes(content)
+    report = checked(root, name="any")
+    assert reason in report.reasons[GOOD]
+    assert f"    {GOOD}: {report.reasons[GOOD]}" in report.as_text().splitlines()
+    with pytest.raises(CheckError, match=r"mend or remove what is named above$"):
+        report.require_complete()
+    with pytest.raises(CheckError, match=r"again from https://example.org$"):
+        checked(root).require_complete()
+
+
+def test_a_mask_that_means_two_things_is_no_damaged_one(root: Path):
+    mask = Image.new("P", SIZE[::-1])
+    mask.putpalette([255] * 768)
+    mask.save(root / BENT_MASK)
+    report = checked(root)
+    assert "palette is not black" in report.reasons[BENT_MASK]
+    assert "masks that can not be used: 1" in report.as_text()
+
+
+def test_odd_names_do_not_reach_the_terminal(root: Path):
+    odd = "bolt/train/good/a\n\x1b[31mb.png"
+    draw(root / odd)
+    (root / "bolt/test/gone\x1b[2J").symlink_to("nowhere")
+    text = checked(root, name="any").as_text()
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "a\\n\\x1b[31mb.png" in text and "gone\\x1b[2J" in text
+
+
+def test_a_full_screen_is_one_screen(root: Path):
+    for number in range(30):
+        draw(root / f"c{number}/train/good/0.png")
+        (root / f"c{number}/train/good/1.png").touch()
+        (root / f"c{number}/test").symlink_to("nowhere")
+    text = checked(root, name="any").as_text()
+    assert len(text.splitlines()) < 24
+    assert "and 27 more categories, how many images there should be in each is unknown" in text
 
 
 def test_stray_files_of_the_archive_are_known(root: Path):
@@ -171,14 +264,29 @@ def test_links_may_not_lead_out(root: Path, tmp_path: Path, place: str, complete
     (root / "nut").symlink_to(tmp_path / place, target_is_directory=True)
     report = checked(root)
     assert report.complete == complete
-    assert report.problems == {}
-    assert ("leads out" in report.damage) != complete
+    assert list(report.problems) == ([] if complete else ["refused"])
+    assert all("leads out" in line for line in report.problems.get("refused", []))
+    assert report.total.agrees
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_an_unreadable_file(root: Path):
     (root / GOOD).chmod(0)
     assert checked(root).problems == {"image": [GOOD]}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("mode", [0, 0o444])
+@pytest.mark.parametrize("name", ["nut", "nut/train", "nut/train/good"])
+@pytest.mark.parametrize("set_name", ["Bolts-2", "any"])
+def test_an_unreadable_folder(root: Path, mode: int, name: str, set_name: str):
+    (root / name).chmod(mode)
+    try:
+        report = checked(root, name=set_name)
+    finally:
+        (root / name).chmod(0o755)
+    assert not report.complete
+    assert [row.found["images"] for row in report.categories if row.category == "bolt"] == [6]
 
 
 def test_without_a_list_the_numbers_decide(root: Path):
@@ -226,8 +334,13 @@ def test_labels_that_only_masks_tell(root: Path, tmp_path: Path):
     assert opened.complete and quick.complete
     assert (opened.total.found["train_defective"], opened.total.found["with_mask"]) == (1, 2)
     assert quick.total.found == {"images": 6, "train": 3, "test": 3}
-    draw(copy / "train" / "0_GT.png", value=0)
-    assert not checked(copy).total.agrees
+    for damage in (lambda path: path.write_bytes(b""), lambda path: path.unlink()):
+        damage(copy / "train" / "0_GT.png")
+        report = checked(copy)
+        assert report.total.found["images"] == 6
+        assert report.total.found["train_defective"] == 0, "labels are compared, though one is unknown"
+        assert [row.expected["train_defective"] for row in (report.total,)] == [1]
+        assert list(report.problems) == (["mask"] if (copy / "train" / "0_GT.png").exists() else ["refused"])
 
 
 def test_a_set_whose_own_list_names_files_that_are_not_there(root: Path, tmp_path: Path):
@@ -238,16 +351,119 @@ def test_a_set_whose_own_list_names_files_that_are_not_there(root: Path, tmp_pat
     draw(copy / "bolt" / "a.JPG")
     Path("data_manifests/bolts.yaml").write_text(descriptor_text("visa", None, images=2))
     report = checked(copy)
-    assert report.problems == {"missing": ["bolt/b.JPG", "bolt/b.png"]}
-    (copy / "split_csv" / "1cls.csv").write_text("\n".join([*rows, "bolt,middle,normal,bolt/c.JPG,"]))
+    assert report.problems == {"missing": ["bolt/b.JPG", "bolt/b.png"], "category": ["nut"]}
+    source = copy / "split_csv" / "1cls.csv"
+    source.write_text("\n".join([*rows, "bolt,middle,normal,bolt/c.JPG,", f"bolt,train,normal,bolt/{'d' * 300}.JPG,"]))
     report = checked(copy)
-    assert "line 4" in report.damage
-    assert "can not be read: " in report.as_text()
+    assert report.problems["refused"] == ["split_csv/1cls.csv: line 4 is damaged; unpack the data set again"]
+    assert f"bolt/{'d' * 300}.JPG" in report.problems["missing"], "a name too long for a file, behind the damage"
+    assert report.total.found["images"] == 1
+
+
+VISA = ["bolt,train,normal,bolt/a.JPG,", "bolt,test,normal,bolt/b.JPG,", "bolt,test,anomaly,bolt/c.JPG,bolt/c.png"]
+
+
+@pytest.fixture
+def visa(root: Path, tmp_path: Path) -> Path:
+    """A set whose own list agrees with the public one."""
+    copy = tmp_path / "visa"
+    for name in ("a.JPG", "b.JPG", "c.JPG", "c.png"):
+        draw(copy / "bolt" / name)
+    (copy / "split_csv").mkdir()
+    (copy / "split_csv" / "1cls.csv").write_text("\n".join(["object,split,label,image,mask", *VISA]))
+    public = "category,split,label,defect,image,mask\n" + "\n".join(VISA) + "\n"
+    public = public.replace("anomaly,", "defective,anomaly,").replace("normal,", "normal,good,")
+    Path("data_manifests/lists/bolts.csv").write_text(public)
+    content = yaml.safe_load(descriptor_text("visa", images=3))
+    content["expected"]["categories"] = {"bolt": {"images": 3}}
+    Path("data_manifests/bolts.yaml").write_text(yaml.safe_dump(content))
+    assert checked(copy).complete
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "image", "reason"),
+    [
+        (VISA[0], "bolt,test,normal,bolt/a.JPG,", "bolt/a.JPG", "test, not train"),
+        (
+            VISA[0],
+            "bolt,train,anomaly,bolt/a.JPG,bolt/b.JPG",
+            "bolt/a.JPG",
+            "bolt/b.JPG, not no mask; defective, not normal",
+        ),
+        (VISA[2], "bolt,test,anomaly,bolt/c.JPG,bolt/a.JPG", "bolt/c.JPG", "bolt/a.JPG, not bolt/c.png"),
+        (VISA[1], "", "bolt/b.JPG", "left out of the set's own list"),
+    ],
+)
+def test_a_list_that_contradicts_the_public_one(visa: Path, old: str, new: str, image: str, reason: str):
+    source = visa / "split_csv" / "1cls.csv"
+    source.write_text(source.read_text().replace(old, new))
+    report = checked(visa, quick=True)
+    assert report.problems["otherwise"] == [image]
+    assert report.reasons[image] == reason
+    assert f"    {image}: {reason}" in report.as_text().splitlines()
+    assert descriptor_table({"Bolts-2": visa})["on this machine"][0].startswith("here, ")
+    assert descriptor_table({"Bolts-2": visa})["on this machine"][0] != "here, complete"
+
+
+@pytest.mark.parametrize("damage", ["quotation mark", "pipe", "gone"])
+def test_what_could_not_be_listed_is_not_counted(visa: Path, damage: str):
+    source = visa / "split_csv" / "1cls.csv"
+    text = source.read_text()
+    source.unlink()
+    if damage == "quotation mark":
+        source.write_text(text.replace("bolt/b", '"bolt/b'))
+    elif damage == "pipe":
+        os.mkfifo(source)
+    report = checked(visa)
+    assert not report.complete
+    assert list(report.problems) == ["refused"]
+    assert (report.total.found, report.categories) == ({}, [])
+    assert "were not counted" in report.as_text()
+    with pytest.raises(CheckError, match="an index refuses: 1; "):
+        report.require_complete()
+
+
+def real_iad(copy: Path, *categories: str) -> None:
+    for category in categories:
+        draw(copy / "realiad_1024" / category / "OK" / "a.jpg")
+        row = {"category": category, "anomaly_class": "OK", "image_path": "OK/a.jpg", "mask_path": None}
+        place = copy / "realiad_jsons" / "realiad_jsons"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{category}.json").write_text(json.dumps({"train": [row], "test": []}))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut off", "pipe"])
+def test_a_described_category_without_images_comes_first(root: Path, tmp_path: Path, damage: str):
+    Path("data_manifests/bolts.yaml").write_text(descriptor_text("real_iad", None, images=2))
+    copy = tmp_path / "real"
+    real_iad(copy, "bolt", "nut")
+    assert checked(copy).complete
+    source = copy / "realiad_jsons/realiad_jsons/nut.json"
+    source.unlink()
+    if damage == "cut off":
+        source.write_text("{")
+    elif damage == "pipe":
+        os.mkfifo(source)
+    report = checked(copy)
+    assert report.problems["category"] == ["nut"]
+    assert ("refused" in report.problems) == (damage != "gone")
+    assert [row.category for row in report.differing] == ["nut"]
+    assert report.as_text().splitlines()[-2].split()[0] == "nut"
 
 
 def test_a_folder_above_is_recognised(root: Path):
     with pytest.raises(InputError, match=f"did you mean {root}\\?"):
         scan(find_descriptor("any"), root.parent)
+
+
+def test_no_other_folder_is_proposed_where_this_one_is_damaged(tmp_path: Path):
+    (tmp_path / "set/bolt/train").mkdir(parents=True)
+    (tmp_path / "set/bolt/train/good").symlink_to("nowhere")
+    draw(tmp_path / "set/train/good/train/good/1.png")
+    with pytest.raises(InputError) as caught:
+        scan(None, tmp_path / "set/bolt")
+    assert "is a link to nothing" in str(caught.value) and "did you mean" not in str(caught.value)
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -270,6 +486,7 @@ def test_command_on_a_complete_copy(root: Path):
         (("bolts-2", "nowhere"), "nowhere: no such folder"),
         (("bolts-2", "data_manifests"), "data_manifests: no images found"),
         (("bolts-2", "data_manifests/bolts.yaml"), "not a folder"),
+        (("", "set"), "an empty name: no such data set"),
     ],
 )
 def test_wrong_input_is_not_a_failed_check(root: Path, arguments, part):
@@ -278,6 +495,13 @@ def test_wrong_input_is_not_a_failed_check(root: Path, arguments, part):
     assert done.exception.exit_code == 2
     assert part in str(done.exception)
     assert "\n" not in str(done.exception)
+
+
+def test_an_empty_folder_name_is_not_the_current_folder(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(root)
+    done = run("any", "")
+    assert done.exit_code == 2
+    assert "is empty" in done.output
 
 
 def test_json_says_all_and_the_check_fails(root: Path):
@@ -302,6 +526,7 @@ def test_json_says_all_and_the_check_fails(root: Path):
         (lambda root: (root / GOOD).unlink(), "here, 1 file missing"),
         (lambda root: [(root / name).unlink() for name in (GOOD, BENT_MASK)], "here, 2 files missing"),
         (lambda root: draw(root / "bolt/train/good/9.png"), "here, 1 file too many"),
+        (link_to_nothing, "here, damaged"),
     ],
 )
 def test_status_of_a_copy(root: Path, damage: Damage, status: str):

@@ -22,6 +22,17 @@ def test_all_sets_are_described():
     assert len(list(FOLDER.glob("*.yaml"))) == len(NAMES)
 
 
+@pytest.mark.parametrize("there", [(), ("foreign.yaml",)])
+def test_a_folder_of_that_name_where_one_happens_to_be_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
+):
+    (tmp_path / "data_manifests").mkdir()
+    for name in there:
+        (tmp_path / "data_manifests" / name).write_text("foreign: true")
+    monkeypatch.chdir(tmp_path)
+    assert list(descriptors()) == NAMES
+
+
 @pytest.mark.parametrize(
     ("name", "images", "defective", "categories"),
     [
@@ -124,6 +135,11 @@ def test_an_unlike_name_lists_all():
         ),
         ("    source:", "    spring:", "expected.total.source"),
         ("citation: btad", "citation: [", "not valid YAML"),
+        ("citation: btad", "citation: " + "[" * 5000, "nested too deeply"),
+        ("citation: btad", "citation: btad\ncitation: visa", "citation: given twice"),
+        ('    "02": {', '    "01": {', "01: given twice"),
+        ("file_list: null", "file_list: ../../x.csv", "file_list"),
+        ("file_list: null", "file_list: /tmp/x.csv", "file_list"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):

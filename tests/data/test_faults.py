@@ -4,14 +4,12 @@ What is right is decided here by other means than in the package: a list is read
 and a change that makes the list say something else is only accepted if the index then says that too.
 """
 
-import csv
 import io
 import json
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import astuple
 from pathlib import Path
 from random import Random
 
@@ -236,7 +234,7 @@ def mpdd(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 def test_damaged_manifests(tmp_path: Path, mpdd: Manifest) -> None:
-    """What is read has as many images as the file has lines, and each of them stands in the file as it was read."""
+    """What is read is what was written, or nothing is."""
     random = Random(1)
     path = write_manifest(mpdd, tmp_path / "m.csv")
     whole = path.read_bytes()
@@ -251,12 +249,8 @@ def test_damaged_manifests(tmp_path: Path, mpdd: Manifest) -> None:
             outcome["refused"] += 1
             continue
         outcome["read"] += 1
-        assert len(read.entries) == lines_with_text(data)
-        assert len({entry.id for entry in read.entries}) == len(read.entries)
-        cells = list(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))[1:]
-        assert [[str(value) for value in astuple(entry)] for entry in read.entries] == [row for row in cells if row]
-        assert all((entry.label == 0) == (entry.defect == "good") for entry in read.entries)
-    assert outcome["refused"] > MANIFESTS / 2 and outcome["read"] > 5, outcome
+        assert read.entries == mpdd.entries
+    assert outcome["refused"] > MANIFESTS / 2 and outcome["read"], outcome
 
 
 def check_lists(

@@ -525,3 +525,16 @@ def test_prepare_takes_views_and_refuses_other_arrays() -> None:
 def test_load_is_decode_then_prepare(tmp_path: Path) -> None:
     path = save(RGB, tmp_path / "a.png")
     np.testing.assert_array_equal(load(path, 8), prepare(decode_image(path), 8))
+
+
+def test_an_image_larger_than_the_memory_that_is_left_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.png"
+    Image.new("L", (9, 9)).save(path)
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", fails)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fails)
+    with pytest.raises(InputError, match=r"large\.png: larger than the memory left; use fewer workers"):
+        decode_image(path)

@@ -104,6 +104,58 @@ def test_only_what_changed_is_read(root: Path, cache: Path, change: str):
     assert images == [entry.id for entry in index(ITEM, root).entries]
 
 
+def test_files_of_one_size_and_time_that_change_places(root: Path, cache: Path):
+    """Between normal and defective: nothing but the name's last change and the place on the disk tells."""
+    for folder, value in (("good", 5), ("bent", 6)):
+        draw(root / f"bolt/test/{folder}/7.bmp", value)
+    indexed(root, cache)
+    good, bent = (root / f"bolt/test/{folder}/7.bmp" for folder in ("good", "bent"))
+    good.rename(root / "x")
+    bent.rename(good)
+    (root / "x").rename(bent)
+    assert indexed(root, cache).read == 2
+
+
+def test_two_folders_that_change_places(root: Path, cache: Path):
+    """Their files are not touched: only the place on the disk tells."""
+    for number in range(2):
+        draw(root / f"bolt/test/good/{number}.bmp", 30 + number)
+        (root / f"bolt/ground_truth/bent/{number}_mask.bmp").unlink()
+    indexed(root, cache)
+    (root / "bolt/test/good").rename(root / "x")
+    (root / "bolt/test/bent").rename(root / "bolt/test/good")
+    (root / "x").rename(root / "bolt/test/bent")
+    assert indexed(root, cache).read == 4
+
+
+def test_lines_of_a_run_beside_this_one_are_tidied(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    read = indexing.read_entry
+    beside: list[Path] = [cache]
+
+    def meanwhile(*arguments):
+        if beside:
+            beside.pop()
+            index_again(ITEM, root, cache)
+        return read(*arguments)
+
+    monkeypatch.setattr(indexing, "read_entry", meanwhile)
+    index_again(ITEM, root, cache)
+    assert len(cache.read_bytes().splitlines()) == 12
+
+
+def test_a_log_that_is_complete_is_only_read(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    indexed(root, cache)
+    modes: list[str] = []
+
+    def opened(path: Path, mode: str, **options):
+        modes.append(mode)
+        return open(path, mode, **options)
+
+    monkeypatch.setattr(indexing, "open", opened, raising=False)
+    assert index_again(ITEM, root, cache).read == 0
+    assert set(modes) == {"rb"}
+
+
 def test_the_log_of_another_folder_is_not_used(root: Path, cache: Path, tmp_path: Path):
     indexed(root, cache)
     other = tmp_path / "other"
@@ -114,7 +166,8 @@ def test_the_log_of_another_folder_is_not_used(root: Path, cache: Path, tmp_path
 
 def test_a_file_that_just_changed_is_read_again(root: Path, cache: Path):
     draw(root / "bolt/train/good/3.bmp", 3, int(time.time()))
-    assert indexed(root, cache).read == 12
+    result = indexed(root, cache)
+    assert (result.read, result.unsettled) == (12, 1)
     # The same size and the same time, to the nanosecond: only distrust finds this.
     stamp = (root / "bolt/train/good/3.bmp").stat()
     draw(root / "bolt/train/good/3.bmp", 4)
@@ -244,19 +297,44 @@ def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["data", "index", "any", str(root)])
     assert done.exit_code == 0, done.exception
-    assert "12 images, 2 defective; 12 read, 0 unchanged" in done.stdout
+    assert "12 images, 2 defective, 2 with a mask; 12 read, 0 unchanged" in done.stdout
+    assert "`data check`" in done.stdout
     done = CliRunner().invoke(app, ["data", "index", "any", str(root), "--workers", "2"])
     assert "0 read, 12 unchanged" in done.stdout
-    manifest = read_manifest("any.csv", root, "any")
+    manifest = read_manifest("set.csv", root, "any")
     assert manifest.entries == index(ITEM, root).entries
     assert manifest.sha256 in done.stdout
-    assert cache_path("any.csv").is_file()
+    assert cache_path("set.csv").is_file()
+    draw(root / "bolt/train/good/new.bmp", 3, int(time.time()) + 100)
+    done = CliRunner().invoke(app, ["data", "index", "any", str(root)])
+    assert "1 changed within seconds" in done.stdout
 
 
 def test_command_with_another_file(root: Path, tmp_path: Path):
     out = tmp_path / "deep" / "bolts.csv"
     assert CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(out)]).exit_code == 0
     assert read_manifest(out, root).entries == index(ITEM, root).entries
+
+
+def test_command_refuses_what_is_no_file_before_it_reads(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    os.mkfifo(tmp_path / "log.csv.cache.jsonl")
+    before = sorted(tmp_path.iterdir())
+    for name in ("", "folder", "pipe.csv", "log.csv", "pipe.csv/x.csv"):
+        done = CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", name])
+        assert isinstance(done.exception, InputError), name
+        assert name in str(done.exception) or name == "log.csv"
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_stopped_command_says_that_it_may_go_on(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(indexing, "read_entry", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    done = CliRunner().invoke(app, ["data", "index", "any", str(root)])
+    assert done.exit_code != 0
+    assert "the same command goes on where it was" in done.stderr
 
 
 def test_command_on_nothing(tmp_path: Path):

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -214,6 +215,36 @@ def test_dagm(make: Maker) -> None:
     ]
 
 
+LABELS = "1\n0576\t1\t0576.PNG\t0\t0576_label.PNG\n0577\t0\t0577.PNG\t0\t0\n"
+
+
+def dagm(make: Maker) -> None:
+    make.images("Class1/Train/0576.PNG", "Class1/Train/0577.PNG")
+    make.masks("Class1/Train/Label/0576_label.PNG")
+    make.text("Class1/Train/Label/Labels.txt", LABELS)
+
+
+def test_dagm_a_lost_mask_does_not_make_an_image_normal(make: Maker) -> None:
+    dagm(make)
+    assert [entry.label for entry in read(make, "dagm").entries] == [1, 0]
+    (make.root / "Class1/Train/Label/0576_label.PNG").unlink()
+    refused(make, "Class1/Train/0576.PNG", "Labels.txt", layout="dagm")
+    make.text("Class1/Train/Label/Labels.txt", LABELS.lower())
+    refused(make, "Class1/Train/0576.PNG", "Labels.txt", layout="dagm")
+
+
+@pytest.mark.parametrize(
+    ("layout", "mask"), [("dagm", "Class1/Train/Label/9999_label.PNG"), ("ksdd2", "train/10001_GT.png")]
+)
+def test_masks_without_an_image(make: Maker, layout: str, mask: str) -> None:
+    dagm(make)
+    make.images("train/10000.png")
+    make.masks("train/10000_GT.png", mask)
+    if layout == "dagm":
+        (make.root / "train").rename(make.root / ".train")
+    refused(make, mask, "the mask of no image", layout=layout)
+
+
 def real_iad(make: Maker, *paths: tuple[str, str, str | None]) -> None:
     items = [
         {"category": "audiojack", "anomaly_class": kind, "image_path": image, "mask_path": mask}
@@ -370,6 +401,90 @@ def test_pictures_of_other_kinds_are_not_left_out_silently(make: Maker, ending: 
     refused(make, f"009.{ending}", "PNG")
 
 
+# What would be left out -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "test", "Test"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_split_beside_whole_categories(make: Maker, split: str, empty: bool) -> None:
+    bottle(make)
+    (make.root / split / "good").mkdir(parents=True)
+    if not empty:
+        make.images(f"{split}/good/0.png")
+    refused(make, f"{make.root / split}: ", "bottle")
+
+
+@pytest.mark.parametrize("names", [("Train", "TRAIN"), ("train", "TRAIN")])
+def test_folders_that_differ_in_case_only(make: Maker, names: tuple[str, str]) -> None:
+    make.images(*(f"bolt/{name}/good/{name}.png" for name in names))
+    if len(list((make.root / "bolt").iterdir())) < 2:
+        pytest.skip("this file system has no such names")
+    refused(make, *names, "only in case")
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("mvtec", "bottle/test/good/more/1.png"),
+        ("mvtec", "bottle/test/1.png"),
+        ("mvtec", "bottle/validation/good/1.png"),
+        ("mvtec", "bottle/1.TIF"),
+        ("dagm", "Class1/Train/more/1.PNG"),
+        ("dagm", "Class1/Validation/1.PNG"),
+        ("ksdd2", "train/more/1.png"),
+    ],
+)
+def test_images_where_the_layout_has_none(make: Maker, layout: str, name: str) -> None:
+    match layout:
+        case "mvtec":
+            bottle(make)
+        case "dagm":
+            dagm(make)
+        case "ksdd2":
+            make.images("train/1.png")
+            make.masks("train/1_GT.png")
+    read(make, layout)
+    make.images(name)
+    refused(make, str(make.root / name), "lies outside", layout=layout)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_what_is_named_as_an_image_but_is_none(make: Maker, kind: str) -> None:
+    bottle(make)
+    path = make.root / "bottle/test/good/x.png"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/null")
+    refused(make, str(path), "is no file")
+
+
+@pytest.mark.parametrize(
+    ("layout", "source"),
+    [
+        ("visa", "split_csv/1cls.csv"),
+        ("real_iad", "realiad_jsons/realiad_jsons/audiojack.json"),
+        ("dagm", "Class1/Train/Label/Labels.txt"),
+    ],
+)
+def test_a_pipe_in_place_of_a_list_is_not_waited_for(make: Maker, layout: str, source: str) -> None:
+    dagm(make)
+    (make.root / source).parent.mkdir(parents=True, exist_ok=True)
+    (make.root / source).unlink(missing_ok=True)
+    os.mkfifo(make.root / source)
+    refused(make, source, "no regular file", layout=layout)
+
+
+def test_an_image_is_no_mask(make: Maker) -> None:
+    visa(make, extra="candle,test,anomaly,candle/a.JPG,candle/a.JPG\n")
+    refused(make, "candle/a.JPG", "an image and a mask at once", layout="visa")
+    real_iad(make, ("OK", "OK/a.jpg", None), ("QS", "NG/b.jpg", "OK/a.jpg"))
+    refused(make, "OK/a.jpg", "an image and a mask at once", layout="real_iad")
+
+
 # Links ----------------------------------------------------------------------------------------------------------------
 
 
@@ -465,7 +580,7 @@ def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
 
 def test_photographs_without_kinds_are_not_taken(make: Maker) -> None:
     make.images("bolt/test/1.png", "bolt/train/2.png")
-    refused(make, "no images found", "test/DEFECT")
+    refused(make, "bolt/test/1.png", "lies outside train/good, test/good and test/DEFECT")
 
 
 @pytest.mark.parametrize("outside", ["../secret.png", "candle/../../secret.png", "/secret.png"])
@@ -569,7 +684,14 @@ def test_names_that_no_manifest_can_hold(make: Maker) -> None:
         source.rename(source.with_name("a\nb.png"))
     except OSError:
         pytest.skip("this file system has no such names")
-    refused(make, "control character", "rename")
+    message = refused(make, "a\\nb.png", "control character", "rename")
+    assert "Path(" not in message
+
+
+def test_an_escape_sequence_in_a_name_does_not_reach_the_terminal(make: Maker) -> None:
+    bottle(make)
+    (make.root / "bottle/test/gone\x1b[2J").symlink_to("nowhere")
+    assert refused(make, "gone\\x1b[2J", "link").isprintable()
 
 
 def test_the_list_may_be_written_with_dots_and_doubled_slashes(make: Maker) -> None:

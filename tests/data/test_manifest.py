@@ -109,17 +109,61 @@ def test_a_damaged_row_is_named(tmp_path: Path, change: dict, reason: str) -> No
     assert str(path) in message and reason in message and "01_data" in message and "\n" not in message
 
 
-def test_every_cut_in_the_file_is_found_or_harmless(tmp_path: Path) -> None:
-    """Cut anywhere, the file is refused, or reads as the rows that are still whole: never as other rows."""
+def test_every_cut_in_the_file_is_found(tmp_path: Path) -> None:
+    """Cut anywhere but before its last line end, the file is refused."""
     path = write_manifest(TWO, tmp_path / "m.csv")
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        try:
-            read = read_manifest(path, "data")
-        except InputError:
+        if length == len(whole) - 1:
+            assert read_manifest(path, "data").entries == TWO.entries
             continue
-        assert read.entries == TWO.entries[: len(read.entries)]
+        with pytest.raises(InputError):
+            read_manifest(path, "data")
+    path.write_bytes(whole[: whole.index(b"# images")])
+    with pytest.raises(InputError, match=r"m\.csv: cut off after 2 images"):
+        read_manifest(path, "data")
+
+
+def test_an_empty_manifest_is_whole_and_a_header_alone_is_not(tmp_path: Path) -> None:
+    path = write_manifest(replace(TWO, entries=()), tmp_path / "m.csv")
+    assert read_manifest(path, "data").entries == ()
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    with pytest.raises(InputError, match="cut off after 0 images"):
+        read_manifest(path, "data")
+
+
+def test_rows_out_of_order_or_changed_are_named(tmp_path: Path) -> None:
+    path = write_manifest(TWO, tmp_path / "m.csv")
+    head, one, other, last = path.read_text().splitlines(keepends=True)
+    for lines, reason in (
+        ((head, other, one, last), "row 3, bolt/test/good/000.png, is not in the order of the ids"),
+        ((head, one, one, other, last), "is listed twice"),
+        ((head, other, last), "not the 1 images that its last row tells of"),
+        ((head, one, other.replace("640", "641"), last), "not the 2 images"),
+        ((head, one, last, other), "stands behind the last row"),
+    ):
+        path.write_text("".join(lines))
+        with pytest.raises(InputError, match=reason):
+            read_manifest(path, "data")
+
+
+@pytest.mark.parametrize(("mask", "reason"), [("bolt/mask.png", "is the mask of both"), (NORMAL.id, "is an image")])
+def test_a_mask_belongs_to_one_image_and_is_none(tmp_path: Path, mask: str, reason: str) -> None:
+    third = replace(DEFECTIVE, id="bolt/test/scratch/001.png", mask=mask)
+    path = write_manifest(replace(TWO, entries=(NORMAL, DEFECTIVE, third)), tmp_path / "m.csv")
+    with pytest.raises(InputError, match=reason):
+        read_manifest(path, "data")
+
+
+def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path: Path) -> None:
+    """A byte-order mark, other line ends, every cell in quotation marks."""
+    path = write_manifest(TWO, tmp_path / "m.csv")
+    with open(path, newline="") as stream:
+        rows = list(csv.reader(stream))
+    with open(path, "w", newline="", encoding="utf-8-sig") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
+    assert read_manifest(path, "data").entries == TWO.entries
 
 
 @pytest.mark.parametrize("row", [["x.png"], [*("abcdefghij"), "surplus"]])
@@ -127,7 +171,7 @@ def test_a_row_with_too_few_or_too_many_cells(tmp_path: Path, row: list[str]) ->
     path = write_manifest(TWO, tmp_path / "m.csv")
     with open(path, "a", newline="") as stream:
         csv.writer(stream).writerow(row)
-    with pytest.raises(InputError, match="row 4 is damaged"):
+    with pytest.raises(InputError, match="row 5 is damaged"):
         read_manifest(path, tmp_path)
 
 

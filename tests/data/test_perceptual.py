@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.fft import idctn
 
 from edgezsad.data import perceptual
-from edgezsad.data.fingerprints import FLAT, LEVELS, SIDE, Fingerprints, fingerprint, stacked
+from edgezsad.data.fingerprints import FAINT, LEVELS, SIDE, Fingerprints, fingerprint, stacked
 from edgezsad.data.hamming import near
 from edgezsad.data.perceptual import (
     BITS,
@@ -20,6 +20,7 @@ from edgezsad.data.perceptual import (
     VIEWS,
     Match,
     agreement,
+    at_finer_scale,
     hashes,
     near_duplicates,
     view,
@@ -70,7 +71,8 @@ def prints(*paths: Path) -> Fingerprints:
 
 
 def found(source: Path, target: Path) -> list[str]:
-    return [match.relation for match in near_duplicates(prints(source), prints(target))[0]]
+    confirm = at_finer_scale([source], [target])
+    return [match.relation for match in near_duplicates(prints(source), prints(target), confirm=confirm)[0]]
 
 
 Turn = Image.Transpose
@@ -148,17 +150,18 @@ def test_the_best_of_several_sources_is_named(tmp_path: Path) -> None:
 # What shows nothing, and sizes and depths out of the ordinary ---------------------------------------------------------
 
 
-def test_flat_images_are_compared_by_their_pixels(tmp_path: Path) -> None:
+def test_blank_sheets_are_compared_by_their_pixels(tmp_path: Path) -> None:
     """Two blank sheets with their own grain have nothing in common; the same sheet turned is the same."""
     sheets = [np.random.default_rng(seed).normal(200, 2, (90, 120, 3)).clip(0, 255).astype(np.uint8) for seed in (1, 2)]
     one, other = (saved(Image.fromarray(sheet), tmp_path / f"{n}.png") for n, sheet in enumerate(sheets))
     turned = saved(Image.fromarray(np.rot90(sheets[0]).copy()), tmp_path / "turned.bmp")
-    assert prints(one, other, turned).flat.all()
+    assert prints(one, other, turned).faint.all()
+    assert prints(one, other, turned).lost.all(), "a JPEG wipes such a grain out"
     assert found(one, other) == []
     assert found(one, turned) == ["the same pixels"]
 
 
-def test_flat_images_are_no_candidates(tmp_path: Path) -> None:
+def test_blank_images_are_no_candidates(tmp_path: Path) -> None:
     """A thousand black frames on either side are not a million pairs to verify."""
     black = prints(saved(Image.new("L", (40, 30)), tmp_path / "black.png")).take(np.zeros(1000, dtype=int))
     matches, candidates = near_duplicates(black, black)
@@ -176,6 +179,85 @@ def test_progress_reaches_the_end(tmp_path: Path) -> None:
     assert len(seen) == 2
 
 
+def sheet(seed: int) -> np.ndarray:
+    """Fine noise: next to nothing of it is left on the small picture."""
+    return np.random.default_rng(seed).normal(128, 10, (512, 512))
+
+
+def weave(seed: int) -> np.ndarray:
+    """The same threads every time, under other noise."""
+    threads = np.sin(np.arange(512) * 2 * np.pi / 8)
+    return 128 + 40 * np.outer(threads, threads) + np.random.default_rng(seed).normal(0, 8, (512, 512))
+
+
+def shaded(seed: int) -> np.ndarray:
+    """The same shading every time, under other noise."""
+    place = (np.arange(512) / 256 - 1) ** 2
+    return 128 - 1.5 * np.add.outer(place, place) + np.random.default_rng(seed).normal(0, 8, (512, 512))
+
+
+def spot(seed: int) -> np.ndarray:
+    """A dark field with a small spot."""
+    field = np.full((600, 600), 20.0)
+    row, column = np.random.default_rng(seed).integers(50, 540, 2)
+    field[row : row + 6, column : column + 9] = 90
+    return field
+
+
+FAINT_KINDS = {"sheet": sheet, "weave": weave, "shaded": shaded, "spot": spot}
+FAINT_COPIES = {
+    "jpeg 75": (lambda i: i, "copy.jpg", {"quality": 75}, VIEWS[0]),
+    "half": (lambda i: i.resize((i.width // 2, i.height // 2)), "copy.png", {}, VIEWS[0]),
+    "darker": (lambda i: i.point(lambda v: v * 0.9), "copy.png", {}, VIEWS[0]),
+    "mirrored, jpeg": (lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT), "copy.jpg", {"quality": 80}, VIEWS[1]),
+    "mirrored": (lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT), "copy.png", {}, "the same pixels"),
+}
+
+
+@pytest.mark.parametrize("copy", FAINT_COPIES)
+@pytest.mark.parametrize("kind", FAINT_KINDS)
+def test_copies_of_faint_images_are_found(tmp_path: Path, kind: str, copy: str) -> None:
+    change, name, options, relation = FAINT_COPIES[copy]
+    image = Image.fromarray(FAINT_KINDS[kind](3).clip(0, 255).astype(np.uint8))
+    original, other = saved(image, tmp_path / "original.png"), saved(change(image), tmp_path / name, **options)
+    assert prints(original).faint.all() and not prints(original).lost.any()
+    assert found(original, other) == [relation]
+    assert len(found(other, original)) == 1
+
+
+def test_different_faint_images_are_not_reported(tmp_path: Path) -> None:
+    """Whatever shading or weave they share."""
+    paths = [
+        saved(Image.fromarray(draw(100 * place + seed).clip(0, 255).astype(np.uint8)), tmp_path / f"{name}{seed}.png")
+        for place, (name, draw) in enumerate(FAINT_KINDS.items())
+        for seed in range(6)
+    ]
+    images = prints(*paths)
+    for row in range(len(images)):
+        others = np.delete(np.arange(len(images)), row)
+        assert near_duplicates(images.take(others), images.take(np.array([row])))[0] == []
+
+
+def test_fields_with_a_spot_in_nearly_one_place_are_different(tmp_path: Path) -> None:
+    """On the small pictures they are not: only the finer scale tells."""
+    paths = []
+    for number, column in enumerate((100, 106)):
+        field = np.full((512, 512), 20, np.uint8)
+        field[203:209, column : column + 9] = 90
+        paths.append(saved(Image.fromarray(field), tmp_path / f"{number}.png"))
+    assert len(near_duplicates(prints(paths[0]), prints(paths[1]))[0]) == 1
+    assert found(*paths) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_copies_are_found(tmp_path: Path, kind: str) -> None:
+    """What JPEG changes of 64 pixels is much more than what it changes of 128."""
+    image = coloured(KINDS[kind](5, (256, 256)))
+    original = saved(image, tmp_path / "original.png")
+    small = image.transpose(Turn.FLIP_LEFT_RIGHT).resize((64, 64))
+    assert found(original, saved(small, tmp_path / "copy.jpg", quality=60)) == [VIEWS[1]]
+
+
 @pytest.mark.parametrize("side", [1, 2, 9, 24])
 def test_tiny_images(tmp_path: Path, side: int) -> None:
     """The same pixels are found; other pixels are not, where there is enough to see."""
@@ -187,13 +269,19 @@ def test_tiny_images(tmp_path: Path, side: int) -> None:
         assert found(one, other) == []
 
 
+def test_a_faint_image_longer_than_any_jpeg_is_lost(tmp_path: Path) -> None:
+    path = saved(Image.new("L", (66_000, 2)), tmp_path / "long.png")
+    assert prints(path).lost.all()
+    assert found(path, saved(Image.new("L", (2, 66_000)), tmp_path / "turned.bmp")) == ["the same pixels"]
+
+
 def test_twelve_of_sixteen_bits(tmp_path: Path) -> None:
     """A camera that fills 4096 of 65536 levels: not flat, and the same picture as its 8-bit copy."""
     values = part(5, (200, 160)).clip(0, 255)
     deep = saved(Image.fromarray((values * 8).astype(np.uint16)), tmp_path / "deep.png")
     plain = saved(Image.fromarray(values.astype(np.uint8)), tmp_path / "plain.png")
     tiff = saved(Image.fromarray((values * 8).astype(np.uint16)), tmp_path / "deep.tiff")
-    assert not prints(deep).flat.any()
+    assert not prints(deep).faint.any()
     assert found(deep, plain) == found(plain, tiff) == [VIEWS[0]]
 
 
@@ -237,7 +325,7 @@ def test_near_hashes_alone_are_no_copy() -> None:
         heights[:, 0, 0] = 0
         pixels = idctn(heights, axes=(1, 2), norm="ortho")
         small.append(((pixels * 20 / pixels.std() + 128).clip(0, 255) * LEVELS).astype(np.uint16))
-    one, other = (Fingerprints(s, np.array([40.0]), np.zeros((1, 32), dtype=np.uint8)) for s in small)
+    one, other = (stacked([(s[0], np.full(2, 40.0), False, np.zeros(32, np.uint8), False)]) for s in small)
     correlation, residual = agreement(*small, np.array([40.0]))
     assert residual[0] < LARGEST_RESIDUAL and 0.2 < correlation[0] < LEAST_CORRELATION
     matches, candidates = near_duplicates(one, other)
@@ -322,9 +410,9 @@ def test_agreement_of_two_levels_and_of_nothing() -> None:
     """Neither has a curve to fit: no division by zero."""
     two = np.zeros((1, SIDE, SIDE), dtype=np.uint16)
     two[:, :, :9] = 100 * LEVELS
-    correlation, residual = agreement(two, two, np.array([0.0]))
+    correlation, residual = agreement(two, two, np.array([0.3]))
     assert correlation[0] == pytest.approx(1) and residual[0] < 1e-6
-    correlation, _ = agreement(two, np.zeros_like(two), np.array([0.0]))
+    correlation, _ = agreement(two, np.zeros_like(two), np.array([0.3]))
     assert correlation[0] == 0
 
 
@@ -332,8 +420,8 @@ def test_fingerprint_is_what_it_says(tmp_path: Path) -> None:
     """Constant halves: known levels, next to nothing that JPEG changes, and not flat."""
     values = np.repeat([[50, 150]], 64, axis=1).repeat(128, axis=0).astype(np.uint8)
     values[:, :64], values[:, 64:] = 50, 150
-    small, change, pixels = fingerprint(saved(Image.fromarray(values), tmp_path / "halves.png"))
+    small, change, tiny, pixels, lost = fingerprint(saved(Image.fromarray(values), tmp_path / "halves.png"))
     assert small.shape == (SIDE, SIDE) and small.dtype == np.uint16
     assert np.abs(small[:, :12] / LEVELS - 50).max() < 0.1 and np.abs(small[:, 20:] / LEVELS - 150).max() < 0.1
-    assert change < FLAT
-    assert not pixels.any()
+    assert change.shape == (2,) and change.max() < FAINT
+    assert not pixels.any() and not tiny and not lost

@@ -4,7 +4,7 @@ Every crop's edges lie on the grid, so that a crop's defective pixels are counte
 are read once, by several threads; the counts are kept in a file and known again by the hash of the mask.
 """
 
-import zipfile
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgezsad.arrays import read_again
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import in_order
 from edgezsad.data.manifest import Entry, Manifest
@@ -138,6 +139,10 @@ def _edges(length: int) -> np.ndarray:
     return np.arange(cells + 1) * length // cells
 
 
+_CACHED = {"sha256": ("U", ()), "size": ("i4", (2,)), "ends": ("i8", ()), "cells": ("i4", ()), "counts": ("i4", ())}
+"""The arrays of the cache, as `read_again` wants them said."""
+
+
 def _write_cache(grids: Mapping[str, Grid], path: Path) -> None:
     values = list(grids.values())
     with written_beside(path) as temporary, open(temporary, "wb") as stream:
@@ -153,14 +158,16 @@ def _write_cache(grids: Mapping[str, Grid], path: Path) -> None:
 
 def _read_cache(path: Path) -> dict[str, Grid]:
     """The counts in `path`; none when it is missing or damaged, as they can be made again."""
-    try:
-        with np.load(path) as stored:
-            names, sizes, ends = stored["sha256"], stored["size"].tolist(), stored["ends"]
-            cells, counts = stored["cells"], stored["counts"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    stored = read_again(path, _CACHED)
+    if stored is None:
         return {}
-    starts = [0, *ends[:-1].tolist()]
+    cells, counts, ends = stored["cells"], stored["counts"], [0, *stored["ends"].tolist()]
+    places = list(itertools.pairwise(ends))
+    if len({len(stored["sha256"]), len(stored["size"]), len(places)}) > 1 or len(cells) != len(counts):
+        return {}
+    if ends != sorted(ends) or ends[-1] != len(cells):
+        return {}
     return {
         str(name): Grid(*size, cells[start:end], counts[start:end])
-        for name, size, start, end in zip(names, sizes, starts, ends.tolist(), strict=True)
+        for name, size, (start, end) in zip(stored["sha256"], stored["size"].tolist(), places, strict=True)
     }

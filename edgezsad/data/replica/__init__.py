@@ -128,13 +128,15 @@ def _ksdd2_copies(root: Path, rows: list[Made]) -> None:
 
 
 def _dagm_labels(root: Path, rows: list[Made]) -> None:
-    """A Labels.txt beside the masks, which says the same as they do, and a Thumbs.db."""
-    for category in {row.category for row in rows}:
-        for split in ("Train", "Test"):
-            folder = root / category / split / "Label"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "Labels.txt").write_text("1\n")
-            (folder.parent / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    """A Labels.txt beside the masks (number, label, image, 0, mask or 0), and a Thumbs.db."""
+    lines: dict[Path, list[str]] = {}
+    for row in rows:
+        image, mask = Path(row.image), Path(row.mask).name or "0"
+        lines.setdefault(image.parent, ["1"]).append(f"{image.stem}\t{row.label}\t{image.name}\t0\t{mask}")
+    for place, text in lines.items():
+        (root / place / "Label").mkdir(exist_ok=True)
+        (root / place / "Label" / "Labels.txt").write_text("\n".join(text) + "\n")
+        (root / place / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
 
 
 def _real_iad_lists(root: Path, rows: list[Made]) -> None:
