@@ -64,7 +64,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Hash of what the images are, wherever `root` lies (paths count from it) and whatever the file's line endings."""
+        """Hash of what the images are, wherever `root` lies (paths count from it) and however lines end."""
         digest = hashlib.sha256()
         for entry in self.entries:
             digest.update("\t".join(str(value) for value in astuple(entry)).encode() + b"\n")
