@@ -20,6 +20,7 @@ from onnx_ir.passes import common as passes
 from torch import nn
 
 from edgezsad.errors import CheckError
+from edgezsad.export.attention import compact_biases
 from edgezsad.export.graphfile import one_line, save_graph, set_metadata
 
 OPSET = 18
@@ -71,12 +72,14 @@ def _fresh_copy(detector: nn.Module) -> nn.Module:
     the exporter would both bake the old ones in and leave tracing tensors behind. Entering train mode empties the
     cache; the copy keeps the caller's detector out of it.
     """
-    return copy.deepcopy(detector).to("cpu").train().eval()
+    fresh = copy.deepcopy(detector).to("cpu").train().eval()
+    compact_biases(fresh)
+    return fresh
 
 
 def _tidy(model: ir.Model) -> onnx.ModelProto:
     """Share equal tensors and equal nodes, and drop the exporter's notes."""
-    # Each TinyViT block brings its own copy of the same int64 index of position biases, 8 MB each at 512 px.
+    # Each TinyViT block brings its own copy of the same tables of distances.
     for step in (
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.DeduplicateInitializersPass(size_limit=2**31),
