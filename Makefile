@@ -1,12 +1,14 @@
 # The two commands: `make book` and `make test`. Everything happens inside .venv; nothing else on the machine changes.
 #
 #   make book CONFIG=configs/folder.yaml DATA=/path/to/photographs     the same run on your own images
+#   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets GPUS=1   where a GPU trains: one seed at a time
 #   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets LIMIT=2  a rehearsal: few images, numbers mean nothing
 
 PYTHON ?= python3
 CONFIG ?= configs/mini.yaml
 DATA ?=
 LIMIT ?=
+GPUS ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -24,7 +26,8 @@ export EDGEZSAD_LIMIT := $(LIMIT)
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
-	$(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete --config "profile=$(CONFIG)"
+	$(BIN)/snakemake --cores all --resources gpu=1 --quiet host reason --rerun-incomplete \
+		--config "profile=$(CONFIG)" "gpus=$(GPUS)"
 
 test: $(INSTALLED)
 	$(BIN)/pytest

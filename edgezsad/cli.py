@@ -53,7 +53,8 @@ def train(
     config: Config = Path("configs/mini.yaml"),
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the order and the noise.")] = 0,
     reproduce: Annotated[
-        bool, typer.Option("--reproduce", help="Only compute again the loss of the step that was not finite.")
+        bool,
+        typer.Option("--reproduce", help="Only compute again the loss and gradient of the step that was not finite."),
     ] = False,
 ) -> None:
     """Train one seed of a run whose data is there; under `torchrun`, on as many devices as it starts processes."""
@@ -64,17 +65,21 @@ def train(
     from edgezsad.training.train import train as fit
 
     run = open_run(config)
+    if seed not in run.profile.seeds:
+        raise InputError(
+            f"--seed {seed}: {config} has the seeds {', '.join(map(str, run.profile.seeds))}; add it there"
+        )
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     work = (run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
     if reproduce:
-        value = again(*work)
-        typer.echo(
-            ", ".join(f"{name} {term.item():g}" for name, term in ({"total": value.total} | value.terms).items())
-        )
+        value, norm = again(*work)
+        numbers = {"total": value.total.item(), **{name: term.item() for name, term in value.terms.items()}}
+        typer.echo(", ".join(f"{name} {number:g}" for name, number in {**numbers, "gradient": norm}.items()))
         return
     trained = fit(*work)
-    typer.echo(f"{trained.checkpoint}: validation AUROC {trained.metrics['validation_auroc_score']:.2f} %")
+    if int(os.environ.get("RANK", 0)) == 0:
+        typer.echo(f"{trained.checkpoint}: validation AUROC {trained.metrics['validation_auroc_score']:.2f} %")
 
 
 @claims_app.command("check")

@@ -192,9 +192,9 @@ class Training(Strict):
     """The source-side recipe (see `edgezsad.training.recipe`)."""
 
     steps: Positive = 300
-    batch: Positive = 64
-    """Images of a step, over all devices together."""
-    learning_rate: float = Field(2e-3, gt=0)
+    batch: int = Field(64, ge=2, multiple_of=2)
+    """Images of a step, over all devices together; half of them normal, half defective."""
+    learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
     """Steps; a run shorter than twice as many warms up for half of its steps."""
@@ -251,7 +251,7 @@ class Profile(Strict):
     title: str
     run: Path
     """The folder that receives everything the run makes."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((0, 1, 2), min_length=1)
     data: Data
     model: Model
     training: Training = Training()

@@ -48,7 +48,9 @@ def ticker(what: str, unit: str = "image") -> Iterator[Callable[[int, int], None
 
 
 @contextmanager
-def meter(what: str, total: int, unit: str = "image", start: int = 0) -> Iterator[Callable[[int, str], None]]:
+def meter(
+    what: str, total: int, unit: str = "image", start: int = 0, shown: bool = True
+) -> Iterator[Callable[[int, str], None]]:
     """The same bar for work that says how much it has just done, and in a few words how it goes.
 
     Args:
@@ -56,8 +58,9 @@ def meter(what: str, total: int, unit: str = "image", start: int = 0) -> Iterato
         total: in units.
         unit: its name.
         start: units that were done before.
+        shown: False in all but one of several processes.
     """
-    with tqdm(total=total, initial=start, **_style(what, unit)) as bar:
+    with tqdm(total=total, initial=start, disable=not shown, **_style(what, unit)) as bar:
 
         def advance(count: int, text: str) -> None:
             bar.set_postfix_str(text, refresh=False)

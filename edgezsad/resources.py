@@ -73,13 +73,13 @@ def needs_of(profile: Profile) -> dict[str, Needs]:
 
 
 def gpu_count(text: object) -> int:
-    """GPUs that the run asks for, from `--config gpus=N`.
+    """GPUs that a training job asks for, from `--config gpus=N`: none or one, as a job of the graph is one process.
 
     Raises:
-        InputError: not a whole number, or below zero.
+        InputError: anything else.
     """
-    if not str(text).isdecimal():
-        raise InputError(f"--config gpus={text}: give the number of GPUs of a training job, for instance gpus=1")
+    if str(text) not in ("0", "1"):
+        raise InputError(f"--config gpus={text}: give 0 or 1; for more, see torchrun on the page on clusters")
     return int(str(text))
 
 

@@ -31,6 +31,7 @@ def run(*arguments: str, folder: Path = REPOSITORY) -> subprocess.CompletedProce
         (["predict", "x.png", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["claims", "check", "--config", "wrong.yaml"], "did you mean seeds?"),
         (["lint", "nowhere.onnx"], "nowhere.onnx"),
+        (["train", "--config", str(REPOSITORY / "configs" / "mini.yaml"), "--seed", "9"], "has the seeds 0, 1, 2"),
         (["profile", "nowhere.yaml"], "nowhere.yaml"),
         (["profile", "wrong.yaml"], "did you mean seeds?"),
         (["profile", str(REPOSITORY / "configs" / "folder.yaml")], "DATA=FOLDER"),

@@ -11,6 +11,7 @@ from edgezsad.errors import CheckError
 from edgezsad.export.fp16 import read_rounding, to_fp16
 from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
@@ -45,11 +46,11 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
         CheckError: a graph has an operator that devices lack, or scores differ from PyTorch's by more than `PARITY`.
     """
     files, parity = [], []
-    backbone = None
+    model = run.profile.model
+    backbone = Backbone(model.backbone, model.weights, model.strides)
     samples = [subset(run.manifest(item).select("test"), images_per_target) for item in run.profile.data.targets]
     for seed in progress(run.profile.seeds, "export", unit="seed"):
-        detector, info = load_detector(run.checkpoint(seed), backbone, expected=run.profile.model)
-        backbone = detector.backbone
+        detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
         metadata = {
             "model_sha256": detector.sha256(),
             "source_sha256": info.source_sha256,

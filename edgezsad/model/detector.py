@@ -12,14 +12,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
-from edgezsad.files import written_beside
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.readout import EdgeGLR
+from edgezsad.tensors import save_tensors
 
 TUNED = "backbone."
 """What the names of tuned weights of the backbone begin with in a checkpoint."""
@@ -95,9 +94,7 @@ def save_checkpoint(
         tuned: weights of the backbone that are no longer its own, by their names in it.
     """
     every = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in every.items()}
-    with written_beside(path) as temporary:
-        save_file(weights, temporary, metadata={"edgezsad": info.model_dump_json()})
+    save_tensors(path, every, {"edgezsad": info.model_dump_json()})
     return Path(path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
+from lightning_fabric.plugins.environments import LightningEnvironment
 
 from edgezsad.config import Training
 from edgezsad.errors import InputError
@@ -24,7 +25,7 @@ def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
     Raises:
         InputError: a GPU is asked for and there is none, or FP16 without one.
     """
-    gpu = torch.cuda.is_available() and config.device != "cpu"
+    gpu = _uses_gpu(config)
     if config.device == "gpu" and not gpu:
         raise InputError("training.device: gpu, but there is none that PyTorch can use; set it to auto or cpu")
     if config.precision == "fp16" and not gpu:
@@ -37,14 +38,21 @@ def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
         devices=processes,
         num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // processes if many else 1,
         strategy="ddp" if many else "auto",
-        precision=PRECISIONS[_precision(config, gpu)],
+        # Fabric would take a batch job with several tasks for a training with as many processes.
+        plugins=None if many else LightningEnvironment(),
+        precision=PRECISIONS[precision_of(config)],
         loggers=TensorBoardLogger(logs, name="", version="", purge_step=first_step),
     )
     fabric.launch()
     return fabric
 
 
-def _precision(config: Training, gpu: bool) -> str:
+def precision_of(config: Training) -> str:
+    """The precision that training has on this machine: "fp32", "bf16" or "fp16"."""
     if config.precision != "auto":
         return config.precision
-    return "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if _uses_gpu(config) and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def _uses_gpu(config: Training) -> bool:
+    return torch.cuda.is_available() and config.device != "cpu"

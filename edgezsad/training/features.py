@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgezsad.data.loading import in_order
 from edgezsad.data.sources import SourceImages
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, write_json, written_beside
+from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.fast import fast_copy
 from edgezsad.progress import progress
@@ -34,6 +34,8 @@ class CacheInfo(BaseModel):
     strides: tuple[int, ...]
     source_sha256: str
     images: int
+    features_sha256: str
+    """Of the arrays: what is trained on them depends on nothing else of the images."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,9 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         strides=backbone.strides,
         source_sha256=sources.sha256,
         images=count,
+        features_sha256=sha256_of_bytes(
+            "\n".join(sha256_of_file(path) for path in (*paths, folder / "coverage.npy")).encode()
+        ),
     )
     write_json(folder / "features.json", info.model_dump())
     return read_features(folder, sources)

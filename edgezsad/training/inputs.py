@@ -5,6 +5,7 @@ Both give the same kind of examples by the same plan, so that the loop does not 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +18,19 @@ from edgezsad.data.loading import BatchLoader, Picture, in_order, resize_mask
 from edgezsad.data.plan import Plan, rows_for
 from edgezsad.data.sources import SourceImages, source_images
 from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_bytes
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
 from edgezsad.training.features import Features, read_features
+from edgezsad.versions import versions
 
 PIECE = 64
 """Cached rows read at a time; as many as a common batch."""
 IMAGES_PIECE = 8
 """Images read at a time outside of a step: a backbone at 512 pixels takes gigabytes for more."""
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+READING = ("images", "loading", "opening", "sources")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +57,7 @@ class Inputs(Protocol):
     Attributes:
         label, group, parent: as in `edgezsad.data.sources.SourceImages`.
         source_sha256, backbone_sha256: what they come from.
+        content_sha256: of what is read, beyond what these two say.
         backbone: the one that learns; None for features of a frozen one.
         most_held_out: how many held-out images are looked at, at most.
     """
@@ -60,6 +67,7 @@ class Inputs(Protocol):
     parent: np.ndarray
     source_sha256: str
     backbone_sha256: str
+    content_sha256: str
     backbone: Backbone | None
     most_held_out: int
 
@@ -109,6 +117,11 @@ class CachedInputs:
     def backbone_sha256(self) -> str:
         """Of the backbone that gave them."""
         return self.features.info.backbone_sha256
+
+    @property
+    def content_sha256(self) -> str:
+        """Of the features."""
+        return self.features.info.features_sha256
 
     def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         """One rank's part of every step."""
@@ -172,6 +185,13 @@ class ImageInputs:
     def backbone_sha256(self) -> str:
         """Of the backbone before it learns."""
         return self.backbone.sha256()
+
+    @property
+    def content_sha256(self) -> str:
+        """Of the code that reads, derives and randomises images, and the versions of what decodes and resizes them."""
+        code = [*(DATA / f"{name}.py" for name in READING), *sorted((DATA / "derived").glob("*.py"))]
+        packages = versions("numpy", "opencv-python-headless", "pillow")
+        return sha256_of_bytes(b"".join(path.read_bytes() for path in code) + repr(sorted(packages.items())).encode())
 
     def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         """One rank's part of every step; the next images are read meanwhile."""

@@ -63,12 +63,13 @@ class Learner(nn.Module):
 class Noise:
     """Normal numbers that depend on the seed, the step and the place in the batch alone.
 
-    Every rank draws the whole batch's and takes its own, as it takes its own images.
+    Every rank draws the whole batch's and takes its own, as it takes its own images; on the processor, since a GPU's
+    generator gives other numbers.
     """
 
-    def __init__(self, seed: int, rank: int, ranks: int, device: torch.device):
+    def __init__(self, seed: int, rank: int, ranks: int):
         self.seed, self.rank, self.ranks = seed, rank, ranks
-        self._generator = torch.Generator(device)
+        self._generator = torch.Generator()
 
     def at(self, step: int) -> Callable[[Tensor], Tensor]:
         """What gives noise like a (B, ...) tensor in this step."""
@@ -78,5 +79,5 @@ class Noise:
 
     def _like(self, tensor: Tensor) -> Tensor:
         shape = (len(tensor) * self.ranks, *tensor.shape[1:])
-        drawn = torch.randn(shape, generator=self._generator, device=tensor.device, dtype=torch.float32)
-        return drawn[self.rank :: self.ranks].to(tensor.dtype)
+        drawn = torch.randn(shape, generator=self._generator)
+        return drawn[self.rank :: self.ranks].to(tensor.device, tensor.dtype)

@@ -23,7 +23,7 @@ SCALE_IMAGES = 512
 
 
 class NotFinite(Exception):
-    """A step's loss is NaN or infinite; nothing has been changed by the step."""
+    """A step's loss or gradient is NaN or infinite; nothing has been changed by the step."""
 
 
 class Session:
@@ -45,7 +45,7 @@ class Session:
         self._model, self._optimiser = fabric.setup(self.learner, optimiser)
         self._raw_optimiser = optimiser
         self.average = recipe.averaged(self.learner, self._config)
-        self._noise = Noise(seed, fabric.global_rank, fabric.world_size, fabric.device)
+        self._noise = Noise(seed, fabric.global_rank, fabric.world_size)
 
     @torch.inference_mode()
     def begin(self, fitted: np.ndarray) -> None:
@@ -64,17 +64,24 @@ class Session:
             example: this rank's part of it.
 
         Raises:
-            NotFinite: the loss is NaN or infinite.
+            NotFinite: the loss or the gradient is NaN or infinite; weights and optimiser are as before.
         """
         recipe.set_rates(self._raw_optimiser, number, self._config)
-        value = self.loss(number, example)
-        if not torch.isfinite(value.total):
+        value, norm = self.gradient(number, example)
+        # In FP16 the scaler leaves out a step whose gradient is too large, and goes on with a smaller scale.
+        if not torch.isfinite(value.total) or (not torch.isfinite(norm) and not self.scaler()):
             raise NotFinite
-        self._optimiser.zero_grad()
-        self._fabric.backward(value.total)
         self._optimiser.step()
         self.average.update_parameters(self.learner)
         return value
+
+    def gradient(self, number: int, example: Example) -> tuple[recipe.Loss, Tensor]:
+        """The loss of a step and the norm of its gradient, (), which is left on the weights."""
+        value = self.loss(number, example)
+        self._optimiser.zero_grad()
+        self._fabric.backward(value.total)
+        gradients = [one.grad for one in self.learner.parameters() if one.grad is not None]
+        return value, torch.nn.utils.get_total_norm(gradients)
 
     def loss(self, number: int, example: Example) -> recipe.Loss:
         """What a step minimises, over all ranks: pairs are ranked across the whole batch, wherever its images are."""

@@ -4,6 +4,7 @@ A state is a safetensors file and a JSON record with that file's hash, which is 
 does not exist, and with it its file can be checked. The last two are kept, so that one may be damaged.
 """
 
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ import torch
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_file, write_json, written_beside
+from edgezsad.files import read_json, sha256_of_file, write_json
+from edgezsad.tensors import save_tensors
 
 KEPT = 2
 
@@ -69,11 +71,7 @@ def save_state(folder: Path, name: str, tensors: dict[str, Tensor], **facts: Any
         **facts: the fields of `Record` but for the hash.
     """
     path = folder / f"{name}.safetensors"
-    # Tensors that share memory are refused by the format; copies do not share.
-    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
-    with written_beside(path) as temporary:
-        save_file(copies, temporary)
-        digest = sha256_of_file(temporary)
+    digest = save_tensors(path, tensors)
     return write_json(path.with_suffix(".json"), Record(sha256=digest, **facts).model_dump())
 
 
@@ -83,7 +81,7 @@ def load_state(path: Path) -> State:
     Raises:
         InputError: it is missing or damaged.
     """
-    remedy = "remove it, and the run goes on from the state before"
+    remedy = "train this seed again"
     try:
         record = Record.model_validate(read_json(path, remedy))
     except ValidationError:
@@ -110,30 +108,39 @@ class States:
             self._remove(record)
 
     def newest(self, made_with: dict[str, Any]) -> State | None:
-        """The newest state that is whole, if there is one; states made with anything else are removed.
+        """The newest state that is whole, if there is one; with a warning, damaged ones are removed.
 
-        A damaged one is passed over with a warning.
+        States that were made with anything else are set aside, in a folder `before`, which holds one such set.
         """
         self._tidy()
         for path in reversed(self._records()):
             try:
                 state = load_state(path)
             except InputError as error:
-                warnings.warn(f"{error}; trying an older one", DamagedState, stacklevel=2)
+                warnings.warn(f"{error}; it is removed, and an older one tried", DamagedState, stacklevel=2)
+                # Else it would count as one of the two that are kept.
+                self._remove(path)
                 continue
             if state.record.made_with == made_with:
                 return state
-            before = state.record.made_with
-            changed = [name for name in made_with if before.get(name) != made_with[name]]
+            aside = self._set_aside()
             warnings.warn(
-                f"{path}: made with another {', '.join(changed) or 'record'}; training starts anew",
+                f"{path}: made with another {differences(state.record.made_with, made_with)}; training starts anew, "
+                f"and the states so far are in {aside}",
                 DamagedState,
                 stacklevel=2,
             )
-            for old in self._records():
-                self._remove(old)
             return None
         return None
+
+    def _set_aside(self) -> Path:
+        """Move all states, which may be days of work, to where the next such move replaces them."""
+        aside = self.folder / "before"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for path in self.folder.glob("step-*"):
+            path.replace(aside / path.name)
+        return aside
 
     def _records(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.json"))
@@ -150,6 +157,11 @@ class States:
         for path in self.folder.glob("step-*.safetensors"):
             if not path.with_suffix(".json").exists():
                 path.unlink(missing_ok=True)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The names of what two runs were made with differently, for a sentence."""
+    return ", ".join(name for name in now if before.get(name) != now[name]) or "record"
 
 
 @contextmanager

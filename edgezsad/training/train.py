@@ -1,7 +1,7 @@
 """The loop that makes a checkpoint, its metrics and its training curve: on a laptop, on a GPU, or under `torchrun`.
 
-A run may end at any moment, also by force: the next one continues from the last saved state, and on one machine's CPU
-ends with the same bytes as if nothing had happened.
+A run may end at any moment, also by force: the next one continues from the last saved state, and on one machine's CPU,
+with the same number of threads, ends with the same bytes as if nothing had happened.
 """
 
 import json
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
@@ -22,19 +21,21 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import CheckpointInfo, save_checkpoint
 from edgezsad.progress import meter
 from edgezsad.training import recipe
-from edgezsad.training.device import make_fabric
+from edgezsad.training.device import make_fabric, precision_of
 from edgezsad.training.inputs import Inputs
 from edgezsad.training.outcome import split, spread_out, validate
 from edgezsad.training.session import NotFinite, Session
-from edgezsad.training.states import State, States, load_state, locked, save_state
+from edgezsad.training.states import State, States, differences, load_state, locked, save_state
+from edgezsad.versions import versions
 
 LOG_EVERY = 10
 STATES = "states"
 """The folder of saved states, in that of the seed."""
 FAILED = "failed"
 """The name of the state saved before a step whose loss is not finite."""
+RESULTS = ("checkpoint.safetensors", "curve.csv", "metrics.json")
 WITHOUT_EFFECT = {"save_every", "workers", "device"}
-"""Settings that may differ in a run that continues another."""
+"""Settings that may differ in a run that continues another; what `device` makes of the precision may not."""
 NAMES_SHOWN = 3
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -68,7 +69,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
 
     Raises:
         InputError: the source lacks normal or defective images, or another run is training into the folder.
-        CheckError: the loss is no longer finite; the step and its images are named, and the state before it is kept.
+        CheckError: a loss or gradient is not finite; the step and its images are named, the state before it is kept.
     """
     folder = Path(folder)
     if len(set(inputs.label)) < 2:
@@ -84,20 +85,30 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
     return Trained(folder / "checkpoint.safetensors", pd.DataFrame(loop.curve), metrics)
 
 
-def reproduce(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> recipe.Loss:
-    """The loss of the step that was not finite, computed again from the state that was kept before it.
+def reproduce(
+    profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str
+) -> tuple[recipe.Loss, float]:
+    """The loss and the gradient's norm of the step that was not finite, computed again from the state before it.
 
-    The parameters are those of `train`.
+    The parameters are those of `train`; it takes one process, whatever the number that failed.
 
     Raises:
-        InputError: no step failed there.
+        InputError: no step failed there, or the run was made with other settings, data or code.
     """
-    folder = Path(folder)
-    state = load_state(folder / STATES / f"{FAILED}.json")
-    loop = _Loop(profile, inputs, backbone, seed, folder, state)
+    path = Path(folder) / STATES / f"{FAILED}.json"
+    if not path.exists():
+        raise InputError(f"{path}: there is none: no step of this seed has failed, or it was trained again since")
+    if "WORLD_SIZE" in os.environ:
+        raise InputError(f"{path}: is looked at by one process; run it without torchrun")
+    state = load_state(path)
+    made_with = everything_that_matters(profile, inputs, seed)
+    if state.record.made_with != made_with:
+        raise InputError(f"{path}: made with another {differences(state.record.made_with, made_with)}; train again")
+    loop = _Loop(profile, inputs, backbone, seed, Path(folder), state)
     step = state.record.step
     (example,) = inputs.steps(loop.plan, [step], rank=0, ranks=1)
-    return loop.session.loss(step, example)
+    value, norm = loop.session.gradient(step, example)
+    return value, norm.item()
 
 
 def everything_that_matters(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
@@ -107,12 +118,13 @@ def everything_that_matters(profile: Profile, inputs: Inputs, seed: int) -> dict
     code.append(PACKAGE / "data" / "plan.py")
     return {
         "model": json.loads(profile.model.model_dump_json()),
-        "training": training,
+        "training": training | {"precision": precision_of(profile.training)},
         "seed": seed,
         "source": inputs.source_sha256,
+        "content": inputs.content_sha256,
         "backbone": inputs.backbone_sha256,
         "code": sha256_of_bytes(b"".join(path.read_bytes() for path in code)),
-        "torch": torch.__version__,
+        "packages": versions("torch", "timm", "numpy"),
     }
 
 
@@ -137,7 +149,7 @@ class _Loop:
         if state is None and first_process:
             state = self.states.newest(self.made_with)
         if state is None and first_process:
-            shutil.rmtree(folder / "logs", ignore_errors=True)
+            self._clear()
         self.fabric = make_fabric(config, folder / "logs", state.record.step if state else 0)
         path = self.fabric.broadcast(state.path if state else None)
         if path and not first_process:
@@ -156,7 +168,8 @@ class _Loop:
         config, fabric = self.profile.training, self.fabric
         left = range(self.first, config.steps)
         examples = self.inputs.steps(self.plan, left, fabric.global_rank, fabric.world_size)
-        with meter(f"seed {self.seed}", config.steps * config.batch, start=self.first * config.batch) as advance:
+        total, done = config.steps * config.batch, self.first * config.batch
+        with meter(f"seed {self.seed}", total, start=done, shown=fabric.is_global_zero) as advance:
             for step, example in zip(left, examples, strict=True):
                 try:
                     value = self.session.step(step, example)
@@ -197,6 +210,18 @@ class _Loop:
         )
         save_checkpoint(self.folder / "checkpoint.safetensors", learner.readout, info, learner.tuned())
         write_json(self.folder / "metrics.json", metrics)
+        self._forget_failure()
+
+    def _clear(self) -> None:
+        """Remove what an earlier run made: results of other settings must not lie beside this one's states."""
+        for name in RESULTS:
+            (self.folder / name).unlink(missing_ok=True)
+        self._forget_failure()
+        shutil.rmtree(self.folder / "logs", ignore_errors=True)
+
+    def _forget_failure(self) -> None:
+        for ending in ("json", "safetensors"):
+            (self.states.folder / f"{FAILED}.{ending}").unlink(missing_ok=True)
 
     def _log(self, step: int, value: recipe.Loss) -> None:
         row = {
@@ -215,8 +240,9 @@ class _Loop:
             facts = self._facts() | {"step": step, "images": names}
             save_state(self.states.folder, FAILED, self.session.tensors(), **facts)
         raise CheckError(
-            f"seed {self.seed}: the loss is not finite at step {step} ({', '.join(names[:NAMES_SHOWN])}, ...: "
-            f"{self.states.folder / FAILED}.json names all its images); lower training.learning_rate"
+            f"seed {self.seed}: the loss or its gradient is not finite at step {step} "
+            f"({', '.join(names[:NAMES_SHOWN])}, ...: {self.states.folder / FAILED}.json names all its images); "
+            "look at them, or lower training.learning_rate"
         ) from None
 
     def _facts(self) -> dict[str, Any]:

@@ -58,7 +58,15 @@ def inputs() -> CachedInputs:
     coverage = np.zeros((count, 8, 8), dtype=np.float32)
     coverage[label == 1, 2, 2] = 0.5
     group = np.array([f"source/family{row // EACH}" for row in range(count)])
-    info = CacheInfo(backbone="small", backbone_sha256="b", size=64, strides=(8, 16), source_sha256="s", images=count)
+    info = CacheInfo(
+        backbone="small",
+        backbone_sha256="b",
+        size=64,
+        strides=(8, 16),
+        source_sha256="s",
+        images=count,
+        features_sha256="f",
+    )
     return CachedInputs(Features(maps, coverage, label, group, np.array([f"{n}.png" for n in range(count)]), info))
 
 

@@ -60,7 +60,13 @@ def planted(backbone: SmallBackbone) -> Features:
         coverage[row, place[0], place[1]] = 1
     coverage[0] = np.nan
     info = CacheInfo(
-        backbone="small", backbone_sha256=backbone.sha256(), size=64, strides=(8, 16), source_sha256="s", images=IMAGES
+        backbone="small",
+        backbone_sha256=backbone.sha256(),
+        size=64,
+        strides=(8, 16),
+        source_sha256="s",
+        images=IMAGES,
+        features_sha256="f",
     )
     parent = np.array([f"{row}.png" for row in range(IMAGES)])
     return Features(maps, coverage, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -162,7 +163,7 @@ def test_a_damaged_state_is_passed_over_with_a_warning(interrupted, backbone: to
         tensors.unlink()
     else:
         record.write_text("{")
-    with pytest.warns(DamagedState, match="step-0000030.*trying an older one"):
+    with pytest.warns(DamagedState, match="step-0000030.*and an older one tried"):
         trained = train(profile, inputs, backbone, 0, folder)
     assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
 
@@ -179,9 +180,57 @@ def test_all_states_damaged_begins_anew(interrupted, backbone: torch.nn.Module) 
 def test_other_settings_begin_anew_and_say_what_differs(interrupted, backbone: torch.nn.Module) -> None:
     folder, profile, inputs = interrupted
     other = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.5})})
-    with pytest.warns(DamagedState, match="made with another training; training starts anew"):
+    with pytest.warns(
+        DamagedState, match="made with another training; training starts anew, and the states so far are in"
+    ):
         trained = train(other, inputs, backbone, 0, folder)
     assert trained.checkpoint.read_bytes() == train(other, inputs, backbone, 0, folder / "x").checkpoint.read_bytes()
+    # What was trained so far is not lost.
+    aside = sorted(path.name for path in (folder / "states" / "before").iterdir())
+    assert aside == [f"step-00000{step}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
+
+
+def test_other_features_begin_anew(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs = interrupted
+    info = inputs.features.info.model_copy(update={"features_sha256": "other"})
+    other = CachedInputs(replace(inputs.features, maps=[2 * one for one in inputs.features.maps], info=info))
+    with pytest.warns(DamagedState, match="made with another content"):
+        trained = train(profile, other, backbone, 0, folder)
+    assert trained.checkpoint.read_bytes() == train(profile, other, backbone, 0, folder / "x").checkpoint.read_bytes()
+
+
+def test_results_of_other_settings_do_not_stay_beside_a_new_run(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs = interrupted
+    train(profile, inputs, backbone, 0, folder)
+    other = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.5})})
+
+    class Broken(CachedInputs):
+        def steps(self, *arguments):
+            raise RuntimeError("stopped")
+
+    with pytest.warns(DamagedState), pytest.raises(RuntimeError, match="stopped"):
+        train(other, Broken(inputs.features), backbone, 0, folder)
+    assert not [name for name in RESULTS if (folder / name).exists()]
+
+
+def test_damaged_states_do_not_crowd_out_good_ones(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs = interrupted
+    for path in (folder / "states").glob("*.safetensors"):
+        path.write_bytes(b"")
+
+    class Stopped(Exception):
+        pass
+
+    class Stopping(CachedInputs):
+        def steps(self, *arguments):
+            for number, example in enumerate(super().steps(*arguments)):
+                if number == 15:
+                    raise Stopped
+                yield example
+
+    with pytest.warns(DamagedState), pytest.raises(Stopped):
+        train(profile, Stopping(inputs.features), backbone, 0, folder)
+    assert states(folder) == ["step-0000010.json", "step-0000010.safetensors"]
 
 
 def test_settings_without_effect_may_change(interrupted, backbone: torch.nn.Module, recwarn) -> None:
@@ -232,4 +281,13 @@ def test_a_record_is_plain_and_complete(interrupted) -> None:
     assert record["step"] == 30
     assert [row["step"] for row in record["curve"]] == [0, 10, 20]
     assert record["made_with"]["training"]["steps"] == 40
-    assert set(record["made_with"]) == {"model", "training", "seed", "source", "backbone", "code", "torch"}
+    assert set(record["made_with"]) == {
+        "model",
+        "training",
+        "seed",
+        "source",
+        "content",
+        "backbone",
+        "code",
+        "packages",
+    }

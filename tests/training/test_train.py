@@ -10,13 +10,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
-from edgezsad.config import Profile
+from edgezsad.config import Profile, Training
 from edgezsad.errors import CheckError, InputError
 from edgezsad.model.detector import read_checkpoint
-from edgezsad.model.readout import EdgeGLR
+from edgezsad.model.readout import EdgeGLR, Output
 from edgezsad.run import Run
+from edgezsad.training import recipe
 from edgezsad.training.features import Features
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.outcome import fit_scale, split, summary
@@ -178,7 +180,9 @@ def test_a_loss_that_is_not_finite_stops_training_and_can_be_looked_at(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
     inputs = broken_at(features, short, 7)
-    with pytest.raises(CheckError, match=r"seed 0: the loss is not finite at step 7 \(\d+\.png, ") as caught:
+    with pytest.raises(
+        CheckError, match=r"seed 0: the loss or its gradient is not finite at step 7 \(\d+\.png, "
+    ) as caught:
         train(short, inputs, backbone, 0, tmp_path / "seed")
     assert caught.value.exit_code == 1
     # Nothing that could be taken for a result.
@@ -188,17 +192,46 @@ def test_a_loss_that_is_not_finite_stops_training_and_can_be_looked_at(
     assert len(record["images"]) == short.training.batch
     assert record["images"][0] in str(caught.value)
     # The kept state gives the same again, and with whole images what the step should have been.
-    assert not torch.isfinite(reproduce(short, inputs, backbone, 0, tmp_path / "seed").total)
-    mended = reproduce(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
-    one_more = short.model_copy(update={"training": short.training.model_copy(update={"steps": 12})})
-    curve = train(one_more, CachedInputs(features), backbone, 0, tmp_path / "whole").curve
-    assert 0 < mended.total.item() < 2 * curve["total"].max()
+    value, norm = reproduce(short, inputs, backbone, 0, tmp_path / "seed")
+    assert not torch.isfinite(value.total)
+    assert not np.isfinite(norm)
+    value, norm = reproduce(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    whole = train(short, CachedInputs(features), backbone, 0, tmp_path / "whole")
+    assert 0 < value.total.item() < 2 * whole.curve["total"].max()
+    assert 0 < norm < 100
+    # Only with what it was made with, and only until the seed is trained.
+    other = short.model_copy(update={"training": short.training.model_copy(update={"batch": 16})})
+    with pytest.raises(InputError, match="made with another training; train again"):
+        reproduce(other, inputs, backbone, 0, tmp_path / "seed")
+    train(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    with pytest.raises(InputError, match="there is none: no step of this seed has failed"):
+        reproduce(short, inputs, backbone, 0, tmp_path / "seed")
+
+
+def test_a_gradient_that_is_not_finite_stops_at_its_own_step(
+    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = recipe.loss
+    steps: list[int] = []
+
+    def harmful(output: Output, label: torch.Tensor, coverage: torch.Tensor, config: Training) -> recipe.Loss:
+        value = plain(output, label, coverage, config)
+        steps.append(0)
+        # The square root of zero has no finite gradient, and its value is harmless.
+        extra = (output.score * 0).sum().sqrt()
+        return replace(value, total=value.total + extra) if len(steps) == 6 else value
+
+    monkeypatch.setattr(recipe, "loss", harmful)
+    with pytest.raises(CheckError, match="the loss or its gradient is not finite at step 5 "):
+        train(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    tensors = load_file(tmp_path / "seed" / "states" / "failed.safetensors")
+    assert all(torch.isfinite(value).all() for value in tensors.values() if value.is_floating_point())
 
 
 def test_reproduce_where_nothing_failed(
     short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"failed\.json: missing"):
+    with pytest.raises(InputError, match=r"failed\.json: there is none"):
         reproduce(short, CachedInputs(features), backbone, 0, tmp_path)
 
 
