@@ -38,6 +38,9 @@ def test_every_method_gives_the_same_score(tiny: dict[str, Any]) -> None:
 
 def test_the_costliest_operators_are_named_before_and_after(tiny: dict[str, Any]) -> None:
     before, after = tiny["models"][0]["operators_self_milliseconds"].values()
-    # Eight operators at most are listed; normalisation is among them only before.
-    assert "aten::native_batch_norm" in before
+    # The costliest ones alone are listed, and which these are before depends on the machine.
+    for found in (before, after):
+        assert 0 < len(found) <= 8
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+    # After, normalisation is folded and attention is one kernel: neither takes any time at all.
     assert not {"aten::native_batch_norm", "aten::_softmax"} & set(after)
