@@ -11,6 +11,7 @@ from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import Disjoint, check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.data.published import as_published
 from edgezsad.data.sources import write_derived_lists
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
@@ -80,12 +81,20 @@ def write_digests(run: Run) -> Path:
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:
-    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether the hash is as published."""
+    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether it is as published.
+
+    Of a generated set the hash is compared, of a public one the numbers of images.
+    """
     sources = {item.name for item in run.profile.data.source}
     rows = []
     for item in (*run.profile.data.source, *run.profile.data.targets):
         manifest = manifests[item.name]
-        known = digests.get(item.name) if item.generated else None
+        if item.generated:
+            known = digests.get(item.name)
+            same = None if known is None else ("yes" if known == manifest.sha256 else "no")
+        else:
+            # A rehearsal takes a few images of each set on purpose.
+            same = as_published(item, manifest) if run.profile.rehearsal is None else None
         rows.append(
             {
                 "set": item.name,
@@ -98,7 +107,7 @@ def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str])
                 "defective": sum(entry.label for entry in manifest.entries),
                 "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
                 "manifest hash": manifest.sha256[:12],
-                "same as published": None if known is None else ("yes" if known == manifest.sha256 else "no"),
+                "same as published": same,
             }
         )
     return pd.DataFrame(rows)
