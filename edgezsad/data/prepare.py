@@ -6,6 +6,7 @@ import pandas as pd
 
 from edgezsad.config import DataSet
 from edgezsad.data.few import keeps
+from edgezsad.data.folders import is_replica
 from edgezsad.data.generate import generate_set
 from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
@@ -13,6 +14,7 @@ from edgezsad.data.leak import Disjoint, check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
 from edgezsad.data.published import as_published
 from edgezsad.data.sources import write_derived_lists
+from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
@@ -22,9 +24,11 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     """Make or find every data set of the profile and write its manifest; returns manifests by name.
 
     Raises:
-        InputError: a folder is missing, empty or holds damaged files.
+        InputError: a folder is missing, empty or holds damaged files; or it is a replica, whose images would bear out
+            the paper's claims.
         CheckError: an image of the source is also in a target.
     """
+    _refuse_replicas(run)
     manifests = {}
     for item in (*run.profile.data.source, *run.profile.data.targets):
         folder = run.profile.data.folder(item)
@@ -37,6 +41,16 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         write_manifest(manifest, run.manifest_path(name))
     write_derived_lists(run, manifests, workers)
     return manifests
+
+
+def _refuse_replicas(run: Run) -> None:
+    """What the paper profile says counts as the paper's, unless it is a rehearsal."""
+    if run.profile.profile != "paper" or run.profile.rehearsal is not None:
+        return
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        folder = run.profile.data.folder(item)
+        if is_replica(folder):
+            raise InputError(f"{folder}: a replica, not {item.name}; give the real set, or rehearse with LIMIT")
 
 
 def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Disjoint:
