@@ -164,10 +164,10 @@ def test_any_image_that_the_public_list_does_not_name_is_too_many(root: Path, na
 
 
 def test_without_a_list_what_the_layout_does_not_read_is_noted(root: Path):
-    draw(root / "bolt/ground_truth/bent/9.png")
+    draw(root / "bolt/ground_truth/overview.png")
     report = checked(root, name="any")
     assert report.complete
-    assert report.notes == ["image files that the layout does not read: 1 (bolt/ground_truth/bent/9.png)"]
+    assert report.notes == ["image files that the layout does not read: 1 (bolt/ground_truth/overview.png)"]
 
 
 def link_to_nothing(root: Path) -> None:
@@ -343,6 +343,18 @@ def test_any_folder(root: Path):
     assert report.notes == ["defective images without a mask, left out of pixel metrics: 1"]
     (root / GOOD).write_bytes(b"no image")
     assert checked(root, name="any").problems == {"image": [GOOD]}
+
+
+def test_a_mask_that_outlived_its_image(root: Path):
+    """Without a list nothing else tells that the image was there."""
+    (root / BENT).unlink()
+    draw(root / "bolt/ground_truth/000.png")
+    report = checked(root, name="any")
+    assert report.problems == {"missing": [f"the image of {BENT_MASK}"]}
+    assert report.notes == ["image files that the layout does not read: 1 (bolt/ground_truth/000.png)"]
+    assert not report.complete
+    # A public list names the image itself.
+    assert checked(root).problems == {"missing": [BENT], "extra": ["bolt/ground_truth/000.png"]}
 
 
 def test_labels_that_only_masks_tell(root: Path, tmp_path: Path):
