@@ -55,8 +55,9 @@ def trtexec_run(
     Args:
         engine: the plan.
         inputs: input name to a file of raw float32, as `ndarray.tofile` writes it.
-        times, profile, output: JSON files to write: every iteration's times, times by layer (measured in a second
-            pass, so that they do not slow the first one down), the values of the outputs.
+        times: a JSON file to write, every iteration's times.
+        profile: a JSON file to write, times by layer, measured in a second pass so as not to slow the first one.
+        output: a JSON file to write, the values of the outputs.
         iterations: how many are timed; exactly so many, because no duration is asked for.
         warmup_ms: milliseconds before the first timed one.
 
