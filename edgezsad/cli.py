@@ -116,11 +116,16 @@ def profile(
 
 @app.command()
 def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
-    """Check an ONNX file for operators that boards are known to lack; exit code 1 if there is one."""
+    """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one refuses it."""
+    from edgezsad.export.backends import BACKENDS, check_backends, findings, source, summary
     from edgezsad.export.lint import check_lint
 
     check_lint(graph)
     typer.echo(f"{graph}: every operator is on the allow-list")
+    for backend in BACKENDS:
+        origin = source(backend)
+        typer.echo(f"{origin.title}: {summary(findings(graph, backend))} [{origin.list}; read {origin.read}]")
+    check_backends(graph)
 
 
 def main() -> None:
