@@ -9,8 +9,7 @@ from torch import nn
 
 from edgezsad import reported
 from edgezsad.config import Model
-from edgezsad.export.backends import BACKENDS, backend_table
-from edgezsad.export.backends import findings as backend_findings
+from edgezsad.export.backends import backend_table
 from edgezsad.export.cost import Cost, count
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import describe, lint
@@ -26,8 +25,8 @@ class PaperGraph:
         backbone, detector: parameters and GFLOPs without and with the readout.
         files: one row a precision: nodes, parameters (millions), megabytes, lint findings.
         operators: counts of the FP32 graph.
-        findings: of the lint and of the backends' lists, both precisions; empty when there is nothing.
-        backends: one row a precision and backend; see `backend_table`.
+        findings: of the lint, both precisions; empty when every operator is on the allow-list.
+        backends: what the backends' lists say, one row a precision and backend; see `backend_table`.
         paths: the ONNX files by precision.
     """
 
@@ -56,10 +55,7 @@ def paper_graph(model: Model, folder: Path | str) -> PaperGraph:
     rows, findings = [], []
     paths = {"fp32": fp32, "fp16": fp16}
     for precision, path in paths.items():
-        problems = lint(path)
-        for backend in BACKENDS:
-            problems += [f"{backend}: {problem}" for problem in backend_findings(path, backend)]
-        facts = describe(path)
+        facts, problems = describe(path), lint(path)
         findings += [f"{precision}: {problem}" for problem in problems]
         rows.append(
             {
