@@ -127,7 +127,8 @@ def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     typer.echo(f"{graph}: every operator is on the allow-list")
     for backend in BACKENDS:
         origin = source(backend)
-        typer.echo(f"{origin.title}: {summary(findings(graph, backend))} [{origin.list}; read {origin.read}]")
+        what = summary(findings(graph, backend))
+        typer.echo(f"{origin.title}, findings: {what} [{origin.list}; read {origin.read}]")
     check_backends(graph)
 
 

@@ -49,8 +49,9 @@ def trtexec_run(
 ) -> list[str]:
     """Run an engine on one image and write what it gave and how long it took.
 
-    Only words that 10.x and 11.x share are used. Their defaults differ (11.x captures a CUDA graph, spins while it
-    waits and leaves the transfers out), so compare on `computeMs` and keep the version beside the numbers.
+    The words are those of 10.3; none of them is among those that the guide to 11.0 says are gone. The defaults differ
+    (11.x captures a CUDA graph, spins while it waits and leaves the transfers out), so compare on `computeMs` and keep
+    the version beside the numbers.
 
     Args:
         engine: the plan.

@@ -7,8 +7,9 @@ A DLC counts only if it holds the whole graph: one partition, no node left to th
 back from QNN's own description of it and compared with the GPU backend's list, operation by operation.
 
 TinyViT's position biases are small tables that the graph expands (`edgezsad.export.attention`). ONNX Runtime would
-expand them before QNN sees them, and the file would take 157 MB more in FP16; so its constant folding is left out, and
-the device's own preparation of the graph does it.
+expand them before QNN sees them, and the file would take 157 MB more in FP16; so its constant folding is left out. The
+HTP emulator takes the graph so and gives the same numbers. Whether QNN's GPU expands them once or for every image is
+not documented: should it be slow there, `folded` is the other way.
 """
 
 import json
