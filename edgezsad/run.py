@@ -39,6 +39,10 @@ class Run:
         """One seed's exported graph; `precision` is "fp32" or "fp16"."""
         return self.folder / "export" / f"seed{seed}-{precision}.onnx"
 
+    def engine(self, seed: int) -> Path:
+        """One seed's TensorRT engine, for the GPU of this machine."""
+        return self.folder / "export" / f"seed{seed}-tensorrt.plan"
+
     def scores(self, runtime: str, seed: int, target: str) -> Path:
         """The score file of a runtime, seed and target."""
         return self.folder / "scores" / runtime / f"seed{seed}" / f"{target}.npz"

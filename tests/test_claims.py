@@ -20,7 +20,17 @@ BY_NAME = {claim.name: claim for claim in CLAIMS}
 RESULTS: dict[str, dict[str, Any]] = {
     "data": {"overlaps": 0, "derived_images": 216_917},
     "export": {"largest_score_difference": 2e-5},
-    "efficiency": {"paper_graph": {"backbone_gflops": 53.77, "readout_mflops": 8.9, "lint_findings": 0}},
+    "efficiency": {
+        "paper_graph": {
+            "backbone_gflops": 53.77,
+            "readout_mflops": 8.9,
+            "lint_findings": 0,
+            "backend_findings": 0,
+            "fp16_onnx_megabytes": 41.9,
+            "fp16_dlc_megabytes": 43.0,
+            "dlc_partitions": 1,
+        }
+    },
     "jetson_drift": {"smallest_spearman": 0.9995},
     # As the page writes it where the emulator is not to be had.
     "rb5_drift": {"smallest_spearman": None},
@@ -92,6 +102,7 @@ def test_a_good_mini_run(run: Run) -> None:
     holds = {name for name, verdict in verdicts.items() if verdict.status == "holds"}
     assert holds == {
         "GFLOPs", "readout cost", "no Resize", "frames a second", "host parity", "host FP16 ranking", "no leak",
+        "operator lists", "FP16 ONNX size", "one QNN partition", "FP16 DLC size",
     }  # fmt: skip
     assert verdicts["host parity"].ours == 2e-5
     # A number of the mini run never stands in for one of the paper's, however well it fits.
@@ -120,6 +131,9 @@ def test_the_paper_profile_checks_the_papers_numbers(run: Run, make_profile: Cal
         ("efficiency", ("paper_graph", "backbone_gflops"), 55.0, "GFLOPs: 55 GFLOPs, equals 53.77"),
         ("efficiency", ("paper_graph", "readout_mflops"), 9.001, "readout cost: 9.001 MFLOPs, at most 9"),
         ("efficiency", ("paper_graph", "lint_findings"), 1, "no Resize: 1 findings, at most 0"),
+        ("efficiency", ("paper_graph", "backend_findings"), 4, "operator lists: 4 findings, at most 0"),
+        ("efficiency", ("paper_graph", "dlc_partitions"), 2, "one QNN partition: 2 partitions, equals 1"),
+        ("efficiency", ("paper_graph", "fp16_dlc_megabytes"), 189, "FP16 DLC size: 189 MB, at most 60"),
         ("export", ("largest_score_difference",), 1e-3, "host parity: 0.001 logit"),
         ("export", ("largest_score_difference",), math.nan, "host parity: nan logit"),
         ("jetson_drift", ("smallest_spearman",), 0.9, "host FP16 ranking: 0.9 Spearman, at least 0.999"),

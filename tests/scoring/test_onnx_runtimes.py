@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.onnx_export import export_onnx
-from edgezsad.scoring import qnn_scorer
+from edgezsad.scoring import qnn_scorer, qnn_session
 from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.qnn_scorer import PROVIDER, QnnHtpScorer, check_assignment, check_differs, start_emulator
+from edgezsad.scoring.qnn_scorer import EMULATOR, QnnHtpScorer, check_differs
+from edgezsad.scoring.qnn_session import PROVIDER, QnnLibrary, check_assignment
 from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 SIZE = 32
@@ -54,7 +55,7 @@ def half(full: Path) -> Path:
 @pytest.fixture(scope="module")
 def emulator() -> str:
     try:
-        return start_emulator()
+        return EMULATOR.start()
     except RuntimeUnavailable as reason:
         pytest.skip(f"not run: {reason}")
 
@@ -132,14 +133,14 @@ def test_emulator_names_what_it_does_not_take(emulator: str, tmp_path: Path) -> 
 
 def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU backend cannot start here; were fallback allowed, the session would run on the CPU all the same."""
-    real = qnn_scorer._open
+    real = qnn_scorer.open_session
     gpu = str(Path(emulator).with_name("libQnnGpu.so"))
 
-    def careless(graph: str | bytes, backend: str, threads: int, fallback: bool = False) -> object:
-        return real(graph, gpu, threads, fallback=True)
+    def careless(graph: str | bytes, backend: str, settings: dict[str, str], threads: int = 1) -> object:
+        return real(graph, gpu, settings, threads, fallback=True)
 
-    monkeypatch.setattr(qnn_scorer, "start_emulator", lambda: emulator)
-    monkeypatch.setattr(qnn_scorer, "_open", careless)
+    monkeypatch.setattr(QnnLibrary, "start", lambda library: emulator)
+    monkeypatch.setattr(qnn_scorer, "open_session", careless)
     with pytest.raises(CheckError, match=r"not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
         QnnHtpScorer(full)
     # The second guard gone as well, the third one is left.
@@ -161,16 +162,16 @@ def test_guards_by_themselves() -> None:
 
 
 def test_absent_emulator_gives_its_reason(full: Path, monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
-    monkeypatch.setattr(qnn_scorer, "_probe", lambda: b"no graph")
+    monkeypatch.setattr(qnn_session, "probe", lambda: b"no graph")
     with pytest.raises(RuntimeUnavailable, match="does not start here"):
         QnnHtpScorer(full)
 
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(qnn_scorer.importlib, "import_module", absent)
+    monkeypatch.setattr(qnn_session.importlib, "import_module", absent)
     with pytest.raises(RuntimeUnavailable, match=r"^onnxruntime-qnn is not installed; pip install onnxruntime-qnn$"):
         QnnHtpScorer(full)
-    monkeypatch.setattr(qnn_scorer.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(qnn_session.platform, "machine", lambda: "aarch64")
     with pytest.raises(RuntimeUnavailable, match="needs Linux on x86-64"):
         QnnHtpScorer(full)
