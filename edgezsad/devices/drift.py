@@ -1,4 +1,4 @@
-"""Drift: what changes when the same images are scored elsewhere. Both sides are score files, re-scored by one code.
+"""Drift: what changes when the same images are scored elsewhere. Both sides are score files, measured by one code.
 
 Metrics of the host are computed on the very images that the other side scored, so a subset is compared with itself.
 """
@@ -57,7 +57,8 @@ def drift(host: ScoreFile, device: ScoreFile, threshold: float = math.nan) -> Dr
     """Compare a device's score file with the host's.
 
     Args:
-        host, device: of the same seed and target.
+        host: its scores of a seed and target.
+        device: the same, of these images or some of them.
         threshold: the host's.
 
     Raises:
