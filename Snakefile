@@ -64,6 +64,11 @@ def scores(runtime):
     return f"{RUN}/scores/{runtime}"
 
 
+def board_files(name):
+    """What was ingested from a board: nothing, or its score files and latency record."""
+    return sorted(path.as_posix() for path in Path(RUN, "boards", name).rglob("*") if path.is_file())
+
+
 EXECUTE = "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}"
 
 
@@ -250,10 +255,15 @@ rule jetson_drift:
     input:
         needs("08_jetson_drift"),
         [scores(runtime) for runtime in RUNTIMES if runtime != "qnn-htp-fp16"],
+        rules.export.output.graphs,
+        rules.data.output.manifests,
+        board_files("jetson"),
         notebook="notebooks/08_jetson_drift.ipynb",
     output:
         result=f"{RUN}/results/jetson_drift.json",
         notebook=executed("08_jetson_drift"),
+    params:
+        part("evaluation.pixels"),
     threads: NEEDS["jetson_drift"].threads
     resources:
         **asked(NEEDS["jetson_drift"], GPUS),
@@ -266,10 +276,15 @@ rule rb5_drift:
     input:
         needs("09_rb5_drift"),
         [scores(runtime) for runtime in RUNTIMES if runtime in ("pytorch", "qnn-htp-fp16")],
+        rules.export.output.graphs,
+        rules.data.output.manifests,
+        board_files("rb5"),
         notebook="notebooks/09_rb5_drift.ipynb",
     output:
         result=f"{RUN}/results/rb5_drift.json",
         notebook=executed("09_rb5_drift"),
+    params:
+        part("evaluation.pixels"),
     threads: NEEDS["rb5_drift"].threads
     resources:
         **asked(NEEDS["rb5_drift"], GPUS),

@@ -2,8 +2,9 @@
 
 Some nodes stay in FP32, because FP16 ends at 65504 and has 11 bits: the input normalisation, whatever sums over many
 elements (means, softmax, layer normalisation), and the few numbers behind the pooling, where rounding would tie the
-scores of different images. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own
-converter left pairs of opposite casts and nodes out of order in these graphs.)
+scores of different images. Weights are rounded by `edgezsad.export.rounding`. A tensor that is needed in both
+precisions is cast once. (ONNX Runtime's own converter left pairs of opposite casts and nodes out of order in these
+graphs.)
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import load_graph, read_metadata, save_graph, set_metadata
+from edgezsad.export.rounding import keeping_sums, nearest
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -82,6 +84,7 @@ def _convert(model: onnx.ModelProto) -> Rounding:
 
     outputs = {item.name for item in graph.output}
     kept = _kept_nodes(graph)
+    filters = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     # The name under which each float tensor exists in each precision; graph inputs are FP32.
     names: dict[tuple[str, int], str] = {(item.name, FLOAT): item.name for item in graph.input}
     half_weights: dict[str, None] = {}
@@ -121,7 +124,7 @@ def _convert(model: onnx.ModelProto) -> Rounding:
                 names[name, FLOAT] = name
             names[name, made] = node.output[place]
 
-    rounding, halves = _round(weights[name] for name in half_weights)
+    rounding, halves = _round((weights[name] for name in half_weights), filters)
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
@@ -152,17 +155,16 @@ def _kept_nodes(graph: onnx.GraphProto) -> set[int]:
     return kept
 
 
-def _round(tensors: Iterable[TensorProto]) -> tuple[Rounding, list[TensorProto]]:
-    """FP16 copies, named `NAME.fp16`, and what rounding did to them."""
+def _round(tensors: Iterable[TensorProto], filters: set[str]) -> tuple[Rounding, list[TensorProto]]:
+    """FP16 copies, named `NAME.fp16`, and what rounding did to them; `filters` are convolutions' weights."""
     limits = np.finfo(np.float16)
     total = subnormal = zeroed = saturated = 0
     halves = []
     for tensor in tensors:
         values = numpy_helper.to_array(tensor)
-        beyond = np.isfinite(values) & (np.abs(values) > limits.max)
-        rounded = np.where(beyond, np.copysign(limits.max, values), values).astype(np.float16)
+        rounded = keeping_sums(values) if tensor.name in filters else nearest(values)
         total += values.size
-        saturated += int(beyond.sum())
+        saturated += int((np.isfinite(values) & (np.abs(values) > limits.max)).sum())
         zeroed += int(((rounded == 0) & (values != 0)).sum())
         subnormal += int(((rounded != 0) & (np.abs(rounded) < limits.tiny)).sum())
         halves.append(numpy_helper.from_array(rounded, f"{tensor.name}.fp16"))

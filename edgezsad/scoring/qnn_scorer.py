@@ -24,8 +24,8 @@ EMULATOR = QnnLibrary(
 class QnnHtpScorer:
     """An exported graph on the HTP emulator.
 
-    Give it the FP32 graph: the emulator rounds weights and activations to FP16 itself, and answers in the same bits
-    as for the FP16 graph, while its session opens sooner.
+    Give it the FP16 graph: the emulator takes an FP32 one too, and rounds each of its weights to the nearest number,
+    where `edgezsad.export.rounding` keeps filters' sums.
 
     Attributes:
         runtime, precision, device, versions, timing_method: what the run record says.

@@ -142,7 +142,7 @@ def test_what_is_missing_is_named_with_its_notebook(run: Run) -> None:
 
 
 def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = run.onnx(0, "fp32")
+    graph = run.onnx(0, "fp16")
     graph.parent.mkdir(parents=True)
     graph.write_bytes(b"graph")
     reason = RuntimeUnavailable("needs the moon")
