@@ -43,6 +43,10 @@ class Run:
         """The score file of a runtime, seed and target."""
         return self.folder / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
 
+    def board(self, name: str) -> Path:
+        """What was ingested from a board, "jetson" or "rb5": `seed{S}/{TARGET}.npz` score files and `latency.json`."""
+        return self.folder / "boards" / name
+
     def manifest_path(self, name: str) -> Path:
         """A data set's manifest."""
         return self.folder / "manifests" / f"{name}.csv"
