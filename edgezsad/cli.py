@@ -1,4 +1,5 @@
-"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`.
+"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`,
+`device kit|ingest|status`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 
 from edgezsad.data.commands import data_app
+from edgezsad.devices.commandline import device_app
 from edgezsad.errors import EdgeZSADError, InputError
 
 app = typer.Typer(
@@ -21,6 +23,7 @@ app = typer.Typer(
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")
+app.add_typer(device_app, name="device")
 
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
 
