@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgezsad.devices.ingest.order import misplaced
 from edgezsad.devices.ingest.qnn import read_input_list, read_tensor
 from edgezsad.devices.ingest.result import Listed, Result
 from edgezsad.devices.ingest.tables import read_bytes, read_rows, read_text
@@ -125,6 +126,7 @@ def _read_lot(
 ) -> None:
     lot = f"chunks/{folder.name}"
     names: list[str] = []
+    read: dict[int, tuple[float, np.ndarray]] = {}
     try:
         names = read_input_list(read_text(folder / "input_list.txt", f"{lot}/input_list.txt"), f"{lot}/input_list.txt")
         hashes = {row[0]: row[1:] for row in read_rows(folder / "outputs.tsv", f"{lot}/outputs.tsv", 3)}
@@ -137,9 +139,15 @@ def _read_lot(
         ]
         if surplus:
             raise InputError(f"{lot}/{min(surplus)}: of no line of the list")
-        for line in (0, len(names) - 1):
-            score, anomaly_map = _read_line(result, folder, lot, line, names[line], hashes)
-            guards.check(names[line], anomaly_map, f"{lot}/Result_{line}")
+        for line, name in enumerate(names):
+            guard = name in CANARY_NAMES
+            try:
+                read[line] = _read_line(result, folder, lot, line, name if guard else images[name].id, hashes)
+            except InputError as error:
+                if guard:
+                    raise
+                outputs.fault(images[name].target, str(error), name)
+        guards.check({line: anomaly_map for line, (_, anomaly_map) in read.items()}, len(names), lot)
     except InputError as error:
         # All images of the lot are in doubt. A lot that names none of its images is the business of every target.
         keys = [name for name in names if name in images]
@@ -147,13 +155,8 @@ def _read_lot(
         for target in sorted({images[key].target for key in keys} or {target.name for target in result.kit.targets}):
             outputs.fault(target, str(error), *keys)
         return
-    for line in range(1, len(names) - 1):
-        image = images[names[line]]
-        try:
-            score, anomaly_map = _read_line(result, folder, lot, line, image.id, hashes)
-            outputs.score[image.key], outputs.map[image.key] = score, anomaly_map
-        except InputError as error:
-            outputs.fault(image.target, str(error), image.key)
+    for line in set(read) - {0, len(names) - 1}:
+        outputs.score[names[line]], outputs.map[names[line]] = read[line]
 
 
 def _expected(lines: int) -> set[str]:
@@ -200,15 +203,23 @@ class _Guards:
 
     def __init__(self, host: Path, size: int):
         scorer = OnnxScorer(host)
-        self._maps = {name: scorer.score(canary(name, size))[1] for name in CANARY_NAMES}
+        self._maps = np.stack([scorer.score(canary(name, size))[1] for name in CANARY_NAMES])
 
-    def check(self, name: str, anomaly_map: np.ndarray, what: str) -> None:
-        """Raise if a result is closer to the other picture's than to its own.
+    def check(self, maps: dict[int, np.ndarray], lines: int, lot: str) -> None:
+        """Raise if another result of the lot is far closer to one of the two pictures than its own.
+
+        Args:
+            maps: of the lot's results, by line.
+            lines: of the list.
+            lot: for errors.
 
         Raises:
-            InputError: it is.
+            InputError: the results are not in the order of the list.
         """
-        distance = {each: float(np.linalg.norm(anomaly_map - known)) for each, known in self._maps.items()}
-        other = next(each for each in CANARY_NAMES if each != name)
-        if distance[other] < distance[name]:
-            raise InputError(f"{what}: should be of {name} and is not; the results are re-ordered")
+        order = sorted(maps)
+        guards = np.array([order.index(0), order.index(lines - 1)])
+        for row, other in misplaced(guards, self._maps, np.stack([maps[line] for line in order])):
+            name = CANARY_NAMES[0] if order[row] == 0 else CANARY_NAMES[1]
+            raise InputError(
+                f"{lot}: the result of {name}, line {order[row]}, is at line {order[other]}; the results are re-ordered"
+            )

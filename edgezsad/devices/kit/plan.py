@@ -163,15 +163,21 @@ def require_space(plan: Plan, output: Path, anyway: bool) -> None:
 
 def _rb5_models(graphs: dict[str, Path], dlc: Path | None, scratch: Path | None) -> tuple[dict[str, Path], str]:
     """The DLC, or else the graph for ONNX Runtime on the board, and what to say of it."""
+    found = importlib.util.find_spec("edgezsad.export.dlc") is not None
+    writer = importlib.import_module("edgezsad.export.dlc") if found else None
     if dlc is not None:
         if not dlc.is_file() or dlc.stat().st_size == 0:
             raise InputError(f"{dlc}: no such DLC, or an empty one; give another, or leave --dlc out")
-        return {"dlc": dlc}, f"{dlc}: taken to be made of {graphs['fp16'].name}; nothing in it says so"
-    reason = "this version can not write a DLC"
-    if scratch is not None and importlib.util.find_spec("edgezsad.export.dlc") is not None:
-        writer = importlib.import_module("edgezsad.export.dlc")
+        if writer and writer.record_path(dlc).is_file():
+            writer.read_dlc(dlc, graphs["fp16"])
+            return {"dlc": dlc}, ""
+        return {"dlc": dlc}, f"{dlc}: taken to be made of {graphs['fp16'].name}; no record beside it says so"
+    reason = "this version can not write one"
+    if writer and scratch is not None:
+        target = scratch / "model.dlc"
         try:
-            return {"dlc": writer.write_dlc(graphs["fp16"], scratch / "model.dlc")}, ""
+            writer.write_dlc(graphs["fp16"], target)
+            return {"dlc": target}, ""
         except RuntimeUnavailable as unavailable:
             reason = str(unavailable)
     how = "the board runs the ONNX file by Python with onnxruntime-qnn; --dlc FILE takes a DLC of yours"

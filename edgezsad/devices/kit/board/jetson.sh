@@ -96,7 +96,7 @@ check_board() {
     note "$facts" device "${device:-unknown}"
     note "$facts" l4t "$l4t"
     note "$facts" l4t_release "$release"
-    note "$facts" tool "$trtexec"
+    note "$facts" tool trtexec
     note "$facts" tool_version "$version"
     note "$facts" cuda "$(sed -n '/"cuda" *:/,/}/s/.*"version" *: *"\([0-9.]*\)".*/\1/p' "$root/usr/local/cuda/version.json" 2>/dev/null)"
     note "$facts" model "$model"

@@ -57,17 +57,18 @@ find_tool() {
         return 0
     fi
     model=models/model.dlc
-    tool=$(search program qnn-net-run) ||
+    tool=qnn-net-run
+    program=$(search program qnn-net-run) ||
         refuse "qnn-net-run is not here, not on PATH and not in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
     library=$(search library libQnnGpu.so) ||
         refuse "libQnnGpu.so is not here, not on LD_LIBRARY_PATH and not in QNN_SDK_ROOT; copy it from lib/aarch64-*"
     LD_LIBRARY_PATH=$(dirname "$library"):${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
-    "$tool" --version >"$result/version.txt" 2>&1 </dev/null
+    "$program" --version >"$result/version.txt" 2>&1 </dev/null
     version=$(sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p' "$result/version.txt" | head -n 1)
     [ -n "$version" ] || refuse "$tool --version says no version; look at $result/version.txt"
     # Older versions take a DLC only by way of a library.
-    "$tool" --help >"$result/help.txt" 2>&1 </dev/null
+    "$program" --help >"$result/help.txt" 2>&1 </dev/null
     if grep -q libQnnModelDlc "$result/help.txt" && search library libQnnModelDlc.so >/dev/null; then
         reader='--model libQnnModelDlc.so'
     else
@@ -81,7 +82,7 @@ net_run() {
         logged "$1" "$1.log" python3 ort_qnn.py --model "$model" --input_list "$2" --output_dir "$3"
     else
         # shellcheck disable=SC2086
-        logged "$1" "$1.log" "$tool" $reader --dlc_path "$model" --backend libQnnGpu.so --input_list "$2" \
+        logged "$1" "$1.log" "$program" $reader --dlc_path "$model" --backend libQnnGpu.so --input_list "$2" \
             --output_dir "$3" --profiling_level basic
     fi
 }
