@@ -1,4 +1,4 @@
-"""Puts `data_manifests/` and the operator lists into the package as it is built; all else is in pyproject.toml."""
+"""Puts `data_manifests/`, operator lists and boards' scripts into a built package; all else is in pyproject.toml."""
 
 from setuptools import find_namespace_packages, setup
 
@@ -8,5 +8,6 @@ setup(
     package_data={
         "edgezsad.data_manifests": ["*.yaml", "*.json", "*.md", "lists/*.csv"],
         "edgezsad.export": ["operators/*.csv", "operators/*.json"],
+        "edgezsad.devices.kit.board": ["*.sh"],
     },
 )

@@ -1,5 +1,5 @@
 """The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `export dlc|tensorrt`,
-`profile`, `lint`.
+`device kit|ingest|status`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from edgezsad.data.commands import data_app
+from edgezsad.devices.commandline import device_app
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.export.commands import export_app
 
@@ -24,6 +25,7 @@ claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")
 app.add_typer(export_app, name="export")
+app.add_typer(device_app, name="device")
 
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
 
