@@ -113,7 +113,7 @@ def fail(folder: Path, steps: int) -> None:
     """Train until the step that fails."""
 
     def slowly(*arguments: object, **facts: object) -> Path:
-        time.sleep(3)
+        time.sleep(10)
         return save_state(*arguments, **facts)
 
     module.save_state = slowly
