@@ -21,6 +21,7 @@ from torch import nn
 
 from edgezsad.errors import CheckError
 from edgezsad.export.attention import compact_biases
+from edgezsad.export.gelu import order_gelus
 from edgezsad.export.graphfile import one_line, save_graph, set_metadata
 from edgezsad.export.ranks import merge_axes
 
@@ -61,6 +62,7 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
     except torch.onnx.OnnxExporterError as error:
         raise CheckError(f"{path}: PyTorch cannot export this detector ({one_line(error)}); simplify it") from None
     model = _tidy(program.model)
+    order_gelus(model)
     _check_signature(model, size, path)
     set_metadata(model, metadata or {})
     return save_graph(model, path)
