@@ -202,8 +202,8 @@ class Training(Strict):
     ema: float = Field(0.98, ge=0, lt=1)
     """Share of the moving average of the weights that a step keeps; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out to follow training and to set the threshold. Ours: most is left to learn from, and the
-    threshold rests on some hundred images; not ablated."""
+    """Share of the source held out to follow training and to set the threshold. Ours: most is left to learn from, and
+    the threshold rests on some hundred images; not ablated."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
