@@ -193,7 +193,8 @@ class Training(Strict):
 
     steps: Positive = 300
     batch: int = Field(64, ge=2, multiple_of=2)
-    """Images of a step, over all devices together; half of them normal, half defective."""
+    """Images of a step, over all devices together; half of them normal, half defective. Ours: the ranking loss compares
+    all pairs of a step, and 64 images at 512 pixels are meant to fit one GPU; not ablated."""
     learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
@@ -201,7 +202,8 @@ class Training(Strict):
     ema: float = Field(0.98, ge=0, lt=1)
     """Share of the moving average of the weights that a step keeps; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out to follow training and to set the threshold."""
+    """Share of the source held out to follow training and to set the threshold. Ours: most is left to learn from, and
+    the threshold rests on some hundred images; not ablated."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
