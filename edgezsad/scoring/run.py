@@ -22,6 +22,7 @@ PRECISION = {
     "pytorch": "fp32",
     "onnx-fp32": "fp32",
     "onnx-fp16": "fp16",
+    "onnx-int8": "int8",
     "qnn-htp-fp16": "fp16",
     "tensorrt-fp16": "fp16",
 }
@@ -172,7 +173,7 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     if runtime == "tensorrt-fp16":
         return run.onnx(seed, tensorrt_graph())
     # The emulator would round an FP32 graph's weights itself, each to the nearest number; ours keep filters' sums.
-    return run.onnx(seed, "fp32" if runtime == "onnx-fp32" else "fp16")
+    return run.onnx(seed, PRECISION[runtime])
 
 
 def tensorrt_graph() -> str:
