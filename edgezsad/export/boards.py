@@ -26,6 +26,7 @@ def dlc_table(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, 
         CheckError: a graph does not become one partition.
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     rows = [_row(name, graph, folder, False) for name, graph in graphs.items()]
     for name in expanded:
         with tempfile.TemporaryDirectory(prefix=".dlc", dir=folder) as short:
