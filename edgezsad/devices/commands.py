@@ -98,7 +98,8 @@ def qnn_net_run(
     `output_dir`/qnn-profiling-data_0.log.
 
     Args:
-        dlc: a graph for Qualcomm's devices. The GPU computes in the types that it finds there.
+        dlc: a graph for Qualcomm's devices. The GPU computes in the types that it finds there unless `config` says
+            otherwise (QnnGpuGraph.h: QNN_GPU_PRECISION_USER_PROVIDED is the default).
         input_list: a text file, one line an image: `image:=FILE`.
         output_dir: made if it is not there.
         backend: the library of a processor: libQnnGpu.so, libQnnHtp.so, libQnnCpu.so.

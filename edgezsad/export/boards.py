@@ -1,6 +1,7 @@
 """What the boards would be given, and what can be known of it without one; the tables of notebook 07."""
 
 import shlex
+import tempfile
 import time
 from pathlib import Path
 
@@ -12,42 +13,45 @@ from edgezsad.export.tensorrt import graph_precision, status
 from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 
-def dlc_table(graphs: dict[str, Path], folder: Path | str, folded: tuple[bool, ...] = (False,)) -> pd.DataFrame:
+def dlc_table(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, ...] = ()) -> pd.DataFrame:
     """Write graphs as DLCs; one row each: size, partitions, operations, most axes, findings, seconds.
 
     Args:
         graphs: ONNX files by what they are called in the table.
         folder: where the DLCs go, by the names of the graphs' files.
-        folded: whether constants are expanded beforehand; both for a comparison.
+        expanded: graphs that are also written with their constants expanded, for the comparison; these large files
+            are not kept.
 
     Raises:
         CheckError: a graph does not become one partition.
     """
-    rows = []
-    for beforehand in folded:
-        for name, graph in graphs.items():
-            row: dict[str, object] = {"graph": name, "constants": "expanded" if beforehand else "as in the graph"}
-            target = Path(folder) / f"{graph.stem}{'-expanded' if beforehand else ''}.dlc"
-            start = time.perf_counter()
-            try:
-                record = write_dlc(graph, target, beforehand)
-            except RuntimeUnavailable as reason:
-                missing = dict.fromkeys(("megabytes", "partitions", "operations", "most axes", "findings", "seconds"))
-                rows.append(row | missing | {"status": f"not run: {reason}"})
-                continue
-            rows.append(
-                row
-                | {
-                    "megabytes": target.stat().st_size / 1e6,
-                    "partitions": record.partitions,
-                    "operations": sum(record.operations.values()),
-                    "most axes": record.most_axes,
-                    "findings": len(record.gpu_findings),
-                    "seconds": time.perf_counter() - start,
-                    "status": "written",
-                }
-            )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [_row(name, graph, folder, False) for name, graph in graphs.items()]
+    for name in expanded:
+        with tempfile.TemporaryDirectory(prefix=".dlc", dir=folder) as short:
+            rows.append(_row(name, graphs[name], Path(short), True))
     return pd.DataFrame(rows)
+
+
+def _row(name: str, graph: Path, folder: Path, folded: bool) -> dict[str, object]:
+    row: dict[str, object] = {"graph": name, "constants": "expanded" if folded else "as in the graph"}
+    target = folder / f"{graph.stem}.dlc"
+    start = time.perf_counter()
+    try:
+        record = write_dlc(graph, target, folded)
+    except RuntimeUnavailable as reason:
+        missing = dict.fromkeys(("megabytes", "partitions", "operations", "most axes", "findings", "seconds"))
+        return row | missing | {"status": f"not run: {reason}"}
+    return row | {
+        "megabytes": target.stat().st_size / 1e6,
+        "partitions": record.partitions,
+        "operations": sum(record.operations.values()),
+        "most axes": record.most_axes,
+        "findings": len(record.gpu_findings),
+        "seconds": time.perf_counter() - start,
+        "status": "written",
+    }
 
 
 def largest(table: pd.DataFrame, column: str, **where: object) -> float | None:

@@ -4,7 +4,7 @@
 give the FP16 graph for FP16. The IR backend only writes; nothing here computes an image.
 
 A DLC counts only if it holds the whole graph: one partition, no node left to the CPU. What the graph became is read
-back from QNN's own description of it and compared with the GPU backend's list, operation by operation.
+back from QNN's own description of it, and the types and axes of each operation are compared with the GPU's list.
 
 TinyViT's position biases are small tables that the graph expands (`edgezsad.export.attention`). ONNX Runtime would
 expand them before QNN sees them, and the file would take 157 MB more in FP16; so its constant folding is left out. The

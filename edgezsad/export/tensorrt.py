@@ -106,7 +106,7 @@ def build_engine(
         return kept
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
-    network = builder.create_network(0)
+    network = builder.create_network()
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse(graph.read_bytes()):
         errors = [parser.get_error(number).desc() for number in range(parser.num_errors)]

@@ -10,8 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export import dlc
-from edgezsad.export.dlc import WRITER, qnn_uses, read_dlc, record_path, write_dlc
+from edgezsad.export.dlc import FOLDING, WRITER, qnn_uses, read_dlc, record_path, write_dlc
 from edgezsad.export.fp16 import to_fp16
+from edgezsad.scoring.qnn_scorer import EMULATOR
+from edgezsad.scoring.qnn_session import assignment, open_session
 from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 
@@ -69,6 +71,20 @@ def test_tables_stay_small_unless_they_are_folded(writer: str, tmp_path: Path) -
     assert small.operations == {"ElementWiseAdd": 1, "Gather": 1} and folded.operations == {"ElementWiseAdd": 1}
     sizes = [(tmp_path / name).stat().st_size for name in ("small.dlc", "folded.dlc")]
     assert sizes[1] > 1600 * 64 * 4 > 4 * sizes[0]
+
+
+def test_the_emulator_expands_tables_by_itself(writer: str, tmp_path: Path) -> None:
+    """What the DLC leaves to the device: another of QNN's libraries does it, and rightly."""
+    try:
+        emulator = EMULATOR.start()
+    except RuntimeUnavailable as reason:
+        pytest.skip(str(reason))
+    graph = gathered(tmp_path / "g.onnx")
+    session = open_session(str(graph), emulator, EMULATOR.settings, disabled=FOLDING)
+    assert {operator for _, operator in assignment(session)} == {"Gather", "Add"}
+    x = np.random.default_rng(1).normal(size=(1600, 64)).astype(np.float32)
+    table = next(numpy_helper.to_array(t) for t in onnx.load(graph).graph.initializer if t.name == "table")
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], x + np.tile(table, (100, 1)), atol=5e-3)
 
 
 def test_a_graph_that_is_not_taken_whole_leaves_no_file(writer: str, exported: Path, tmp_path: Path) -> None:
