@@ -102,7 +102,7 @@ def test_no_board(run: Run) -> None:
     assert result.reason.endswith(f"needs {JETSON.reported.needs}")
     kept = result.result()
     assert (kept["status"], kept["drift_points_below"], kept["verdicts"]["equivalent"]) == ("not run", None, 0)
-    assert len(kept["missing"]) == 4
+    assert kept["missing"] == ["bolts", "nuts"]
     table = pages.board_rows(run, JETSON, result)
     assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
     assert set(table["ours"]) == set(table["verdict"]) == {"not run"}
@@ -140,11 +140,14 @@ def test_much_noise_is_not_below(run: Run, give: Callable[..., None]) -> None:
 def test_what_is_missing_is_named(run: Run, give: Callable[..., None]) -> None:
     folder = run.board("jetson")
     give(folder, 1e-4, targets=("bolts",))
-    (folder / "seed1" / "bolts.npz").unlink()
+    (folder / "seed0" / "bolts.npz").unlink()
     result = board_drift(run, JETSON)
-    assert result.missing == ["bolts seed 1", "nuts seed 0", "nuts seed 1"]
+    assert result.missing == ["nuts"]
+    # One seed is compared with the host's same seed.
+    assert [(each.target, each.images) for each in result.means] == [("bolts", 80)]
     table = pages.board_rows(run, JETSON, result)
-    assert table["needs"].tolist() == ["also bolts seed 1", JETSON.reported.needs]
+    assert table["seeds"].tolist() == ["1", "-"]
+    assert table["needs"].tolist() == ["-", JETSON.reported.needs]
     assert table["ours"].tolist() == ["+0.000", "not run"]
 
 
