@@ -160,7 +160,7 @@ def subset(manifest: Manifest, count: int) -> Manifest:
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     if runtime == "pytorch":
         return run.checkpoint(seed)
-    # The emulator would round an FP32 graph's weights itself, each to the nearest number; ours keep filters' sums.
+    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.rounding`.
     return run.onnx(seed, "fp32" if runtime == "onnx-fp32" else "fp16")
 
 
