@@ -229,7 +229,7 @@ def _board_drift(name: str, page: str) -> Claim:
     return Claim(
         f"{title} drift",
         f"Image-AUROC drift on all six benchmarks, {board.reported.runtime}: each lies below the bound by a test of "
-        "equivalence at 5% (ours: the farthest end of the 90% intervals, mean over seeds)",
+        "equivalence at 5% (ours: the farthest end of the 90% intervals, over the seeds that it scored)",
         "paper",
         reported.DRIFT_POINTS,
         "at most",

@@ -151,7 +151,7 @@ UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
         ({"drift_points_below": 0.31, "verdicts": UNDECIDED, "images_needed": 900}, "not run", None,
          "undecided, sets are too small: needs about 900 images of a set"),
         ({"drift_points_below": None, "verdicts": UNDECIDED}, "not run", None, "undecided, sets are too small"),
-        ({"missing": ["BTAD seed 2"]}, "not run", None, "incomplete: needs the board's scores of BTAD seed 2"),
+        ({"missing": ["BTAD"]}, "not run", None, "incomplete: needs the board's scores of BTAD"),
         ({"status": "suspicious", "drift_points_below": 0.0}, "not run", None,
          "suspicious: a drift of exactly zero, as a silent fallback to the host gives; run the board again"),
         ({"status": "not run", "drift_points_below": None}, "not run", None, None),

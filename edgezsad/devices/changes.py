@@ -9,6 +9,7 @@ paired, both sides being scored on the same images, and hold for these trained s
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,7 @@ class Change:
         images: compared.
         host, device: mean over categories, and over seeds for `MEAN`.
         points: device minus host.
-        low, high: of the paired bootstrap's 95% interval.
+        low, high: of the paired bootstrap's 95% interval; NaN where a category has one image of a kind.
         delong_low, delong_high: of DeLong's; NaN for other metrics than image AUROC.
         p_value: of DeLong's test that nothing changed, two-sided.
         test: whether the change of image AUROC is below the paper's bound; None for other metrics.
@@ -200,9 +201,15 @@ def _covariances(pairs: Sequence[Pair]) -> list[Aurocs]:
 
 def _change(scores: ScoreFile, seed: int | str, metric: str, host: np.ndarray, device: np.ndarray) -> Change:
     """A change from a metric on both sides: in [0, 1], first of all images, then of each resample."""
-    low, high = interval(100 * (device[1:] - host[1:]))
+    low, high = interval(100 * (device[1:] - host[1:])) if _can_be_resampled(scores) else (math.nan, math.nan)
     ends = (100 * float(host[0]), 100 * float(device[0]))
     return Change(scores.record.target, seed, metric, len(scores), *ends, ends[1] - ends[0], low, high)
+
+
+def _can_be_resampled(scores: ScoreFile) -> bool:
+    """Whether there are two images of every kind: one alone is drawn again and again, and looks certain."""
+    kinds = zip(scores.category, scores.label, strict=True)
+    return min(Counter(kinds).values(), default=0) > 1
 
 
 def _tested(change: Change, categories: Sequence[Aurocs], weight: np.ndarray, margin: float, step: float) -> Change:

@@ -24,20 +24,15 @@ def board_rows(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
     rows = []
     for item in run.profile.data.targets:
         change = found.get(item.name)
-        lacking = [name for name in measured.missing if name.startswith(f"{item.name} seed ")]
+        row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
+        if change is None or change.test is None:
+            rows.append(row | {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported.needs})
+            continue
         suspicious = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
-        verdict = "not run" if change is None or change.test is None else change.test.sentence()
-        if suspicious:
-            verdict = f"suspicious: exactly zero ({', '.join(suspicious)})"
-        rows.append(
-            {
-                "benchmark": item.stands_for or item.name,
-                "paper: drift (points)": f"below {DRIFT_POINTS}",
-                "ours": "not run" if change is None else f"{change.points:+.3f}",
-                "verdict": verdict,
-                "needs": board.reported.needs if change is None else f"also {', '.join(lacking)}" if lacking else "-",
-            }
-        )
+        verdict = f"suspicious: exactly zero ({', '.join(suspicious)})" if suspicious else change.test.sentence()
+        seeds = [str(device.record.seed) for _, device in measured.pairs if device.record.target == item.name]
+        ours = {"ours": f"{change.points:+.3f}", "seeds": ", ".join(seeds), "verdict": verdict}
+        rows.append(row | ours | {"needs": "a larger set" if change.test.needed and not suspicious else "-"})
     return pd.DataFrame(rows)
 
 

@@ -32,7 +32,7 @@ class RuntimeDrift:
         pairs: the (host, device) score files behind the table.
         reason: why it did not run; empty when it did.
         changes: of each target's metrics, by seed and of the mean over seeds.
-        missing: targets and seeds that a board's folder lacks.
+        missing: targets that a board's folder has no scores of.
     """
 
     runtime: str
@@ -163,19 +163,20 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
     Args:
         run: with the host's score files.
         board: whose result it is.
-        folder: of an ingested result: `seed{S}/{TARGET}.npz`; the run's own when empty.
+        folder: of an ingested result: `seed{S}/{TARGET}.npz`; the run's own when empty. A board need not score every
+            seed: the mean is over those that it did, on both sides.
 
     Raises:
         InputError: a file is damaged, of another runtime than the board's, or belongs to another model or other images.
     """
     folder = Path(folder) if str(folder) else run.board(board.name)
-    pairs, missing, reasons = [], [], set()
+    pairs: list[Pair] = []
+    reasons = set()
     for item in run.profile.data.targets:
         for seed in run.profile.seeds:
             path = folder / f"seed{seed}" / f"{item.name}.npz"
             device = read_scores(path) if path.is_file() else None
             if device is None or device.record.status != "ok":
-                missing.append(f"{item.name} seed {seed}")
                 reasons |= {device.record.reason} if device else set()
                 continue
             if device.record.runtime != board.runtime:
@@ -184,6 +185,8 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
                     "give the other folder"
                 )
             pairs.append((read_scores(run.scores(HOST, seed, item.name)), device))
+    scored = {device.record.target for _, device in pairs}
+    missing = [item.name for item in run.profile.data.targets if item.name not in scored]
     if not pairs:
         reason = "; ".join(sorted(reasons)) or f"no result of the board in {folder}; needs {board.reported.needs}"
         return RuntimeDrift(board.runtime, pd.DataFrame(), [], reason, missing=missing)

@@ -5,12 +5,17 @@ smooth, so its answer is about its sum times the brightness; and in the filters 
 to a sum near zero, which rounding each weight alone replaces by noise. So a few weights of such a filter go to their
 second nearest number instead, whichever bring the sum closest to what it was. Nothing else about the graph changes.
 
+A layer that filters each channel by itself has a handful of products and nothing that averages errors out. Where its
+weights are large FP16's steps are coarse, and what rounding took is worth keeping: see `remainder`.
+
 In EfficientNet-Lite0 one such layer, of 288 weights, made four fifths of the variance that FP16 added to a score.
 """
 
 import numpy as np
 
 LARGEST = np.finfo(np.float16).max
+COARSE = 8.0
+"""From here on FP16 numbers lie 1/128 and more apart, while what passes between normalised layers is about one."""
 
 
 def nearest(values: np.ndarray) -> np.ndarray:
@@ -52,3 +57,21 @@ def keeping_sums(weight: np.ndarray) -> np.ndarray:
         chosen[row, place] = second[row, place]
         error[row] += change[better]
         step[row, place] = np.inf
+
+
+def remainder(weight: np.ndarray, rounded: np.ndarray) -> np.ndarray | None:
+    """What rounding took from the filters of a depthwise convolution with large weights.
+
+    A second convolution with it, added to the first, gives the layer twice FP16's digits without leaving FP16.
+
+    Args:
+        weight: (outputs, inputs, places...) finite float32.
+        rounded: the same in FP16.
+
+    Returns:
+        float16 of the same shape; None where it is not worth a layer: inputs are summed over, or weights are small.
+    """
+    large = np.abs(weight).max(initial=0)
+    if weight.ndim < 3 or weight.shape[1] != 1 or not COARSE <= large <= LARGEST:
+        return None
+    return (weight - rounded.astype(np.float32)).astype(np.float16)

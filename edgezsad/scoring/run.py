@@ -172,7 +172,7 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
         return run.checkpoint(seed)
     if runtime == "tensorrt-fp16":
         return run.onnx(seed, tensorrt_graph())
-    # The emulator would round an FP32 graph's weights itself, each to the nearest number; ours keep filters' sums.
+    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.rounding`.
     return run.onnx(seed, PRECISION[runtime])
 
 

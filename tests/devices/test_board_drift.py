@@ -13,12 +13,12 @@ from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.devices import pages
 from edgezsad.devices.boards import BOARDS
 from edgezsad.devices.latency import Latency, write_latency
-from edgezsad.devices.run import board_drift
+from edgezsad.devices.run import board_drift, runtime_drift
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_scores
 
-JETSON, RB5 = BOARDS["jetson"], BOARDS["rb5"]
+JETSON = BOARDS["jetson"]
 LABEL = np.repeat([0, 1], 40)
 HOST = np.random.default_rng(0).normal(size=80) + 1.5 * LABEL
 FACTS = {"runtime": JETSON.runtime, "precision": "fp16"}
@@ -102,7 +102,7 @@ def test_no_board(run: Run) -> None:
     assert result.reason.endswith(f"needs {JETSON.reported.needs}")
     kept = result.result()
     assert (kept["status"], kept["drift_points_below"], kept["verdicts"]["equivalent"]) == ("not run", None, 0)
-    assert len(kept["missing"]) == 4
+    assert kept["missing"] == ["bolts", "nuts"]
     table = pages.board_rows(run, JETSON, result)
     assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
     assert set(table["ours"]) == set(table["verdict"]) == {"not run"}
@@ -140,11 +140,14 @@ def test_much_noise_is_not_below(run: Run, give: Callable[..., None]) -> None:
 def test_what_is_missing_is_named(run: Run, give: Callable[..., None]) -> None:
     folder = run.board("jetson")
     give(folder, 1e-4, targets=("bolts",))
-    (folder / "seed1" / "bolts.npz").unlink()
+    (folder / "seed0" / "bolts.npz").unlink()
     result = board_drift(run, JETSON)
-    assert result.missing == ["bolts seed 1", "nuts seed 0", "nuts seed 1"]
+    assert result.missing == ["nuts"]
+    # One seed is compared with the host's same seed.
+    assert [(each.target, each.images) for each in result.means] == [("bolts", 80)]
     table = pages.board_rows(run, JETSON, result)
-    assert table["needs"].tolist() == ["also bolts seed 1", JETSON.reported.needs]
+    assert table["seeds"].tolist() == ["1", "-"]
+    assert table["needs"].tolist() == ["-", JETSON.reported.needs]
     assert table["ours"].tolist() == ["+0.000", "not run"]
 
 
@@ -217,3 +220,15 @@ def test_latency_of_the_board_beside_the_papers(run: Run, make_scores: Make) -> 
         "status": "not run", "reason": "no trtexec", "median_ms": None, "p95_ms": None,
     }  # fmt: skip
     assert pages.latency_table(run, [], JETSON, failed)["status"].tolist() == ["not run: no trtexec"]
+
+
+def test_the_same_scores_make_the_same_page_wherever_they_come_from(run: Run, give: Callable[..., None]) -> None:
+    """A board's files under its own name, and the very same under the host's FP16."""
+    give(run.board("jetson"), 0.05)
+    give(run.folder / "scores" / "onnx-fp16", 0.05, runtime="onnx-fp16")
+    board, host = board_drift(run, JETSON), runtime_drift(run, "onnx-fp16", pixels=True)
+    ours, theirs = board.result(), host.result()
+    assert (ours.pop("runtime"), theirs.pop("runtime")) == (JETSON.runtime, "onnx-fp16")
+    assert ours == theirs
+    assert pages.equivalence_table(board.changes).equals(pages.equivalence_table(host.changes))
+    assert pages.metric_table(board.changes).equals(pages.metric_table(host.changes))

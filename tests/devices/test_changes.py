@@ -134,7 +134,7 @@ def test_few_images_decide_nothing(make_scores: Make) -> None:
     host = make_scores([0, 1], [0, 1])
     change = find(image_changes([(host, make_scores([0.1, 1], [0, 1], **FP16))]), MEAN)
     assert change.points == 0
-    assert math.isnan(change.delong_low) and change.test.verdict == "undecided"
+    assert math.isnan(change.delong_low) and math.isnan(change.low) and change.test.verdict == "undecided"
     one = [make_scores([0, 1], [1, 1]), make_scores([0.5, 1], [1, 1], **FP16)]
     alone = find(image_changes([tuple(one)]), MEAN)
     assert math.isnan(alone.points) and math.isnan(alone.low) and alone.test.verdict == "undecided"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edgezsad.export.rounding import LARGEST, keeping_sums, nearest
+from edgezsad.export.rounding import LARGEST, keeping_sums, nearest, remainder
 
 weights = arrays(
     np.float32,
@@ -75,3 +75,20 @@ def test_any_number_of_places(shape: tuple[int, ...]) -> None:
     places = tuple(range(2, len(shape)))
     kept, near = (np.abs((r.astype(float) - weight).sum(axis=places)) for r in (keeping_sums(weight), nearest(weight)))
     assert kept.sum() < 0.5 * near.sum()
+
+
+def test_the_remainder_makes_it_whole() -> None:
+    weight = np.random.default_rng(3).normal(size=(6, 1, 3, 3)).astype(np.float32)
+    assert remainder(weight, nearest(weight)) is None
+    weight[2, 0, 1, 1] = 17.68
+    kept = keeping_sums(weight)
+    rest = remainder(weight, kept)
+    assert rest is not None and rest.dtype == np.float16
+    error = np.abs(kept.astype(float) + rest.astype(float) - weight)
+    # Twice the digits, as far as FP16's smallest numbers reach.
+    assert (error <= np.abs(weight) * 2.0**-21 + 2.0**-25).all()
+    # A layer that sums over its inputs, or has no places, or is beyond FP16, is left alone.
+    assert remainder(np.repeat(weight, 2, axis=1), np.repeat(kept, 2, axis=1)) is None
+    assert remainder(weight[:, :, 0, 0], kept[:, :, 0, 0]) is None
+    weight[0, 0, 0, 0] = 1e6
+    assert remainder(weight, keeping_sums(weight)) is None
