@@ -163,10 +163,14 @@ progress() {
     say "$1 of $IMAGES images, ${elapsed} s in this session, about $((left / 60)) min left"
 }
 
-# pack NAMES...: the result as one file.
+# pack NAMES...: the result as one file. Outputs have their hashes in tables of their own, from when they were written.
 pack() {
     cp kit.json images.tsv "$result/"
-    (cd "$result" && rm -f SHA256SUMS && sha256sum kit.json images.tsv facts.tsv commands.tsv sessions.tsv >SHA256SUMS)
+    rm -f "$result/SHA256SUMS"
+    for file in kit.json images.tsv facts.tsv commands.tsv sessions.tsv time.tsv times.json profile.json \
+        time/time.tsv time/profile.csv time/profile.txt; do
+        [ ! -f "$result/$file" ] || printf '%s  %s\n' "$(sum "$result/$file")" "$file" >>"$result/SHA256SUMS"
+    done
     rm -f "$NAME-result.tar.part"
     tar -cf "$NAME-result.tar.part" -C "$result" \
         kit.json images.tsv facts.tsv commands.tsv sessions.tsv SHA256SUMS logs "$@" ||
