@@ -33,7 +33,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
         iterations, warmup = int(told["iterations"]), told["warmup"]
         if not 0 < iterations < 1_000_000:
             raise ValueError
-        before, after = told["before"], told["after"]
+        mode, before, after = told["power_mode"], told["before"], told["after"]
     except (KeyError, ValueError):
         raise InputError(f"{result.what(file)} is damaged; copy the result from the board again") from None
     if jetson:
@@ -56,8 +56,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
             method=method,
             versions=tool_versions(result),
             conditions={
-                "power mode": facts["power_mode"],
-                "clocks": facts["clocks"],
+                "power mode": mode or "unknown",
                 "before": before,
                 "after": after,
                 "date": told.get("date", ""),

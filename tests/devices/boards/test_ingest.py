@@ -501,6 +501,8 @@ def test_the_command_line_says_what_it_took_and_what_not(
         failed = CliRunner().invoke(cli.app, ["device", "ingest", str(folder), *config])
         assert isinstance(failed.exception, CheckError)
         assert failed.stdout.count("nuts: refused: ") == 5 and "bolts: taken" in failed.stdout
+        after = CliRunner().invoke(cli.app, ["device", "status", *config]).stdout
+        assert "seed 0, nuts: the last result was refused, see " in after and "seed 0, nuts: 5 images" in after
         (place / "latency.json").write_text("{}")
         (place / "seed0" / "bolts.npz").write_bytes(b"")
         damaged = CliRunner().invoke(cli.app, ["device", "status", *config])

@@ -11,6 +11,7 @@ root=${EDGEZSAD_ROOT:-} # in front of /etc, /proc and /sys; only the tests set i
 result=result
 
 restart=no
+retime=no
 only_check=no
 any_mode=no
 iterations=
@@ -56,6 +57,7 @@ options() {
             --check) only_check=yes ;;
             --any-mode) any_mode=yes ;;
             --restart) restart=yes ;;
+            --retime) retime=yes ;;
             --iterations | --warmup | --chunk)
                 [ $# -gt 1 ] || refuse "$1 needs a number"
                 number "$1" "$2"
@@ -124,6 +126,11 @@ begin() {
         mv "$facts" "$result/facts.tsv"
     fi
     facts=$result/facts.tsv
+    if [ "$retime" = yes ]; then
+        rm -rf "$result/time" "$result/time.tsv"
+        [ ! -f "$result/commands.tsv" ] || sed "/^time${tab}/d" "$result/commands.tsv" >"$result/commands.new"
+        [ ! -f "$result/commands.new" ] || mv "$result/commands.new" "$result/commands.tsv"
+    fi
     note "$result/sessions.tsv" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(condition_line)"
 }
 
@@ -149,6 +156,15 @@ expand() {
         *) cp "$1" "$3" || refuse "$1 is missing, or the disk is full; copy it again" ;;
     esac
     [ "$(sum "$3")" = "$2" ] || refuse "$1 is damaged; copy it again"
+}
+
+# time_note FILE ITERATIONS WARMUP: what a timing run is done with.
+time_note() {
+    note "$1" date "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    note "$1" iterations "$2"
+    note "$1" warmup "$3"
+    note "$1" power_mode "$(power_mode)"
+    note "$1" before "$(condition_line)"
 }
 
 start_progress() {
