@@ -21,6 +21,9 @@ def _board(run: Run, board: Board) -> list[str]:
     for seed in run.profile.seeds:
         for item in run.profile.data.targets:
             file = place / f"seed{seed}" / f"{item.name}.npz"
+            refused = file.with_suffix(".refused.txt")
+            if refused.exists():
+                lines.append(f"  seed {seed}, {item.name}: the last result was refused, see {refused}")
             if not file.with_suffix(".json").exists():
                 missing[f"seed {seed}"] += 1
                 continue

@@ -31,7 +31,7 @@ SERIES = (
 NETRUN = "NetRun"
 EXECUTE = "execute event"
 """What our names are for the time that qnn-net-run measures around an execution, and for an event without a name."""
-_MILLISECONDS = {"NS": 1e-6, "US": 1e-3, "MS": 1.0, "S": 1e3, "SEC": 1e3}
+_IN_A_MILLISECOND = {"NS": 1e6, "US": 1e3, "MS": 1.0, "S": 1e-3, "SEC": 1e-3}
 
 
 def read_tensor(data: bytes, count: int, what: str) -> np.ndarray:
@@ -117,7 +117,7 @@ def _csv_times(text: str, what: str) -> dict[str, list[float]]:
 def _add(series: dict[str, list[float]], row: dict[str, str], what: str) -> None:
     """Put a row's time under its name, if it is an execution's."""
     unit = row.get(COLUMNS[3], "").upper()
-    if unit not in _MILLISECONDS:
+    if unit not in _IN_A_MILLISECOND:
         return
     identifier, message = row.get(COLUMNS[6], ""), row.get(COLUMNS[1], "").upper()
     if identifier in SERIES:
@@ -132,7 +132,7 @@ def _add(series: dict[str, list[float]], row: dict[str, str], what: str) -> None
         value = math.nan
     if not 0 <= value < 1e15:
         raise InputError(f"{what}: a time of {name} is {row[COLUMNS[2]]!a:.40}")
-    series.setdefault(name, []).append(value * _MILLISECONDS[unit])
+    series.setdefault(name, []).append(value / _IN_A_MILLISECOND[unit])
 
 
 def _text_times(text: str) -> dict[str, list[float]]:

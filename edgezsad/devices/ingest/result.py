@@ -3,6 +3,7 @@
 What is wrong here concerns everything in the result: it is refused as a whole, and nothing that was there is touched.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgezsad.export.graphfile import read_metadata
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.run import Run
 
+TOLD = (RECORD, IMAGES, "facts.tsv", "commands.tsv", "sessions.tsv")
+"""What says whose result it is; `SHA256SUMS` has their hashes, and those of the timing run's files."""
 FACTS = ("kit_sha256", "device", "tool", "tool_version", "model", "model_sha256", "power_mode", "clocks")
 
 
@@ -44,6 +47,7 @@ class Result:
         facts: what the script found on the board.
         commands: what it ran, by step.
         images: of the kit, in its order.
+        sums: hashes of the timing run's files, as the board packed them.
         notes: what the user should know and that fails nothing.
     """
 
@@ -54,11 +58,23 @@ class Result:
     facts: dict[str, str]
     commands: dict[str, str]
     images: list[Listed]
+    sums: dict[str, str]
     notes: list[str] = field(default_factory=list)
 
     def what(self, file: str) -> str:
         """A file of the result, for errors."""
         return f"{self.name}: {file}"
+
+    def packed(self, file: str) -> bytes:
+        """A file of the timing run, as the board packed it.
+
+        Raises:
+            InputError: it is missing or was changed.
+        """
+        data = read_bytes(self.folder / file, self.what(file))
+        if sha256_of_bytes(data) != self.sums.get(file):
+            raise InputError(f"{self.what(file)}: not what the board packed; changed or cut off")
+        return data
 
 
 def read_result(folder: Path, name: str, run: Run) -> Result:
@@ -79,7 +95,7 @@ def read_result(folder: Path, name: str, run: Run) -> Result:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
         raise InputError(f"{name}: {RECORD} is damaged ({where}: {first['msg']}); {REMEDY}") from None
-    check_sums(folder, name)
+    sums = check_sums(folder, name)
     facts = read_facts(folder / "facts.tsv", f"{name}: facts.tsv")
     if missing := [key for key in FACTS if key not in facts]:
         raise InputError(f"{name}: facts.tsv has no {missing[0]}; {REMEDY}")
@@ -91,7 +107,7 @@ def read_result(folder: Path, name: str, run: Run) -> Result:
     images = _read_images(folder, name, kit)
     commands = read_facts(folder / "commands.tsv", f"{name}: commands.tsv")
     notes = [f"on the board: {text}" for text in facts.get("warning", "").split("; ") if text]
-    return Result(folder, name, kit, BOARDS[kit.board], facts, commands, images, notes)
+    return Result(folder, name, kit, BOARDS[kit.board], facts, commands, images, sums, notes)
 
 
 def _read_images(folder: Path, name: str, kit: KitRecord) -> list[Listed]:
@@ -105,19 +121,26 @@ def _read_images(folder: Path, name: str, kit: KitRecord) -> list[Listed]:
     return images
 
 
-def check_sums(folder: Path, name: str) -> None:
-    """The files that `pack` listed are as they were.
+def check_sums(folder: Path, name: str) -> dict[str, str]:
+    """The files that say whose result it is are as `pack` listed them.
+
+    Returns:
+        The hashes of the other files.
 
     Raises:
         InputError: one is missing or differs.
     """
+    sums = {}
     for row in read_rows(folder / SUMS, f"{name}: {SUMS}", 1):
         sha256, _, file = row[0].partition("  ")
-        if file not in (RECORD, IMAGES, "facts.tsv", "commands.tsv", "sessions.tsv"):
+        if not re.fullmatch("[0-9a-f]{64}", sha256) or file in sums:
             raise InputError(f"{name}: {SUMS} is damaged; {REMEDY}")
-        if sha256_of_bytes(read_bytes(folder / file, f"{name}: {file}")) != sha256:
+        sums[file] = sha256
+    for file in TOLD:
+        data = read_bytes(folder / file, f"{name}: {file}")
+        if sha256_of_bytes(data) != sums.pop(file, ""):
             raise InputError(f"{name}: {file} is damaged, its hash is not the one in {SUMS}; {REMEDY}")
-    read_bytes(folder / IMAGES, f"{name}: {IMAGES}")
+    return sums
 
 
 def check_model(name: str, kit: KitRecord, facts: dict[str, str], run: Run) -> None:

@@ -8,12 +8,11 @@ from pydantic import ValidationError
 
 from edgezsad.devices.ingest.qnn import NETRUN, choose, read_times
 from edgezsad.devices.ingest.result import Result
-from edgezsad.devices.ingest.tables import read_bytes, read_facts
+from edgezsad.devices.ingest.tables import read_facts
 from edgezsad.devices.ingest.trtexec import read_profile
 from edgezsad.devices.ingest.trtexec import read_times as read_trtexec_times
 from edgezsad.devices.latency import Latency
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_bytes
 
 
 def read_latency(result: Result, timing: Path | None = None) -> Latency:
@@ -28,16 +27,17 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
     """
     jetson = result.board.name == "jetson"
     file = "time.tsv" if jetson else "time/time.tsv"
+    result.packed(file)
     told = read_facts(result.folder / file, result.what(file))
     try:
         iterations, warmup = int(told["iterations"]), told["warmup"]
         if not 0 < iterations < 1_000_000:
             raise ValueError
-        before, after = told["before"], told["after"]
+        mode, before, after = told["power_mode"], told["before"], told["after"]
     except (KeyError, ValueError):
         raise InputError(f"{result.what(file)} is damaged; copy the result from the board again") from None
     if jetson:
-        times, method = _jetson_times(result, told.get("times_sha256", ""), iterations, warmup)
+        times, method = _jetson_times(result, iterations, warmup)
         extra: dict[str, str] = {}
     else:
         times, method, extra = _rb5_times(result, timing, iterations, warmup)
@@ -56,8 +56,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
             method=method,
             versions=tool_versions(result),
             conditions={
-                "power mode": facts["power_mode"],
-                "clocks": facts["clocks"],
+                "power mode": mode or "unknown",
                 "before": before,
                 "after": after,
                 "date": told.get("date", ""),
@@ -69,14 +68,11 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
         raise InputError(f"{result.what('times')}: {error.errors()[0]['msg']}") from None
 
 
-def _jetson_times(result: Result, sha256: str, iterations: int, warmup: str) -> tuple[list[float], str]:
-    data = read_bytes(result.folder / "times.json", result.what("times.json"))
-    if sha256_of_bytes(data) != sha256:
-        raise InputError(f"{result.what('times.json')}: not what the board wrote; changed or cut off")
-    times = read_trtexec_times(data, result.what("times.json"))
+def _jetson_times(result: Result, iterations: int, warmup: str) -> tuple[list[float], str]:
+    times = read_trtexec_times(result.packed("times.json"), result.what("times.json"))
     if len(times) < iterations:
         raise InputError(f"{result.what('times.json')}: {len(times)} of {iterations} iterations; cut off")
-    read_profile(read_bytes(result.folder / "profile.json", result.what("profile.json")), result.what("profile.json"))
+    read_profile(result.packed("profile.json"), result.what("profile.json"))
     return times, (
         f"computeMs of {len(times)} iterations of trtexec after {warmup} of warm-up, batch 1, one stream: GPU time "
         "from the first kernel to the last, without copies to and from the GPU; layers are timed in a second pass"
@@ -95,7 +91,7 @@ def _rb5_times(
             "FILE.csv, and give --timing FILE.csv"
         )
     what = str(timing) if timing else result.what(f"time/{path.name}")
-    series = read_times(path.read_bytes(), what)
+    series = read_times(path.read_bytes() if timing else result.packed(f"time/{path.name}"), what)
     name = choose(series)
     found = re.match(r"[0-9]{1,6}", warmup)
     dropped = int(found[0]) if found else 0

@@ -1,11 +1,14 @@
 """A run with a small graph and small pictures, and a board that has nothing but a shell, small tools and stand-ins."""
 
+import importlib.util
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,9 @@ from PIL import Image
 
 from edgezsad.config import Profile, save_profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.devices.boards import board
+from edgezsad.devices.kit.plan import plan_kit
+from edgezsad.devices.kit.write import write_kit
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.graphfile import save_graph, set_metadata
 from edgezsad.files import sha256_of_file
@@ -189,3 +195,40 @@ def make_device(tmp_path: Path) -> Callable[[str], Device]:
         return Device(tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}", kind)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def results() -> ModuleType:
+    """The module beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location("results", HERE / "results.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def returned(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The result archive of each board, of all images."""
+    folder = tmp_path_factory.mktemp("returned")
+    archives = {}
+    for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16")}}.items():
+        kit = folder / name
+        write_kit(plan_kit(bench.run, board(name), 0, **choices), kit)
+        done = Device(folder / f"{name}-device", name).run(kit, "--iterations", "5", "--warmup", "3", "--chunk", "5")
+        assert done.returncode == 0, done.stderr
+        archives[name] = kit / f"{name}-mini-seed0-result.tar"
+    return archives
+
+
+@pytest.fixture
+def unpacked(returned: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A fresh copy of a board's result, as a folder."""
+
+    def unpack(name: str) -> Path:
+        folder = tmp_path / f"result-{name}"
+        with tarfile.open(returned[name]) as archive:
+            archive.extractall(folder, filter="data")
+        return folder
+
+    return unpack

@@ -11,11 +11,11 @@ from edgezsad.errors import InputError
 
 TIMES_10 = """[
   { "startEnqMs" : 203.1, "endEnqMs" : 203.2, "startH2dMs" : 203.1, "endH2dMs" : 203.3, "startComputeMs" : 203.3,
-    "endComputeMs" : 236.1, "startD2hMs" : 236.1, "endD2hMs" : 236.2, "h2dMs" : 0.25, "computeMs" : 32.83, "d2hMs" : 0.01,
-    "latencyMs" : 33.09 }
+    "endComputeMs" : 236.1, "startD2hMs" : 236.1, "endD2hMs" : 236.2, "h2dMs" : 0.25, "computeMs" : 32.83,
+    "d2hMs" : 0.01, "latencyMs" : 33.09 }
 , { "startEnqMs" : 236.1, "endEnqMs" : 236.2, "startH2dMs" : 236.1, "endH2dMs" : 236.3, "startComputeMs" : 236.3,
-    "endComputeMs" : 269.1, "startD2hMs" : 269.1, "endD2hMs" : 269.2, "h2dMs" : 0.25, "computeMs" : 31.5, "d2hMs" : 0.01,
-    "latencyMs" : 31.76 }
+    "endComputeMs" : 269.1, "startD2hMs" : 269.1, "endD2hMs" : 269.2, "h2dMs" : 0.25, "computeMs" : 31.5,
+    "d2hMs" : 0.01, "latencyMs" : 31.76 }
 ]
 """
 # Transfers are off by default in 11.x, so that its latency is the computation.
@@ -87,7 +87,7 @@ def test_wrong_outputs_are_named(data: bytes, said: str | None):
     if said is None:
         assert trtexec.read_output(data, (2, 3), "x.json")[0] == 1.5
         return
-    with pytest.raises(InputError, match=f"x.json: .*{said}") as caught:
+    with pytest.raises(InputError, match=rf"x\.json: .*{said}") as caught:
         trtexec.read_output(data, (2, 3), "x.json")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
@@ -127,7 +127,7 @@ def test_a_raw_tensor_is_float32():
     assert qnn.read_tensor(values.tobytes(), 2, "r").tolist() == [1.5, -2]
     with pytest.raises(InputError, match=r"r: 4 bytes, not 8 \(native types\? leave --use_native_output_files out\)"):
         qnn.read_tensor(values.astype("<f2").tobytes(), 2, "r")
-    with pytest.raises(InputError, match="r: 7 bytes, not 8$"):
+    with pytest.raises(InputError, match=r"r: 7 bytes, not 8$"):
         qnn.read_tensor(values.tobytes()[:-1], 2, "r")
     with pytest.raises(InputError, match="not finite"):
         qnn.read_tensor(np.array([1, np.nan], dtype="<f4").tobytes(), 2, "r")
@@ -160,7 +160,10 @@ def test_the_viewers_csv_has_every_execution():
 
 
 def test_onnx_runtimes_csv_with_and_without_its_last_column_and_appended_to():
-    old = f"{HEADER}\nUNKNOWN,EXECUTE,3100,US,BACKEND,ROOT,NULL\nUNKNOWN,BACKEND,2800,US,BACKEND,SUB-EVENT,QNN (execute) time\n"
+    old = (
+        f"{HEADER}\nUNKNOWN,EXECUTE,3100,US,BACKEND,ROOT,NULL\n"
+        "UNKNOWN,BACKEND,2800,US,BACKEND,SUB-EVENT,QNN (execute) time\n"
+    )
     new = f"{HEADER},ONNX Source Ops\n0,BACKEND,2500,US,BACKEND,ROOT,QNN (execute) time,\n"
     assert qnn.read_times(old.encode(), "o") == {"execute event": [3.1], "QNN (execute) time": [2.8]}
     assert qnn.read_times(new.encode(), "o") == {"QNN (execute) time": [2.5]}
@@ -212,7 +215,7 @@ Execute Stats (Min):
     ],
 )
 def test_wrong_profiles_are_named(text: str, said: str):
-    with pytest.raises(InputError, match=f"^p: .*({said})"):
+    with pytest.raises(InputError, match=rf"^p: .*({said})"):
         qnn.read_times(text.encode(), "p")
     with pytest.raises(InputError, match="p: no text"):
         qnn.read_times(b"\x00\xff\xfe", "p")

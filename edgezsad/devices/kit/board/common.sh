@@ -11,6 +11,7 @@ root=${EDGEZSAD_ROOT:-} # in front of /etc, /proc and /sys; only the tests set i
 result=result
 
 restart=no
+retime=no
 only_check=no
 any_mode=no
 iterations=
@@ -56,6 +57,7 @@ options() {
             --check) only_check=yes ;;
             --any-mode) any_mode=yes ;;
             --restart) restart=yes ;;
+            --retime) retime=yes ;;
             --iterations | --warmup | --chunk)
                 [ $# -gt 1 ] || refuse "$1 needs a number"
                 number "$1" "$2"
@@ -124,6 +126,11 @@ begin() {
         mv "$facts" "$result/facts.tsv"
     fi
     facts=$result/facts.tsv
+    if [ "$retime" = yes ]; then
+        rm -rf "$result/time" "$result/time.tsv"
+        [ ! -f "$result/commands.tsv" ] || sed "/^time${tab}/d" "$result/commands.tsv" >"$result/commands.new"
+        [ ! -f "$result/commands.new" ] || mv "$result/commands.new" "$result/commands.tsv"
+    fi
     note "$result/sessions.tsv" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$(condition_line)"
 }
 
@@ -151,6 +158,15 @@ expand() {
     [ "$(sum "$3")" = "$2" ] || refuse "$1 is damaged; copy it again"
 }
 
+# time_note FILE ITERATIONS WARMUP: what a timing run is done with.
+time_note() {
+    note "$1" date "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    note "$1" iterations "$2"
+    note "$1" warmup "$3"
+    note "$1" power_mode "$(power_mode)"
+    note "$1" before "$(condition_line)"
+}
+
 start_progress() {
     session_start=$(date +%s)
     session_done=0
@@ -163,10 +179,14 @@ progress() {
     say "$1 of $IMAGES images, ${elapsed} s in this session, about $((left / 60)) min left"
 }
 
-# pack NAMES...: the result as one file.
+# pack NAMES...: the result as one file. Outputs have their hashes in tables of their own, from when they were written.
 pack() {
     cp kit.json images.tsv "$result/"
-    (cd "$result" && rm -f SHA256SUMS && sha256sum kit.json images.tsv facts.tsv commands.tsv sessions.tsv >SHA256SUMS)
+    rm -f "$result/SHA256SUMS"
+    for file in kit.json images.tsv facts.tsv commands.tsv sessions.tsv time.tsv times.json profile.json \
+        time/time.tsv time/profile.csv time/profile.txt; do
+        [ ! -f "$result/$file" ] || printf '%s  %s\n' "$(sum "$result/$file")" "$file" >>"$result/SHA256SUMS"
+    done
     rm -f "$NAME-result.tar.part"
     tar -cf "$NAME-result.tar.part" -C "$result" \
         kit.json images.tsv facts.tsv commands.tsv sessions.tsv SHA256SUMS logs "$@" ||

@@ -11,10 +11,11 @@ cd "$(dirname "$0")" || exit 1
 
 usage() {
     cat <<END
-sh run.sh [--check] [--any-mode] [--restart] [--iterations N] [--warmup MS]
+sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup MS]
   --check         only look at the board
   --any-mode      go on in another power mode than MAXN_SUPER, or with clocks that are not locked
   --restart       forget what was begun
+  --retime        time the engine again, for instance in another power mode
   --iterations N  timed runs (300)
   --warmup MS     before them (2000)
 END
@@ -136,17 +137,13 @@ time_engine() {
     IFS=$tab read -r _ _ file sha _ <images.tsv
     expand "$file" "$sha" "$result/image.raw"
     rm -f "$result/time.tsv.new" "$result/times.json" "$result/profile.json"
-    note "$result/time.tsv.new" date "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    note "$result/time.tsv.new" iterations "${iterations:-300}"
-    note "$result/time.tsv.new" warmup "${warmup:-2000} ms"
-    note "$result/time.tsv.new" before "$(condition_line)"
+    time_note "$result/time.tsv.new" "${iterations:-300}" "${warmup:-2000} ms"
     # shellcheck disable=SC2086
     logged time time.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
         --iterations="${iterations:-300}" --warmUp="${warmup:-2000}" --duration=0 \
         --exportTimes="$result/times.json" --exportProfile="$result/profile.json" --separateProfileRun $transfers
     [ -s "$result/times.json" ] || refuse "no times were written; look at $result/logs/time.log"
     note "$result/time.tsv.new" after "$(condition_line)"
-    note "$result/time.tsv.new" times_sha256 "$(sum "$result/times.json")"
     mv "$result/time.tsv.new" "$result/time.tsv"
 }
 

@@ -11,10 +11,11 @@ cd "$(dirname "$0")" || exit 1
 
 usage() {
     cat <<END
-sh run.sh [--check] [--any-mode] [--restart] [--iterations N] [--warmup N] [--chunk N]
+sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup N] [--chunk N]
   --check         only look at the board
   --any-mode      go on where the GPU's governor is not "performance"
   --restart       forget what was begun
+  --retime        time the model again
   --iterations N  timed runs (100)
   --warmup N      runs before them (20)
   --chunk N       images that are unpacked and run at a time (100)
@@ -62,6 +63,8 @@ find_tool() {
         refuse "qnn-net-run is not here, not on PATH and not in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
     library=$(search library libQnnGpu.so) ||
         refuse "libQnnGpu.so is not here, not on LD_LIBRARY_PATH and not in QNN_SDK_ROOT; copy it from lib/aarch64-*"
+    # What was pushed to Android has lost its permission to run.
+    [ -x "$program" ] || chmod +x "$program"
     LD_LIBRARY_PATH=$(dirname "$library"):${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
     "$program" --version >"$result/version.txt" 2>&1 </dev/null
@@ -156,10 +159,7 @@ time_model() {
         line=$((line + 1))
         printf 'image:=%s\n' "$result/in/canary-a.raw"
     done >"$list"
-    note "$result/time.new/time.tsv" date "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    note "$result/time.new/time.tsv" iterations "${iterations:-100}"
-    note "$result/time.new/time.tsv" warmup "${warmup:-20} runs"
-    note "$result/time.new/time.tsv" before "$(condition_line)"
+    time_note "$result/time.new/time.tsv" "${iterations:-100}" "${warmup:-20} runs"
     net_run time "$list" "$result/out"
     note "$result/time.new/time.tsv" after "$(condition_line)"
     for name in qnn-profiling-data_0.log profile.csv; do

@@ -15,7 +15,7 @@ import numpy as np
 
 VERSION = os.environ.get("STANDIN_VERSION", "10.3.0")
 MAJOR, MINOR, PATCH = map(int, VERSION.split("."))
-BANNER = f"[TensorRT v{MAJOR * 10000 + MINOR * 100 + PATCH}]" if MINOR != 2 else f"[TensorRT v{VERSION}.106] [b48]"
+BANNER = f"[TensorRT v{MAJOR * 10000 + MINOR * 100 + PATCH}] [b30]"
 COMMON = {
     "onnx", "saveEngine", "loadEngine", "skipInference", "timingCacheFile", "loadInputs", "iterations", "warmUp",
     "duration", "exportTimes", "exportProfile", "separateProfileRun", "exportOutput", "help",
