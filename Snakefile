@@ -31,7 +31,7 @@ RUN = profile.run.as_posix()
 CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
-PRECISIONS = ["fp32", "fp16"]
+PRECISIONS = ["fp32", "fp16", "int8"]
 GPUS = gpu_count(config.get("gpus", 0))
 NEEDS = needs_of(profile)
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
@@ -167,7 +167,7 @@ rule recipe:
 
 
 rule export:
-    message: "export: every seed to ONNX, FP32 and FP16, with lint and parity"
+    message: "export: every seed to ONNX, FP32, FP16 and INT8, with lint and parity"
     input:
         needs("04_export"),
         expand(rules.train.output.checkpoint, seed=SEEDS),
@@ -176,6 +176,7 @@ rule export:
     output:
         graphs=expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=PRECISIONS),
         result=f"{RUN}/results/export.json",
+        sensitivity=f"{RUN}/results/sensitivity.json",
         notebook=executed("04_export"),
     threads: NEEDS["export"].threads
     resources:
@@ -277,6 +278,25 @@ rule rb5_drift:
         EXECUTE
 
 
+rule int8:
+    message: "int8: drift, sizes, and which layers cost accuracy"
+    input:
+        needs("14_int8"),
+        [scores(runtime) for runtime in RUNTIMES if runtime in ("pytorch", "onnx-fp16", "onnx-int8")],
+        rules.export.output.sensitivity,
+        rules.export.output.result,
+        rules.efficiency.output.result,
+        notebook="notebooks/14_int8.ipynb",
+    output:
+        result=f"{RUN}/results/int8.json",
+        notebook=executed("14_int8"),
+    threads: NEEDS["int8"].threads
+    resources:
+        **asked(NEEDS["int8"], GPUS),
+    shell:
+        EXECUTE
+
+
 rule gallery:
     message: "gallery: hits and misses"
     input:
@@ -322,6 +342,7 @@ rule claims:
         rules.efficiency.output.result,
         rules.jetson_drift.output.result,
         rules.rb5_drift.output.result,
+        rules.int8.output.result,
         notebook="notebooks/11_claims.ipynb",
     output:
         result=f"{RUN}/results/claims.json",
@@ -351,6 +372,7 @@ rule book:
             rules.efficiency.output.notebook,
             rules.jetson_drift.output.notebook,
             rules.rb5_drift.output.notebook,
+            rules.int8.output.notebook,
             rules.gallery.output.notebook,
             rules.speed.output.notebook,
             rules.claims.output.notebook,

@@ -16,7 +16,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
-Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16"]
+Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -233,7 +233,7 @@ class Evaluation(Strict):
 
     pixels: Positive = 128
     """Pixel metrics: maps are enlarged and masks reduced to this height and width."""
-    runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16")
+    runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16")
     emulator: Emulator = Emulator()
 
     @field_validator("runtimes")

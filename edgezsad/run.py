@@ -36,7 +36,7 @@ class Run:
         return self.seed_folder(seed) / "checkpoint.safetensors"
 
     def onnx(self, seed: int, precision: str) -> Path:
-        """One seed's exported graph; `precision` is "fp32" or "fp16"."""
+        """One seed's exported graph; `precision` is "fp32", "fp16" or "int8"."""
         return self.folder / "export" / f"seed{seed}-{precision}.onnx"
 
     def scores(self, runtime: str, seed: int, target: str) -> Path:

@@ -27,6 +27,10 @@ LABELS = {
     "validation_auroc_correction": "AUROC, correction",
     "megabytes": "MB",
     "parameters": "parameters (M)",
+    "weights": "weights (thousands)",
+    "score_error": "score error",
+    "map_error": "map error",
+    "left_out": "stays FP32",
 }
 
 

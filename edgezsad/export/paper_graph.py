@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from edgezsad import reported
 from edgezsad.config import Model
 from edgezsad.export.cost import Cost, count
 from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.int8 import to_int8
 from edgezsad.export.lint import describe, lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
@@ -22,7 +24,7 @@ class PaperGraph:
         backbone, detector: parameters and GFLOPs without and with the readout.
         files: one row a precision: nodes, parameters (millions), megabytes, lint findings.
         operators: counts of the FP32 graph.
-        findings: of the lint, both precisions; empty when every operator is on the allow-list.
+        findings: of the lint, all precisions; empty when every operator is on the allow-list.
     """
 
     backbone: Cost
@@ -38,14 +40,20 @@ class PaperGraph:
 
 
 def paper_graph(model: Model, folder: Path | str) -> PaperGraph:
-    """Build the detector of `model`, count it, and export it to `folder` in FP32 and FP16."""
+    """Build the detector of `model`, count it, and export it to `folder` in FP32, FP16 and INT8.
+
+    Without trained weights there is nothing to calibrate: the INT8 file's ranges come from a noise image, and its size
+    and operators are all that it shows.
+    """
     folder = Path(folder)
     detector = build_detector(model)
     metadata = {"weights": f"{model.weights}: this file is for counting and linting; its scores mean nothing"}
     fp32 = export_onnx(detector, folder / f"{model.backbone}-fp32.onnx", model.size, metadata)
     fp16 = to_fp16(fp32, folder / f"{model.backbone}-fp16.onnx")
+    noise = np.random.default_rng(0).integers(0, 256, (model.size, model.size, 3), dtype=np.uint8)
+    int8 = to_int8(fp32, folder / f"{model.backbone}-int8.onnx", [noise])
     rows, findings = [], []
-    for precision, path in (("fp32", fp32), ("fp16", fp16)):
+    for precision, path in (("fp32", fp32), ("fp16", fp16), ("int8", int8)):
         facts, problems = describe(path), lint(path)
         findings += [f"{precision}: {problem}" for problem in problems]
         rows.append(

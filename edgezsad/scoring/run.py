@@ -18,7 +18,13 @@ from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.scorefile import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
 from edgezsad.versions import versions
 
-PRECISION = {"pytorch": "fp32", "onnx-fp32": "fp32", "onnx-fp16": "fp16", "qnn-htp-fp16": "fp16"}
+PRECISION = {
+    "pytorch": "fp32",
+    "onnx-fp32": "fp32",
+    "onnx-fp16": "fp16",
+    "onnx-int8": "int8",
+    "qnn-htp-fp16": "fp16",
+}
 
 
 class Scorer(Protocol):
@@ -161,7 +167,7 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     if runtime == "pytorch":
         return run.checkpoint(seed)
     # The emulator takes the FP32 graph and computes it in FP16 itself, as a board's compiler does.
-    return run.onnx(seed, "fp16" if runtime == "onnx-fp16" else "fp32")
+    return run.onnx(seed, "fp32" if runtime == "qnn-htp-fp16" else PRECISION[runtime])
 
 
 def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -> "list[Scorer] | RuntimeUnavailable":
