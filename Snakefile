@@ -233,9 +233,11 @@ rule efficiency:
     message: "efficiency: the paper's graph, exported, linted and counted"
     input:
         needs("07_efficiency"),
+        "benchmarks/results/latency.json",
         notebook="notebooks/07_efficiency.ipynb",
     output:
         result=f"{RUN}/results/efficiency.json",
+        latency=f"{RUN}/results/latency.json",
         notebook=executed("07_efficiency"),
     params:
         part("paper_graph"),
@@ -286,6 +288,7 @@ rule int8:
         rules.export.output.sensitivity,
         rules.export.output.result,
         rules.efficiency.output.result,
+        rules.efficiency.output.latency,
         notebook="notebooks/14_int8.ipynb",
     output:
         result=f"{RUN}/results/int8.json",
@@ -340,6 +343,7 @@ rule claims:
         rules.export.output.result,
         rules.benchmarks.output.result,
         rules.efficiency.output.result,
+        rules.efficiency.output.latency,
         rules.jetson_drift.output.result,
         rules.rb5_drift.output.result,
         rules.int8.output.result,

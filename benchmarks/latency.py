@@ -233,6 +233,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="on all threads; on one thread half as many")
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; all and one")
     parser.add_argument("--passes", type=int, default=4, help="of each of our models in a round; of the tower one")
     parser.add_argument("--graphs", type=Path, help="folder that keeps the ONNX files; else they are made each time")
     parser.add_argument("--prepare", action="store_true", help="write the ONNX files, measure nothing")
@@ -240,7 +241,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "latency.json")
     options = parser.parse_args()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    rounds = {count: options.rounds if count > 1 else (options.rounds + 1) // 2 for count in sorted({threads, 1})[::-1]}
+    asked = sorted(set(options.threads or (threads, 1)), reverse=True)
+    rounds = {number: options.rounds if number > 1 else (options.rounds + 1) // 2 for number in asked}
     prefix = "tiny-" if options.tiny else ""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     with tempfile.TemporaryDirectory() as temporary:
@@ -257,7 +259,7 @@ def main() -> None:
         "versions": versions("torch", "timm", "onnxruntime", "onnx", "numpy"),
         "load_average_before": round(load, 1),
         **measured,
-        "goals": goals(measured["models"], threads),
+        "goals": goals(measured["models"], asked[0]),
     }
     for model in result["models"]:
         print(f"{model['title']}: {model['gflop']} GFLOP, {model['parameters_millions']} M parameters")

@@ -21,6 +21,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "data": {"overlaps": 0, "derived_images": 216_917},
     "export": {"largest_score_difference": 2e-5},
     "efficiency": {"paper_graph": {"backbone_gflops": 53.77, "readout_mflops": 8.9, "lint_findings": 0}},
+    "latency": {"times_the_floor": 1.2, "times_as_fast_as_the_tower": 17.0},
     "jetson_drift": {"smallest_spearman": 0.9995},
     # As the page writes it where the emulator is not to be had.
     "rb5_drift": {"smallest_spearman": None},

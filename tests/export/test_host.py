@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import timm
 import torch
 from onnx import helper, numpy_helper
 
@@ -61,6 +62,40 @@ def test_as_standard_operators_compute_it(file: Path) -> None:
         ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"image": pixels})
         for graph in (str(file), host_graph(file))
     )
+    for one, other in zip(plain, fused, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_without_biases(tmp_path: Path) -> None:
+    """A plain ViT: queries, keys and values cut out by slices, nothing added to the scores."""
+    torch.manual_seed(0)
+    transformer = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=1).eval()
+
+    class Wrapped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = transformer
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            tokens = self.transformer.forward_features(image / 255)
+            return self.transformer.head(tokens[:, 0])[:, 0], tokens[:, 1:, 0].reshape(1, 1, 4, 4)
+
+    with torch.no_grad():
+        for parameter in transformer.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    path = export_onnx(Wrapped(), tmp_path / "vit.onnx", 64)
+    model = onnx.load(path)
+    assert fuse_attention(model) == 2
+    operators = [node.op_type for node in model.graph.node]
+    assert "Softmax" not in operators and all(
+        len(node.input) == 3 for node in model.graph.node if node.op_type == "Attention"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64)).astype(np.float32)
+    plain, fused = (
+        ort.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, {"image": pixels})
+        for graph in (str(path), host_graph(path))
+    )
+    assert np.ptp(plain[1]) > 0.1
     for one, other in zip(plain, fused, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
 
