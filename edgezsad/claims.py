@@ -262,7 +262,7 @@ CLAIMS: tuple[Claim, ...] = (
     *(
         Claim(
             f"host latency, {short}",
-            f"The paper's graph at 512 x 512 by ONNX Runtime in FP32, all cores, {statement} (recorded benchmark; date and "
+            f"The paper's graph at 512 x 512 by ONNX Runtime in FP32, all cores, {statement} (recorded: date and "
             "machine stand on the page)",
             "package",
             bound,
