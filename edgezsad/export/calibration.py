@@ -50,7 +50,7 @@ def source_sample(run: Run, calibration: int = CALIBRATION, held_out: int = HELD
         raise InputError(f"{both[0][1]}: an image of a target, and in the source; calibrate on the source alone")
     source = source_images(run)
     fitted, held = split(source, run.profile.training.validation)
-    if not len(held):
+    if len(held) < 2:
         fitted, held = fitted[::2], fitted[1::2]
     rows = [*spread_out(fitted, calibration), *spread_out(held, held_out)]
     size = run.profile.model.size

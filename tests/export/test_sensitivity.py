@@ -70,9 +70,9 @@ def test_a_bad_layer_is_found(prepared: Prepared, monkeypatch: pytest.MonkeyPatc
     assert found.result()["left_out"] == [bad]
 
 
-def test_too_few_images(prepared: Prepared) -> None:
-    with pytest.raises(InputError, match="two at least"):
-        sensitivity(prepared, pictures(1, 1))
+def test_no_images(prepared: Prepared) -> None:
+    with pytest.raises(InputError, match="no held-out source images"):
+        sensitivity(prepared, [])
 
 
 def test_error_in_units_of_the_spread() -> None:

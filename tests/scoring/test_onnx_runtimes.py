@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.int8 import to_int8
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.scoring import qnn_scorer
 from edgezsad.scoring.onnx_scorer import OnnxScorer
@@ -52,6 +53,11 @@ def half(full: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def quarter(full: Path) -> Path:
+    return to_int8(full, full.with_name("quarter.onnx"), [image(), 255 - image()])
+
+
+@pytest.fixture(scope="module")
 def emulator() -> str:
     try:
         return start_emulator()
@@ -65,7 +71,7 @@ def expected(network: Small) -> tuple[float, np.ndarray]:
     return score.item(), anomaly_map[0, 0].numpy()
 
 
-def test_onnx_scores(network: Small, full: Path, half: Path) -> None:
+def test_onnx_scores(network: Small, full: Path, half: Path, quarter: Path) -> None:
     score, anomaly_map = expected(network)
     scorer = OnnxScorer(full)
     got, got_map = scorer.score(image())
@@ -80,14 +86,23 @@ def test_onnx_scores(network: Small, full: Path, half: Path) -> None:
     assert 0 < np.abs(rounded.score(image())[1] - anomaly_map).max() < 0.01
     assert rounded.runtime == "onnx-fp16" and "2 threads" in rounded.device and "arithmetic" in rounded.device
 
+    coarse = OnnxScorer(quarter, precision="int8")
+    assert 0 < np.abs(coarse.score(image())[1] - anomaly_map).max() < 0.05
+    assert (coarse.runtime, coarse.precision) == ("onnx-int8", "int8") and "INT8 weights" in coarse.device
 
-def test_wrong_precision_is_refused(full: Path, half: Path) -> None:
+
+def test_wrong_precision_is_refused(full: Path, half: Path, quarter: Path) -> None:
     with pytest.raises(InputError, match="an fp32 graph, asked to run as fp16"):
         OnnxScorer(full, precision="fp16")
     with pytest.raises(InputError, match="an fp16 graph, asked to run as fp32"):
         OnnxScorer(half)
-    with pytest.raises(InputError, match="int8"):
-        OnnxScorer(full, precision="int8")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="an int8 graph, asked to run as fp32"):
+        OnnxScorer(quarter)
+    for other in (full, half):
+        with pytest.raises(InputError, match="graph, asked to run as int8"):
+            OnnxScorer(other, precision="int8")
+    with pytest.raises(InputError, match="bf16"):
+        OnnxScorer(full, precision="bf16")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
