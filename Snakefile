@@ -244,9 +244,11 @@ rule efficiency:
     input:
         needs("07_efficiency"),
         OPERATORS,
+        "benchmarks/results/latency.json",
         notebook="notebooks/07_efficiency.ipynb",
     output:
         result=f"{RUN}/results/efficiency.json",
+        latency=f"{RUN}/results/latency.json",
         notebook=executed("07_efficiency"),
     params:
         part("paper_graph"),
@@ -307,6 +309,7 @@ rule int8:
         rules.export.output.sensitivity,
         rules.export.output.result,
         rules.efficiency.output.result,
+        rules.efficiency.output.latency,
         notebook="notebooks/14_int8.ipynb",
     output:
         result=f"{RUN}/results/int8.json",
@@ -361,6 +364,7 @@ rule claims:
         rules.export.output.result,
         rules.benchmarks.output.result,
         rules.efficiency.output.result,
+        rules.efficiency.output.latency,
         rules.jetson_drift.output.result,
         rules.rb5_drift.output.result,
         rules.int8.output.result,

@@ -147,9 +147,9 @@ def claims_table(verdicts: list[Verdict]) -> pd.DataFrame:
     )
 
 
-def _result(notebook: str, *keys: str) -> Callable[[Run], Any]:
-    """Read one number from the results file of `notebook`; None stands for "not run"."""
-    name = notebook.partition("_")[2]
+def _result(notebook: str, *keys: str, name: str = "") -> Callable[[Run], Any]:
+    """Read one number from a results file of `notebook`, the one of its own name by default; None: "not run"."""
+    name = name or notebook.partition("_")[2]
 
     def read(run: Run) -> Any:
         value = run.read_result(name, notebook)
@@ -325,6 +325,26 @@ CLAIMS: tuple[Claim, ...] = (
         _result("07_efficiency", "paper_graph", "lint_findings"),
         "nothing but a CPU",
         "07_efficiency",
+    ),
+    *(
+        Claim(
+            f"host latency, {short}",
+            f"The paper's graph at 512 x 512 by ONNX Runtime in FP32, all cores, {statement} (recorded: date and "
+            "machine stand on the page)",
+            "package",
+            bound,
+            comparison,
+            0.0,
+            "times",
+            ANY,
+            _result("07_efficiency", key, name="latency"),
+            "nothing but a CPU",
+            "07_efficiency",
+        )
+        for short, statement, bound, comparison, key in (
+            ("floor", "takes what its operations take in matrix products", 1.35, "at most", "times_the_floor"),
+            ("tower", "is as fast as a CLIP ViT-L/14 tower at 518 px", 16.0, "at least", "times_as_fast_as_the_tower"),
+        )
     ),
     Claim(
         "operator lists",

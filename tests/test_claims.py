@@ -38,6 +38,7 @@ RESULTS: dict[str, dict[str, Any]] = {
             "dlc_partitions": 1,
         }
     },
+    "latency": {"times_the_floor": 1.2, "times_as_fast_as_the_tower": 17.0},
     # As the pages write it where there is no board, and the emulator is not to be had.
     "jetson_drift": {"smallest_spearman": 0.9995, "largest_drift_points_of_the_mean": 0.1, "verdicts": {}} | NO_BOARD,
     "rb5_drift": {"smallest_spearman": None} | NO_BOARD,

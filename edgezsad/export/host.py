@@ -16,7 +16,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgezsad.export.graphfile import load_graph
 
 DOMAIN = "com.microsoft"
-MOVES = {"Reshape", "Transpose"}
+MOVES = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice"}
 
 
 def host_graph(path: Path | str) -> str | bytes:
@@ -33,7 +33,8 @@ def fuse_attention(model: onnx.ModelProto) -> int:
     """Replace every attention block that is understood by ONNX Runtime's own operator, in place.
 
     Understood is: x W + b, from which queries, keys and values are taken in whatever layout; then
-    softmax(scale * q k + biases) v; then heads side by side again. Anything else is left as it is.
+    softmax(scale * q k + biases) v, with or without biases; then heads side by side again. Anything else is left as
+    it is.
 
     Returns:
         how many were replaced.
@@ -47,7 +48,7 @@ def fuse_attention(model: onnx.ModelProto) -> int:
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(block.bias), bias))
         fused[block.output] = helper.make_node(
             "Attention",
-            [block.input, weight, bias, "", "", block.biases],
+            [block.input, weight, bias, "", "", block.biases] if block.biases else [block.input, weight, bias],
             [block.output],
             name=f"{block.output} attention",
             domain=DOMAIN,
@@ -68,7 +69,7 @@ class _Block:
     Attributes:
         input: name of x, (B, N, C).
         output: name of the heads' results side by side, (B, N, heads * D).
-        biases: name of what is added to the scores, (1 or B, heads, N, N).
+        biases: name of what is added to the scores, (1 or B, heads, N, N); empty if nothing is.
         weight, bias: (C, 3 * heads * D) and (3 * heads * D,): queries, keys, values, in each one head after the other.
         heads, scale: of the scores.
     """
@@ -120,13 +121,13 @@ def _match(graph: _Graph, softmax: NodeProto) -> _Block | None:
     """The block around a softmax."""
     if softmax.op_type != "Softmax" or softmax.input[0] not in graph.floats:
         return None
-    shape = graph.shapes.get(softmax.input[0], ())
-    total, mixed = graph.maker(softmax.input[0], "Add"), graph.reader(softmax.output[0])
-    if len(shape) != 4 or total is None or _attribute(softmax, "axis", -1) not in (-1, 3):
+    total, mixed = softmax.input[0], graph.reader(softmax.output[0])
+    if len(graph.shapes.get(total, ())) != 4 or _attribute(softmax, "axis", -1) not in (-1, 3):
         return None
     if mixed is None or mixed.op_type != "MatMul" or mixed.input[0] != softmax.output[0]:
         return None
-    for scores, biases in (total.input, total.input[::-1]):
+    sums = graph.maker(total, "Add")
+    for scores, biases in (sums.input, sums.input[::-1]) if sums is not None else ((total, ""),):
         product = graph.maker(scores, "MatMul")
         if product is not None:
             return _block(graph, product, biases, mixed)
@@ -142,7 +143,7 @@ def _block(graph: _Graph, product: NodeProto, biases: str, mixed: NodeProto) -> 
         return None
     batch, heads, places, depth = queries.index.shape
     joint = _linear(graph, queries.source)
-    if joint is None or graph.shapes.get(biases, ())[1:] != (heads, places, places):
+    if joint is None or (biases and graph.shapes.get(biases, ())[1:] != (heads, places, places)):
         return None
     source, weight, bias = joint
     if graph.shapes.get(source) != (batch, places, len(weight)):
@@ -195,7 +196,7 @@ def _trace(graph: _Graph, name: str) -> _Traced | None:
             if scalar is None:
                 return None
             name, scale = scalar[0], scale * float(scalar[1].reshape(()))
-        elif node.op_type in MOVES or node.op_type == "Split":
+        elif node.op_type in MOVES:
             steps.append((node, name))
             name = node.input[0]
         else:
@@ -205,17 +206,29 @@ def _trace(graph: _Graph, name: str) -> _Traced | None:
     index = np.arange(np.prod(graph.shapes[name])).reshape(graph.shapes[name])
     for node, output in reversed(steps):
         index = _moved(graph, node, output, index)
+        if index is None:
+            return None
     return _Traced(name, index, scale) if index.ndim == 4 else None
 
 
-def _moved(graph: _Graph, node: NodeProto, output: str, index: np.ndarray) -> np.ndarray:
-    if node.op_type == "Reshape":
+def _moved(graph: _Graph, node: NodeProto, output: str, index: np.ndarray) -> np.ndarray | None:
+    """What a node that only moves numbers makes of `index`; None where it depends on what is not known."""
+    if node.op_type in ("Reshape", "Squeeze", "Unsqueeze"):
         return index.reshape(graph.shapes[output])
     if node.op_type == "Transpose":
         return index.transpose(_attribute(node, "perm", tuple(reversed(range(index.ndim)))))
-    axis, place = _attribute(node, "axis", 0), list(node.output).index(output)
-    lengths = [graph.shapes[name][axis] for name in node.output]
-    return index.take(range(sum(lengths[:place]), sum(lengths[: place + 1])), axis)
+    if node.op_type == "Split":
+        axis, place = _attribute(node, "axis", 0), list(node.output).index(output)
+        lengths = [graph.shapes[name][axis] for name in node.output]
+        return index.take(range(sum(lengths[:place]), sum(lengths[: place + 1])), axis)
+    bounds = [graph.value(name) for name in node.input[1:]]
+    if len(bounds) < 3 or any(bound is None for bound in bounds):
+        return None
+    starts, ends, axes, *steps = bounds
+    cut = [slice(None)] * index.ndim
+    for start, end, axis, step in zip(starts, ends, axes, *(steps or [np.ones_like(starts)]), strict=True):
+        cut[axis] = slice(int(start), int(end), int(step))
+    return index[tuple(cut)]
 
 
 def _columns(index: np.ndarray, width: int) -> np.ndarray | None:
@@ -231,7 +244,7 @@ def _side_by_side(graph: _Graph, name: str, shape: tuple[int, ...]) -> str | Non
     index = np.arange(np.prod(shape)).reshape(shape)
     batch, heads, places, depth = shape
     wanted = index.transpose(0, 2, 1, 3).reshape(batch, places, heads * depth)
-    while (node := graph.reader(name)) is not None and node.op_type in MOVES:
+    while (node := graph.reader(name)) is not None and node.op_type in ("Reshape", "Transpose"):
         name = node.output[0]
         index = _moved(graph, node, name, index)
         if np.array_equal(index, wanted):
