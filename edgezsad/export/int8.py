@@ -24,8 +24,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import load_graph, save_graph, set_metadata
-from edgezsad.export.layers import Layer, layers
 from edgezsad.export.int8_rounding import input_moments, rounded_weights
+from edgezsad.export.layers import Layer, layers
 from edgezsad.scoring.runtimes import as_tensor
 
 OPERATORS = ["Conv", "MatMul"]
