@@ -16,7 +16,7 @@ from edgezsad.run import Run
 from edgezsad.training.outcome import split, spread_out
 
 CALIBRATION = 64
-HELD_OUT = 24
+HELD_OUT = 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Which layers cost accuracy in INT8: one part of the graph at a time is quantised, all else stays FP32.
 
 What is looked at is held-out images of the source, never a target. Whole blocks are tried first; those above the limit
-are taken apart, so that the layers to blame have names. The rule by which layers stay in FP32 is `LIMIT`.
+are taken apart, so that the layers to blame have names. Which of them stay in FP32 is `left_out`'s to say.
 """
 
 import tempfile
@@ -21,10 +21,9 @@ from edgezsad.scoring.runtimes import as_tensor, cpu_session, input_size
 from edgezsad.show import records
 
 LIMIT = 0.01
-"""A layer stays in FP32 if it alone changes scores or maps by more than this, in units of their spread.
-
-A trade: the lower, the more layers stay FP32. Chosen on the mini profile's source.
-"""
+"""A layer may stay in FP32 if it alone changes scores or maps by more than this, in units of their spread."""
+SHARE = 0.05
+"""Layers that stay in FP32 hold at most this share of all layers' weights, so that the file stays small."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,7 @@ class Sensitivity:
         """For the results file."""
         return {
             "limit": LIMIT,
+            "share": SHARE,
             "images": self.images,
             "left_out": list(self.left_out),
             "whole": vars(self.whole),
@@ -108,13 +108,31 @@ def sensitivity(
             rows.append(_row(layer.name, "layer", [layer], probe.error([layer])))
         table = pd.DataFrame(rows)
         cost = table[["score_error", "map_error"]].max(axis=1)
-        table["left_out"] = (cost > limit) & (table["kind"] == "layer")
-        left_out = tuple(table.loc[table["left_out"], "part"])
-        kept = [layer for layer in prepared.layers if layer.name not in left_out]
+        names = left_out(table, sum(layer.elements for layer in prepared.layers) / 1000, limit)
+        table["left_out"] = table["part"].isin(names) & (table["kind"] == "layer")
+        kept = [layer for layer in prepared.layers if layer.name not in names]
         whole = probe.error(prepared.layers)
-        rest = probe.error(kept) if left_out and kept else whole
+        rest = probe.error(kept) if names else whole
     order = cost.sort_values(ascending=False, kind="stable").index
-    return Sensitivity(table.loc[order].reset_index(drop=True), left_out, whole, rest, len(pictures))
+    return Sensitivity(table.loc[order].reset_index(drop=True), names, whole, rest, len(pictures))
+
+
+def left_out(table: pd.DataFrame, weights: float, limit: float = LIMIT, share: float = SHARE) -> tuple[str, ...]:
+    """Which layers stay in FP32: those above the limit, most error for their weights first, as far as the share lasts.
+
+    Errors of layers add up as squares, so what a layer's absence gains is its squared error, and what it costs is its
+    weights, four bytes each instead of one.
+
+    Args:
+        table: rows of `Sensitivity.table`, without `left_out`.
+        weights: of all layers, in thousands.
+        limit: see `LIMIT`.
+        share: see `SHARE`.
+    """
+    rows = table[table["kind"] == "layer"].assign(cost=table[["score_error", "map_error"]].max(axis=1))
+    rows = rows[rows["cost"] > limit]
+    rows = rows.assign(gain=rows["cost"] ** 2 / rows["weights"]).sort_values("gain", ascending=False, kind="stable")
+    return tuple(rows.loc[rows["weights"].cumsum() <= share * weights, "part"])
 
 
 class _Probe:

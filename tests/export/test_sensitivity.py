@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from onnx import helper, numpy_helper
 
@@ -11,7 +12,7 @@ from edgezsad.errors import InputError
 from edgezsad.export import sensitivity as module
 from edgezsad.export.int8 import Prepared, prepare
 from edgezsad.export.layers import layers
-from edgezsad.export.sensitivity import Error, sensitivity
+from edgezsad.export.sensitivity import Error, left_out, sensitivity
 
 SIZE = 96
 
@@ -68,6 +69,23 @@ def test_a_bad_layer_is_found(prepared: Prepared, monkeypatch: pytest.MonkeyPatc
     assert (found.table["kind"] == "layer").sum() == 3
     assert found.whole.cost > 0.05 > found.rest.cost and found.images == 2
     assert found.result()["left_out"] == [bad]
+
+
+def test_which_layers_are_left_out() -> None:
+    """Above the limit, the most squared error for the fewest weights first, until the share is used up."""
+    rows = [
+        ("a.0", "block", 2, 1.0, 0.5, 0.5),
+        ("a.0.x", "layer", 1, 10.0, 0.02, 0.04),
+        ("a.0.y", "layer", 1, 1.0, 0.02, 0.01),
+        ("b", "layer", 1, 1.0, 0.005, 0.009),
+        ("c", "layer", 1, 30.0, 0.03, 0.03),
+        ("d", "layer", 1, 1.0, 0.03, 0.0),
+    ]
+    table = pd.DataFrame(rows, columns=["part", "kind", "layers", "weights", "score_error", "map_error"])
+    assert left_out(table, 1000, limit=0.01, share=0.02) == ("d", "a.0.y", "a.0.x")
+    assert left_out(table, 1000, limit=0.01, share=1) == ("d", "a.0.y", "a.0.x", "c")
+    assert left_out(table, 1000, limit=0.025, share=0.02) == ("d", "a.0.x")
+    assert left_out(table, 1000, limit=0.1, share=1) == ()
 
 
 def test_no_images(prepared: Prepared) -> None:
