@@ -176,7 +176,10 @@ def _scores(result: Result, manifest: Manifest, listed: list[Listed], outputs: O
         manifest_sha256=manifest.sha256,
         command="; ".join(steps),
         versions=tool_versions(result),
-        timing_method=f"images were not timed one by one, see latency.json; {conditions}",
+        timing_method=(
+            f"images were not timed one by one: latency.json has a timing run, {result.commands.get('time', 'none')}; "
+            f"{conditions}"
+        ),
     )
     count = len(listed)
     return ScoreFile(

@@ -33,7 +33,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
         iterations, warmup = int(told["iterations"]), told["warmup"]
         if not 0 < iterations < 1_000_000:
             raise ValueError
-        mode, before, after = told["power_mode"], told["before"], told["after"]
+        mode, clocks, before, after = (told[key] for key in ("power_mode", "clocks", "before", "after"))
     except (KeyError, ValueError):
         raise InputError(f"{result.what(file)} is damaged; copy the result from the board again") from None
     if jetson:
@@ -57,6 +57,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
             versions=tool_versions(result),
             conditions={
                 "power mode": mode or "unknown",
+                "clocks": clocks or "unknown",
                 "before": before,
                 "after": after,
                 "date": told.get("date", ""),

@@ -365,6 +365,20 @@ def test_a_damaged_image_is_named(bench: Any, make_device: MakeDevice, tmp_path:
     assert not list(kit.glob("*-result.tar*"))
 
 
+@pytest.mark.parametrize("name", ["jetson", "rb5"])
+def test_a_disk_that_is_too_small_is_refused(kits: dict[str, Path], make_device: MakeDevice, name: str):
+    device = make_device(name)
+    without(device, "df")
+    line = "/dev/root 61255492 61255400 {free} 100% /"
+    device.says("df", f"Filesystem 1024-blocks Used Available Capacity Mounted on\n{line.format(free=92)}")
+    done = device.run(kits[name])
+    assert done.returncode == 1
+    assert "92 KiB are free here" in done.stderr and "copy the kit to a larger disk" in done.stderr
+    # More than 32 bits can count is enough.
+    device.says("df", line.format(free=98765432109))
+    assert "KiB are free" not in device.run(kits[name], "--iterations", "1", STANDIN_KILL="1").stderr
+
+
 def test_a_command_that_fails_is_shown(bench: Any, make_device: MakeDevice, tmp_path: Path):
     device = make_device("jetson")
     kit = write(bench, tmp_path / "kit", "jetson", images_per_target=1)

@@ -164,6 +164,7 @@ time_note() {
     note "$1" iterations "$2"
     note "$1" warmup "$3"
     note "$1" power_mode "$(power_mode)"
+    note "$1" clocks "$(clocks)"
     note "$1" before "$(condition_line)"
 }
 

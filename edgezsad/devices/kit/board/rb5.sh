@@ -81,6 +81,7 @@ find_tool() {
 
 # net_run STEP LIST FOLDER: the model on every image of a list.
 net_run() {
+    mkdir -p "$3"
     if [ "$tool" = onnxruntime-qnn ]; then
         logged "$1" "$1.log" python3 ort_qnn.py --model "$model" --input_list "$2" --output_dir "$3"
     else
@@ -96,11 +97,13 @@ read_gpu() { head -n 1 "$root$gpu/$1" 2>/dev/null; }
 
 power_mode() { read_gpu devfreq/governor; }
 
-condition_line() {
+clocks() {
     for name in devfreq/governor gpuclk max_gpuclk devfreq/min_freq temp; do
         printf '%s=%s;' "${name##*/}" "$(read_gpu "$name")"
     done
 }
+
+condition_line() { clocks; }
 
 check_board() {
     if command -v getprop >/dev/null; then
@@ -126,7 +129,7 @@ check_board() {
     note "$facts" model "$model"
     note "$facts" model_sha256 "$(sum "$model")"
     note "$facts" power_mode "${mode:-unknown}"
-    note "$facts" clocks "$(condition_line)"
+    note "$facts" clocks "$(clocks)"
     note "$facts" gpu "$(read_gpu gpu_model)"
     say "${device:-unknown board}, ${soc:-unknown SoC}, ${system:-unknown system}, $tool $version, governor ${mode:-unknown}"
     if [ -z "$mode" ]; then
