@@ -21,6 +21,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "data": {"overlaps": 0, "derived_images": 216_917},
     "export": {"largest_score_difference": 2e-5},
     "efficiency": {"paper_graph": {"backbone_gflops": 53.77, "readout_mflops": 8.9, "lint_findings": 0}},
+    "int8": {"largest_drift_points_of_the_mean": 0.1},
     "latency": {"times_the_floor": 1.2, "times_as_fast_as_the_tower": 17.0},
     "jetson_drift": {"smallest_spearman": 0.9995},
     # As the page writes it where the emulator is not to be had.
@@ -93,6 +94,7 @@ def test_a_good_mini_run(run: Run) -> None:
     holds = {name for name, verdict in verdicts.items() if verdict.status == "holds"}
     assert holds == {
         "GFLOPs", "readout cost", "no Resize", "frames a second", "host parity", "host FP16 ranking", "no leak",
+        "host INT8 drift", "host latency, floor", "host latency, tower",
     }  # fmt: skip
     assert verdicts["host parity"].ours == 2e-5
     # A number of the mini run never stands in for one of the paper's, however well it fits.
