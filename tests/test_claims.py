@@ -38,6 +38,7 @@ RESULTS: dict[str, dict[str, Any]] = {
             "dlc_partitions": 1,
         }
     },
+    "int8": {"largest_drift_points_of_the_mean": 0.1},
     "latency": {"times_the_floor": 1.2, "times_as_fast_as_the_tower": 17.0},
     # As the pages write it where there is no board, and the emulator is not to be had.
     "jetson_drift": {"smallest_spearman": 0.9995, "largest_drift_points_of_the_mean": 0.1, "verdicts": {}} | NO_BOARD,
@@ -111,6 +112,7 @@ def test_a_good_mini_run(run: Run) -> None:
     assert holds == {
         "GFLOPs", "readout cost", "no Resize", "frames a second", "host parity", "host FP16 ranking", "no leak",
         "host FP16 drift", "operator lists", "FP16 ONNX size", "one QNN partition", "FP16 DLC size",
+        "host INT8 drift", "host latency, floor", "host latency, tower",
     }  # fmt: skip
     assert verdicts["host parity"].ours == 2e-5
     # A number of the mini run never stands in for one of the paper's, however well it fits.
