@@ -29,7 +29,7 @@ from edgezsad.files import check_may_be_written, read_json, sha256_of_file, writ
 from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session, partitions
 from edgezsad.versions import versions
 
-WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {})
+WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)
 REMEDY = "write it again with `edgezsad export dlc`"
 
@@ -92,7 +92,7 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
     backend = WRITER.start()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-        settings = {"dump_qnn_ir_dlc": "1", "dump_qnn_ir_dlc_dir": folder}
+        settings = WRITER.settings | {"dump_qnn_ir_dlc_dir": folder}
         settings |= {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
         try:
             session = open_session(str(graph), backend, settings, disabled=() if folded else FOLDING)

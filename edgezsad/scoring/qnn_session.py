@@ -8,6 +8,7 @@ is asked where it runs.
 import importlib
 import platform
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class QnnLibrary:
             with native_silence():
                 if not _devices():
                     ort.register_execution_provider_library(PROVIDER, package.get_library_path())
-                open_session(probe(), str(backend), self.settings)
+                self._try(probe(), str(backend))
         except RuntimeUnavailable:
             raise
         # ONNX Runtime's exceptions have no common base but Exception.
@@ -70,10 +71,16 @@ class QnnLibrary:
     def refused(self, path: Path | str, backend: str) -> str:
         """The operators that the library leaves to the CPU; this session is looked at and never run."""
         try:
-            nodes = assignment(open_session(str(path), backend, self.settings, fallback=True))
+            nodes = assignment(self._try(str(path), backend, fallback=True))
         except Exception as error:
             return f"this graph ({one_line(error)})"
         return ", ".join(sorted({operator for provider, operator in nodes if provider != PROVIDER})) or "this graph"
+
+    def _try(self, graph: str | bytes, backend: str, fallback: bool = False) -> ort.InferenceSession:
+        """A session that is looked at and never run."""
+        # The IR library writes what it takes as a DLC in any case: where the caller stands, unless told a folder.
+        with tempfile.TemporaryDirectory(prefix="edgezsad-qnn-") as folder:
+            return open_session(graph, backend, self.settings | {"dump_qnn_ir_dlc_dir": folder}, fallback=fallback)
 
 
 def open_session(

@@ -87,14 +87,21 @@ def test_the_emulator_expands_tables_by_itself(writer: str, tmp_path: Path) -> N
     np.testing.assert_allclose(session.run(None, {"x": x})[0], x + np.tile(table, (100, 1)), atol=5e-3)
 
 
-def test_a_graph_that_is_not_taken_whole_leaves_no_file(writer: str, exported: Path, tmp_path: Path) -> None:
+def test_a_graph_that_is_not_taken_whole_leaves_no_file(
+    writer: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The library writes DLCs where the caller stands, unless it is told otherwise.
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     model = onnx.load(exported)
     model.graph.node.append(helper.make_node("Erf", ["map"], ["more"]))
     model.graph.output.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, None))
     onnx.save(model, tmp_path / "erf.onnx")
     with pytest.raises(CheckError, match=r"erf\.onnx: the QNN IR backend does not take Erf; replace it"):
         write_dlc(tmp_path / "erf.onnx", tmp_path / "erf.dlc")
-    assert [path.name for path in tmp_path.iterdir()] == ["erf.onnx"]
+    assert list(here.iterdir()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["erf.onnx", "here"]
 
 
 def test_more_than_one_partition_is_refused(
