@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import save_graph
 from edgezsad.export.int8 import Prepared, quantised
 from edgezsad.export.layers import Layer
 from edgezsad.progress import progress
@@ -144,7 +143,7 @@ class _Probe:
 
     def error(self, layers: Collection[Layer]) -> Error:
         """Of the graph with only these layers in INT8."""
-        save_graph(quantised(self._prepared, layers), self._scratch)
+        self._scratch.write_bytes(quantised(self._prepared, layers).SerializeToString())
         scores, maps = self._run(self._scratch)
         return Error(_relative(scores, self._scores), _relative(maps, self._maps))
 
