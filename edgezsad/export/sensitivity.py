@@ -24,8 +24,8 @@ LIMIT = 0.005
 SHARE = 0.1
 """Layers that stay in FP32 hold at most this share of all layers' weights, so that the file stays small.
 
-Which layers these are is the sweep's choice, on the source alone. The two numbers are ours: with 0.01 and 0.05 the drift
-of one target of photographs was 1.0 points, and they were made stricter, so drift on these targets is no blind test.
+Which layers these are is the sweep's choice, on the source alone. The two numbers are ours: with 0.01 and 0.05 one
+target of photographs drifted by 1.0 points, and they were made stricter, so these targets are no blind test of them.
 """
 
 
