@@ -24,7 +24,7 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import load_graph, save_graph, set_metadata
+from edgezsad.export.graphfile import load_graph, metadata_of, save_graph, set_metadata
 from edgezsad.export.int8_rounding import input_moments, rounded_weights
 from edgezsad.export.layers import Layer, layers
 from edgezsad.scoring.runtimes import as_tensor
@@ -99,7 +99,7 @@ def prepare(source: Path | str, images: Iterable[np.ndarray], folder: Path, sour
         source_sha256: see `to_int8`.
     """
     model = load_graph(source)
-    trained_on = {item.key: item.value for item in model.metadata_props}.get("source_sha256", "")
+    trained_on = metadata_of(model).get("source_sha256", "")
     if trained_on != source_sha256:
         raise InputError(
             f"{source}: trained on source {trained_on[:12] or 'unknown'}, calibration images are of "
