@@ -34,7 +34,7 @@ from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.versions import versions
 
 HERE = Path(__file__).parent
-OURS, TOWER = ("mini", "paper"), "tower"
+NAMES = ("mini", "paper", "tower")
 PLAIN, FAST, ONNX = "PyTorch, as timm gives it", "PyTorch, what the package does", "ONNX Runtime"
 AS_IT_IS = "ONNX Runtime, standard operators alone"
 GOALS = {"floor": 1.35, "tower": 16.0}
@@ -183,7 +183,7 @@ def summary(method: Method, gflop: float, floor: list[float], tower: list[float]
 
 def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes: int) -> dict[str, Any]:
     """All models and methods, on each number of threads in `rounds`."""
-    names = [prefix + name for name in (*OURS, TOWER)]
+    names = [prefix + name for name in NAMES if prefix + name in networks()]
     graphs = {name: files(name, folder) for name in names}
     costs = {name: count(network(name), networks()[name].size) for name in names}
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -249,7 +249,7 @@ def main() -> None:
         folder = options.graphs or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if options.prepare:
-            return print(*(path for name in (*OURS, TOWER) for path in files(prefix + name, folder).values()), sep="\n")
+            return print(*(path for name in NAMES for path in files(name, folder).values()), sep="\n")
         measured = measure(prefix, folder, 128 if options.tiny else 1024, rounds, options.passes)
     result = {
         "what": "one image, batch 1, through backbone and readout with random weights, decoded and resized before",

@@ -42,7 +42,6 @@ def networks() -> dict[str, Network]:
         "mini": Network("EdgeZSAD, mini profile", mini.backbone, mini.size, True),
         "paper": Network("EdgeZSAD, paper's graph", paper.backbone, paper.size, True),
         "tower": Network("CLIP ViT-L/14 image tower", "vit_large_patch14_clip_224", 518, False),
-        "tiny-mini": Network("mini profile, small", mini.backbone, 64, True),
         "tiny-paper": Network("paper's graph, small", "tiny_vit_5m_224", 224, True),
         "tiny-tower": Network("image tower, small", "vit_tiny_patch16_224", 64, False),
     }
@@ -71,7 +70,7 @@ def network(name: str, fast: bool = False) -> nn.Module:
     if not chosen.ours:
         return Tower(chosen.backbone, chosen.size).eval()
     profile = load_profile(PROFILE)
-    model = profile.model if name.endswith("mini") else profile.paper_graph
+    model = profile.model if name == "mini" else profile.paper_graph
     settings = {"backbone": chosen.backbone, "size": chosen.size, "weights": "random"}
     detector = build_detector(Model.model_validate(model.model_dump() | settings))
     for name, parameter in detector.backbone.named_parameters():

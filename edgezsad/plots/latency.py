@@ -137,7 +137,7 @@ def against_the_field(results: dict[str, Any]) -> Figure:
     table = field_table(results).dropna(subset=["host ms, at least"])
     table["kind"] = ["EdgeZSAD" if name == "EdgeZSAD" else "through a ViT-L: at least" for name in table["method"]]
     with styled():
-        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 4.0))
         for axis, benchmark in zip(axes, ("MVTec-AD", "VisA"), strict=True):
             sns.scatterplot(
                 table, x="host ms, at least", y=benchmark, hue="kind", style="kind", s=60, ax=axis,
@@ -147,21 +147,24 @@ def against_the_field(results: dict[str, Any]) -> Figure:
             axis.set(xscale="log", xlabel="ms an image, measured on this host", title=benchmark)
             axis.set(ylabel="image AUROC (%), reported")
             low, high = axis.get_xlim()
-            axis.set_xlim(low / 1.6, high * 8)
-        axes[1].legend(title="", loc="lower right")
+            axis.set_xlim(low / 1.6, high * 6)
+        handles, labels = axes[1].get_legend_handles_labels()
+        axes[1].get_legend().remove()
+        figure.tight_layout(rect=(0, 0.08, 1, 1))
+        figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
         return finished(figure)
 
 
 def _name_points(axis: plt.Axes, table: pd.DataFrame, column: str) -> None:
-    """Names beside the points, pushed apart where they would overlap."""
-    shown = table.dropna(subset=[column]).sort_values(column)
-    low, high = shown[column].min(), shown[column].max()
-    gap, last = (high - low) / 16, {}
-    for _, row in shown.iterrows():
-        place = max(row[column], last.get(row["kind"], -1e9) + gap)
-        last[row["kind"]] = place
-        name = row["method"].partition(" (")[0]
-        axis.annotate(name, (row["host ms, at least"] * 1.2, place), va="center", fontsize=7)
+    """Names beside the points, in turn right and left, pushed up where they would overlap."""
+    for _, shown in table.dropna(subset=[column]).sort_values(column).groupby("kind"):
+        gap, heights = (table[column].max() - table[column].min()) / 20, {True: -1e9, False: -1e9}
+        for number, (_, row) in enumerate(shown.iterrows()):
+            right = number % 2 == 0
+            heights[right] = max(row[column], heights[right] + gap)
+            place = row["host ms, at least"] * (1.15 if right else 1 / 1.15), heights[right]
+            name = row["method"].partition(" (")[0]
+            axis.annotate(name, place, ha="left" if right else "right", va="center", fontsize=7)
 
 
 def _milliseconds(results: dict[str, Any], name: str) -> float:

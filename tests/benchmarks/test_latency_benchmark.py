@@ -25,7 +25,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_runtime_gives_the_same_score(tiny: dict[str, Any]) -> None:
-    assert [model["name"] for model in tiny["models"]] == ["mini", "paper", "tower"]
+    assert [model["name"] for model in tiny["models"]] == ["paper", "tower"]
     for model in tiny["models"]:
         done = [row for row in model["rows"] if row["status"] == "ok"]
         full = [row["score"] for row in done if row["precision"] == "FP32"]
@@ -57,7 +57,7 @@ def test_cost_and_time_of_each(tiny: dict[str, Any]) -> None:
 
 
 def test_the_goals_are_those_of_the_papers_graph(tiny: dict[str, Any]) -> None:
-    rows = tiny["models"][1]["rows"]
+    rows = tiny["models"][0]["rows"]
     row = next(one for one in rows if (one["method"], one["precision"]) == ("ONNX Runtime", "FP32"))
     assert tiny["goals"] == {
         "times the floor": {"at most": 1.35, "measured": row["times_the_floor"]},
