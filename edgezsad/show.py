@@ -34,7 +34,7 @@ LABELS = {
     "weights": "weights (thousands)",
     "score_error": "score error",
     "map_error": "map error",
-    "left_out": "stays FP32",
+    "left_out": "layers in FP32",
 }
 
 

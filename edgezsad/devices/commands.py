@@ -46,12 +46,13 @@ def trtexec_run(
     output: Name | None = None,
     iterations: int = 100,
     warmup_ms: int = 500,
+    version: tuple[int, int] = (10, 3),
 ) -> list[str]:
     """Run an engine on one image and write what it gave and how long it took.
 
-    The words are those of 10.3; none of them is among those that the guide to 11.0 says are gone. The defaults differ
-    (11.x captures a CUDA graph, spins while it waits and leaves the transfers out), so compare on `computeMs` and keep
-    the version beside the numbers.
+    The words are those of 10.3; none of them is among those that the guide to 11.0 says are gone. The defaults differ:
+    11.x leaves transfers to and from the GPU out unless it is told, captures a CUDA graph and spins while it waits. So
+    compare on `computeMs` and keep the version beside the numbers.
 
     Args:
         engine: the plan.
@@ -61,6 +62,7 @@ def trtexec_run(
         output: a JSON file to write, the values of the outputs.
         iterations: how many are timed; exactly so many, because no duration is asked for.
         warmup_ms: milliseconds before the first timed one.
+        version: of TensorRT, major and minor.
 
     Raises:
         InputError: a file's name has a comma or colon, by which trtexec splits its list of inputs; or numbers below
@@ -81,6 +83,8 @@ def trtexec_run(
         words += [f"--exportProfile={profile}", "--separateProfileRun"]
     if output is not None:
         words.append(f"--exportOutput={output}")
+    if version >= FIRST_STRONGLY_TYPED:
+        words.append("--includeDataTransfers")
     return words
 
 

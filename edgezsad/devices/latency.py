@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
@@ -41,6 +41,8 @@ class Latency(BaseModel):
     """Of the weights behind it."""
     milliseconds: list[float]
     """Of every iteration after the warm-up, batch 1; TensorRT: `computeMs`, without copies to and from the GPU."""
+    averaged: int = Field(1, ge=1)
+    """Executions behind each of `milliseconds`: more than 1 where the board's tool gives nothing but their average."""
     method: str
     """What is counted, in words."""
     versions: dict[str, str]
@@ -60,13 +62,25 @@ class Latency(BaseModel):
 
     @property
     def median_ms(self) -> float | None:
-        """Median, milliseconds; None when not run."""
-        return float(np.median(self.milliseconds)) if self.milliseconds else None
+        """Median, milliseconds; None when not run, and of averages."""
+        return float(np.median(self.milliseconds)) if self._each else None
 
     @property
     def p95_ms(self) -> float | None:
-        """95th percentile, milliseconds; None when not run."""
-        return float(np.percentile(self.milliseconds, 95)) if self.milliseconds else None
+        """95th percentile, milliseconds; None when not run, and of averages."""
+        return float(np.percentile(self.milliseconds, 95)) if self._each else None
+
+    @property
+    def _each(self) -> bool:
+        return bool(self.milliseconds) and self.averaged == 1
+
+    def sentence(self) -> str:
+        """What was measured, for people."""
+        if self._each:
+            return f"median {self.median_ms:.2f} ms, 95th percentile {self.p95_ms:.2f} ms"
+        if self.milliseconds:
+            return f"average {np.mean(self.milliseconds):.2f} ms of {self.averaged:,} executions, no median known"
+        return f"not run: {self.reason}"
 
 
 def write_latency(latency: Latency, path: Path | str) -> Path:

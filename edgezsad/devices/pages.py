@@ -89,7 +89,10 @@ def latency_result(latency: Latency | None) -> dict[str, object]:
         reason = latency.reason if latency else "no latency record"
         return {"status": "not run", "reason": reason, "median_ms": None, "p95_ms": None}
     facts = latency.model_dump(include={"profile", "runtime", "method", "versions", "conditions", "command"})
-    times = {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms, "iterations": len(latency.milliseconds)}
+    executions = len(latency.milliseconds) * latency.averaged
+    times = {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms, "iterations": executions}
+    if latency.averaged > 1:
+        times["mean_ms"] = latency.milliseconds[0]
     return {"status": "ok", "reason": ""} | times | facts
 
 
@@ -129,13 +132,17 @@ def _board_row(run: Run, board: Board, latency: Latency | None) -> dict[str, obj
     if latency is None or latency.status != "ok":
         reason = latency.reason if latency else f"needs {board.reported.needs}"
         return row | {"status": f"not run: {reason}", "how": "-", "versions": "-"}
-    return row | {
-        "median ms": latency.median_ms,
-        "p95 ms": latency.p95_ms,
-        "status": f"measured on the board, {len(latency.milliseconds):,} times",
-        "how": f"{latency.device}; {latency.method}; {_listed(latency.conditions)}",
-        "versions": _listed(latency.versions),
-    }
+    each = {"median ms": latency.median_ms, "p95 ms": latency.p95_ms} if latency.averaged == 1 else {}
+    return (
+        row
+        | each
+        | {
+            "status": f"measured on the board, {len(latency.milliseconds) * latency.averaged:,} times"
+            + ("" if latency.averaged == 1 else f": {latency.sentence()}"),
+            "how": f"{latency.device}; {latency.method}; {_listed(latency.conditions)}",
+            "versions": _listed(latency.versions),
+        }
+    )
 
 
 def _listed(facts: dict[str, str]) -> str:

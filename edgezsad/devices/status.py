@@ -43,8 +43,8 @@ def _board(run: Run, board: Board) -> list[str]:
         lines.append(f"  latency: {error}" if present else "  latency: not run")
         return lines
     lines.append(
-        f"  latency: median {latency.median_ms:.2f} ms, 95th percentile {latency.p95_ms:.2f} ms, profile "
-        f"{latency.profile}, seed {latency.seed} (the paper: {board.reported.milliseconds} ms)"
+        f"  latency: {latency.sentence()}, profile {latency.profile}, "
+        f"seed {latency.seed} (the paper: {board.reported.milliseconds} ms)"
     )
     return lines
 

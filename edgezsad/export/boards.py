@@ -76,8 +76,11 @@ def status_table() -> pd.DataFrame:
                 "command": shlex.join(trtexec_build(graph, "paper.plan", version, "timing.cache")),
             }
         )
-    run = trtexec_run("paper.plan", {"image": "0001.raw"}, "times.json", "profile.json", "output.json")
-    rows.append({"way": "TensorRT, run", "status": needs, "command": shlex.join(run)})
+        run = trtexec_run(
+            "paper.plan", {"image": "0001.raw"}, "times.json", "profile.json", "output.json", version=version
+        )
+        name = f"TensorRT {version[0]}.{version[1]}, run"
+        rows.append({"way": name, "status": needs, "command": shlex.join(run)})
     rows.append({"way": "TensorRT, Python package", "status": status(), "command": "edgezsad export tensorrt"})
     board = shlex.join(qnn_net_run("paper-fp16.dlc", "images.txt", "output"))
     rows.append({"way": "QNN GPU, run", "status": needs, "command": board})

@@ -17,6 +17,8 @@ from edgezsad.training.outcome import split, spread_out
 
 CALIBRATION = 64
 HELD_OUT = 16
+REHEARSED = 2
+"""Images for either purpose in a rehearsal: the paper's graph takes minutes for each in a sweep of all its layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ def source_sample(run: Run, calibration: int = CALIBRATION, held_out: int = HELD
     if both:
         raise InputError(f"{both[0][1]}: an image of a target, and in the source; calibrate on the source alone")
     source = source_images(run)
+    if run.profile.rehearsal is not None:
+        calibration, held_out = min(calibration, REHEARSED), min(held_out, REHEARSED)
     fitted, held = split(source, run.profile.training.validation)
     if len(held) < 2:
         fitted, held = fitted[::2], fitted[1::2]

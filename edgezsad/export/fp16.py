@@ -2,8 +2,8 @@
 
 Some nodes stay in FP32, because FP16 ends at 65504 and has 11 bits: the input normalisation, whatever sums over many
 elements (means, softmax, layer normalisation), and the few numbers behind the pooling, where rounding would tie the
-scores of different images. Weights are rounded by `edgezsad.export.rounding`, which may add a second layer beside one
-that rounding would spoil. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own converter left
+scores of different images. Weights are rounded by `edgezsad.export.fp16_rounding`, which may add a second layer beside
+one that rounding would spoil. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own converter left
 pairs of opposite casts and nodes out of order in these graphs.)
 """
 
@@ -16,8 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgezsad.errors import InputError
+from edgezsad.export.fp16_rounding import keeping_sums, nearest, remainder
 from edgezsad.export.graphfile import load_graph, read_metadata, save_graph, set_metadata
-from edgezsad.export.rounding import keeping_sums, nearest, remainder
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 

@@ -53,7 +53,7 @@ class Sensitivity:
 
     Attributes:
         table: one row a block or layer, costliest first: part, kind ("block" or "layer"), layers, weights (thousands),
-            score_error, map_error, left_out.
+            score_error, map_error, left_out (how many of its layers stay in FP32).
         left_out: layers that stay in FP32.
         whole: error with every layer in INT8.
         rest: error without those left out: of the graph that is used.
@@ -112,7 +112,10 @@ def sensitivity(
         table = pd.DataFrame(rows)
         cost = table[["score_error", "map_error"]].max(axis=1)
         names = left_out(table, sum(layer.elements for layer in prepared.layers) / 1000, limit)
-        table["left_out"] = table["part"].isin(names) & (table["kind"] == "layer")
+        table["left_out"] = [
+            sum(layer.name in names for layer in blocks[part]) if kind == "block" else int(part in names)
+            for part, kind in zip(table["part"], table["kind"], strict=True)
+        ]
         kept = [layer for layer in prepared.layers if layer.name not in names]
         whole = probe.error(prepared.layers)
         rest = probe.error(kept) if names else whole

@@ -20,7 +20,8 @@ def sensitivity_bars(result: dict[str, Any]) -> Figure:
         result: the results file `sensitivity`.
     """
     rows = pd.DataFrame(result["table"]).head(MOST)
-    rows["part"] = rows["part"] + rows["left_out"].map({True: " (FP32)", False: ""})
+    stays = (rows["kind"] == "layer") & (rows["left_out"] > 0)
+    rows["part"] = rows["part"] + stays.map({True: " (FP32)", False: ""})
     names = {"score_error": "scores", "map_error": "maps"}
     long = rows.melt(["part"], list(names), var_name="of", value_name="error").replace({"of": names})
     with styled():

@@ -25,7 +25,7 @@ class QnnHtpScorer:
     """An exported graph on the HTP emulator.
 
     Give it the FP16 graph: the emulator takes an FP32 one too, and rounds each of its weights to the nearest number,
-    where `edgezsad.export.rounding` keeps what matters of filters.
+    where `edgezsad.export.fp16_rounding` keeps what matters of filters.
 
     Attributes:
         runtime, precision, device, versions, timing_method: what the run record says.

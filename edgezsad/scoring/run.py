@@ -172,7 +172,7 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
         return run.checkpoint(seed)
     if runtime == "tensorrt-fp16":
         return run.onnx(seed, tensorrt_graph())
-    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.rounding`.
+    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.fp16_rounding`.
     return run.onnx(seed, PRECISION[runtime])
 
 

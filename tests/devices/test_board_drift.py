@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from edgezsad.config import Profile
@@ -215,6 +216,11 @@ def test_latency_of_the_board_beside_the_papers(run: Run, make_scores: Make) -> 
     kept = pages.latency_result(found)
     assert (kept["status"], kept["median_ms"], kept["iterations"]) == ("ok", 12, 5)
     json.dumps(kept, allow_nan=False)
+    average = latency(milliseconds=[140.0], averaged=120)
+    board = pages.latency_table(run, [], JETSON, average).set_index("where").loc[JETSON.title]
+    assert pd.isna(board["median ms"]) and "120 times: average 140.00 ms" in board["status"]
+    kept = pages.latency_result(average)
+    assert (kept["median_ms"], kept["mean_ms"], kept["iterations"]) == (None, 140, 120)
     failed = latency(status="not run", reason="no trtexec", milliseconds=[])
     assert pages.latency_result(failed) == {
         "status": "not run", "reason": "no trtexec", "median_ms": None, "p95_ms": None,

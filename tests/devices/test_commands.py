@@ -45,6 +45,10 @@ def test_a_run_writes_times_profile_and_output():
         "--separateProfileRun",
         "--exportOutput=o.json",
     ]
+    newer = trtexec_run(
+        "m.plan", {"image": "0001.raw"}, "t.json", "p.json", "o.json", iterations=200, warmup_ms=1000, version=(11, 0)
+    )
+    assert newer == [*words, "--includeDataTransfers"]
 
 
 def test_a_run_leaves_out_what_is_not_asked_for():

@@ -38,6 +38,9 @@ def test_median_and_percentile():
     assert record().p95_ms == 96
     assert record(milliseconds=[], status="not run", reason="no board").median_ms is None
     assert record(milliseconds=[], status="not run", reason="no board").p95_ms is None
+    average = record(milliseconds=[140.0], averaged=120)
+    assert (average.median_ms, average.p95_ms) == (None, None)
+    assert average.sentence() == "average 140.00 ms of 120 executions, no median known"
 
 
 @pytest.mark.parametrize(

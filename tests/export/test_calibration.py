@@ -48,6 +48,8 @@ def test_both_halves_are_of_the_source_and_apart(run: Run) -> None:
     assert sample.source_sha256 == source_images(run).sha256
     few = source_sample(run, calibration=4, held_out=1)
     assert len(few.calibration) == 4 and len(few.held_out) == 1 and set(rows(few.calibration)) <= set(calibration)
+    rehearsal = source_sample(Run(run.profile.model_copy(update={"rehearsal": 1})))
+    assert len(rehearsal.calibration) == len(rehearsal.held_out) == 2
 
 
 def test_without_validation_they_are_apart_all_the_same(run: Run) -> None:

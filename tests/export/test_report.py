@@ -42,7 +42,8 @@ def test_sizes_of_both_graphs(run: Run) -> None:
 
 def test_bars_are_the_costliest_parts() -> None:
     rows = [
-        {"part": f"part {row}", "left_out": row == 0, "score_error": 1 / (row + 1), "map_error": 0.5 / (row + 1)}
+        {"part": f"part {row}", "kind": "layer", "left_out": int(row == 0)}
+        | {"score_error": 1 / (row + 1), "map_error": 0.5 / (row + 1)}
         for row in range(MOST + 5)
     ]
     (axes,) = sensitivity_bars({"table": rows, "limit": 0.01}).axes

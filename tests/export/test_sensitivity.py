@@ -62,9 +62,9 @@ def test_a_bad_layer_is_found(prepared: Prepared) -> None:
     found = sensitivity(broken, pictures(3, 1), threads=1, limit=0.2)
     assert found.left_out == (bad,)
     row = found.table.set_index("part").loc[bad]
-    assert row["kind"] == "layer" and row["left_out"] and row["layers"] == 1
+    assert row["kind"] == "layer" and row["left_out"] == 1 and row["layers"] == 1
     block = found.table.set_index("part").loc["blocks.3.1"]
-    assert block["kind"] == "block" and not block["left_out"] and block["layers"] == 3
+    assert block["kind"] == "block" and block["left_out"] == 1 and block["layers"] == 3
     # The spoilt block heads the table, the others are not taken apart.
     assert set(found.table["part"][:2]) == {bad, "blocks.3.1"}
     assert (found.table["kind"] == "layer").sum() == 3

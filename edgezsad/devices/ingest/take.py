@@ -52,8 +52,7 @@ class Taken:
         lines = [f"note: {note}" for note in self.notes]
         lines += [f"{target}: taken, {path}" for target, path in self.scores.items()]
         if self.latency:
-            latency = self.latency
-            lines.append(f"latency: taken, median {latency.median_ms:.2f} ms, 95th percentile {latency.p95_ms:.2f} ms")
+            lines.append(f"latency: taken, {self.latency.sentence()}")
         for name, faults in self.refused.items():
             lines += [f"{name}: refused: {fault}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:

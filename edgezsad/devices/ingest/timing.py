@@ -38,9 +38,10 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
         raise InputError(f"{result.what(file)} is damaged; copy the result from the board again") from None
     if jetson:
         times, method = _jetson_times(result, iterations, warmup)
+        averaged = 1
         extra: dict[str, str] = {}
     else:
-        times, method, extra = _rb5_times(result, timing, iterations, warmup)
+        times, averaged, method, extra = _rb5_times(result, timing, iterations, warmup)
     facts = result.facts
     try:
         return Latency(
@@ -53,6 +54,7 @@ def read_latency(result: Result, timing: Path | None = None) -> Latency:
             model_sha256=facts["model_sha256"],
             detector_sha256=result.kit.detector_sha256,
             milliseconds=times,
+            averaged=averaged,
             method=method,
             versions=tool_versions(result),
             conditions={
@@ -82,7 +84,7 @@ def _jetson_times(result: Result, iterations: int, warmup: str) -> tuple[list[fl
 
 def _rb5_times(
     result: Result, timing: Path | None, iterations: int, warmup: str
-) -> tuple[list[float], str, dict[str, str]]:
+) -> tuple[list[float], int, str, dict[str, str]]:
     paths = [timing] if timing else [result.folder / "time" / name for name in ("profile.csv", "profile.txt")]
     path = next((each for each in paths if each.is_file()), None)
     if path is None:
@@ -102,6 +104,7 @@ def _rb5_times(
     if len(series[name]) == 1 and iterations + dropped > 1:
         return (
             series[name],
+            iterations + dropped,
             f'"{name}" as qnn-profile-viewer prints it: the average of {iterations + dropped} executions, warm-up '
             "among them; an average has no median and no percentile",
             extra,
@@ -111,6 +114,7 @@ def _rb5_times(
     # A profile that was there before is appended to: the last ones are this run's.
     return (
         series[name][-iterations:],
+        1,
         f'"{name}" of {iterations} executions on the GPU after {warmup} of warm-up, batch 1, by {result.facts["tool"]}',
         extra,
     )

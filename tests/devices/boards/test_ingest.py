@@ -439,6 +439,9 @@ def test_times_of_the_rb5_by_text_or_from_elsewhere(bench: Any, unpacked: Unpack
     shutil.move(folder / "time" / "profile.csv", tmp_path / "elsewhere.csv")
     average = ingest(folder, bench.run, tmp_path / "out").latency
     assert len(average.milliseconds) == 1 and "the average of 8 executions" in average.method
+    # One number of many executions has no percentile: it must not be shown as one.
+    assert (average.averaged, average.median_ms, average.p95_ms) == (8, None, None)
+    assert "average" in average.sentence() and "median" in every.sentence()
     words = [
         "device",
         "ingest",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edgezsad.export.rounding import LARGEST, keeping_sums, nearest, remainder
+from edgezsad.export.fp16_rounding import LARGEST, keeping_sums, nearest, remainder
 
 weights = arrays(
     np.float32,
