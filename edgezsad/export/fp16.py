@@ -3,8 +3,8 @@
 Some nodes stay in FP32, because FP16 ends at 65504 and has 11 bits: the input normalisation, whatever sums over many
 elements (means, softmax, layer normalisation), and the few numbers behind the pooling, where rounding would tie the
 scores of different images. Weights are rounded by `edgezsad.export.fp16_rounding`, which may add a second layer beside
-one that rounding would spoil. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own converter left
-pairs of opposite casts and nodes out of order in these graphs.)
+one that rounding would spoil. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own converter
+left pairs of opposite casts and nodes out of order in these graphs.)
 """
 
 from collections.abc import Iterable
