@@ -95,8 +95,9 @@ rule data:
             if item.derive
             for ending in ("csv", "json")
         ],
-        # Generating a set ends with this file, so a deleted set is made again.
-        generated=[(FOLDERS[item.name] / "generated.json").as_posix() for item in SETS if item.generated],
+        # Generating a set ends with this file, so a deleted set is made again. `update` leaves it in place until then: a set
+        # without it could be anybody's, and is not replaced.
+        generated=[update((FOLDERS[item.name] / "generated.json").as_posix()) for item in SETS if item.generated],
         result=f"{RUN}/results/data.json",
         notebook=executed("01_data"),
     params:
