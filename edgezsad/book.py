@@ -15,32 +15,37 @@ import yaml
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import write_text
-from edgezsad.run import open_run
+from edgezsad.fill import fill, sources
+from edgezsad.run import Run, open_run
 
 
-def stage(prose: Path, notebooks: list[Path], title: str, folder: Path) -> list[str]:
+def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
     """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it.
 
     Args:
         prose: the folder `book/`, with `_config.yml` and `_toc.yml` beside it.
         notebooks: executed notebooks; only these become pages, whatever else an earlier run has left.
-        title: of the book.
+        run: whose book it is; its results fill the numbers in (see `edgezsad.fill`), its profile has the title.
         folder: receives everything; what was in it is deleted.
 
     Raises:
-        InputError: a notebook is missing.
+        InputError: a notebook is missing, or a number that a page asks for.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
+    names = sources(run)
+    for page in sorted((folder / "book").rglob("*.md")):
+        where = (prose / page.relative_to(folder / "book")).as_posix()
+        write_text(page, fill(page.read_text(encoding="utf-8"), names, where))
     for notebook in notebooks:
         if not notebook.is_file():
             raise InputError(f"{notebook}: no such executed notebook; run `make book`")
         write_text(folder / "notebooks" / notebook.name, titled(notebook))
     shutil.copy2(prose.parent / "_toc.yml", folder)
     config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
-    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": title}, allow_unicode=True))
-    sources = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in sources)
+    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
+    found = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
 
 def titled(notebook: Path) -> str:
@@ -67,7 +72,7 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     run = open_run(config)
     html = Path(html)
     staging = run.folder / "book-staging"
-    pages = stage(Path("book"), notebooks, run.profile.title, staging)
+    pages = stage(Path("book"), notebooks, run, staging)
     # The command beside this interpreter: an environment that is not activated still builds with its own packages.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
     done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)
