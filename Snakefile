@@ -38,8 +38,9 @@ HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 
 
 def needs(notebook):
-    """A notebook, the source files behind it and the pins: what every rule depends on beside its own inputs."""
-    return [*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in ["requirements.lock"] if Path(name).exists()]]
+    """The source files behind a notebook, what records how it was made, and the pins: what every rule depends on."""
+    always = ["edgezsad/execute.py", "edgezsad/provenance.py", "requirements.lock"]
+    return sorted({*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in always if Path(name).exists()]})
 
 
 # The lists that graphs are held against are data, which no notebook imports.

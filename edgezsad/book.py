@@ -10,13 +10,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import write_text
 from edgezsad.fill import fill, sources
+from edgezsad.footer import add_footer
 from edgezsad.run import Run, open_run
+
+PAGES = (".md", ".ipynb")
 
 
 def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
@@ -37,19 +41,21 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     for page in sorted((folder / "book").rglob("*.md")):
         where = (prose / page.relative_to(folder / "book")).as_posix()
         write_text(page, fill(page.read_text(encoding="utf-8"), names, where))
+    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
     for notebook in notebooks:
         if not notebook.is_file():
             raise InputError(f"{notebook}: no such executed notebook; run `make book`")
-        write_text(folder / "notebooks" / notebook.name, titled(notebook))
+        content = titled(notebook)
+        add_footer(content, notebook, run, config, folder)
+        write_text(folder / "notebooks" / notebook.name, json.dumps(content, ensure_ascii=False))
     shutil.copy2(prose.parent / "_toc.yml", folder)
-    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
     write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
-    found = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
+    found = [path for part in ("book", "notebooks") for path in (folder / part).rglob("*") if path.suffix in PAGES]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
 
-def titled(notebook: Path) -> str:
-    """An executed notebook's text; one of several copies gets its parameter into its title, to be told apart.
+def titled(notebook: Path) -> dict[str, Any]:
+    """An executed notebook's content; one of several copies gets its parameter into its title, to be told apart.
 
     `03_training-seed0.ipynb`, whose title ends in ": one seed", becomes ": seed 0".
     """
@@ -60,7 +66,7 @@ def titled(notebook: Path) -> str:
         title, _, rest = "".join(first["source"]).partition("\n")
         parameter = re.sub(r"^(seed)(\d+)$", r"\1 \2", parameter)
         first["source"] = f"{title.partition(':')[0]}: {parameter}\n{rest}"
-    return json.dumps(content, ensure_ascii=False)
+    return content
 
 
 def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
