@@ -80,7 +80,7 @@ ALLOWED = (
         lambda: metrics_images() == [40, 1725],
     ),
     Allowed("howto-board.md", r"\b2 s of warm-up", "a setting of the board's script"),
-    Allowed("howto-board.md", r"\| \d+ (?:min|h) \(estimate\)|\| (?:180 MB|5\.4 GB) \(estimate\)", "called an estimate"),
+    Allowed("howto-board.md", r"\| \d+ (?:min|h) \(estimate\)|\| (?:180 MB|5\.4 GB) \(estimate\)", "an estimate"),
     Allowed("README.md", r"^\| (?:time|memory|disk)\b.*$", "what to expect before a run; nothing fills it"),
 )  # fmt: skip
 
