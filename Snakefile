@@ -38,8 +38,9 @@ HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 
 
 def needs(notebook):
-    """A notebook, the source files behind it and the pins: what every rule depends on beside its own inputs."""
-    return [*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in ["requirements.lock"] if Path(name).exists()]]
+    """The source files behind a notebook, what records how it was made, and the pins: what every rule depends on."""
+    always = ["edgezsad/execute.py", "edgezsad/provenance.py", "requirements.lock"]
+    return sorted({*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in always if Path(name).exists()]})
 
 
 # The lists that graphs are held against are data, which no notebook imports.
@@ -385,7 +386,9 @@ rule book:
     input:
         "_config.yml",
         "_toc.yml",
-        "edgezsad/book.py",
+        # The pages' numbers come from recorded benchmarks too, and the reference from every docstring.
+        sorted(path.as_posix() for path in Path("benchmarks/results").glob("*.json")),
+        sorted(path.as_posix() for path in Path("edgezsad").rglob("*.py")),
         [path.as_posix() for path in Path("book").rglob("*") if path.is_file() and "_build" not in path.parts],
         notebooks=[
             rules.data.output.notebook,

@@ -10,41 +10,52 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import write_text
-from edgezsad.run import open_run
+from edgezsad.fill import fill, sources
+from edgezsad.footer import add_footer
+from edgezsad.run import Run, open_run
+
+PAGES = (".md", ".ipynb")
 
 
-def stage(prose: Path, notebooks: list[Path], title: str, folder: Path) -> list[str]:
+def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
     """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it.
 
     Args:
         prose: the folder `book/`, with `_config.yml` and `_toc.yml` beside it.
         notebooks: executed notebooks; only these become pages, whatever else an earlier run has left.
-        title: of the book.
+        run: whose book it is; its results fill the numbers in (see `edgezsad.fill`), its profile has the title.
         folder: receives everything; what was in it is deleted.
 
     Raises:
-        InputError: a notebook is missing.
+        InputError: a notebook is missing, or a number that a page asks for.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
+    names = sources(run)
+    for page in sorted((folder / "book").rglob("*.md")):
+        where = (prose / page.relative_to(folder / "book")).as_posix()
+        write_text(page, fill(page.read_text(encoding="utf-8"), names, where))
+    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
     for notebook in notebooks:
         if not notebook.is_file():
             raise InputError(f"{notebook}: no such executed notebook; run `make book`")
-        write_text(folder / "notebooks" / notebook.name, titled(notebook))
+        content = titled(notebook)
+        add_footer(content, notebook, run, config, folder)
+        write_text(folder / "notebooks" / notebook.name, json.dumps(content, ensure_ascii=False))
     shutil.copy2(prose.parent / "_toc.yml", folder)
-    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
-    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": title}, allow_unicode=True))
-    sources = [path for pattern in ("*.md", "*.ipynb") for path in folder.rglob(pattern)]
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in sources)
+    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
+    found = [path for part in ("book", "notebooks") for path in (folder / part).rglob("*") if path.suffix in PAGES]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found)
 
 
-def titled(notebook: Path) -> str:
-    """An executed notebook's text; one of several copies gets its parameter into its title, to be told apart.
+def titled(notebook: Path) -> dict[str, Any]:
+    """An executed notebook's content; one of several copies gets its parameter into its title, to be told apart.
 
     `03_training-seed0.ipynb`, whose title ends in ": one seed", becomes ": seed 0".
     """
@@ -55,7 +66,7 @@ def titled(notebook: Path) -> str:
         title, _, rest = "".join(first["source"]).partition("\n")
         parameter = re.sub(r"^(seed)(\d+)$", r"\1 \2", parameter)
         first["source"] = f"{title.partition(':')[0]}: {parameter}\n{rest}"
-    return json.dumps(content, ensure_ascii=False)
+    return content
 
 
 def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
@@ -67,7 +78,7 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     run = open_run(config)
     html = Path(html)
     staging = run.folder / "book-staging"
-    pages = stage(Path("book"), notebooks, run.profile.title, staging)
+    pages = stage(Path("book"), notebooks, run, staging)
     # The command beside this interpreter: an environment that is not activated still builds with its own packages.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
     done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)

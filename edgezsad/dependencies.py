@@ -1,8 +1,14 @@
-"""Which source files of this package a notebook runs, so that the graph runs it again when one of them changes."""
+"""What a notebook depends on and what it makes, read from its source.
+
+The graph runs a notebook again when a source file of this package changes that it runs; the book offers the results
+files that it writes.
+"""
 
 import ast
 import json
 from pathlib import Path
+
+from edgezsad.errors import InputError
 
 
 def notebook_library(notebook: Path | str, package: Path | str = "edgezsad") -> list[str]:
@@ -16,16 +22,38 @@ def notebook_library(notebook: Path | str, package: Path | str = "edgezsad") -> 
         paths, sorted; the same for the same sources.
     """
     package = Path(package)
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     found: set[Path] = set()
-    waiting = _imported(ast.parse(text), package)
+    waiting = _imported(_code(notebook), package)
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
             waiting |= _imported(ast.parse(path.read_text(encoding="utf-8")), package)
     return sorted(path.as_posix() for path in found)
+
+
+def results_of(notebook: Path | str) -> list[str]:
+    """Names of the results files that a notebook writes by `run.write_result`, in its order."""
+    calls = [node for node in ast.walk(_code(notebook)) if isinstance(node, ast.Call)]
+    calls = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "write_result"]
+    return [call.args[0].value for call in calls if call.args and isinstance(call.args[0], ast.Constant)]
+
+
+def maker_of_result(name: str, notebooks: Path | str = "notebooks") -> str:
+    """Name of the notebook that writes a results file.
+
+    Raises:
+        InputError: none does.
+    """
+    for notebook in sorted(Path(notebooks).glob("*.ipynb")):
+        if name in results_of(notebook):
+            return notebook.stem
+    raise InputError(f"results/{name}.json: no notebook in {notebooks} writes it; mend the name")
+
+
+def _code(notebook: Path | str) -> ast.Module:
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    return ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
 
 
 def _imported(tree: ast.AST, package: Path) -> set[Path]:

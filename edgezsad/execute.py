@@ -1,9 +1,12 @@
 """Run one notebook by papermill as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
 While it runs, the executed copy grows at OUTPUT's name in a folder `running` beside it; it moves to OUTPUT only when
-every cell has passed, so a failed notebook leaves its copy to look at and never a result.
+every cell has passed, so a failed notebook leaves its copy to look at and never a result. Into the metadata goes what
+it was made with: versions, machine, data (`edgezsad.provenance`).
 """
 
+import ast
+import json
 import os
 import sys
 import tempfile
@@ -13,6 +16,8 @@ from pathlib import Path
 import yaml
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.files import write_text
+from edgezsad.provenance import KEY, provenance
 
 
 def execute(notebook: Path | str, output: Path | str, parameters: dict[str, object]) -> Path:
@@ -70,8 +75,20 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
         raise CheckError(
             f"{notebook}: the kernel died ({_one_line(error)}; out of memory?) (executed copy kept at {running})"
         ) from None
+    defaults = {name: _literal(found["default"]) for name, found in known.items()}
+    content = json.loads(running.read_text(encoding="utf-8"))
+    content["metadata"][KEY] = provenance(defaults | parameters)
+    write_text(running, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     running.replace(output)
     return output
+
+
+def _literal(text: str) -> object:
+    """A default value as the notebook writes it; None where it is computed."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _one_line(text: object) -> str:

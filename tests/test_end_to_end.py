@@ -210,6 +210,24 @@ def test_every_notebook_has_its_page(project: Path, pages: dict[Path, _Reference
     assert "Training: seed 1" in text
 
 
+def test_every_notebook_page_says_how_it_was_made(project: Path, pages: dict[Path, _References]):
+    made = [page for page in pages if page.parent.name == "notebooks"]
+    assert len(made) > 14
+    for page in made:
+        text = page.read_text(encoding="utf-8")
+        footer = text[text.index("page-footer") :]
+        for words in ("wall time", "versions", "hardware", "SHA-256 over the manifests", "without-outputs.ipynb"):
+            assert words in footer, (page.name, words)
+        assert "not recorded" not in footer, page.name
+        # Nobody has published this repository: no link that opens nothing.
+        assert "mybinder" not in text and "colab" not in text, page.name
+    offered = list((project / "runs/tiny/book/html/_downloads").rglob("*.*"))
+    assert {"claims.json", "sensitivity.json", "curve.csv", "05_scoring-onnx-int8.ipynb"} <= {
+        path.name for path in offered
+    }
+    assert not [path.name for path in offered if str(project) in path.read_text(encoding="utf-8")]
+
+
 def test_no_broken_link_or_image(pages: dict[Path, _References]):
     broken = []
     for page, found in pages.items():

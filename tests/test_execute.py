@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import edgezsad
 from edgezsad.errors import InputError
 from edgezsad.execute import execute, main
 
@@ -40,7 +41,10 @@ def test_parameters_arrive_with_their_types(tmp_path: Path, capfd: pytest.Captur
     seen = tmp_path / "seen.txt"
     assert main([str(source), str(output), "seed=3", "runtime=onnx-fp32", f"where={seen}"]) == 0
     assert seen.read_text() == "(3, 'onnx-fp32')"
-    assert json.loads(output.read_text())["nbformat"] == 4
+    content = json.loads(output.read_text())
+    assert content["nbformat"] == 4
+    assert content["metadata"]["edgezsad"]["versions"]["edgezsad"] == edgezsad.__version__
+    assert content["metadata"]["edgezsad"]["hardware"]["processor"]
     assert not list((tmp_path / "out" / "running").iterdir())
     # Progress is passed on as it comes.
     assert "a line of progress" in capfd.readouterr().err
