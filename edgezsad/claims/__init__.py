@@ -6,7 +6,20 @@ number never stands in for a paper number, and an incomplete result never bears 
 """
 
 from edgezsad.claims.claim import NOTHING, Claim, Verdict, judge
+from edgezsad.claims.glance import glance
 from edgezsad.claims.judging import CLAIMS, check, require
-from edgezsad.claims.tables import claims_table, lines
+from edgezsad.claims.tables import claims_table, lines, of
 
-__all__ = ["CLAIMS", "NOTHING", "Claim", "Verdict", "check", "claims_table", "judge", "lines", "require"]
+__all__ = [
+    "CLAIMS",
+    "NOTHING",
+    "Claim",
+    "Verdict",
+    "check",
+    "claims_table",
+    "glance",
+    "judge",
+    "lines",
+    "of",
+    "require",
+]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from edgezsad.claims.claim import BY, By, Claim, Status, Verdict
+from edgezsad.claims.claim import NOTHING, By, Claim, Status, Verdict
 
 STATUSES: tuple[Status, ...] = ("holds", "fails", "not run")
 
@@ -20,7 +20,7 @@ def rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
             "reported": _reported(verdict.claim),
             "tolerance": _tolerance(verdict.claim),
             "ours": "-" if verdict.ours is None else _digits(verdict.ours),
-            "profile": verdict.profile if verdict.ours is not None else _profiles(verdict.claim),
+            "profile": _profile(verdict),
             "status": verdict.status + (f": {verdict.reason}" if verdict.reason else ""),
             "computed by": verdict.claim.page,
         }
@@ -41,13 +41,6 @@ def claims_table(verdicts: Iterable[Verdict], links: bool = False) -> pd.DataFra
     return table
 
 
-def counted(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """How many claims hold, fail and were not run, by who makes them; the last row is their sum."""
-    verdicts = list(verdicts)
-    table = [{"claims": BY[by]} | _tally(v for v in verdicts if v.claim.by == by) for by in BY]
-    return pd.DataFrame([*table, {"claims": "together"} | _tally(verdicts)])
-
-
 def lines(verdicts: Iterable[Verdict]) -> list[str]:
     """The same rows as text, one line each, and the counts; for the command line."""
     verdicts = list(verdicts)
@@ -57,7 +50,7 @@ def lines(verdicts: Iterable[Verdict]) -> list[str]:
         + (f": {verdict.reason}" if verdict.reason else "")
         for verdict, row in zip(verdicts, rows(verdicts), strict=True)
     ]
-    return [*shown, ", ".join(f"{status} {number}" for status, number in _tally(verdicts).items())]
+    return [*shown, ", ".join(f"{status} {number}" for status, number in tally(verdicts).items())]
 
 
 def of(verdicts: Iterable[Verdict], by: By) -> list[Verdict]:
@@ -65,7 +58,8 @@ def of(verdicts: Iterable[Verdict], by: By) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.claim.by == by]
 
 
-def _tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
+def tally(verdicts: Iterable[Verdict]) -> dict[Status, int]:
+    """How many claims have each status."""
     found = [verdict.status for verdict in verdicts]
     return {status: found.count(status) for status in STATUSES}
 
@@ -81,10 +75,13 @@ def _tolerance(claim: Claim) -> str:
     return {"equals": "±", "at most": "+", "at least": "-"}[claim.comparison] + f" {claim.tolerance:.3g}"
 
 
-def _profiles(claim: Claim) -> str:
-    return ", ".join(claim.profiles) or "none"
+def _profile(verdict: Verdict) -> str:
+    """The profile that our number came from, or those that could give one."""
+    if verdict.claim.needs == NOTHING:
+        return "none needed"
+    return verdict.profile if verdict.ours is not None else ", ".join(verdict.claim.profiles) or "none can"
 
 
 def _digits(value: float) -> str:
-    """Four significant digits, but never fewer than those of a whole number."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Five significant digits; commas between thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
