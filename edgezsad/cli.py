@@ -90,15 +90,12 @@ def train(
 @claims_app.command("check")
 def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
-    from edgezsad.claims import check, require
+    from edgezsad.claims import check, lines, require
     from edgezsad.run import open_run
 
     verdicts = check(open_run(config))
-    for verdict in verdicts:
-        claim = verdict.claim
-        ours = "-" if verdict.ours is None else f"{verdict.ours:.4g}"
-        bound = f"{claim.comparison} {claim.reported:g} {claim.unit}"
-        typer.echo(f"{verdict.status:8}  {claim.name}: {ours} ({claim.by}: {bound})  {verdict.reason}".rstrip())
+    for line in lines(verdicts):
+        typer.echo(line)
     require(verdicts)
 
 

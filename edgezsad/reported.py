@@ -1,4 +1,4 @@
-"""What the paper and others report, each number with its source: the only place where a reported number is written.
+"""What the paper and others report, each number with its source: the one place where a reported number is written.
 
 EdgeZSAD: arXiv 2606.16119 v1. Its six benchmarks beyond MVTec-AD and VisA are not named, and no row of the others is
 published in what we could read; a missing value is None, shown as "not published".
@@ -11,7 +11,14 @@ PAPER = "arXiv:2606.16119v1"
 
 @dataclass(frozen=True)
 class ReportedAccuracy:
-    """Percent; None where not published."""
+    """What a method reports on a benchmark; percent, None where not published or not in the source.
+
+    Attributes:
+        source: of the numbers, in words. Tables of the field disagree, so none goes without.
+        cite: the source's key in `book/references.bib`.
+        alone: whether the method sees one image at a time, rather than a batch of the target's.
+        rerun: whether somebody else ran the method again.
+    """
 
     method: str
     backbone: str
@@ -20,6 +27,9 @@ class ReportedAccuracy:
     pixel_auroc: float | None
     pixel_pro: float | None
     source: str
+    cite: str = "edgezsad"
+    alone: bool = True
+    rerun: bool = False
 
 
 EDGEZSAD = {
@@ -35,6 +45,14 @@ VIT_L_PARAMETERS_MILLIONS = 300
 
 SOURCE_IMAGES = 216_917
 SOURCE_STEPS = 2_000
+RUNS = 3
+"""Independent runs behind each number."""
+BENCHMARKS = 6
+"""Industrial benchmarks; two of them are named."""
+BACKBONE_MILLIONS = 21
+"""Parameters by the backbone's name, TinyViT-21M."""
+VIT_L_MILLIONS = 300
+"""Parameters of the ViT-L backbones that the paper sets out from, as it rounds them."""
 DRIFT_POINTS = 0.2
 """The paper's bound on image-AUROC drift, on all six device-rescored benchmarks."""
 
@@ -83,7 +101,52 @@ class FieldMethod:
     source: str
 
 
+_OWN = "own paper"
 _TABLES = "READMEs of VisualAD, MuSc and AdaptCLIP"
+_VISUALAD = "README of VisualAD"
+_ADAPTCLIP = "README of AdaptCLIP"
+_ANOMALIB = "anomalib's page of AnomalyVFM"
+
+FIELD_ACCURACY = (
+    ReportedAccuracy("WinCLIP", "CLIP ViT-B/16+", "MVTec-AD", 91.8, 85.1, 64.6, _OWN, "winclip"),
+    ReportedAccuracy("WinCLIP", "", "MVTec-AD", 90.4, 82.3, 62.0, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("APRIL-GAN", "CLIP ViT-L", "MVTec-AD", 86.1, 87.6, 44.0, _OWN, "aprilgan"),
+    ReportedAccuracy("APRIL-GAN", "", "MVTec-AD", 86.1, 87.5, 43.7, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("AnomalyCLIP", "CLIP ViT-L", "MVTec-AD", 91.5, 91.1, 81.4, _OWN, "anomalyclip"),
+    ReportedAccuracy("AnomalyCLIP", "", "MVTec-AD", 91.6, 91.0, 81.7, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("AdaCLIP", "CLIP ViT-L", "MVTec-AD", 92.0, 88.5, 47.6, _VISUALAD, "visualad"),
+    ReportedAccuracy("AA-CLIP", "CLIP ViT-L", "MVTec-AD", 90.9, 91.6, None, _TABLES, "aaclip"),
+    ReportedAccuracy("Bayes-PFL", "CLIP ViT-L", "MVTec-AD", 92.2, 91.9, None, _TABLES, "bayespfl"),
+    ReportedAccuracy("MoECLIP", "CLIP ViT-L", "MVTec-AD", 93.9, 92.5, None, _TABLES, "moeclip"),
+    ReportedAccuracy("AdaptCLIP-Zero", "CLIP ViT-L", "MVTec-AD", 93.5, None, None, _ADAPTCLIP, "adaptclip"),
+    ReportedAccuracy("VisualAD", "CLIP ViT-L", "MVTec-AD", 92.2, 90.8, 87.5, _VISUALAD, "visualad"),
+    ReportedAccuracy("AnomalyVFM", "RADIO", "MVTec-AD", 96.4, 91.9, 87.1, _ANOMALIB, "anomalyvfm"),
+    ReportedAccuracy("MuSc", "ViT-L, 518 px", "MVTec-AD", 97.8, 97.3, 93.8, _OWN, "musc", alone=False),
+    ReportedAccuracy("WinCLIP", "CLIP ViT-B/16+", "VisA", 78.1, 79.6, 56.8, _OWN, "winclip"),
+    ReportedAccuracy("WinCLIP", "", "VisA", 75.6, 73.2, 51.1, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("APRIL-GAN", "CLIP ViT-L", "VisA", 78.0, 94.2, 86.8, _OWN, "aprilgan"),
+    ReportedAccuracy("APRIL-GAN", "", "VisA", 77.4, 93.8, 86.5, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("AnomalyCLIP", "CLIP ViT-L", "VisA", 82.1, 95.5, 87.0, _OWN, "anomalyclip"),
+    ReportedAccuracy("AnomalyCLIP", "", "VisA", 81.0, 95.4, 86.4, _VISUALAD, "visualad", rerun=True),
+    ReportedAccuracy("AdaCLIP", "CLIP ViT-L", "VisA", 79.7, 95.1, 71.3, _VISUALAD, "visualad"),
+    ReportedAccuracy("AA-CLIP", "CLIP ViT-L", "VisA", 79.2, None, None, f"{_TABLES}; its own paper: 84.6", "aaclip"),
+    ReportedAccuracy("Bayes-PFL", "CLIP ViT-L", "VisA", 86.8, None, None, _TABLES, "bayespfl"),
+    ReportedAccuracy("MoECLIP", "CLIP ViT-L", "VisA", 83.6, None, None, _TABLES, "moeclip"),
+    ReportedAccuracy("AdaptCLIP-Zero", "CLIP ViT-L", "VisA", 84.8, None, None, _ADAPTCLIP, "adaptclip"),
+    ReportedAccuracy("VisualAD", "CLIP ViT-L", "VisA", 84.7, 95.8, 91.0, _VISUALAD, "visualad"),
+    ReportedAccuracy("MuSc", "ViT-L, 518 px", "VisA", 92.8, 98.8, 92.7, _OWN, "musc", alone=False),
+)
+"""Accuracy without any image of the target, row by row as each source has it; a re-run names no backbone."""
+
+OTHER_SETS = ("BTAD", "KolektorSDD2", "DAGM2007", "DTD-Synthetic")
+OTHER_IMAGE_AUROC = {
+    "WinCLIP": (68.2, 93.5, 91.8, 95.1),
+    "APRIL-GAN": (73.7, 90.4, 94.4, 85.5),
+    "AnomalyCLIP": (88.7, 91.9, 98.0, 93.7),
+    "AdaCLIP": (90.0, 94.9, 98.3, 92.1),
+    "VisualAD": (94.9, 98.0, 99.5, 97.5),
+}
+"""Percent on `OTHER_SETS`, all from the README of VisualAD, which evaluated the other methods itself."""
 
 FIELD = (
     FieldMethod("WinCLIP", "ViT-B/16+, 240 px", 91.8, 78.1, 208, 201, False, _TABLES),

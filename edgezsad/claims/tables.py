@@ -1,0 +1,87 @@
+"""The claims as people read them: a table for the book, and the same rows as lines of text."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from edgezsad.claims.claim import NOTHING, By, Claim, Status, Verdict
+
+STATUSES: tuple[Status, ...] = ("holds", "fails", "not run")
+
+_COLUMNS = ("claim", "says", "reported", "tolerance", "ours", "profile", "status", "computed by")
+
+
+def rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
+    """One row a claim, everything as text; what both the book and the command line show."""
+    return [
+        {
+            "claim": verdict.claim.statement,
+            "says": verdict.claim.by,
+            "reported": _reported(verdict.claim),
+            "tolerance": _tolerance(verdict.claim),
+            "ours": "-" if verdict.ours is None else _digits(verdict.ours),
+            "profile": _profile(verdict),
+            "status": verdict.status + (f": {verdict.reason}" if verdict.reason else ""),
+            "computed by": verdict.claim.page,
+        }
+        for verdict in verdicts
+    ]
+
+
+def claims_table(verdicts: Iterable[Verdict], links: bool = False) -> pd.DataFrame:
+    """The claims as a table, one row each.
+
+    Args:
+        verdicts: to show, in this order.
+        links: whether the page that computed a row is a link to it, for HTML; else its name.
+    """
+    table = pd.DataFrame(rows(verdicts), columns=list(_COLUMNS))
+    if links:
+        table["computed by"] = [f'<a href="{page}.html">{page}</a>' for page in table["computed by"]]
+    return table
+
+
+def lines(verdicts: Iterable[Verdict]) -> list[str]:
+    """The same rows as text, one line each, and the counts; for the command line."""
+    verdicts = list(verdicts)
+    shown = [
+        f"{verdict.status:8} {verdict.claim.name}: ours {row['ours']}, reported {row['reported']}, "
+        f"tolerance {row['tolerance']} ({row['says']}; profile {row['profile']}; {row['computed by']})"
+        + (f": {verdict.reason}" if verdict.reason else "")
+        for verdict, row in zip(verdicts, rows(verdicts), strict=True)
+    ]
+    return [*shown, ", ".join(f"{status} {number}" for status, number in tally(verdicts).items())]
+
+
+def of(verdicts: Iterable[Verdict], by: By) -> list[Verdict]:
+    """The verdicts of one kind of claim."""
+    return [verdict for verdict in verdicts if verdict.claim.by == by]
+
+
+def tally(verdicts: Iterable[Verdict]) -> dict[Status, int]:
+    """How many claims have each status."""
+    found = [verdict.status for verdict in verdicts]
+    return {status: found.count(status) for status in STATUSES}
+
+
+def _reported(claim: Claim) -> str:
+    value = f"{_digits(claim.reported)} {claim.unit}".replace(" %", "%")
+    return value if claim.comparison == "equals" else f"{claim.comparison} {value}"
+
+
+def _tolerance(claim: Claim) -> str:
+    if not claim.tolerance:
+        return "none"
+    return {"equals": "±", "at most": "+", "at least": "-"}[claim.comparison] + f" {claim.tolerance:.3g}"
+
+
+def _profile(verdict: Verdict) -> str:
+    """The profile that our number came from, or those that could give one."""
+    if verdict.claim.needs == NOTHING:
+        return "none needed"
+    return verdict.profile if verdict.ours is not None else ", ".join(verdict.claim.profiles) or "none can"
+
+
+def _digits(value: float) -> str:
+    """Five significant digits; commas between thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
