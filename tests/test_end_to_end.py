@@ -228,6 +228,16 @@ def test_every_notebook_page_says_how_it_was_made(project: Path, pages: dict[Pat
     assert not [path.name for path in offered if str(project) in path.read_text(encoding="utf-8")]
 
 
+def test_the_reference_is_made_from_docstrings(pages: dict[Path, _References]):
+    (model,) = [page for page in pages if page.name == "reference-model.html"]
+    text = model.read_text(encoding="utf-8")
+    assert 'id="edgezsad.model.readout.EdgeGLR"' in text
+    assert "the asymmetric global-local readout" in text
+    for page in pages:
+        if page.name.startswith("reference"):
+            assert page.stat().st_size < 4_000_000, page.name
+
+
 def test_no_broken_link_or_image(pages: dict[Path, _References]):
     broken = []
     for page, found in pages.items():

@@ -186,9 +186,11 @@ def test_notebook_is_clean(path: Path) -> None:
 
 
 def contents() -> list[dict[str, str]]:
-    """All entries of the table of contents, from every part."""
+    """All entries of the table of contents, from every part, pages below pages included."""
     toc = yaml.safe_load(read("_toc.yml"))
-    return [{"file": toc["root"]}, *(entry for part in toc["parts"] for entry in part["chapters"])]
+    chapters = [entry for part in toc["parts"] for entry in part["chapters"]]
+    below = [entry for chapter in chapters for entry in chapter.get("sections", [])]
+    return [{"file": toc["root"]}, *chapters, *below]
 
 
 def test_contents_list_every_notebook_once() -> None:

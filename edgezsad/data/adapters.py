@@ -90,7 +90,7 @@ def _tell_without_image(folder: Path, masks: Masks, tell: Tell) -> None:
 
 
 def mvtec(root: Path, tell: Tell = refuse, normal: tuple[str, ...] = (NORMAL,)) -> Iterator[Found]:
-    """CATEGORY/{train,test}/KIND/*, masks in CATEGORY/ground_truth/KIND; `normal` are the kinds without defects."""
+    """`CATEGORY/{train,test}/KIND/*`, masks in `CATEGORY/ground_truth/KIND`; `normal` are the kinds without defects."""
     for folder, category in _categories(root, tell):
         truths = child(folder, "ground_truth", tell)
         read = {f"{truths.name}/{name}" for name in all_images(truths, tell)}

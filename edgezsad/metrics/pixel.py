@@ -1,5 +1,7 @@
 """Pixel metrics of anomaly maps: AUROC, average precision, F1-max and AUPRO, in one pass, NumPy in, numbers out.
 
+To use them::
+
     evaluator = PixelEvaluator(pixels=512)
     for anomaly_map, mask in ...:
         evaluator.update(anomaly_map, mask)

@@ -1,7 +1,8 @@
 """Generated data sets: surfaces and parts with defects, for a run without any download.
 
 Read in this order: `scene` (layers), `fields` (random fields and shapes), `surfaces` and `parts` (families), `defects`,
-`photograph` (light and camera), `randomise` (distractors), `image` (one image and its mask), `sets` (a folder of them).
+`photograph` (light and camera), `randomise` (distractors), `image` (one image and its mask), `sets` (a folder of
+them). To use it::
 
     from edgezsad.config import load_profile
     from edgezsad.data.generate import generate_set
