@@ -48,7 +48,7 @@ BENCHMARKS = 6
 """Industrial benchmarks; two of them are named."""
 BACKBONE_MILLIONS = 21
 """Parameters by the backbone's name, TinyViT-21M."""
-VIT_L_MILLIONS = 300
+VIT_L_PARAMETERS_MILLIONS = 300
 """Parameters of the ViT-L backbones that the paper sets out from, as it rounds them."""
 DRIFT_POINTS = 0.2
 """The paper's bound on image-AUROC drift, on all six device-rescored benchmarks."""

@@ -240,7 +240,7 @@ PAPER: tuple[Claim, ...] = (
         "ViT-L parameters",
         "The ViT-L backbones of other methods have about 300 million (counted: the image tower of CLIP ViT-L/14)",
         "paper",
-        reported.VIT_L_MILLIONS,
+        reported.VIT_L_PARAMETERS_MILLIONS,
         "equals",
         10.0,
         "million",
