@@ -8,7 +8,7 @@ number never stands in for a paper number, and an incomplete result never bears 
 from edgezsad.claims.claim import NOTHING, Claim, Verdict, judge
 from edgezsad.claims.glance import glance
 from edgezsad.claims.judging import CLAIMS, check, require
-from edgezsad.claims.tables import claims_table, lines, of
+from edgezsad.claims.tables import claims_table, lines, of, page_table
 
 __all__ = [
     "CLAIMS",
@@ -21,5 +21,6 @@ __all__ = [
     "judge",
     "lines",
     "of",
+    "page_table",
     "require",
 ]

@@ -47,7 +47,7 @@ def _incomplete(benchmark: str, metric: str) -> Callable[[Run], str]:
 def _accuracy(benchmark: str, metric: str, value: float) -> Claim:
     return Claim(
         f"{benchmark} {_TITLES[metric]}",
-        f"{_TITLES[metric]} on {benchmark}, target unseen, mean of three seeds",
+        f"{_TITLES[metric][0].upper()}{_TITLES[metric][1:]} on {benchmark}, target unseen, mean of three seeds",
         "paper",
         value,
         "equals",
@@ -240,7 +240,7 @@ PAPER: tuple[Claim, ...] = (
         "ViT-L parameters",
         "The ViT-L backbones of other methods have about 300 million (counted: the image tower of CLIP ViT-L/14)",
         "paper",
-        reported.VIT_L_MILLIONS,
+        reported.VIT_L_PARAMETERS_MILLIONS,
         "equals",
         10.0,
         "million",
@@ -256,7 +256,7 @@ PAPER: tuple[Claim, ...] = (
         1,
         "at least",
         0.0,
-        "operators",
+        "operator",
         (),
         lambda run: None,
         f"{reported.RB5.needs} and DINOv2-L's weights; QNN's own list has a cubic Resize on the GPU since 2.46 only",

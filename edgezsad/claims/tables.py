@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from edgezsad.claims.claim import NOTHING, By, Claim, Status, Verdict
+from edgezsad.show import table
 
 STATUSES: tuple[Status, ...] = ("holds", "fails", "not run")
 
@@ -28,17 +30,26 @@ def rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
     ]
 
 
-def claims_table(verdicts: Iterable[Verdict], links: bool = False) -> pd.DataFrame:
-    """The claims as a table, one row each.
+def claims_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
+    """The claims as a table, one row each, in this order."""
+    return pd.DataFrame(rows(verdicts), columns=list(_COLUMNS))
+
+
+def page_table(verdicts: Iterable[Verdict], caption: str) -> Styler:
+    """The claims of one kind as a page shows them, each with a link to the page that computed it.
 
     Args:
-        verdicts: to show, in this order.
-        links: whether the page that computed a row is a link to it, for HTML; else its name.
+        verdicts: all of one kind, which the caption names.
+        caption: one sentence.
     """
-    table = pd.DataFrame(rows(verdicts), columns=list(_COLUMNS))
-    if links:
-        table["computed by"] = [f'<a href="{page}.html">{page}</a>' for page in table["computed by"]]
-    return table
+    shown = claims_table(verdicts)
+    # Below its statement the page takes no column of its own, which a sentence then has.
+    linked = zip(shown["claim"], shown["computed by"], strict=True)
+    shown["claim"] = [f'{claim}<br><a href="{page}.html">{page}</a>' for claim, page in linked]
+    styler = table(shown.drop(columns=["says", "computed by"]), caption=caption)
+    for column, width in {"claim": "14rem", "status": "11rem"}.items():
+        styler = styler.set_properties(subset=[column], **{"min-width": width})
+    return styler
 
 
 def lines(verdicts: Iterable[Verdict]) -> list[str]:

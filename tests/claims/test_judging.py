@@ -59,7 +59,8 @@ def test_a_good_mini_run(mini: Any) -> None:
     require(list(verdicts.values()))
     holds = {name for name, verdict in verdicts.items() if verdict.status == "holds"}
     assert holds == {
-        "GFLOPs", "GFLOPs with readout", "parameters", "ViT-L parameters", "readout cost", "no Resize", "host parity", "host FP16 ranking",
+        "GFLOPs", "GFLOPs with readout", "parameters", "ViT-L parameters", "readout cost", "no Resize",
+        "host parity", "host FP16 ranking",
         "host FP16 drift", "operator lists", "FP32 ONNX size", "FP16 ONNX size", "one QNN partition", "FP16 DLC size",
         "host INT8 drift", "host latency, floor", "host latency, tower", "compute beside ViT-L", "no leak",
         *(claim.name for claim in PUBLISHED),
