@@ -14,6 +14,9 @@ from typing import Any
 
 import yaml
 
+from edgezsad.book_access import mend
+from edgezsad.book_figures import place_figures
+from edgezsad.book_weight import lighten
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import write_text
 from edgezsad.fill import fill, sources
@@ -55,7 +58,7 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
 
 
 def titled(notebook: Path) -> dict[str, Any]:
-    """An executed notebook's content; one of several copies gets its parameter into its title, to be told apart.
+    """An executed notebook's content, figures ready for the page; one of several copies has its parameter in its title.
 
     `03_training-seed0.ipynb`, whose title ends in ": one seed", becomes ": seed 0".
     """
@@ -66,6 +69,7 @@ def titled(notebook: Path) -> dict[str, Any]:
         title, _, rest = "".join(first["source"]).partition("\n")
         parameter = re.sub(r"^(seed)(\d+)$", r"\1 \2", parameter)
         first["source"] = f"{title.partition(':')[0]}: {parameter}\n{rest}"
+    place_figures(content, notebook.name)
     return content
 
 
@@ -89,6 +93,8 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     missing = [page for page in pages if not (built / f"{page}.html").is_file()]
     if missing:
         raise CheckError(f"{built}: pages missing: {', '.join(missing)}; list them in _toc.yml")
+    mend(built)
+    lighten(built)
     html.parent.mkdir(parents=True, exist_ok=True)
     old = html.with_name(html.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

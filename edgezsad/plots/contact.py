@@ -7,12 +7,13 @@ from PIL import Image
 
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.plots.style import shown_once
 
 OUTLINE = "#E69F00"
 """Orange of Okabe and Ito: told from a photograph's greys and greens by every kind of colour vision. Over a black line
 it shows on bright ground too."""
 
-THUMB = 98
+THUMB = 128
 """Longer side of a thumbnail in pixels."""
 
 PAIRS = 16
@@ -55,9 +56,7 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
     figure.subplots_adjust(
         left=0.002, right=0.998, top=1 - 0.14 / figure.get_figheight(), bottom=0.002, wspace=0.03, hspace=0.14
     )
-    # Taken from pyplot's list, or a notebook would show it a second time.
-    plt.close(figure)
-    return figure
+    return shown_once(figure)
 
 
 def _some(entries: list[Entry], count: int, random: np.random.Generator) -> list[Entry]:
@@ -78,9 +77,7 @@ def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
     image = Image.fromarray(decode_image(manifest.path(entry)))
     scale = THUMB / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    # The last three bits are noise to the eye at this size, and most of a PNG's bytes.
-    small = np.asarray(image.resize(size, Image.Resampling.BOX)) & 0xF8 | 0x04
-    axis.imshow(small, interpolation="nearest")
+    axis.imshow(np.asarray(image.resize(size, Image.Resampling.BOX)), interpolation="none")
     axis.set_title(entry.defect, fontsize=6, pad=1.5)
     path = manifest.mask_path(entry)
     if entry.label == 0 or path is None:

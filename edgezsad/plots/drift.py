@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from edgezsad.data.images import decode_image, prepare
@@ -14,7 +12,8 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.devices.changes import MEAN, Change, Pair
 from edgezsad.devices.drift import counterpart
 from edgezsad.plots.overlay import HEAT, HEAT_RANGE, heat
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.plots.scale import heat_scale
+from edgezsad.plots.style import WIDTH, finished, shown_once, styled
 from edgezsad.reported import DRIFT_POINTS
 
 SIZE = 160
@@ -42,6 +41,8 @@ def drift_scatter(pairs: Sequence[Pair], labels: tuple[str, str]) -> Figure:
         # Shapes beside colours, for readers in grey.
         style = {"hue": kind, "style": kind, "s": 16, "linewidth": 0, "alpha": 0.6}
         style |= {"hue_order": ["normal", "defective"], "style_order": ["normal", "defective"]}
+        # Thousands of shapes would make the heaviest figure of the book.
+        style |= {"rasterized": True}
         sns.scatterplot(x=host, y=device, ax=left, **style)
         ends = [min(host.min(), device.min()), max(host.max(), device.max())]
         left.plot(ends, ends, color="black", linewidth=0.8)
@@ -123,18 +124,15 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], Manifest], count
             found = manifest(target)
             entry = next(each for each in found.entries if each.id == str(device.image_id[row]))
             panels = axes[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
-            panels[0].imshow(prepare(decode_image(found.path(entry)), SIZE))
+            panels[0].imshow(prepare(decode_image(found.path(entry)), SIZE), interpolation="none")
             panels[0].set_title(f"{target}\n{entry.defect}", loc="left", fontsize=7)
             for panel, name, side in ((panels[1], "host", same), (panels[2], "device", device)):
-                panel.imshow(heat(side.map[row], SIZE), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
+                shown = heat(side.map[row], SIZE)
+                panel.imshow(shown, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
                 panel.set_title(f"{name} {side.score[row]:+.3f}", loc="left", fontsize=7)
         figure.subplots_adjust(left=0, right=0.93, top=1 - 0.4 / figure.get_figheight(), bottom=0.02, wspace=0.04)
-        scale = figure.add_axes((0.945, 0.1, 0.012, 0.75))
-        colours = ScalarMappable(Normalize(*HEAT_RANGE), HEAT)
-        figure.colorbar(colours, cax=scale).set_label("map (logit), the same for all", fontsize=7)
-        scale.tick_params(labelsize=7)
-        plt.close(figure)
-        return figure
+        heat_scale(figure, (0.945, 0.1, 0.012, 0.75))
+        return shown_once(figure)
 
 
 def worst(pairs: Sequence[Pair], count: int) -> list[tuple[int, int]]:

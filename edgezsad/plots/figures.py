@@ -66,12 +66,15 @@ def accuracy(rows: pd.DataFrame) -> Figure:
     """
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.45 * rows["target"].nunique()))
-        order = list(dict.fromkeys(rows["target"]))
-        sns.stripplot(rows, x="image_auroc", y="target", order=order, hue="seed", palette="colorblind", size=7, ax=axes)
+        order, seeds = list(dict.fromkeys(rows["target"])), rows["seed"].astype(str)
+        places = rows["target"].map(order.index)
+        # Shapes beside colours, for readers in grey.
+        sns.scatterplot(x=rows["image_auroc"], y=places, hue=seeds, style=seeds, s=55, alpha=0.9, ax=axes)
         means = rows.groupby("target")["image_auroc"].mean()
         for place, name in enumerate(order):
             axes.plot([means[name]] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
         axes.axvline(50, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="image AUROC (%); line: mean over seeds; dotted: chance", ylabel="", xlim=(45, 101))
+        axes.set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
         axes.legend(title="seed", loc="lower left", ncols=3)
         return finished(figure)

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.manifest import Manifest
 from edgezsad.plots.overlay import HEAT, HEAT_RANGE, heat
-from edgezsad.plots.style import WIDTH, styled
+from edgezsad.plots.scale import heat_scale
+from edgezsad.plots.style import WIDTH, shown_once, styled
 from edgezsad.scoring.scorefile import ScoreFile
 
 SIZE = 192
@@ -41,14 +42,15 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
                 image = decode_image(manifest.path(entry))
                 mask = decode_mask(manifest.root / entry.mask, image.shape[:2]) if entry.mask else None
                 left, middle, right = line[3 * position : 3 * position + 3]
-                left.imshow(prepare(image, SIZE))
+                left.imshow(prepare(image, SIZE), interpolation="none")
                 left.set_title(f"{name}: {entry.defect}", loc="left", fontsize=8)
-                middle.imshow(heat(scores.map[row], SIZE), cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1])
+                lit = heat(scores.map[row], SIZE)
+                middle.imshow(lit, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
                 middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=8)
                 if mask is not None:
                     shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-                    right.imshow(shown, cmap="gray", vmin=0, vmax=0.5)
+                    right.imshow(shown, cmap="gray", vmin=0, vmax=0.5, interpolation="none")
                     right.set_title("mask", loc="left", fontsize=8)
-        figure.subplots_adjust(left=0, right=1, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
-        plt.close(figure)
-        return figure
+        figure.subplots_adjust(left=0, right=0.93, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
+        heat_scale(figure, (0.945, 0.1, 0.012, 0.75))
+        return shown_once(figure)

@@ -1,0 +1,334 @@
+"""Every page of the built book in a real browser: what it asks for, what it weighs, whether everybody can read it."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+MEGABYTE = 1_000_000
+START_PAGE = "book/index.html"
+LIGHTEST_START, LIGHTEST_PAGE = 1 * MEGABYTE, 4 * MEGABYTE
+# Pages that differ from another in their numbers alone are not held against the accessibility rules once more.
+TWIN = re.compile(r"-(seed[1-9]\d*|onnx-\w+)\.html$")
+
+# What the theme says of its own doings is no complaint.
+HARMLESS = ("[PST]: Changed to ", "[PST]: Scrolled ", "[PST]: Set focus ", "[togglebutton]: Adding ")
+
+# What a page holds, asked for in one go.
+FACTS = """() => ({
+  links: [...document.querySelectorAll('a[href]')].map((link) => link.href),
+  names: [...document.querySelectorAll('[id], a[name]')].map((one) => one.id || one.name),
+  loaded: performance.getEntriesByType('resource').map((one) => one.name),
+  icons: [...document.querySelectorAll('i[class*="fa-"], .svg-inline--fa:not(:has(path))')]
+    .map((one) => one.outerHTML),
+  bare: [...document.querySelectorAll('.bd-article .cell_output :is(img, figure.chart)')]
+    .filter((one) => !one.closest('figure')?.querySelector('figcaption')?.textContent.trim())
+    .map((one) => one.outerHTML.slice(0, 120)),
+  charts: [...document.querySelectorAll('figure.chart svg')].map((one) => one.getAttribute('aria-label') || ''),
+  tables: [...document.querySelectorAll('.bd-article .cell_output table')].filter((one) => one.tBodies[0]?.rows.length)
+    .map((one) => Boolean(one.closest('.table-box')?.nextElementSibling?.matches('.download-table'))),
+})"""
+
+# Whatever sticks out of the window and lies in no box that scrolls.
+STICKING_OUT = """() => {
+  const width = document.documentElement.clientWidth, wide = document.scrollingElement.scrollWidth, found = [];
+  if (wide > width) found.push(`page of ${wide} px`);
+  for (const one of document.querySelectorAll('.bd-article-container *')) {
+    const box = one.getBoundingClientRect();
+    if (!box.width || box.right <= width + 1) continue;
+    let around = one.parentElement;
+    while (around && getComputedStyle(around).overflowX === 'visible') around = around.parentElement;
+    if (!around || !around.closest('.bd-article-container')) found.push(one.outerHTML.slice(0, 120));
+  }
+  return found;
+}"""
+
+# The insides of drawings are one picture, and the rows of a table are much alike: without most of them the rules take
+# a third of the time. A colour that is still on its way to the other scheme would be measured as it is at that moment.
+THINNED = """() => {
+  document.querySelectorAll('figure.chart svg > *, tbody tr:nth-child(n + 13)').forEach((one) => one.remove());
+  const still = document.createElement('style');
+  still.textContent = '* { transition: none !important; animation: none !important; }';
+  document.head.append(still);
+}"""
+
+# Without preload: the rules would fetch style sheets by addresses that they get wrong.
+VIOLATIONS = """() => axe.run({preload: false, resultTypes: ['violations']}).then((found) => found.violations.flatMap(
+  (rule) => rule.nodes.map(
+    (node) => `${rule.id}: ${node.html.slice(0, 160)} (${node.failureSummary.split('\\n')[1].trim()})`)))"""
+
+ROWS = "(table) => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
+
+
+class Visit:
+    """What one page was found to be.
+
+    Attributes:
+        complaints: of the console, uncaught errors included.
+        failed: requests that failed or were answered with an error.
+        away: requests to anything but the book's own server.
+        weight: bytes of the page and of all that it loads, not compressed.
+        heaviest: the files that make most of it.
+        sticking_out: what is wider than a phone.
+        violations: of accessibility rules, by colour scheme.
+        facts: links, names and the like.
+    """
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.failed: list[str] = []
+        self.away: list[str] = []
+        self.weight = 0
+        self.heaviest = ""
+        self.sticking_out: list[str] = []
+        self.violations: dict[str, list[str]] = {}
+        self.facts: dict[str, Any] = {}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any) -> Iterator[Any]:
+    """One tab, as wide as a desk's screen, reading dark on light."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def visits(page: Any, html: Path, origin: str, axe: str) -> dict[str, Visit]:
+    """Every page by its path in the book, each loaded once."""
+    found: dict[str, Visit] = {}
+    for name in sorted(path.relative_to(html).as_posix() for path in html.rglob("*.html")):
+        if not name.startswith("_static/"):
+            found[name] = _visit(page, html, origin, name, axe)
+    assert len(found) > 20, sorted(found)
+    return found
+
+
+def _visit(page: Any, html: Path, origin: str, name: str, axe: str) -> Visit:
+    visit = Visit()
+
+    def said(message: Any) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(HARMLESS):
+            visit.complaints.append(message.text)
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((f"{origin}/", "data:", "blob:")):
+            visit.away.append(request.url)
+
+    listeners = {
+        "console": said,
+        "pageerror": lambda error: visit.complaints.append(str(error)),
+        "request": asked,
+        "requestfailed": lambda request: visit.failed.append(f"{request.url}: {request.failure}"),
+        "response": lambda answer: (
+            visit.failed.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+        ),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    page.goto(f"{origin}/{name}", wait_until="load")
+    if name == "index.html":
+        page.wait_for_url(f"{origin}/{START_PAGE}", wait_until="load")
+    visit.facts = page.evaluate(FACTS)
+    # Where it lies when loaded: index.html sends its reader on to the start page.
+    loaded = {address.partition("#")[0].partition("?")[0] for address in (page.url, *visit.facts["loaded"])}
+    files = [
+        html / unquote(address.removeprefix(origin)).lstrip("/") for address in loaded if address.startswith(origin)
+    ]
+    sizes = {path.relative_to(html).as_posix(): path.stat().st_size for path in files if path.is_file()}
+    visit.weight = sum(sizes.values())
+    visit.heaviest = ", ".join(f"{path} {sizes[path]:,}" for path in sorted(sizes, key=sizes.get, reverse=True)[:3])
+    page.set_viewport_size({"width": 360, "height": 740})
+    visit.sticking_out = page.evaluate(STICKING_OUT)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    if not TWIN.search(name):
+        page.evaluate(THINNED)
+        page.evaluate(axe)
+        for scheme in ("dark", "light"):
+            _read(page, scheme)
+            visit.violations[scheme] = page.evaluate(VIOLATIONS)
+    for event, listener in listeners.items():
+        page.remove_listener(event, listener)
+    return visit
+
+
+def _read(page: Any, scheme: str) -> None:
+    """Read light on dark ("dark"), or dark on light ("light")."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+
+
+def _list(visits: dict[str, Visit], what: str) -> str:
+    """One line a finding, for all pages at once."""
+    return "\n".join(f"{name}: {each}" for name, visit in visits.items() for each in getattr(visit, what))
+
+
+def test_no_page_complains_on_the_console(visits: dict[str, Visit]):
+    assert not _list(visits, "complaints"), _list(visits, "complaints")
+
+
+def test_no_request_fails(visits: dict[str, Visit]):
+    assert not _list(visits, "failed"), _list(visits, "failed")
+
+
+def test_no_request_leaves_the_machine(visits: dict[str, Visit]):
+    assert not _list(visits, "away"), _list(visits, "away")
+
+
+def test_every_internal_link_and_anchor_leads_somewhere(visits: dict[str, Visit], html: Path, origin: str):
+    broken, inside = [], 0
+    for name, visit in visits.items():
+        for link in visit.facts["links"]:
+            address, _, anchor = link.partition("#")
+            if not address.startswith(origin):
+                continue
+            inside += 1
+            target = unquote(address.removeprefix(origin)).lstrip("/").partition("?")[0]
+            named = not anchor or target not in visits or unquote(anchor) in visits[target].facts["names"]
+            if not (html / target).is_file() or not named:
+                broken.append(f"{name}: {link.removeprefix(origin)}")
+    assert not broken, "\n".join(broken)
+    assert inside > 500
+
+
+def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):
+    assert not _list(visits, "sticking_out"), _list(visits, "sticking_out")
+
+
+def test_pages_weigh_little(visits: dict[str, Visit]):
+    by_weight = sorted(visits, key=lambda name: -visits[name].weight)
+    measured = "\n".join(f"{visits[name].weight:>9,} {name} ({visits[name].heaviest})" for name in by_weight)
+    assert visits[START_PAGE].weight <= LIGHTEST_START, measured
+    assert visits[by_weight[0]].weight <= LIGHTEST_PAGE, measured
+    # What every page loads counts: no page can be lighter than the theme's style sheet.
+    assert visits[by_weight[-1]].weight > 100_000, measured
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_accessibility_rule_is_broken(visits: dict[str, Visit], scheme: str):
+    broken = [f"{name}: {each}" for name, visit in visits.items() for each in visit.violations.get(scheme, [])]
+    assert not broken, "\n".join(broken)
+    assert sum(scheme in visit.violations for visit in visits.values()) > 20
+
+
+def test_the_accessibility_rules_find_what_is_planted(page: Any, origin: str, axe: str):
+    page.goto(f"{origin}/{START_PAGE}")
+    page.evaluate(
+        "document.querySelector('.bd-article').innerHTML += '<img src=\"../_static/logo.svg\"><p style=\"color: #999; background: #fff\">pale</p>'"
+    )
+    page.evaluate(axe)
+    rules = {each.partition(":")[0] for each in page.evaluate(VIOLATIONS)}
+    assert {"image-alt", "color-contrast"} <= rules
+
+
+def test_every_figure_has_caption_and_alternative_text(visits: dict[str, Visit]):
+    assert not [f"{name}: {each}" for name, visit in visits.items() for each in visit.facts["bare"]]
+    charts = [label for visit in visits.values() for label in visit.facts["charts"]]
+    assert len(charts) > 10
+    assert all(len(label) > 20 for label in charts), charts
+
+
+def test_every_icon_is_drawn(visits: dict[str, Visit]):
+    assert not [f"{name}: {each}" for name, visit in visits.items() for each in visit.facts["icons"]]
+
+
+def test_charts_take_the_reader_s_colours(page: Any, origin: str):
+    page.goto(f"{origin}/notebooks/06_benchmarks.html")
+    lightness = {}
+    for scheme in ("light", "dark"):
+        _read(page, scheme)
+        found = page.evaluate(
+            """() => { const chart = document.querySelector('figure.chart svg');
+              const ground = getComputedStyle(chart.querySelector('path')).fill;
+              return [getComputedStyle(chart).fill, ground]; }"""
+        )
+        lightness[scheme] = [_lightness(colour) for colour in found]
+    page.emulate_media(color_scheme="light")
+    assert lightness["light"][0] < 0.3 < 0.9 < lightness["light"][1]
+    assert lightness["dark"][1] < 0.2 < 0.7 < lightness["dark"][0]
+
+
+def _lightness(colour: str) -> float:
+    """Mean of red, green and blue, 0 to 1, of a computed colour: "rgb(206, 214, 221)" or "color(srgb 0.8 0.8 0.9)"."""
+    numbers = [float(number) for number in re.findall(r"[\d.]+", colour.partition("(")[2])[:3]]
+    return sum(numbers) / 3 / (1 if colour.startswith("color") else 255)
+
+
+def test_search_finds_a_term(page: Any, origin: str):
+    page.goto(f"{origin}/search.html?q=bootstrap")
+    page.wait_for_selector("#search-results li a")
+    assert any(
+        "08_jetson_drift" in link
+        for link in page.eval_on_selector_all("#search-results li a", "all => all.map((one) => one.href)")
+    )
+    page.goto(f"{origin}/search.html?q=qqqxyzzy")
+    page.wait_for_function("document.querySelector('.search-summary')?.textContent.includes('did not match')")
+    assert page.locator("#search-results li").count() == 0
+
+
+def test_every_table_of_results_can_be_downloaded(visits: dict[str, Visit]):
+    tables = [(name, fine) for name, visit in visits.items() for fine in visit.facts["tables"]]
+    assert len(tables) > 40
+    assert not [name for name, fine in tables if not fine]
+
+
+def test_a_table_sorts_by_mouse_and_keyboard(page: Any, origin: str):
+    page.goto(f"{origin}/notebooks/06_benchmarks.html")
+    table = page.locator(".cell_output table", has_text="mean over categories").first
+    button = table.get_by_role("button", name="image AUROC")
+    header = table.locator("th", has=button)
+    before = table.evaluate(ROWS)
+    column = table.locator("thead th").all_text_contents().index("image AUROC")
+    numbers = [float(row[column]) for row in before]
+    assert len(set(numbers)) > 2
+    button.click()
+    assert header.get_attribute("aria-sort") == "ascending"
+    rising = table.evaluate(ROWS)
+    assert [float(row[column]) for row in rising] == sorted(numbers)
+    assert sorted(rising) == sorted(before)
+    button.focus()
+    page.keyboard.press("Enter")
+    assert header.get_attribute("aria-sort") == "descending"
+    assert [float(row[column]) for row in table.evaluate(ROWS)] == sorted(numbers, reverse=True)
+    page.keyboard.press("Space")
+    assert header.get_attribute("aria-sort") is None
+    assert table.evaluate(ROWS) == before
+
+
+def test_what_is_no_number_comes_last(page: Any, origin: str):
+    page.goto(f"{origin}/notebooks/08_jetson_drift.html")
+    order = page.evaluate(
+        """() => { const box = document.querySelector('.bd-article');
+          box.innerHTML = '<div class="cell_output"><table><thead><tr><th>n</th></tr></thead><tbody>' +
+            ['not run', '1,725', '91.6 ± 0.3', '-3.5', '+0.25', '2e-05', '−7']
+              .map((text) => `<tr><td>${text}</td></tr>`).join('') +
+            '</tbody></table></div>'; }"""
+    )
+    assert order is None
+    page.add_script_tag(url=f"{origin}/_static/tables.js")
+    table = page.locator(".cell_output table")
+    table.get_by_role("button").click()
+    rising = [row[0] for row in table.evaluate(ROWS)]
+    assert rising == ["−7", "-3.5", "2e-05", "+0.25", "91.6 ± 0.3", "1,725", "not run"]
+    table.get_by_role("button").click()
+    assert [row[0] for row in table.evaluate(ROWS)] == [*rising[-2::-1], "not run"]
+
+
+def test_a_downloaded_table_holds_the_rows_of_the_page(page: Any, origin: str):
+    page.goto(f"{origin}/notebooks/11_claims.html")
+    table = page.locator(".cell_output table").first
+    shown = table.evaluate(ROWS)
+    names = table.locator("thead th").all_text_contents()
+    with page.expect_download() as download:
+        page.locator(".download-table").first.click()
+    assert re.fullmatch(r"11-claims-[a-z0-9-]+\.csv", download.value.suggested_filename)
+    text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows[0] == names
+    assert rows[1:] == [[re.sub(r"\s+", " ", cell) for cell in row] for row in shown]
+    assert len(rows) > 20
