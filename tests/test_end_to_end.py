@@ -1,7 +1,8 @@
 """The whole graph on a tiny profile, in a copy of the repository: run, failure, resume, book, predict, claims."""
 
+import dataclasses
+import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,13 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 
+from edgezsad.errors import InputError
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+spec = importlib.util.spec_from_file_location("reexecution", REPOSITORY / "tests" / "reexecution.py")
+reexecution = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reexecution)
+
 PROFILE = """
 profile: folder
 title: tiny
@@ -40,20 +47,18 @@ evaluation: {pixels: 64, emulator: {images_per_target: 4}}
 HARMLESS = ("[PST]: Changed to ", "[PST]: Scrolled ", "[PST]: Set focus ", "[togglebutton]: Adding ")
 
 
-def environment() -> dict[str, str]:
-    """This interpreter's commands first, and this checkout's library."""
-    here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
-    return os.environ | here
-
-
 def snakemake(folder: Path) -> subprocess.CompletedProcess[str]:
     command = ["snakemake", "--cores", "2", "--quiet", "host", "reason", "--config", "profile=configs/tiny.yaml"]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=reexecution.environment(REPOSITORY), capture_output=True, text=True, check=False
+    )
 
 
 def edgezsad(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgezsad.cli", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=reexecution.environment(REPOSITORY), capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,106 @@ def test_claims_check_and_a_planted_number(project: Path):
         assert "run notebook 07_efficiency" in missing.stderr
     finally:
         path.write_text(text)
+
+
+@pytest.mark.parametrize(("notebook", "parameters", "needed", "maker"), reexecution.MISSING)
+def test_a_missing_input_names_the_notebook_that_makes_it(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notebook: str,
+    parameters: dict[str, str],
+    needed: str,
+    maker: str,
+):
+    monkeypatch.chdir(project)
+    path = project / "runs" / "tiny" / needed
+    hidden = path.with_name(f"{path.name}.hidden")
+    path.rename(hidden)
+    try:
+        with pytest.raises(InputError, match=rf"run notebook {maker}\b") as caught:
+            reexecution.run_cells(project / f"notebooks/{notebook}.ipynb", {"config": "configs/tiny.yaml"} | parameters)
+    finally:
+        hidden.rename(path)
+    assert path.name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("notebook", "parameter", "maker"), reexecution.RECORDED)
+def test_a_missing_recorded_benchmark_names_its_command(
+    project: Path, monkeypatch: pytest.MonkeyPatch, notebook: str, parameter: str, maker: str
+):
+    monkeypatch.chdir(project)
+    given = {"config": "configs/tiny.yaml", parameter: "benchmarks/results/gone.json"}
+    with pytest.raises(InputError, match=maker) as caught:
+        reexecution.run_cells(project / f"notebooks/{notebook}.ipynb", given)
+    assert "gone.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_notebooks_run_alone_and_in_any_order(project: Path, tmp_path: Path):
+    """By papermill's own command, last ones first, in a project whose run is complete."""
+    for pair in (("12_speed", "11_claims"), ("10_gallery", "02_features")):
+        started = {
+            name: reexecution.papermill(
+                project, REPOSITORY, name, tmp_path / f"{name}.ipynb", config="configs/tiny.yaml"
+            )
+            for name in pair
+        }
+        for name, process in started.items():
+            said = process.communicate(timeout=600)[1]
+            assert process.returncode == 0, f"{name}: {said[-2000:]}"
+            content = json.loads((tmp_path / f"{name}.ipynb").read_text())
+            counts = [cell["execution_count"] for cell in content["cells"] if cell["cell_type"] == "code"]
+            assert counts == list(range(1, len(counts) + 1)), name
+
+
+def test_papermill_itself_shows_the_line(project: Path, tmp_path: Path):
+    process = reexecution.papermill(
+        project, REPOSITORY, "11_claims", tmp_path / "out.ipynb", config=str(_empty_run(project, tmp_path))
+    )
+    said = process.communicate(timeout=600)[1]
+    assert process.returncode != 0
+    last = [line for line in said.splitlines() if line.strip()][-1]
+    assert re.fullmatch(r"InputError: .*missing; run notebook \w+ first", last), said[-2000:]
+
+
+def _empty_run(project: Path, folder: Path) -> Path:
+    """The tiny profile, with a run's folder in which nothing is."""
+    path = folder / "empty.yaml"
+    text = (project / "configs" / "tiny.yaml").read_text()
+    path.write_text(text.replace("run: runs/tiny\n", f"run: {folder / 'run'}\n"))
+    return path
+
+
+def test_a_wrong_score_file_fails_the_claims(project: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the one interface on: scores of another model, measured by the notebook, judged by the check."""
+    from edgezsad.scoring.scorefile import read_scores, write_scores
+
+    monkeypatch.chdir(project)
+    run = project / "runs" / "tiny"
+    touched = [run / "scores/onnx-fp16/seed0" / f"cloth.{ending}" for ending in ("npz", "json")]
+    touched.append(run / "results/jetson_drift.json")
+    kept = {path: path.read_bytes() for path in touched}
+    try:
+        scores = read_scores(touched[0])
+        write_scores(dataclasses.replace(scores, score=-scores.score), touched[0])
+        reexecution.run_cells(project / "notebooks/08_jetson_drift.ipynb", {"config": "configs/tiny.yaml"})
+        planted = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
+        assert planted.returncode == 1
+        assert "host FP16 ranking: -1 Spearman, at least 0.999" in planted.stderr
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    good = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
+    assert "host FP16 ranking" not in good.stderr
+
+
+def test_ci_stops_where_a_claim_fails():
+    text = (REPOSITORY / ".ci" / "run").read_text()
+    assert "\nstep .venv/bin/edgezsad claims check\n" in text and "set -euo pipefail" in text
+    step = re.search(r"^step\(\) \{.*?^\}", text, re.MULTILINE | re.DOTALL)[0]
+    done = subprocess.run(
+        ["bash", "-c", f"{step}\nstep false\necho went on"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "went on" not in done.stdout and "failed: false" in done.stderr
 
 
 def test_predict_scores_a_photograph_of_any_size(project: Path, tmp_path: Path):

@@ -1,5 +1,7 @@
 """What a release promises: pins that agree, a licence, a citation, clean notebooks, a complete table of contents."""
 
+import ast
+import itertools
 import json
 import re
 import shutil
@@ -20,6 +22,9 @@ import edgezsad
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = ("book", "qnn", "dev")
+# What belongs into the library, with tests.
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.While, ast.Try)
+LONGEST_CELL, LONGEST_NOTEBOOK = 30, 90
 LARGEST_FILE = 12 * 1024 * 1024
 # Files that can run code when loaded, and weights that do not belong into a repository.
 FORBIDDEN_ENDINGS = {".pkl", ".pickle", ".pth", ".pt", ".ckpt", ".joblib", ".npy"}
@@ -173,16 +178,47 @@ def test_there_are_notebooks() -> None:
     assert set(notebooks()) <= set(tracked()), "a notebook is not under version control"
 
 
+def code_cells(path: Path) -> list[dict]:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
 @pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
 def test_notebook_is_clean(path: Path) -> None:
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert cells[0]["cell_type"] == "markdown" and "".join(cells[0]["source"]).startswith("# ")
-    for cell in code:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    first = content["cells"][0]
+    assert first["cell_type"] == "markdown" and "".join(first["source"]).startswith("# ")
+    # Nothing of a machine or a run stays behind: no outputs, no counts, no kernel of one's own, no times.
+    assert set(content["metadata"]) <= {"kernelspec", "language_info"}
+    assert content["metadata"]["kernelspec"]["name"] == "python3"
+    for cell in content["cells"]:
+        assert set(cell["metadata"]) <= {"tags", "mystnb"}, cell["metadata"]
+    for cell in code_cells(path):
         assert not cell["outputs"] and cell["execution_count"] is None
-        assert not re.search(r"^\s*(def|class|async def) ", "".join(cell["source"]), re.MULTILINE)
-    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
-    assert len(tagged) == 1 and "config = " in "".join(tagged[0]["source"])
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebook_has_no_logic_of_its_own(path: Path) -> None:
+    cells = ["".join(cell["source"]) for cell in code_cells(path)]
+    for text in cells:
+        found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, DEFINITIONS)]
+        assert not found, ast.unparse(found[0])
+        assert len(text.splitlines()) <= LONGEST_CELL, text
+    assert sum(len(text.splitlines()) for text in cells) <= LONGEST_NOTEBOOK
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
+def test_notebook_explains_its_parameters(path: Path) -> None:
+    tagged = [cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    lines = "".join(tagged[0]["source"]).splitlines()
+    assert any(line.startswith("config = ") for line in lines)
+    assert lines[0].startswith("# ")
+    for line in lines:
+        # A line of comment, or one plain value.
+        assert line.startswith("# ") or re.fullmatch(r"\w+ = (\d+|\"[^\"]*\")", line), line
+    # Every value has its comment above it.
+    assert all(above.startswith("# ") for above, line in itertools.pairwise(lines) if not line.startswith("# "))
 
 
 def contents() -> list[dict[str, str]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edgezsad.docstrings import one_name_each
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("model", "training", "data", "metrics", "scoring", "export", "devices")
 # Drawing is the book's own; what runs on a board is not imported here.
@@ -24,6 +26,23 @@ def modules(folder: Path) -> set[str]:
 def listed(page: str) -> list[str]:
     text = (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
     return re.findall(r"^\.\. automodule:: (\S+)$", text, re.MULTILINE)
+
+
+def test_attributes_that_share_a_line_get_one_each() -> None:
+    lines = [
+        "One image.",
+        "",
+        ":ivar id: its path",
+        "         below the root.",
+        ":ivar x, y, z_1: its place,",
+        "    in pixels.",
+        "",
+    ]
+    assert one_name_each(lines) == [
+        *lines[:4],
+        *(line for name in ("x", "y", "z_1") for line in (f":ivar {name}: its place,", "    in pixels.")),
+        "",
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)
