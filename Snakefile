@@ -328,6 +328,7 @@ rule gallery:
     input:
         needs("10_gallery"),
         scores("pytorch"),
+        expand(rules.train.output.metrics, seed=SEEDS),
         notebook="notebooks/10_gallery.ipynb",
     output:
         notebook=executed("10_gallery"),

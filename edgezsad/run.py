@@ -67,9 +67,9 @@ class Run:
         """The results file of a notebook."""
         return self.folder / "results" / f"{name}.json"
 
-    def write_result(self, name: str, value: Any) -> Path:
-        """Write a notebook's results, with the profile they came from."""
-        return write_json(self.result_path(name), {"profile": self.profile.profile} | value)
+    def write_result(self, name: str, value: Any) -> None:
+        """Write a notebook's results, with the profile they came from; nothing is returned that a page would show."""
+        write_json(self.result_path(name), {"profile": self.profile.profile} | value)
 
     def read_result(self, name: str, notebook: str) -> Any:
         """Read another notebook's results.

@@ -1,6 +1,7 @@
 """The claims as people read them: a table for the book, and the same rows as lines of text."""
 
 from collections.abc import Iterable
+from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -45,9 +46,11 @@ def page_table(verdicts: Iterable[Verdict], caption: str) -> Styler:
     shown = claims_table(verdicts)
     # Below its statement the page takes no column of its own, which a sentence then has.
     linked = zip(shown["claim"], shown["computed by"], strict=True)
-    shown["claim"] = [f'{claim}<br><a href="{page}.html">{page}</a>' for claim, page in linked]
+    shown["claim"] = [f'{escape(claim)}<br><a href="{page}.html">{page}</a>' for claim, page in linked]
+    # A reason may quote whatever a file says.
+    shown["status"] = [escape(status) for status in shown["status"]]
     styler = table(shown.drop(columns=["says", "computed by"]), caption=caption)
-    for column, width in {"claim": "14rem", "status": "11rem"}.items():
+    for column, width in {"claim": "13rem", "status": "9.5rem"}.items():
         styler = styler.set_properties(subset=[column], **{"min-width": width})
     return styler
 
@@ -89,8 +92,8 @@ def _tolerance(claim: Claim) -> str:
 def _profile(verdict: Verdict) -> str:
     """The profile that our number came from, or those that could give one."""
     if verdict.claim.needs == NOTHING:
-        return "none needed"
-    return verdict.profile if verdict.ours is not None else ", ".join(verdict.claim.profiles) or "none can"
+        return "any"
+    return verdict.profile if verdict.ours is not None else ", ".join(verdict.claim.profiles) or "none"
 
 
 def _digits(value: float) -> str:

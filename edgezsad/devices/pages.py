@@ -45,12 +45,13 @@ def equivalence_table(changes: Sequence[Change]) -> pd.DataFrame:
                 "images": each.images,
                 "host_auroc": each.host,
                 "points": each.points,
+                # What a reader looks for first; the rest says why.
+                f"below {DRIFT_POINTS}?": each.test.sentence(),
+                "90%, test": _ends(each.test.low, each.test.high),
                 "95%, bootstrap": _ends(each.low, each.high),
                 "95%, DeLong": _ends(each.delong_low, each.delong_high),
                 "no change: p": each.p_value,
-                "90%, test": _ends(each.test.low, each.test.high),
                 "beyond the bound: p": each.test.p_value,
-                f"below {DRIFT_POINTS}?": each.test.sentence(),
             }
             for each in changes
             if each.test is not None and each.seed == MEAN

@@ -114,6 +114,15 @@ def summary_table(run: Run, result: Benchmarks) -> pd.DataFrame:
     return pd.DataFrame([*rows, mean])
 
 
+def category_means(result: Benchmarks) -> pd.DataFrame:
+    """One row a target and category: how many images, and every metric in percent, mean over seeds."""
+    groups = result.categories.drop(columns="seed").groupby(["target", "category"], sort=False)
+    counts = ["images", "defective", "without_mask"]
+    means = groups.mean(numeric_only=True)[[*counts, *METRICS]].reset_index()
+    # The same for every seed, and whole: a mean would show them with a point.
+    return means.astype(dict.fromkeys(counts, int))
+
+
 def interval_table(result: Benchmarks, seed: int) -> pd.DataFrame:
     """Image metrics of one seed by category, each with the ends of its interval, in percent, as text."""
     rows = []

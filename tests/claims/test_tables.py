@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -53,6 +54,8 @@ def test_a_row_links_to_the_page_that_computed_it(mini: Any) -> None:
         count = sum(claim.page == page for claim in CLAIMS)
         assert html.count(f'<a href="{page}.html">{page}</a>') == count
     assert "<caption>all</caption>" in html
+    odd = replace(verdicts[0], reason="the file says <b>")
+    assert "says &lt;b&gt;" in page_table([odd], "one").to_html()
 
 
 def test_at_a_glance(mini: Any) -> None:

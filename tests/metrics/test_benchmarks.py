@@ -11,7 +11,7 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.benchmarks import benchmarks, interval_table, summary_table, undefined_table
+from edgezsad.metrics.benchmarks import benchmarks, category_means, interval_table, summary_table, undefined_table
 from edgezsad.metrics.table import METRICS
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_scores
@@ -56,6 +56,16 @@ def test_category_then_mean_then_spread(run: Run) -> None:
     json.dumps(kept, allow_nan=False)
     assert kept["by_benchmark"]["VisA"]["image_auroc"]["mean"] == pytest.approx(68.75)
     assert len(kept["seeds"]) == 4
+
+
+def test_categories_keep_whole_counts(run: Run) -> None:
+    result = benchmarks(run)
+    table = category_means(result)
+    assert len(table) == len(set(CATEGORY)) * len(run.profile.data.targets)
+    assert table[["images", "defective", "without_mask"]].dtypes.eq("int64").all()
+    assert table["images"].sum() == len(LABEL) * len(run.profile.data.targets)
+    first = result.categories[(result.categories["target"] == "bolts") & (result.categories["category"] == "a")]
+    assert table["image_auroc"].iloc[0] == pytest.approx(first["image_auroc"].mean())
 
 
 def test_summary_stands_beside_the_paper(run: Run) -> None:
