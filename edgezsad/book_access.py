@@ -1,4 +1,4 @@
-"""Mend what the theme gets wrong for readers who hear a page: places without a name, roles that browsers do not know."""
+"""Mend what the theme gets wrong for readers who hear a page: places without a name, roles that nobody knows."""
 
 import re
 from pathlib import Path

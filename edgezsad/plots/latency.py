@@ -137,7 +137,7 @@ def against_the_field(results: dict[str, Any]) -> Figure:
     table = field_table(results).dropna(subset=["host ms, at least"])
     table["kind"] = ["EdgeZSAD" if name == "EdgeZSAD" else "through a ViT-L: at least" for name in table["method"]]
     with styled():
-        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
+        figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.9), layout="constrained")
         for axis, benchmark in zip(axes, ("MVTec-AD", "VisA"), strict=True):
             sns.scatterplot(
                 table, x="host ms, at least", y=benchmark, hue="kind", style="kind", s=60, ax=axis,
@@ -148,7 +148,10 @@ def against_the_field(results: dict[str, Any]) -> Figure:
             axis.set(ylabel="image AUROC (%), reported")
             low, high = axis.get_xlim()
             axis.set_xlim(low / 1.6, high * 8)
-        axes[1].legend(title="", loc="lower right")
+        # Below the panels: inside them it would hide a name.
+        handles, names = axes[1].get_legend_handles_labels()
+        axes[1].get_legend().remove()
+        figure.legend(handles, names, loc="outside lower center", ncols=2)
         return finished(figure)
 
 
