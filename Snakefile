@@ -384,7 +384,7 @@ rule book:
     input:
         "_config.yml",
         "_toc.yml",
-        "edgezsad/book.py",
+        sorted(path.as_posix() for path in Path("edgezsad").glob("book*.py")),
         [path.as_posix() for path in Path("book").rglob("*") if path.is_file() and "_build" not in path.parts],
         notebooks=[
             rules.data.output.notebook,

@@ -10,6 +10,8 @@
   const SHORTEST_TO_SORT = { results: 3, prose: 8 };
   // One of more rows scrolls in a box.
   const LONGEST_IN_FULL = 40;
+  // In letters: a number with its spread is never broken, a sentence is.
+  const kindOf = (text) => (text.length <= 18 ? "short" : text.length <= 60 ? "wraps" : "long");
   const SCROLLING = ".table-box, .pst-scrollable-table-container, .drawing, figure.chart";
   const NUMBER = /^[+\u2212-]?\s?\d[\d,]*(\.\d+)?(e[+-]?\d+)?/i;
   const compareText = new Intl.Collator("en", { numeric: true }).compare;
@@ -113,6 +115,7 @@
       line.append(...table.caption.childNodes);
       table.caption.append(line);
     }
+    for (const cell of [...body.rows].flatMap((row) => [...row.cells])) cell.classList.add(kindOf(textOf(cell)));
     box.classList.toggle("tall", body.rows.length > LONGEST_IN_FULL);
     if (long) makeSortable(table, headers);
     addDownload(table, names, title, box);
