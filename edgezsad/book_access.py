@@ -1,4 +1,4 @@
-"""Mend what the theme gets wrong for readers who hear a page: places without a name, roles that browsers do not know."""
+"""Mend what the theme gets wrong for readers who hear a page: places without a name, roles that nobody knows."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,9 @@ from edgezsad.files import write_text
 LOGO = re.compile(r'<a class="navbar-brand logo".*?</a>', re.DOTALL)
 # Of the roles for books browsers have kept some; this one they ask to call what it is in a list.
 ENTRY = 'role="doc-biblioentry"'
+# All of the page that sends a reader on to the first one: no language, no title, and the browser asks for an icon.
+FORWARD = re.compile(r'\s*<meta http-equiv="Refresh" content="0; url=(?P<first>[^"]+)" ?/>\s*')
+TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 
 
 def mend(html: Path) -> None:
@@ -25,3 +28,16 @@ def mend(html: Path) -> None:
         write_text(path, text.replace(ENTRY, 'role="listitem"'))
     if not logos:
         raise CheckError(f"{html}: no page has the theme's logo in the known form; mend edgezsad/book_access.py")
+    start = html / "index.html"
+    if forward := FORWARD.fullmatch(start.read_text(encoding="utf-8")):
+        first = html / forward["first"]
+        title = TITLE.search(first.read_text(encoding="utf-8"))
+        write_text(start, _forwarding(forward[0].strip(), forward["first"], title[1].strip() if title else "The book"))
+
+
+def _forwarding(refresh: str, first: str, title: str) -> str:
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        f'<link rel="icon" href="data:,">\n{refresh}\n</head>\n'
+        f'<body>\n<main><h1>{title}</h1>\n<p><a href="{first}">To the first page</a></p></main>\n</body>\n</html>\n'
+    )

@@ -1,7 +1,7 @@
 """Take from a built book what no page of it needs: nearly all icons of the theme, and its source maps.
 
-The theme brings every icon there is in three forms, as a script, as a style sheet's classes and as fonts, together nearly
-two megabytes on a first visit; a book of this kind shows some twenty.
+The theme brings every icon there is in three forms, as a script, as classes of a style sheet and as fonts, nearly two
+megabytes on a first visit; a book of this kind shows some twenty.
 """
 
 import re

@@ -8,6 +8,11 @@
 
   // A table of fewer rows is seen at a glance; prose seldom has one whose order could be another.
   const SHORTEST_TO_SORT = { results: 3, prose: 8 };
+  // One of more rows scrolls in a box.
+  const LONGEST_IN_FULL = 40;
+  // In letters: a number with its spread is never broken, a sentence is.
+  const kindOf = (text) => (text.length <= 18 ? "short" : text.length <= 60 ? "wraps" : "long");
+  const SCROLLING = ".table-box, .pst-scrollable-table-container, .drawing, figure.chart";
   const NUMBER = /^[+\u2212-]?\s?\d[\d,]*(\.\d+)?(e[+-]?\d+)?/i;
   const compareText = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -105,28 +110,38 @@
       table.replaceWith(box);
       box.append(table);
     }
+    if (table.caption) {
+      const line = document.createElement("span");
+      line.append(...table.caption.childNodes);
+      table.caption.append(line);
+    }
+    for (const cell of [...body.rows].flatMap((row) => [...row.cells])) cell.classList.add(kindOf(textOf(cell)));
+    box.classList.toggle("tall", body.rows.length > LONGEST_IN_FULL);
     if (long) makeSortable(table, headers);
     addDownload(table, names, title, box);
   };
 
   /* Whoever has no mouse scrolls a wide table or figure with the arrow keys, and for that must be able to reach it. */
-  const reachable = () => {
-    document.querySelectorAll(".bd-article .table-box, .bd-article .pst-scrollable-table-container, .bd-article .drawing, .bd-article figure.chart").forEach((box) => {
-      if (box.scrollWidth > box.clientWidth) {
-        box.tabIndex = 0;
-        const table = box.querySelector("caption, figcaption");
-        box.setAttribute("role", box.tagName === "FIGURE" ? "figure" : "region");
-        box.setAttribute("aria-label", table ? textOf(table) : "wide content");
-      } else {
-        box.removeAttribute("tabindex");
-      }
-    });
+  const makeReachable = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+    if (!scrolls) {
+      box.removeAttribute("tabindex");
+      return;
+    }
+    const caption = box.querySelector("caption, figcaption");
+    box.tabIndex = 0;
+    if (box.tagName !== "FIGURE") box.setAttribute("role", "group");
+    box.setAttribute("aria-label", caption ? textOf(caption) : "scrolls sideways");
   };
 
   const start = () => {
     document.querySelectorAll(".bd-article table").forEach(enhance);
-    reachable();
-    addEventListener("resize", reachable);
+    // As often as a window, or a change of letters, changes what has room.
+    const observer = new ResizeObserver((changes) => changes.forEach((change) => makeReachable(change.target)));
+    document.querySelectorAll(`.bd-article :is(${SCROLLING})`).forEach((box) => {
+      makeReachable(box);
+      observer.observe(box);
+    });
   };
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
   else start();

@@ -72,7 +72,7 @@ def ablation_figure(results: dict[str, Any]) -> Figure:
                 axes.plot(
                     found["difference"], place, "o", color="black", markerfacecolor="black" if filled else "white"
                 )
-            axes.axvline(0, color="grey", linestyle=":", linewidth=1)
+            axes.axvline(0, color="black", linestyle=":", linewidth=1.2)
             # One variant without a map would press all the others together.
             axes.set_xscale("symlog", linthresh=1)
             ends = [entry[measure][end] for entry in shown for end in ("low", "high")]

@@ -52,7 +52,7 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
         for axis, entry in zip((*axes[: len(good)], *axes[each : each + len(bad)]), (*good, *bad), strict=True):
             _show(axis, manifest, entry)
         if good:
-            axes[0].set_title(category, fontsize=6, pad=1.5, fontweight="bold")
+            axes[0].set_title(category, fontsize=7, pad=1.5, fontweight="bold")
     figure.subplots_adjust(
         left=0.002, right=0.998, top=1 - 0.14 / figure.get_figheight(), bottom=0.002, wspace=0.03, hspace=0.14
     )
@@ -78,7 +78,7 @@ def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
     scale = THUMB / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
     axis.imshow(np.asarray(image.resize(size, Image.Resampling.BOX)), interpolation="none")
-    axis.set_title(entry.defect, fontsize=6, pad=1.5)
+    axis.set_title(entry.defect, fontsize=7, pad=1.5)
     path = manifest.mask_path(entry)
     if entry.label == 0 or path is None:
         return

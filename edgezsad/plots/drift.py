@@ -64,6 +64,7 @@ def drift_scatter(pairs: Sequence[Pair], labels: tuple[str, str]) -> Figure:
                 textcoords="offset points",
                 ha="right",
                 fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
             )
         right.set(xlabel="mean score", ylabel="difference (logit)")
         return finished(figure)
@@ -125,11 +126,11 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], Manifest], count
             entry = next(each for each in found.entries if each.id == str(device.image_id[row]))
             panels = axes[place // 2, 3 * (place % 2) : 3 * (place % 2) + 3]
             panels[0].imshow(prepare(decode_image(found.path(entry)), SIZE), interpolation="none")
-            panels[0].set_title(f"{target}\n{entry.defect}", loc="left", fontsize=7)
+            panels[0].set_title(f"{target}\n{entry.defect}", loc="left", fontsize=8)
             for panel, name, side in ((panels[1], "host", same), (panels[2], "device", device)):
                 shown = heat(side.map[row], SIZE)
                 panel.imshow(shown, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
-                panel.set_title(f"{name} {side.score[row]:+.3f}", loc="left", fontsize=7)
+                panel.set_title(f"{name} {side.score[row]:+.3f}", loc="left", fontsize=8)
         figure.subplots_adjust(left=0, right=0.93, top=1 - 0.4 / figure.get_figheight(), bottom=0.02, wspace=0.04)
         heat_scale(figure, (0.945, 0.1, 0.012, 0.75))
         return shown_once(figure)

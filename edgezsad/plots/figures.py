@@ -73,7 +73,7 @@ def accuracy(rows: pd.DataFrame) -> Figure:
         means = rows.groupby("target")["image_auroc"].mean()
         for place, name in enumerate(order):
             axes.plot([means[name]] * 2, [place - 0.3, place + 0.3], color="black", linewidth=2)
-        axes.axvline(50, color="grey", linestyle=":", linewidth=1)
+        axes.axvline(50, color="black", linestyle=":", linewidth=1.2)
         axes.set(xlabel="image AUROC (%); line: mean over seeds; dotted: chance", ylabel="", xlim=(45, 101))
         axes.set(yticks=range(len(order)), yticklabels=order, ylim=(len(order) - 0.5, -0.5))
         axes.legend(title="seed", loc="lower left", ncols=3)

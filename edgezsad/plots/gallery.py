@@ -43,14 +43,14 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
                 mask = decode_mask(manifest.root / entry.mask, image.shape[:2]) if entry.mask else None
                 left, middle, right = line[3 * position : 3 * position + 3]
                 left.imshow(prepare(image, SIZE), interpolation="none")
-                left.set_title(f"{name}: {entry.defect}", loc="left", fontsize=8)
+                left.set_title(f"{name}: {entry.defect}", loc="left", fontsize=9)
                 lit = heat(scores.map[row], SIZE)
                 middle.imshow(lit, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
-                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=8)
+                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=9)
                 if mask is not None:
                     shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
                     right.imshow(shown, cmap="gray", vmin=0, vmax=0.5, interpolation="none")
-                    right.set_title("mask", loc="left", fontsize=8)
+                    right.set_title("mask", loc="left", fontsize=9)
         figure.subplots_adjust(left=0, right=0.93, top=0.96, bottom=0, wspace=0.04, hspace=0.1)
         heat_scale(figure, (0.945, 0.1, 0.012, 0.75))
         return shown_once(figure)

@@ -27,7 +27,7 @@ def sensitivity_bars(result: dict[str, Any]) -> Figure:
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.26 * len(rows) + 1.2))
         sns.barplot(long, y="part", x="error", hue="of", ax=axes)
-        axes.axvline(result["limit"], color="0.3", linestyle="--", linewidth=1)
+        axes.axvline(result["limit"], color="black", linestyle="--", linewidth=1.2)
         axes.set(xlabel="change by INT8 alone, in units of the spread in FP32", ylabel="")
         axes.legend(title="", loc="lower right")
         return finished(figure)

@@ -135,7 +135,8 @@ def linearity(results: dict[str, Any]) -> Figure:
         left.set(xlabel="images", ylabel="seconds", xlim=(0, None), ylim=(0, None))
         left.legend()
         right.plot(images, series["peak_mb"], "o-")
-        right.set(xlabel="images", ylabel="peak MB above the interpreter", xlim=(0, None), ylim=(0, None))
+        top = 1.15 * series["peak_mb"].max()
+        right.set(xlabel="images", ylabel="peak MB", title="above the bare interpreter", xlim=(0, None), ylim=(0, top))
         return finished(figure)
 
 
