@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from edgezsad import field, reported
+from edgezsad import reported
+from edgezsad.book import field
+from edgezsad.book.fill import fill, sources
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
-from edgezsad.fill import fill, sources
 from edgezsad.run import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_nothing_else_of_a_page_is_touched(names: dict[str, Any]) -> None:
 
 def test_every_page_can_name_its_numbers() -> None:
     """Expressions are right in form: what they ask for is checked when the book is built."""
-    from edgezsad.fill import EXPRESSION, _environment
+    from edgezsad.book.fill import EXPRESSION, _environment
 
     for page in (ROOT / "book").glob("*.md"):
         for match in EXPRESSION.finditer(page.read_text(encoding="utf-8")):

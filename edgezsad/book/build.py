@@ -1,4 +1,4 @@
-"""Render the book: `python -m edgezsad.book CONFIG HTML NOTEBOOK...`.
+"""Render the book: bring its sources together, let Jupyter Book build them, mend what comes out.
 
 The prose of `book/`, the executed notebooks of one run and the top-level `_config.yml` and `_toc.yml` come together in
 a staging folder, built by jupyter-book with warnings as errors, checked for every page, and only then moved into place.
@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from edgezsad.book_access import mend
-from edgezsad.book_figures import place_figures
-from edgezsad.book_weight import lighten
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.book.access import mend
+from edgezsad.book.figures import place_figures
+from edgezsad.book.fill import fill, sources
+from edgezsad.book.footer import add_footer
+from edgezsad.book.weight import lighten
+from edgezsad.errors import CheckError, InputError
 from edgezsad.files import write_text
-from edgezsad.fill import fill, sources
-from edgezsad.footer import add_footer
 from edgezsad.run import Run, open_run
 
 PAGES = (".md", ".ipynb")
@@ -32,7 +32,7 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     Args:
         prose: the folder `book/`, with `_config.yml` and `_toc.yml` beside it.
         notebooks: executed notebooks; only these become pages, whatever else an earlier run has left.
-        run: whose book it is; its results fill the numbers in (see `edgezsad.fill`), its profile has the title.
+        run: whose book it is; its results fill the numbers in (see `edgezsad.book.fill`), its profile has the title.
         folder: receives everything; what was in it is deleted.
 
     Raises:
@@ -103,21 +103,3 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     built.replace(html)
     shutil.rmtree(old, ignore_errors=True)
     return html / "index.html"
-
-
-def main(arguments: list[str]) -> int:
-    """Command line; returns the exit code."""
-    if len(arguments) < 3:
-        print("usage: python -m edgezsad.book CONFIG HTML NOTEBOOK...", file=sys.stderr)
-        return 2
-    try:
-        config, html, *notebooks = arguments
-        print(f"book: {build(config, html, [Path(item) for item in notebooks])}", file=sys.stderr)
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

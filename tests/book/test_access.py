@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgezsad.book_access import mend
+from edgezsad.book.access import mend
 from edgezsad.errors import CheckError
 
 LOGO = '<a class="navbar-brand logo" href="#">\n<img src="logo.svg" alt="Home"/>\n</a>'

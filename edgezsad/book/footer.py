@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgezsad.book.launch import launch_links
 from edgezsad.dependencies import results_of
 from edgezsad.errors import InputError
 from edgezsad.files import write_text
-from edgezsad.launch import launch_links
 from edgezsad.provenance import KEY
 from edgezsad.run import Run
 

@@ -7,7 +7,7 @@ book is built, so that no number is typed by hand. It reads
 - `recorded.NAME`: a recorded benchmark, `benchmarks/results/NAME.json`;
 - `paper.NAME`: a published number, from `edgezsad.reported`;
 - `profile`, `profiles.NAME`: the run's profile, and `configs/NAME.yaml`;
-- `field.accuracy("VisA")`, `field.cost()`: tables of numbers that others have published, from `edgezsad.field`.
+- `field.accuracy("VisA")`, `field.cost()`: tables of numbers that others have published, from `edgezsad.book.field`.
 
 Expressions are Jinja's, with two filters more: `digits(2)` writes a number with so many digits after the point, and
 `where(name="x")` takes the one row of a list that has these values. A float needs `digits`; a whole number gets its
@@ -23,7 +23,8 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, Undefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from edgezsad import field, reported
+from edgezsad import reported
+from edgezsad.book import field
 from edgezsad.config import load_profile
 from edgezsad.dependencies import maker_of_result
 from edgezsad.errors import InputError

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgezsad.book_figures import place_figures, themed
+from edgezsad.book.figures import place_figures, themed
 from edgezsad.errors import CheckError
 
 SVG = (

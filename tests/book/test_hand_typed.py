@@ -1,7 +1,8 @@
 """No result is typed by hand: what a page tells of accuracy, time, size or counts comes from a file at build time.
 
 The scan reads the prose of the book's pages, of the notebooks and of the README, leaves out code and what is filled in
-(`edgezsad.fill`), and calls every other number a result that has a decimal point, a unit, or a metric's name before it.
+(`edgezsad.book.fill`), and calls every other number a result that has a decimal point, a unit, or a metric's name
+before it.
 What such a number may be all the same stands in `ALLOWED`, each with its reason; what the code knows is held to it.
 """
 
@@ -17,7 +18,7 @@ import pytest
 from edgezsad import reported
 from edgezsad.plots.overlay import HEAT_RANGE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 _UNITS = (
     r"%|percent\b|points?\b|ms\b|milliseconds?\b|s\b|seconds?\b|minutes?\b|min\b|hours?\b|h\b|days?\b|[kKMGT]B\b|"
@@ -120,7 +121,7 @@ def results_in(name: str, text: str) -> list[str]:
 
 def test_no_page_has_a_result_typed_by_hand() -> None:
     found = [result for name, text in pages(ROOT) for result in results_in(name, text)]
-    assert not found, "\n".join(["write {{ run... }} (see edgezsad/fill.py), or allow it with a reason:", *found])
+    assert not found, "\n".join(["write {{ run... }} (see edgezsad/book/fill.py), or allow it with a reason:", *found])
 
 
 def test_every_page_is_scanned() -> None:

@@ -7,7 +7,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTFont
 
-from edgezsad.book_weight import ICON_FONTS, ICON_SCRIPT, ICON_STYLES, cut_font, fewer_icons, lighten, used_letters
+from edgezsad.book.weight import ICON_FONTS, ICON_SCRIPT, ICON_STYLES, cut_font, fewer_icons, lighten, used_letters
 from edgezsad.errors import CheckError
 
 SCRIPT = (

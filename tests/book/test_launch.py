@@ -6,10 +6,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 import yaml
 
+from edgezsad.book.launch import launch_links
 from edgezsad.errors import InputError
-from edgezsad.launch import launch_links
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = "notebooks/03_training.ipynb"
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from edgezsad.book.footer import add_footer, data_files, facts, parameters_of, without_outputs
 from edgezsad.config import Profile, save_profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.footer import add_footer, data_files, facts, parameters_of, without_outputs
 from edgezsad.provenance import KEY, PACKAGES, data_of, provenance
 from edgezsad.run import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FORK = {"repository": {"url": "https://github.com/me/fork", "branch": "main"}}
 
 

@@ -27,7 +27,7 @@ def mend(html: Path) -> None:
         logos += found
         write_text(path, text.replace(ENTRY, 'role="listitem"'))
     if not logos:
-        raise CheckError(f"{html}: no page has the theme's logo in the known form; mend edgezsad/book_access.py")
+        raise CheckError(f"{html}: no page has the theme's logo in the known form; mend edgezsad/book/access.py")
     start = html / "index.html"
     if forward := FORWARD.fullmatch(start.read_text(encoding="utf-8")):
         first = html / forward["first"]

@@ -37,13 +37,13 @@ def lighten(html: Path) -> None:
     script, styles = html / ICON_SCRIPT, html / ICON_STYLES
     for path in (script, styles):
         if not path.is_file():
-            raise CheckError(f"{path}: the theme has no such file any more; mend edgezsad/book_weight.py")
+            raise CheckError(f"{path}: the theme has no such file any more; mend edgezsad/book/weight.py")
     others = [path for path in (*html.rglob("*.html"), *html.glob("_static/**/*.js")) if path != script]
     names = {name for path in others for name in ICON_NAME.findall(path.read_text(encoding="utf-8"))}
     write_text(script, fewer_icons(script.read_text(encoding="utf-8"), names))
     fewer, removed = ICON_CLASS.subn("", styles.read_text(encoding="utf-8"))
     if not removed:
-        raise CheckError(f"{styles}: holds no classes of icons in the known form; mend edgezsad/book_weight.py")
+        raise CheckError(f"{styles}: holds no classes of icons in the known form; mend edgezsad/book/weight.py")
     # Of the fonts only the form that can be cut here.
     write_text(styles, SMALLER_FONT.sub("", fewer))
     letters = {letter for path in html.rglob("*.css") for letter in used_letters(path.read_text(encoding="utf-8"))}
@@ -69,7 +69,7 @@ def fewer_icons(script: str, names: set[str]) -> str:
 
     fewer = ICON.sub(keep, script)
     if not found:
-        raise CheckError("the theme's icon script is not in the known form; mend edgezsad/book_weight.py")
+        raise CheckError("the theme's icon script is not in the known form; mend edgezsad/book/weight.py")
     return fewer
 
 
