@@ -68,7 +68,7 @@ def data_of(config: Path | str) -> dict[str, Any]:
 
     Returns:
         "sets", a manifest's hash by the set's name, and "sha256" of them all together; empty where there is no such
-        profile, or a manifest has not been written yet.
+        profile, or a manifest has not been written yet (a notebook that ran all the same reads no image).
     """
     try:
         run = open_run(config)

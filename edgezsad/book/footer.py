@@ -135,7 +135,9 @@ def facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any]
             f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['system']}; "
             + (", ".join(machine["gpus"]) or "no NVIDIA GPU")
         )
-    if data := record.get("data"):
+    if record.get("data") == {}:
+        rows["data"] = "no manifest had been written when it ran; this notebook needs none"
+    elif data := record.get("data"):
         sets = ", ".join(f"{name} `{digest[:12]}`" for name, digest in data["sets"].items())
         rows["data"] = f"SHA-256 over the manifests `{data['sha256']}`; of each: {sets}"
     return rows
