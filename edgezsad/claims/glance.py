@@ -11,7 +11,9 @@ MARKS: dict[Status, str] = {"holds": "■", "fails": "✕", "not run": "□"}
 
 # Colours follow the book's theme, light or dark; without it, the reader's own.
 _STYLE = """<style>
-.claims-glance { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
+table.claims-glance, .bd-article .cell_output table.claims-glance { border-collapse: collapse; width: 100%;
+  font-size: 0.9rem; }
+.bd-article .cell_output table.claims-glance th { max-width: none; }
 .claims-glance th, .claims-glance td { padding: 0.3rem 0.5rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--pst-color-border, currentColor); font-variant-numeric: tabular-nums; }
 .claims-glance th:first-child { text-align: left; font-weight: normal; }
@@ -45,10 +47,11 @@ def glance(verdicts: Iterable[Verdict]) -> str:
             f'<tr><th scope="row">{title}<span class="marks" aria-hidden="true">{marks}</span></th>{counts}</tr>'
         )
     total = "".join(f"<td>{number}</td>" for number in tally(verdicts).values())
-    lines.append(f'<tr><th scope="row">together</th>{total}</tr>')
+    together = f'<tbody><tr><th scope="row">together</th>{total}</tr></tbody>'
     # In one line: a blank or an indented one would end HTML inside Markdown.
     rows = "".join(lines)
-    table = f'<thead><tr><th scope="col">claims</th>{head}</tr></thead><tbody>{rows}</tbody>'
+    # The sum has a body of its own: this table is laid out by hand, and not to be sorted.
+    table = f'<thead><tr><th scope="col">claims</th>{head}</tr></thead><tbody>{rows}</tbody>{together}'
     return f'{_STYLE}<table class="claims-glance">{table}</table>'.replace("\n", " ")
 
 

@@ -49,9 +49,11 @@ def page_table(verdicts: Iterable[Verdict], caption: str) -> Styler:
     shown["claim"] = [f'{escape(claim)}<br><a href="{page}.html">{page}</a>' for claim, page in linked]
     # A reason may quote whatever a file says.
     shown["status"] = [escape(status) for status in shown["status"]]
-    styler = table(shown.drop(columns=["says", "computed by"]), caption=caption)
-    for column, width in {"claim": "13rem", "status": "9.5rem"}.items():
-        styler = styler.set_properties(subset=[column], **{"min-width": width})
+    # What a reader looks for stands where a narrow screen shows it.
+    shown = shown[["claim", "status", "ours", "reported", "tolerance", "profile"]]
+    styler = table(shown, caption=caption)
+    for column, least, most in (("claim", "12rem", "15rem"), ("status", "8rem", "11rem")):
+        styler = styler.set_properties(subset=[column], **{"min-width": least, "max-width": most})
     return styler
 
 
