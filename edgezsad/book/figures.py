@@ -42,7 +42,7 @@ def place_figures(content: dict[str, Any], notebook: str) -> None:
                 )
             if "image/svg+xml" in data:
                 named = f"{name}. {alt}" if name else alt
-                html = figure("".join(data["image/svg+xml"]), named, f"{name}: {caption}" if name else caption)
+                html = figure("".join(data["image/svg+xml"]), named, f"{name}. {caption}" if name else caption)
                 output["data"] = {"text/html": html, "text/plain": data.get("text/plain", "")}
                 # Or MyST-NB would caption it once more, and the lines between figures too.
                 about.pop("figure", None)

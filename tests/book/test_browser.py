@@ -49,13 +49,13 @@ STICKING_OUT = """() => {
 }"""
 
 # What repeats is measured once or twice, or the rules take minutes: the insides of a drawing, which are one picture;
-# rows of a table beyond the sixth, unless a cell has a class of its own; words of a program of the same kind. The list
+# rows of a table beyond the third, unless a cell has a class of its own; words of a program of the same kind. The list
 # of pages at the side is looked at on the start page alone. A colour that is still on its way to the other scheme would
 # be measured as it is at that moment.
 THINNED = """(start) => {
   const drop = (selector) => document.querySelectorAll(selector).forEach((one) => one.remove());
   drop('figure.chart svg > *');
-  drop('tbody tr:nth-child(n + 7):not(:has([class]:not(.data)))');
+  drop('tbody tr:nth-child(n + 4):not(:has([class]:not(.data)))');
   const seen = {};
   for (const word of document.querySelectorAll('.highlight pre span[class]')) {
     seen[word.className] = (seen[word.className] || 0) + 1;

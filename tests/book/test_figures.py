@@ -45,7 +45,7 @@ def test_of_several_figures_each_says_which_it_is() -> None:
     )
     place_figures(content, "10")
     first, second = (content["cells"][1]["outputs"][at]["data"]["text/html"] for at in (1, 3))
-    assert 'aria-label="bolts. rows"' in first and "bolts: hits" in first
+    assert 'aria-label="bolts. rows"' in first and "bolts. hits" in first
     assert 'aria-label="nuts, stands for VisA. rows"' in second
     names = [set(re.findall(r'\bid="([^"]+)"', html)) for html in (first, second)]
     assert names[0] and not names[0] & names[1]
