@@ -238,8 +238,8 @@ PAPER: tuple[Claim, ...] = (
     ),
     Claim(
         "ViT-L parameters",
-        "The ViT-L backbones of other methods have about 300 million (counted in the recorded benchmark: the image tower "
-        "of CLIP ViT-L/14)",
+        "The ViT-L backbones of other methods have about 300 million (recorded count of the image tower of "
+        "CLIP ViT-L/14)",
         "paper",
         reported.VIT_L_PARAMETERS_MILLIONS,
         "equals",
