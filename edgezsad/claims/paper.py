@@ -28,10 +28,20 @@ def _seeds(run: Run) -> int:
     return sum({row["target"] for row in rows if row["seed"] == seed} >= wanted for seed in seeds)
 
 
+def _other_model(run: Run) -> str:
+    """How this run's model differs from the paper's in what is published of it; empty when it does not."""
+    model, papers = run.profile.model, run.profile.paper_graph
+    if (model.backbone, model.size) == (papers.backbone, papers.size):
+        return ""
+    return f"another model: {model.backbone} at {model.size} px, not {papers.backbone} at {papers.size} px"
+
+
 def _incomplete(benchmark: str, metric: str) -> Callable[[Run], str]:
     """What an accuracy lacks: images that the published set has, categories that its mean leaves out, seeds."""
 
     def missing(run: Run) -> str:
+        if other := _other_model(run):
+            return other
         names = _targets(run, benchmark)
         if wrong := not_as_published(run, names):
             return wrong
@@ -86,6 +96,8 @@ def _board_drift(name: str, page: str) -> Claim:
         found = results(run, page, "board")
         if found["status"] == "not run":
             return None
+        if other := _other_model(run):
+            return f"incomplete: {other}"
         if found["status"] == "suspicious":
             return "suspicious: a drift of exactly zero, as a silent fallback to the host gives; run the board again"
         if found["missing"]:
@@ -133,7 +145,7 @@ def _board_latency(name: str, page: str) -> Claim:
         "ms",
         # A mini model's time is no repetition of the paper's.
         ("paper",),
-        result(page, "board_latency", "median_ms"),
+        result(page, "board_latency", "median_ms", unless=_other_model),
         board.reported.needs,
         page,
     )
@@ -238,7 +250,8 @@ PAPER: tuple[Claim, ...] = (
     ),
     Claim(
         "ViT-L parameters",
-        "The ViT-L backbones of other methods have about 300 million (counted: the image tower of CLIP ViT-L/14)",
+        "The ViT-L backbones of other methods have about 300 million (recorded count of the image tower of "
+        "CLIP ViT-L/14)",
         "paper",
         reported.VIT_L_PARAMETERS_MILLIONS,
         "equals",

@@ -36,7 +36,7 @@ def claims_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     return pd.DataFrame(rows(verdicts), columns=list(_COLUMNS))
 
 
-def page_table(verdicts: Iterable[Verdict], caption: str) -> Styler:
+def page_table(verdicts: list[Verdict], caption: str) -> Styler:
     """The claims of one kind as a page shows them, each with a link to the page that computed it.
 
     Args:
@@ -51,6 +51,9 @@ def page_table(verdicts: Iterable[Verdict], caption: str) -> Styler:
     shown["status"] = [escape(status) for status in shown["status"]]
     # What a reader looks for stands where a narrow screen shows it.
     shown = shown[["claim", "status", "ours", "reported", "tolerance", "profile"]]
+    if any(verdict.claim.by != "paper" for verdict in verdicts):
+        # Nobody has reported a bound that we set.
+        shown = shown.rename(columns={"reported": "bound"})
     styler = table(shown, caption=caption)
     for column, least, most in (("claim", "12rem", "15rem"), ("status", "8rem", "11rem")):
         styler = styler.set_properties(subset=[column], **{"min-width": least, "max-width": most})

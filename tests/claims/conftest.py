@@ -129,4 +129,5 @@ def paper(make_profile: Callable[..., Profile], tmp_path: Path) -> Planted:
     targets = [{"name": name, "layout": "mvtec", "root": name, "stands_for": name} for name in SETS]
     source = [{"name": "Real-IAD", "layout": "real_iad", "root": "Real-IAD"}]
     data = {"root": "somewhere", "source": source, "targets": targets}
-    return fill(Planted(make_profile(tmp_path, profile="paper", seeds=[0, 1, 2], data=data)))
+    model = {"backbone": "tiny_vit_21m_512", "weights": "random", "size": 512, "strides": [16, 32]}
+    return fill(Planted(make_profile(tmp_path, profile="paper", seeds=[0, 1, 2], data=data, model=model)))

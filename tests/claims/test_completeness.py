@@ -51,6 +51,16 @@ def test_a_seed_that_lacks_a_target(paper: Any) -> None:
     assert (only(paper, "runs").status, only(paper, "runs").ours) == ("fails", 2)
 
 
+@pytest.mark.parametrize("name", ["MVTec-AD PRO", "Jetson latency", "Jetson drift"])
+def test_another_model_than_the_papers(paper: Any, name: str) -> None:
+    paper.plant_board("jetson_drift")
+    paper.plant("jetson_drift", "board_latency", value={"median_ms": 30.0})
+    assert only(paper, name).status == "holds"
+    smaller = paper.profile.model.model_copy(update={"size": 256})
+    other = type(paper)(paper.profile.model_copy(update={"model": smaller}))
+    not_run(other, name, "incomplete: another model: tiny_vit_21m_512 at 256 px, not tiny_vit_21m_512 at 512 px")
+
+
 def test_seeds_of_different_lengths(paper: Any) -> None:
     paper.seed_folder(1).joinpath("metrics.json").write_text('{"steps": 20}')
     not_run(paper, "steps", "incomplete: seeds of 20, 2000 steps")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edgezsad.claims import CLAIMS, check, claims_table, glance, lines, page_table
+from edgezsad.claims import CLAIMS, check, claims_table, glance, lines, of, page_table
 from edgezsad.claims.claim import BY
 from edgezsad.cli import app
 from edgezsad.config import save_profile
@@ -54,6 +54,8 @@ def test_a_row_links_to_the_page_that_computed_it(mini: Any) -> None:
         count = sum(claim.page == page for claim in CLAIMS)
         assert html.count(f'<a href="{page}.html">{page}</a>') == count
     assert "<caption>all</caption>" in html
+    assert ">bound</th>" in page_table(of(verdicts, "package"), "ours").to_html()
+    assert ">reported</th>" in page_table(of(verdicts, "paper"), "the paper's").to_html()
     odd = replace(verdicts[0], reason="the file says <b>")
     assert "says &lt;b&gt;" in page_table([odd], "one").to_html()
 
