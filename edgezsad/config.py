@@ -86,6 +86,8 @@ class Derive(Strict):
     """Share of crops at a normal place, percent."""
     paste: Percent = 15
     """Share of normal images with a defect pasted from another image, percent."""
+    synthetic: Percent = 0
+    """Share of normal images, whole or cut out, with a synthetic defect (`edgezsad.data.derived.faults`), percent."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
     least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50
@@ -98,9 +100,11 @@ class Derive(Strict):
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Derive":
-        total = self.whole + self.defect_crop + self.normal_crop + self.paste
+        total = self.whole + self.defect_crop + self.normal_crop + self.paste + self.synthetic
         if total != 100:
-            raise ValueError(f"whole, defect_crop, normal_crop and paste add up to {total}; they are percent")
+            raise ValueError(
+                f"whole, defect_crop, normal_crop, paste and synthetic add up to {total}; they are percent"
+            )
         return self
 
 
@@ -117,6 +121,10 @@ class DataSet(Strict):
     generated: Generated | None = None
     derive: Derive | None = None
     """Train on a list derived from the images, not on the images as they are; for a source only."""
+    share: float | None = Field(None, gt=0)
+    """How many of the images of a training step come from this source, in proportion to the other sources' shares, its
+    categories being equally likely. Where it is left out, each of its categories is as likely as any other category of
+    a set without a share; it is given for all sources or for none."""
 
 
 class Data(Strict):
@@ -133,6 +141,10 @@ class Data(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"data set named twice: {', '.join(twice)}")
+        if len({item.share is None for item in self.source}) > 1:
+            raise ValueError("share is given for some sources alone; give it for all of them or for none")
+        if shared := [item.name for item in self.targets if item.share is not None]:
+            raise ValueError(f"share is for the source only; take it out of {', '.join(shared)}")
         stands = [item.stands_for for item in self.targets if item.stands_for]
         if len(set(stands)) != len(stands):
             raise ValueError("two targets stand for the same benchmark; each may be named once in stands_for")
