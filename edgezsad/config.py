@@ -131,6 +131,8 @@ class Data(Strict):
     """Source and targets. `root` is put before every data set's own relative root."""
 
     root: Path | None
+    generated_root: Path | None = None
+    """Put before the root of generated sets instead, where the others lie in a folder that is not to be written to."""
     seed: int = 0
     source: tuple[DataSet, ...] = Field(min_length=1)
     targets: tuple[DataSet, ...] = Field(min_length=1)
@@ -161,6 +163,8 @@ class Data(Strict):
 
     def folder(self, item: DataSet) -> Path:
         """Where a data set lies on disk."""
+        if item.generated and self.generated_root is not None:
+            return self.generated_root / item.root
         if self.root is None:
             raise InputError("data.root is not set; give it in the profile, or run `make book DATA=FOLDER`")
         return self.root / item.root
@@ -173,6 +177,12 @@ class Readout(Strict):
     """Hidden channels of the spatial head at each stride."""
     global_channels: Positive = 64
     """Hidden width of the global head."""
+    context: int = Field(0, ge=0, le=8)
+    """How many times each place of the map looks around itself, all strides together (see `edgezsad.model.context`); 0:
+    each stride draws a share of the map place by place."""
+    self_similarity: tuple[Literal[8, 16, 32], ...] = ()
+    """Strides at which each place is compared with the rest of its own image (see `edgezsad.model.similarity`); the
+    comparison grows with the fourth power of the image's side. It needs `context`."""
     correction_limit: float = Field(4.0, gt=0)
     """The spatial head moves the image score by less than this (in logits)."""
     noise: float = Field(0.5, ge=0)
@@ -195,6 +205,14 @@ class Model(Strict):
     def _strides_fit(self) -> "Model":
         if list(self.strides) != sorted(set(self.strides)):
             raise ValueError(f"strides {self.strides} must ascend, each once")
+        if missing := sorted(set(self.readout.self_similarity) - set(self.strides)):
+            raise ValueError(
+                f"readout.self_similarity at stride {missing[0]}, which is not among strides {self.strides}"
+            )
+        if self.readout.self_similarity and not self.readout.context:
+            raise ValueError(
+                "readout.self_similarity is read by the head with context; set readout.context to 1 or more"
+            )
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
         return self

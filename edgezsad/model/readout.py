@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Readout
+from edgezsad.model.context import ContextHead
+from edgezsad.model.similarity import CHANNELS as UNLIKE
+from edgezsad.model.similarity import Unlikeness
 
 
 @dataclass(frozen=True)
@@ -83,19 +86,30 @@ class EdgeGLR(nn.Module):
         channels: of the feature maps.
         strides: of the feature maps, ascending.
         config: sizes and limits.
+        size: height and width of the images in pixels; needed for self-similarity alone.
     """
 
-    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout):
+    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout, size: int | None = None):
         super().__init__()
         self.limit = config.correction_limit
         self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
-        self.spatial = nn.ModuleList(
-            SpatialBranch(count, config.local_channels, stride // strides[0])
-            for count, stride in zip(channels, strides, strict=True)
-        )
+        self.unlikeness = nn.ModuleDict()
+        for stride in config.self_similarity:
+            if stride not in strides or size is None:
+                raise ValueError(f"self-similarity at stride {stride} of {size} pixels, where strides are {strides}")
+            self.unlikeness[str(stride)] = Unlikeness(size // stride, reach=2 if size // stride > 10 else 1)
+        self.strides = strides
+        if config.context:
+            read = [2 * count + self._unlike(stride) for count, stride in zip(channels, strides, strict=True)]
+            self.context = ContextHead(read, strides, config.local_channels, config.context)
+        else:
+            self.spatial = nn.ModuleList(
+                SpatialBranch(count, config.local_channels, stride // strides[0])
+                for count, stride in zip(channels, strides, strict=True)
+            )
         # Every stride gives what the most suspicious place shows, and how uneven the image is.
         self.ranking = nn.Sequential(
-            nn.Linear(2 * sum(channels), config.global_channels),
+            nn.Linear(2 * sum(channels) + 2 * sum(map(self._unlike, strides)), config.global_channels),
             nn.ReLU(),
             nn.Linear(config.global_channels, 1),
         )
@@ -107,18 +121,32 @@ class EdgeGLR(nn.Module):
         for module in self.difference:
             module.draw = draw
 
+    def _unlike(self, stride: int) -> int:
+        """Channels that self-similarity gives at a stride."""
+        return UNLIKE if str(stride) in self.unlikeness else 0
+
     def forward(self, features: list[Tensor]) -> Output:
         """Read feature maps, one (B, C, h, w) for each stride, finest first."""
-        differences, amounts, shares = [], [], []
-        for raw, measure, branch in zip(features, self.difference, self.spatial, strict=True):
-            difference = measure(raw)
-            amount = difference.abs()
-            differences.append(difference)
-            amounts.append(amount.mean(dim=(2, 3)))
-            shares.append(branch(difference, amount))
-        anomaly_map = shares[0]
-        for share in shares[1:]:
-            anomaly_map = anomaly_map + share
+        differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
+        magnitudes = [difference.abs() for difference in differences]
+        amounts = [magnitude.mean(dim=(2, 3)) for magnitude in magnitudes]
+        unlike = {
+            stride: module(differences[self.strides.index(int(stride))]) for stride, module in self.unlikeness.items()
+        }
+        for found in unlike.values():
+            # How uneven the image is in this respect, and its most unlike place.
+            amounts += [found.abs().mean(dim=(2, 3)), found.amax(dim=(2, 3))]
+        if hasattr(self, "context"):
+            read = [
+                torch.cat([difference, magnitude] + ([unlike[str(stride)]] if str(stride) in unlike else []), dim=1)
+                for difference, magnitude, stride in zip(differences, magnitudes, self.strides, strict=True)
+            ]
+            anomaly_map = self.context(read)
+        else:
+            shares = [branch(*both) for branch, *both in zip(self.spatial, differences, magnitudes, strict=True)]
+            anomaly_map = shares[0]
+            for share in shares[1:]:
+                anomaly_map = anomaly_map + share
         # The map's mean, weighted by its own softmax: a smooth maximum without TopK that stays finite in FP16.
         attention = anomaly_map.flatten(1).softmax(dim=1)
         peak = (attention * anomaly_map.flatten(1)).sum(dim=1)
