@@ -88,6 +88,8 @@ class Derive(Strict):
     """Share of normal images with a defect pasted from another image, percent."""
     synthetic: Percent = 0
     """Share of normal images, whole or cut out, with a synthetic defect (`edgezsad.data.derived.faults`), percent."""
+    faults: tuple[str, ...] | None = Field(None, min_length=1)
+    """Kinds of synthetic defects, each as likely as the others; all kinds in the usual mixture when left out."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
     least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50

@@ -139,6 +139,19 @@ def test_normal_images_alone_make_a_source(normals: Manifest) -> None:
         assert np.array_equal(picture.pixels, again.pixels)
 
 
+def test_kinds_can_be_chosen(normals: Manifest) -> None:
+    pixels = part_on_white()[0]
+    for seed in range(6):
+        found = with_synthetic_defect(Picture(pixels, None), np.random.default_rng(seed), ("warped",))
+        # Nothing but colours that were there, and mixtures of the two.
+        assert found.pixels[..., 1].min() >= 170
+    config = Derive(images=4, whole=50, defect_crop=0, normal_crop=0, paste=0, synthetic=50, faults=("scratches",))
+    with pytest.raises(InputError, match="no kind of synthetic defect is called 'scratches'; use texture, "):
+        derive_list(normals, config, 0, {})
+    two = (config.model_copy(update={"faults": names}) for names in (("scratch",), ("crack",)))
+    assert len({derive_list(normals, one, 0, {}).sha256 for one in two}) == 2
+
+
 def test_without_normal_images_there_is_nothing_to_put_a_defect_on(normals: Manifest) -> None:
     defective = [Entry("0.png", "a", "test", 1, "x", "", SIZE, SIZE, "0" * 64, "")]
     config = Derive(images=4, whole=50, defect_crop=0, normal_crop=0, paste=0, synthetic=50)

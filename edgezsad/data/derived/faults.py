@@ -15,6 +15,7 @@ import numpy as np
 from edgezsad.data.derived.shapes import Random, blob, grown, line, place, soften, stroke
 from edgezsad.data.generate.fields import fractal
 from edgezsad.data.generate.scene import Array
+from edgezsad.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,9 @@ def _behind(ground: Ground, each: Random) -> Array | None:
     return smooth + each.normal(0, 0.7 * noise, (ground.size, ground.size, 1)).astype(np.float32)
 
 
-FAULTS: dict[Callable[[Ground, Random], Change | None], float] = {
+Fault = Callable[[Ground, Random], Change | None]
+
+FAULTS: dict[Fault, float] = {
     texture: 0.16,
     moved_piece: 0.12,
     scratch: 0.09,
@@ -318,3 +321,17 @@ FAULTS: dict[Callable[[Ground, Random], Change | None], float] = {
     split: 0.04,
 }
 """How likely each kind is."""
+
+
+def mixture(names: tuple[str, ...] | None = None) -> dict[Fault, float]:
+    """How likely each kind is: the named ones alike, or all of `FAULTS`.
+
+    Raises:
+        InputError: there is no kind of that name.
+    """
+    if names is None:
+        return FAULTS
+    known = {kind.__name__: kind for kind in FAULTS}
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(f"derive.faults: no kind of synthetic defect is called {unknown[0]!r}; use {', '.join(known)}")
+    return {known[name]: 1.0 for name in names}

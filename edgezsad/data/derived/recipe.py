@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 from edgezsad.config import Derive
 from edgezsad.data.derived.crops import Draws, around_defect, beside_defect, number
+from edgezsad.data.derived.faults import mixture
 from edgezsad.data.derived.grids import Box, Grid, empty_grid
 from edgezsad.data.derived.rows import DerivedList, Row
 from edgezsad.data.manifest import Entry, Manifest
@@ -51,8 +52,10 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
         grids: where the defects lie, by the hash of the mask (`edgezsad.data.derived.grids.read_grids`).
 
     Raises:
-        InputError: the data set has no image from which a kind can be made, for instance no masks.
+        InputError: the data set has no image from which a kind can be made, for instance no masks; or there is no such
+            kind of synthetic defect.
     """
+    mixture(config.faults)
     recipe = _Recipe(manifest, config, seed, grids)
     rows = [row for kind, count in counts(config).items() for row in itertools.islice(recipe.rows(kind), count)]
     return DerivedList(tuple(sorted(rows, key=lambda row: row.id)), manifest.sha256, seed, config)

@@ -20,7 +20,14 @@ FEATHER = 100
 """The edge of a pasted defect is softened over about this part of the crop's side."""
 
 
-def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise, size: int) -> Picture:
+def render(
+    row: Row,
+    root: Path,
+    entries: Mapping[str, Entry],
+    config: Randomise,
+    size: int,
+    faults: tuple[str, ...] | None = None,
+) -> Picture:
     """Make a derived image.
 
     Args:
@@ -29,6 +36,7 @@ def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise
         entries: its images by id.
         config: the strengths of the randomisation.
         size: height and width of the result.
+        faults: kinds of synthetic defects.
 
     Returns:
         The picture; its mask is bool (size, size), or None where a defective image has no mask.
@@ -50,7 +58,7 @@ def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise
     picture = Picture(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
     if row.kind == "synthetic":
         # A generator of its own: the randomisation is the same with and without the defect.
-        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]))
+        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)
     return randomise(picture, config, np.random.default_rng(row.seed))
 
 

@@ -81,7 +81,8 @@ class DerivedList:
     @cached_property
     def sha256(self) -> str:
         """Hash of what the images are: the rows, the parents' content and the settings of the randomisation."""
-        digest = hashlib.sha256(f"{self.manifest_sha256}\t{self.config.randomise.model_dump_json()}\n".encode())
+        settings = self.config.randomise.model_dump_json() + "".join(f"\t{name}" for name in self.config.faults or ())
+        digest = hashlib.sha256(f"{self.manifest_sha256}\t{settings}\n".encode())
         for row in self.rows:
             digest.update("\t".join(map(str, _values(row))).encode() + b"\n")
         return digest.hexdigest()

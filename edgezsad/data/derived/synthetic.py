@@ -5,7 +5,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from edgezsad.data.derived.faults import FAULTS, Change, Ground
+from edgezsad.data.derived.faults import Change, Ground, mixture
 from edgezsad.data.derived.shapes import Random, part_of, soften
 from edgezsad.data.loading import Picture
 
@@ -19,19 +19,21 @@ TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "r
 """Pictures that scikit-image carries, from which pieces are pasted."""
 
 
-def with_synthetic_defect(picture: Picture, each: Random) -> Picture:
+def with_synthetic_defect(picture: Picture, each: Random, names: tuple[str, ...] | None = None) -> Picture:
     """Put a defect on a picture.
 
     Args:
         picture: uint8 (S, S, 3), of a normal part.
         each: decides everything.
+        names: kinds of defects (`edgezsad.data.derived.faults.mixture`).
 
     Returns:
         The picture with a bool (S, S) mask that is never empty.
     """
     pixels = picture.pixels.astype(np.float32)
     ground = Ground(pixels, part_of(picture.pixels), textures())
-    kinds, weights = list(FAULTS), np.array(list(FAULTS.values()))
+    likely = mixture(names)
+    kinds, weights = list(likely), np.array(list(likely.values()))
     for _ in range(ATTEMPTS):
         kind = kinds[int(each.choice(len(kinds), p=weights / weights.sum()))]
         if (change := kind(ground, each)) is not None and (found := _accepted(ground, change)) is not None:
