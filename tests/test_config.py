@@ -138,6 +138,22 @@ def test_missing_key_and_several_faults(
     assert "unknown key model.backbon (did you mean backbone?)" in line
 
 
+def test_generated_sets_may_lie_apart(tmp_path: Path, profile_values: Callable[..., dict[str, Any]]) -> None:
+    values = profile_values()
+    made = {"name": "made", "layout": "mvtec", "root": "made", "generated": GENERATED}
+    values["data"]["source"].append(made)
+    profile = Profile.model_validate(values)
+    assert [profile.data.folder(item) for item in profile.data.source] == [
+        Path("somewhere/source"),
+        Path("somewhere/made"),
+    ]
+    values["data"] |= {"root": None, "generated_root": "runs/x"}
+    profile = Profile.model_validate(values)
+    assert profile.data.folder(profile.data.source[1]) == Path("runs/x/made")
+    with pytest.raises(InputError, match=r"data.root is not set"):
+        profile.data.folder(profile.data.source[0])
+
+
 def test_shares_are_for_all_sources_or_for_none(
     refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]]
 ) -> None:
