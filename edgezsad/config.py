@@ -186,7 +186,11 @@ class Readout(Strict):
     """Strides at which each place is compared with the rest of its own image (see `edgezsad.model.similarity`); the
     comparison grows with the fourth power of the image's side. It needs `context`."""
     correction_limit: float = Field(4.0, gt=0)
-    """The spatial head moves the image score by less than this (in logits)."""
+    """The spatial head moves the image score by less than this (in logits), where the ranking leads."""
+    ranking_limit: float | None = Field(None, ge=0)
+    """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
+    score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
+    does not move it."""
     noise: float = Field(0.5, ge=0)
     """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
     augmentation of images, and without it a readout learns its source by heart."""

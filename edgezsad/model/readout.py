@@ -3,7 +3,9 @@
 The two are not equals. The global head looks at the features where the map points and at how uneven the image is, and
 ranks. The image score is its ranking, plus a correction pooled from the map that is bounded and whose learned gain
 starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
-formula; this is our reading of its one-line description.
+formula; this is our reading of its one-line description. `Readout.ranking_limit` turns the two round: the map's peak
+ranks, and the global head corrects it or is left out (on photographs of sets never seen the global head is the worse of
+the two, see `configs/photographs.yaml`).
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
 by a learned depth-to-space, not by interpolation.
@@ -91,7 +93,7 @@ class EdgeGLR(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout, size: int | None = None):
         super().__init__()
-        self.limit = config.correction_limit
+        self.limit, self.ranking_limit = config.correction_limit, config.ranking_limit
         self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
         self.unlikeness = nn.ModuleDict()
         for stride in config.self_similarity:
@@ -154,7 +156,13 @@ class EdgeGLR(nn.Module):
         place = attention.detach().view_as(anomaly_map)
         looked_at = [_at(difference, place) for difference in differences]
         ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
-        correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
+        if self.ranking_limit is None:
+            correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
+            return Output(ranking + correction, anomaly_map, ranking, correction)
+        correction = (1 + self.gain) * (peak + self.offset)
+        if not self.ranking_limit:
+            return Output(correction, anomaly_map, ranking, correction)
+        ranking = self.ranking_limit * torch.tanh(ranking / self.ranking_limit)
         return Output(ranking + correction, anomaly_map, ranking, correction)
 
 
