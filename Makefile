@@ -22,7 +22,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-step bench-ablations lint format lock clean
+.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -42,7 +42,7 @@ rehearsal: $(INSTALLED)
 
 # Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.
 # MAPS: score files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the photographs' folder.
-bench: bench-metrics bench-loading bench-leak bench-forward bench-step bench-ablations
+bench: bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations
 
 # The pixel metrics beside other libraries, a quarter of an hour.
 bench-metrics: $(BENCH)/.installed
@@ -59,6 +59,10 @@ bench-leak: $(INSTALLED)
 # The forward pass on the CPU, each remedy for its own slowness beside ONNX Runtime.
 bench-forward: $(INSTALLED)
 	$(BIN)/python benchmarks/forward.py
+
+# One image through both models and through the image tower of ViT-L methods, every runtime; ten minutes, 10 GB of memory.
+bench-latency: $(INSTALLED)
+	$(BIN)/python benchmarks/latency.py
 
 # The training step on this machine's GPU; without one only a small model that shows that the script runs.
 bench-step: $(INSTALLED)

@@ -31,7 +31,7 @@ RUN = profile.run.as_posix()
 CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
-PRECISIONS = ["fp32", "fp16"]
+PRECISIONS = ["fp32", "fp16", "int8"]
 GPUS = gpu_count(config.get("gpus", 0))
 NEEDS = needs_of(profile)
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
@@ -40,6 +40,10 @@ HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 def needs(notebook):
     """A notebook, the source files behind it and the pins: what every rule depends on beside its own inputs."""
     return [*notebook_library(f"notebooks/{notebook}.ipynb"), *[name for name in ["requirements.lock"] if Path(name).exists()]]
+
+
+# The lists that graphs are held against are data, which no notebook imports.
+OPERATORS = sorted(path.as_posix() for path in Path("edgezsad/export/operators").glob("*.*"))
 
 
 def part(*names):
@@ -62,6 +66,11 @@ def executed(name):
 def scores(runtime):
     """The folder of a runtime's score files."""
     return f"{RUN}/scores/{runtime}"
+
+
+def board_files(name):
+    """What was ingested from a board: nothing, or its score files and latency record."""
+    return sorted(path.as_posix() for path in Path(RUN, "boards", name).rglob("*") if path.is_file())
 
 
 EXECUTE = "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}"
@@ -167,15 +176,17 @@ rule recipe:
 
 
 rule export:
-    message: "export: every seed to ONNX, FP32 and FP16, with lint and parity"
+    message: "export: every seed to ONNX, FP32, FP16 and INT8, with lint and parity"
     input:
         needs("04_export"),
+        OPERATORS,
         expand(rules.train.output.checkpoint, seed=SEEDS),
         rules.data.output.manifests,
         notebook="notebooks/04_export.ipynb",
     output:
         graphs=expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=PRECISIONS),
         result=f"{RUN}/results/export.json",
+        sensitivity=f"{RUN}/results/sensitivity.json",
         notebook=executed("04_export"),
     threads: NEEDS["export"].threads
     resources:
@@ -232,9 +243,12 @@ rule efficiency:
     message: "efficiency: the paper's graph, exported, linted and counted"
     input:
         needs("07_efficiency"),
+        OPERATORS,
+        "benchmarks/results/latency.json",
         notebook="notebooks/07_efficiency.ipynb",
     output:
         result=f"{RUN}/results/efficiency.json",
+        latency=f"{RUN}/results/latency.json",
         notebook=executed("07_efficiency"),
     params:
         part("paper_graph"),
@@ -250,10 +264,15 @@ rule jetson_drift:
     input:
         needs("08_jetson_drift"),
         [scores(runtime) for runtime in RUNTIMES if runtime != "qnn-htp-fp16"],
+        rules.export.output.graphs,
+        rules.data.output.manifests,
+        board_files("jetson"),
         notebook="notebooks/08_jetson_drift.ipynb",
     output:
         result=f"{RUN}/results/jetson_drift.json",
         notebook=executed("08_jetson_drift"),
+    params:
+        part("evaluation.pixels"),
     threads: NEEDS["jetson_drift"].threads
     resources:
         **asked(NEEDS["jetson_drift"], GPUS),
@@ -266,13 +285,38 @@ rule rb5_drift:
     input:
         needs("09_rb5_drift"),
         [scores(runtime) for runtime in RUNTIMES if runtime in ("pytorch", "qnn-htp-fp16")],
+        rules.export.output.graphs,
+        rules.data.output.manifests,
+        board_files("rb5"),
         notebook="notebooks/09_rb5_drift.ipynb",
     output:
         result=f"{RUN}/results/rb5_drift.json",
         notebook=executed("09_rb5_drift"),
+    params:
+        part("evaluation.pixels"),
     threads: NEEDS["rb5_drift"].threads
     resources:
         **asked(NEEDS["rb5_drift"], GPUS),
+    shell:
+        EXECUTE
+
+
+rule int8:
+    message: "int8: drift, sizes, and which layers cost accuracy"
+    input:
+        needs("14_int8"),
+        [scores(runtime) for runtime in RUNTIMES if runtime in ("pytorch", "onnx-fp16", "onnx-int8")],
+        rules.export.output.sensitivity,
+        rules.export.output.result,
+        rules.efficiency.output.result,
+        rules.efficiency.output.latency,
+        notebook="notebooks/14_int8.ipynb",
+    output:
+        result=f"{RUN}/results/int8.json",
+        notebook=executed("14_int8"),
+    threads: NEEDS["int8"].threads
+    resources:
+        **asked(NEEDS["int8"], GPUS),
     shell:
         EXECUTE
 
@@ -320,8 +364,10 @@ rule claims:
         rules.export.output.result,
         rules.benchmarks.output.result,
         rules.efficiency.output.result,
+        rules.efficiency.output.latency,
         rules.jetson_drift.output.result,
         rules.rb5_drift.output.result,
+        rules.int8.output.result,
         notebook="notebooks/11_claims.ipynb",
     output:
         result=f"{RUN}/results/claims.json",
@@ -351,6 +397,7 @@ rule book:
             rules.efficiency.output.notebook,
             rules.jetson_drift.output.notebook,
             rules.rb5_drift.output.notebook,
+            rules.int8.output.notebook,
             rules.gallery.output.notebook,
             rules.speed.output.notebook,
             rules.claims.output.notebook,

@@ -1,9 +1,13 @@
-"""Puts `data_manifests/` into the package as it is built; everything else is said in pyproject.toml."""
+"""Puts `data_manifests/`, operator lists and boards' scripts into a built package; all else is in pyproject.toml."""
 
 from setuptools import find_namespace_packages, setup
 
 setup(
     packages=[*find_namespace_packages(include=["edgezsad*"]), "edgezsad.data_manifests"],
     package_dir={"edgezsad.data_manifests": "data_manifests"},
-    package_data={"edgezsad.data_manifests": ["*.yaml", "*.json", "*.md", "lists/*.csv"]},
+    package_data={
+        "edgezsad.data_manifests": ["*.yaml", "*.json", "*.md", "lists/*.csv"],
+        "edgezsad.export": ["operators/*.csv", "operators/*.json"],
+        "edgezsad.devices.kit.board": ["*.sh"],
+    },
 )

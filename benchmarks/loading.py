@@ -5,6 +5,9 @@
 Every method does the same work: decode a JPEG of 1024 x 1024, resize it to 512 x 512, normalise it, and put it into a
 batch of float32. The JPEGs are made here, smooth as photographs are, and read from disk. The methods take turns in
 every round, so that a busy machine slows all of them down; the processor's time hardly depends on what else it does.
+
+One row does more, and has no goal: the images of a derived source, which the paper profile trains on, are cut out,
+pasted and randomised too.
 """
 
 import argparse
@@ -12,9 +15,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -23,11 +27,18 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
+from edgezsad.config import DataSet, Derive
+from edgezsad.data.derived.grids import read_grids
+from edgezsad.data.derived.recipe import derive_list
 from edgezsad.data.images import load
+from edgezsad.data.layouts import index
 from edgezsad.data.loading import in_order, load_fast, normalise
+from edgezsad.data.sources import DerivedImages
 from edgezsad.files import write_json
 from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.versions import versions
+
+Item = TypeVar("Item")
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
@@ -71,19 +82,46 @@ METHODS: dict[str, Callable[[Path, int], torch.Tensor]] = {
 }
 
 
+DERIVED = "edgezsad, a derived source: crops, pasting, randomisation too"
+
+
+def write_images(folder: Path, images: int, side: int) -> list[Path]:
+    """JPEGs in MVTec's layout, every second one defective, with a mask; returns the JPEGs."""
+    paths = []
+    truth = folder / "part" / "ground_truth" / "stain"
+    truth.mkdir(parents=True)
+    for number in range(images):
+        path = folder / "part" / ("test/stain" if number % 2 else "train/good") / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photograph(number, side)).save(path, quality=90)
+        if number % 2:
+            mask = np.zeros((side, side), dtype=np.uint8)
+            cv2.circle(mask, (side // 2, side // 3), side // 16, 255, -1)
+            Image.fromarray(mask).save(truth / f"{number:03d}_mask.png")
+        paths.append(path)
+    return paths
+
+
+def derived(folder: Path, images: int) -> DerivedImages:
+    """As many images as there are files, derived from them with the paper profile's shares."""
+    manifest = index(DataSet(name="made", layout="mvtec", root=folder), folder)
+    config = Derive(images=images)
+    return DerivedImages(manifest, derive_list(manifest, config, 0, read_grids(manifest, folder / "grids.npz")))
+
+
 def timed(
-    method: Callable[[Path, int], torch.Tensor], paths: list[Path], size: int, workers: int, batch: int
+    method: Callable[[Item, int], torch.Tensor], items: Sequence[Item], size: int, workers: int, batch: int
 ) -> tuple[float, float]:
     """Load all images once, in batches: images a second, and the processor's milliseconds an image."""
     started, worked = time.perf_counter(), time.process_time()
     part = []
-    for one in in_order(lambda path: method(path, size), paths, workers):
+    for one in in_order(lambda item: method(item, size), items, workers):
         part.append(one)
         if len(part) == batch:
             torch.stack(part)
             part = []
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
-    return len(paths) / seconds, 1000 * processor / len(paths)
+    return len(items) / seconds, 1000 * processor / len(items)
 
 
 def difference(paths: list[Path], size: int) -> dict[str, float]:
@@ -104,15 +142,19 @@ def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number:03d}.jpg" for number in range(images)]
-        for number, path in enumerate(paths):
-            Image.fromarray(photograph(number, side)).save(path, quality=90)
+        paths = write_images(Path(folder), images, side)
+        source = derived(Path(folder), images)
         rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for workers in (1, 2):
                 for name, method in METHODS.items():
                     rate = timed(method, paths, size, workers, batch)
                     rates.setdefault((name, workers), []).append(rate)
+                rate = timed(
+                    lambda row, size: normalise(source.read(row, size).pixels, MEAN, STD),
+                    range(images), size, workers, batch,
+                )  # fmt: skip
+                rates.setdefault((DERIVED, workers), []).append(rate)
         return {
             "what": f"decode JPEGs of {side} x {side}, quality 90, resize to {size} x {size}, normalise, batch",
             "goal": f"at least {GOAL} images a second with 2 workers on 2 cores",

@@ -9,8 +9,8 @@ Submodules are imported on demand, so that ``import edgezsad`` costs nothing and
 
 import os as _os
 
-# PyTorch's threads and memory on the CPU, read once when it is loaded; who sets these variables is obeyed. Neither
-# changes a result. What they are worth: benchmarks/forward.py.
+# PyTorch's threads and memory on the CPU, read once when it is loaded: a script that imports torch before this package
+# has neither. Who sets these variables is obeyed. Neither changes a result. What they are worth: benchmarks/forward.py.
 # A thread that waits for another gives its core away instead of turning in a loop: beside other work, and steps of the
 # graph run side by side, a forward pass otherwise takes up to four times as long.
 _os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

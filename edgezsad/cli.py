@@ -1,4 +1,5 @@
-"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `profile`, `lint`.
+"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `export dlc|tensorrt`,
+`device kit|ingest|status`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -13,7 +14,9 @@ from typing import Annotated
 import typer
 
 from edgezsad.data.commands import data_app
+from edgezsad.devices.commandline import device_app
 from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.export.commands import export_app
 
 app = typer.Typer(
     help="Zero-shot anomaly detection on edge devices.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -21,6 +24,8 @@ app = typer.Typer(
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")
+app.add_typer(export_app, name="export")
+app.add_typer(device_app, name="device")
 
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
 
@@ -116,11 +121,17 @@ def profile(
 
 @app.command()
 def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
-    """Check an ONNX file for operators that boards are known to lack; exit code 1 if there is one."""
+    """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one refuses it."""
+    from edgezsad.export.backends import BACKENDS, check_backends, findings, source, summary
     from edgezsad.export.lint import check_lint
 
     check_lint(graph)
     typer.echo(f"{graph}: every operator is on the allow-list")
+    for backend in BACKENDS:
+        origin = source(backend)
+        what = summary(findings(graph, backend))
+        typer.echo(f"{origin.title}, findings: {what} [{origin.list}; read {origin.read}]")
+    check_backends(graph)
 
 
 def main() -> None:

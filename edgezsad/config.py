@@ -16,7 +16,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
-Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16"]
+Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16", "tensorrt-fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -229,7 +229,8 @@ class Training(Strict):
 
     steps: Positive = 300
     batch: int = Field(64, ge=2, multiple_of=2)
-    """Images of a step, over all devices together; half of them normal, half defective."""
+    """Images of a step, over all devices together; half of them normal, half defective. Ours: the ranking loss compares
+    all pairs of a step, and 64 images at 512 pixels are meant to fit one GPU; not ablated."""
     learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
@@ -237,7 +238,8 @@ class Training(Strict):
     ema: float = Field(0.98, ge=0, lt=1)
     """Share of the moving average of the weights that a step keeps; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out to follow training and to set the threshold."""
+    """Share of the source held out to follow training and to set the threshold. Ours: most is left to learn from, and
+    the threshold rests on some hundred images; not ablated."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
@@ -269,7 +271,7 @@ class Evaluation(Strict):
 
     pixels: Positive = 128
     """Pixel metrics: maps are enlarged and masks reduced to this height and width."""
-    runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "qnn-htp-fp16")
+    runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16")
     emulator: Emulator = Emulator()
 
     @field_validator("runtimes")

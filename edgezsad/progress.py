@@ -5,6 +5,7 @@ and the book leaves it out of the pages, so progress is seen while running and n
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
@@ -14,6 +15,8 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 5
+SHARE_BETWEEN_LINES = 0.12
+"""Of a training's age so far, where that is longer: an hour makes about fifty lines in a log, a day seventy-five."""
 
 
 class _Lines:
@@ -60,10 +63,16 @@ def meter(
         start: units that were done before.
         shown: False in all but one of several processes.
     """
+    begun = time.monotonic()
     with tqdm(total=total, initial=start, disable=not shown, **_style(what, unit)) as bar:
+        on_terminal = sys.stderr.isatty()
 
         def advance(count: int, text: str) -> None:
             bar.set_postfix_str(text, refresh=False)
+            if not on_terminal and not bar.disable:
+                # The older, the rarer: a day of lines every few seconds would swamp a log, or the notebook it is in.
+                age = time.monotonic() - begun
+                bar.mininterval = bar.maxinterval = max(SECONDS_BETWEEN_LINES, SHARE_BETWEEN_LINES * age)
             bar.update(count)
 
         yield advance

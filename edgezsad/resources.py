@@ -41,6 +41,7 @@ SMALL = {
     "efficiency": Needs(),
     "jetson_drift": Needs(),
     "rb5_drift": Needs(),
+    "int8": Needs(),
     "gallery": Needs(),
     "speed": Needs(mem_mb=2_000, runtime=10),
     "claims": Needs(mem_mb=2_000, runtime=10),
@@ -56,6 +57,7 @@ LARGE = SMALL | {
     "efficiency": Needs(mem_mb=8_000),
     "jetson_drift": Needs(mem_mb=16_000, runtime=120),
     "rb5_drift": Needs(mem_mb=16_000, runtime=120),
+    "int8": Needs(mem_mb=16_000, runtime=120),
     "gallery": Needs(mem_mb=16_000),
 }
 # As many photographs as anyone may have: more time and memory than small, never a cluster's largest queue.

@@ -36,12 +36,20 @@ class Run:
         return self.seed_folder(seed) / "checkpoint.safetensors"
 
     def onnx(self, seed: int, precision: str) -> Path:
-        """One seed's exported graph; `precision` is "fp32" or "fp16"."""
+        """One seed's exported graph; `precision` is "fp32", "fp16" or "int8"."""
         return self.folder / "export" / f"seed{seed}-{precision}.onnx"
+
+    def engine(self, seed: int) -> Path:
+        """One seed's TensorRT engine, for the GPU of this machine."""
+        return self.folder / "export" / f"seed{seed}-tensorrt.plan"
 
     def scores(self, runtime: str, seed: int, target: str) -> Path:
         """The score file of a runtime, seed and target."""
         return self.folder / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
+
+    def board(self, name: str) -> Path:
+        """What was ingested from a board, "jetson" or "rb5": `seed{S}/{TARGET}.npz` score files and `latency.json`."""
+        return self.folder / "boards" / name
 
     def manifest_path(self, name: str) -> Path:
         """A data set's manifest."""

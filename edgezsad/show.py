@@ -18,7 +18,11 @@ LABELS = {
     "device_auroc": "device AUROC",
     "points": "drift (points)",
     "spearman": "Spearman",
+    "kendall": "Kendall",
     "largest": "largest score change",
+    "largest_spreads": "in spreads of the host's",
+    "newly_defective": "newly called defective",
+    "newly_normal": "newly called normal",
     "map_correlation": "map correlation",
     "score_difference": "score difference",
     "map_difference": "map difference",
@@ -27,6 +31,10 @@ LABELS = {
     "validation_auroc_correction": "AUROC, correction",
     "megabytes": "MB",
     "parameters": "parameters (M)",
+    "weights": "weights (thousands)",
+    "score_error": "score error",
+    "map_error": "map error",
+    "left_out": "stays FP32",
 }
 
 

@@ -7,23 +7,42 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from edgezsad import reported
 from edgezsad.claims import CLAIMS, Claim, check, claims_table, judge, require
 from edgezsad.config import Profile
+from edgezsad.devices.pages import latency_result
+from edgezsad.devices.run import RuntimeDrift
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 BY_NAME = {claim.name: claim for claim in CLAIMS}
+NO_BOARD = {
+    "board": RuntimeDrift("tensorrt-fp16", pd.DataFrame(), [], "no result of the board").result(),
+    "board_latency": latency_result(None),
+}
 RESULTS: dict[str, dict[str, Any]] = {
     "data": {"overlaps": 0, "derived_images": 216_917},
     "export": {"largest_score_difference": 2e-5},
-    "efficiency": {"paper_graph": {"backbone_gflops": 53.77, "readout_mflops": 8.9, "lint_findings": 0}},
-    "jetson_drift": {"smallest_spearman": 0.9995},
-    # As the page writes it where the emulator is not to be had.
-    "rb5_drift": {"smallest_spearman": None},
+    "efficiency": {
+        "paper_graph": {
+            "backbone_gflops": 53.77,
+            "readout_mflops": 8.9,
+            "lint_findings": 0,
+            "backend_findings": 0,
+            "fp16_onnx_megabytes": 41.9,
+            "fp16_dlc_megabytes": 43.0,
+            "dlc_partitions": 1,
+        }
+    },
+    "int8": {"largest_drift_points_of_the_mean": 0.1},
+    "latency": {"times_the_floor": 1.2, "times_as_fast_as_the_tower": 17.0},
+    # As the pages write it where there is no board, and the emulator is not to be had.
+    "jetson_drift": {"smallest_spearman": 0.9995, "largest_drift_points_of_the_mean": 0.1, "verdicts": {}} | NO_BOARD,
+    "rb5_drift": {"smallest_spearman": None} | NO_BOARD,
     "benchmarks": {
         "by_benchmark": {
             "MVTec-AD": {"image_auroc": {"mean": 91.0}, "pixel_auroc": {"mean": 79.0}, "pixel_aupro": {"mean": 67.0}},
@@ -92,6 +111,8 @@ def test_a_good_mini_run(run: Run) -> None:
     holds = {name for name, verdict in verdicts.items() if verdict.status == "holds"}
     assert holds == {
         "GFLOPs", "readout cost", "no Resize", "frames a second", "host parity", "host FP16 ranking", "no leak",
+        "host FP16 drift", "operator lists", "FP16 ONNX size", "one QNN partition", "FP16 DLC size",
+        "host INT8 drift", "host latency, floor", "host latency, tower",
     }  # fmt: skip
     assert verdicts["host parity"].ours == 2e-5
     # A number of the mini run never stands in for one of the paper's, however well it fits.
@@ -114,12 +135,83 @@ def test_the_paper_profile_checks_the_papers_numbers(run: Run, make_profile: Cal
         require(check(paper))
 
 
+BOARD = {
+    "status": "ok",
+    "missing": [],
+    "drift_points_below": 0.11,
+    "verdicts": {"equivalent": 6, "not equivalent": 0, "undecided": 0},
+    "images_needed": 0,
+}
+UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
+
+
+@pytest.mark.parametrize(
+    ("board", "status", "ours", "reason"),
+    [
+        ({}, "holds", 0.11, ""),
+        ({"drift_points_below": 0.31, "verdicts": UNDECIDED | {"not equivalent": 1}}, "fails", 0.31, ""),
+        # Too few images bear the claim neither out nor down.
+        ({"drift_points_below": 0.31, "verdicts": UNDECIDED, "images_needed": 900}, "not run", None,
+         "undecided, sets are too small: needs about 900 images of a set"),
+        ({"drift_points_below": None, "verdicts": UNDECIDED}, "not run", None, "undecided, sets are too small"),
+        ({"missing": ["BTAD"]}, "not run", None, "incomplete: needs the board's scores of BTAD"),
+        ({"status": "suspicious", "drift_points_below": 0.0}, "not run", None,
+         "suspicious: a drift of exactly zero, as a silent fallback to the host gives; run the board again"),
+        ({"status": "not run", "drift_points_below": None}, "not run", None, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("page", "name"), [("jetson_drift", "Jetson drift"), ("rb5_drift", "RB5 drift")])
+def test_drift_on_a_board(
+    run: Run,
+    make_profile: Callable[..., Profile],
+    page: str,
+    name: str,
+    board: dict[str, Any],
+    status: str,
+    ours: float | None,
+    reason: str | None,
+) -> None:
+    paper = Run(make_profile(run.folder, profile="paper"))
+    paper.write_result(page, RESULTS[page] | {"board": BOARD | board})
+    (verdict,) = check(paper, [BY_NAME[name]])
+    assert (verdict.status, verdict.ours) == (status, ours)
+    assert verdict.reason == (f"needs {BY_NAME[name].needs}" if reason is None else reason)
+    # The same board result of a mini model says nothing of the paper's claim.
+    run.write_result(page, RESULTS[page] | {"board": BOARD | board})
+    assert check(run, [BY_NAME[name]])[0].status == "not run"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "status"), [(30.0, "holds"), (34.4, "holds"), (34.6, "fails"), (None, "not run")]
+)
+def test_latency_on_a_board(
+    run: Run, make_profile: Callable[..., Profile], milliseconds: float | None, status: str
+) -> None:
+    paper = Run(make_profile(run.folder, profile="paper"))
+    paper.write_result("jetson_drift", RESULTS["jetson_drift"] | {"board_latency": {"median_ms": milliseconds}})
+    (verdict,) = check(paper, [BY_NAME["Jetson latency"]])
+    assert (verdict.status, verdict.ours) == (status, milliseconds)
+
+
+def test_a_set_too_coarse_for_the_bound_does_not_fail_the_host(run: Run) -> None:
+    plant(run, "jetson_drift", "largest_drift_points_of_the_mean", value=0.5)
+    plant(run, "jetson_drift", "verdicts", value={"not equivalent": 0, "undecided": 2})
+    (verdict,) = check(run, [BY_NAME["host FP16 drift"]])
+    assert (verdict.status, verdict.ours) == ("not run", None)
+    assert verdict.reason.startswith("undecided")
+    plant(run, "jetson_drift", "verdicts", value={"not equivalent": 1, "undecided": 1})
+    assert check(run, [BY_NAME["host FP16 drift"]])[0].status == "fails"
+
+
 @pytest.mark.parametrize(
     ("name", "keys", "value", "words"),
     [
         ("efficiency", ("paper_graph", "backbone_gflops"), 55.0, "GFLOPs: 55 GFLOPs, equals 53.77"),
         ("efficiency", ("paper_graph", "readout_mflops"), 9.001, "readout cost: 9.001 MFLOPs, at most 9"),
         ("efficiency", ("paper_graph", "lint_findings"), 1, "no Resize: 1 findings, at most 0"),
+        ("efficiency", ("paper_graph", "backend_findings"), 4, "operator lists: 4 findings, at most 0"),
+        ("efficiency", ("paper_graph", "dlc_partitions"), 2, "one QNN partition: 2 partitions, equals 1"),
+        ("efficiency", ("paper_graph", "fp16_dlc_megabytes"), 189, "FP16 DLC size: 189 MB, at most 60"),
         ("export", ("largest_score_difference",), 1e-3, "host parity: 0.001 logit"),
         ("export", ("largest_score_difference",), math.nan, "host parity: nan logit"),
         ("jetson_drift", ("smallest_spearman",), 0.9, "host FP16 ranking: 0.9 Spearman, at least 0.999"),

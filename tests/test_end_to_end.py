@@ -97,7 +97,7 @@ def test_a_second_run_has_nothing_to_do(project: Path):
 
 def test_score_files_of_every_runtime(project: Path):
     scores = project / "runs" / "tiny" / "scores"
-    for runtime, seeds in {"pytorch": 2, "onnx-fp32": 2, "onnx-fp16": 2, "qnn-htp-fp16": 1}.items():
+    for runtime, seeds in {"pytorch": 2, "onnx-fp32": 2, "onnx-fp16": 2, "onnx-int8": 2, "qnn-htp-fp16": 1}.items():
         records = [json.loads(path.read_text()) for path in sorted(scores.glob(f"{runtime}/seed*/cloth.json"))]
         assert len(records) == seeds
         for record in records:

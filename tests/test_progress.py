@@ -1,6 +1,11 @@
 """Progress in a log: its last line says that the work is done."""
 
-from edgezsad.progress import progress, ticker
+import time
+
+import pytest
+
+from edgezsad import progress as module
+from edgezsad.progress import meter, progress, ticker
 
 
 def test_the_last_line_of_a_log_is_the_end(capsys) -> None:
@@ -11,3 +16,34 @@ def test_the_last_line_of_a_log_is_the_end(capsys) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("count: 5/5") for line in lines)
     assert lines[-1].startswith("work: 4/4")
+
+
+def test_a_training_says_its_loss_its_speed_and_the_time_left(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0)
+    with meter("seed 0", 640, start=64) as advance:
+        for number in range(9):
+            time.sleep(0.01)
+            advance(64, f"loss {number / 10:.3f}")
+    with meter("seed 1", 10, shown=False) as advance:
+        advance(10, "loss 1")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("seed 0: 640/640")
+    assert all(word in lines[4] for word in ("seed 0: ", "/640", " image/s", " left", "loss 0."))
+
+
+def test_a_long_training_does_not_swamp_its_log(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    intervals = []
+
+    class Bar(module.tqdm):
+        def update(self, n: float = 1) -> bool | None:
+            intervals.append((self.mininterval, self.maxinterval))
+            return super().update(n)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    with meter("seed 0", 5) as advance:
+        for seconds in (1, 10, 100, 3600):
+            clock[0] = seconds
+            advance(1, "")
+    assert intervals == [(5, 5), (5, 5), (12, 12), (432, 432)]

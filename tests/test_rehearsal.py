@@ -8,7 +8,9 @@ from edgezsad.claims import CLAIMS, NOTHING, check, claims_table
 from edgezsad.config import Profile, load_profile, save_profile
 from edgezsad.data.few import few, keeps
 from edgezsad.data.layouts import Found, index
+from edgezsad.data.prepare import prepare_data
 from edgezsad.data.replica import make_replica
+from edgezsad.errors import InputError
 from edgezsad.rehearsal import notice, rehearse
 from edgezsad.run import Run, open_run
 
@@ -57,6 +59,16 @@ def test_masks_tell_where_nothing_else_does(paper: Profile, tmp_path: Path) -> N
     manifest = index(item, tmp_path / "KolektorSDD2", choose=keeps(item, rehearse(paper, 2)))
     assert [sum(e.label == label for e in manifest.select("test").entries) for label in (0, 1)] == [2, 2]
     assert keeps(item, paper) is None
+
+
+def test_only_a_rehearsal_takes_a_replica_for_a_set(paper: Profile, tmp_path: Path) -> None:
+    for item in (*paper.data.source, *paper.data.targets):
+        (tmp_path / item.root).mkdir()
+    make_replica("BTAD", tmp_path / "BTAD", limit=1)
+    with pytest.raises(InputError, match="BTAD: a replica, not BTAD; give the real set, or rehearse with LIMIT"):
+        prepare_data(Run(paper.model_copy(update={"run": tmp_path / "run"})), 1)
+    with pytest.raises(InputError, match="Real-IAD: no images found"):
+        prepare_data(Run(rehearse(paper, 1).model_copy(update={"run": tmp_path / "run"})), 1)
 
 
 def test_claims_are_not_run(paper: Profile) -> None:

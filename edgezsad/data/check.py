@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgezsad.data.copies import Copy, expected_number, scan, tally
 from edgezsad.data.descriptors import ANY, FOUR, Counts, Descriptor
-from edgezsad.data.folders import shown
+from edgezsad.data.folders import is_replica, shown
 from edgezsad.data.images import decode_image, decode_mask, measure
 from edgezsad.data.layouts import Found
 from edgezsad.data.manifest import name_problem
@@ -50,13 +50,15 @@ def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = Fa
             if wrong.reason:
                 reasons[wrong.name] = wrong.reason
     without = [one.image for one in found if one.label and not one.mask]
-    notes = []
+    notes = ["a replica, made here: none of its images is of the real set"] if is_replica(copy.root) else []
     if descriptor is None and without:
         notes.append(f"{PROBLEMS['no_mask']}, left out of pixel metrics: {len(without):,}")
     else:
         problems["no_mask"] += without
-    if copy.unread:
-        notes.append(in_short("image files that the layout does not read", list(copy.unread)))
+    alone = _masks_alone(copy)
+    problems["missing"] += [f"the image of {mask}" for mask in alone]
+    if unread := [name for name in copy.unread if name not in alone]:
+        notes.append(in_short("image files that the layout does not read", unread))
     total, categories = _rows(descriptor, found, quick) if copy.whole else (Row("all", {}, {}), [])
     problems["category"] += [row.category for row in categories if row.empty]
     return Report(
@@ -71,6 +73,13 @@ def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = Fa
         total=total,
         categories=categories,
     )
+
+
+def _masks_alone(copy: Copy) -> list[str]:
+    """Files that nothing reads, in folders of nothing but masks: each is all that is left of an image."""
+    truths = {PurePosixPath(one.mask).parent for one in copy.found if one.mask}
+    truths -= {PurePosixPath(one.image).parent for one in copy.found}
+    return [name for name in copy.unread if PurePosixPath(name).parent in truths]
 
 
 @dataclass(frozen=True)

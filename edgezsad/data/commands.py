@@ -53,6 +53,7 @@ def index(
     from edgezsad.data.descriptors import ANY, find_descriptor
     from edgezsad.data.indexing import cache_path, index_again
     from edgezsad.data.manifest import write_manifest
+    from edgezsad.data.published import differences
     from edgezsad.files import check_may_be_written
     from edgezsad.progress import ticker
 
@@ -75,6 +76,11 @@ def index(
         f"{out}: {len(entries):,} images, {defective:,} defective, {masks:,} with a mask; {indexed.read:,} read, "
         f"{len(entries) - indexed.read:,} unchanged; manifest hash {indexed.manifest.sha256}"
     )
+    if descriptor and (differing := differences(descriptor, indexed.manifest)):
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        typer.echo(
+            f"not as published: {', '.join(differing[:3])}{more}; `data check` names what is missing or too many"
+        )
     typer.echo("pixels were not decoded: `data check` finds cut-off images and masks that are empty or missing")
     if indexed.unsettled:
         typer.echo(f"{indexed.unsettled:,} changed within seconds before they were read; the next time they are again")

@@ -6,6 +6,7 @@ stated are left out, and count as unknown everywhere.
 
 import csv
 import difflib
+import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgezsad.config import DataSet, Layout
 from edgezsad.data.folders import shown
 from edgezsad.errors import InputError
-from edgezsad.files import shipped
+from edgezsad.files import sha256_of_bytes, shipped
 
 FOLDER = "data_manifests"
 ANY = "any"
@@ -118,6 +119,8 @@ class Descriptor(_Part):
     """How to get it, in words."""
     file_list: str | None
     """Below `data_manifests/`: every image and mask of the set; None where no list is public."""
+    file_list_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Of the list's text with plain line ends: a list that was cut or changed would call a whole copy damaged."""
     expected: Expected
 
     @field_validator("name")
@@ -236,7 +239,7 @@ def read_list(descriptor: Descriptor, folder: Path | None = None) -> list[Listed
     """Every image of the set, in the order of the names; None where no list is public.
 
     Raises:
-        InputError: the list is missing or damaged.
+        InputError: the list is missing, damaged, or not the one that the descriptor tells of.
     """
     if descriptor.file_list is None:
         return None
@@ -244,11 +247,11 @@ def read_list(descriptor: Descriptor, folder: Path | None = None) -> list[Listed
     remedy = "restore it from the repository"
     names = ["category", "split", "label", "defect", "image", "mask"]
     try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            if reader.fieldnames != names:
-                raise InputError(f"{path}: not a file list (columns {reader.fieldnames}); {remedy}")
-            rows = list(reader)
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text))
+        if reader.fieldnames != names:
+            raise InputError(f"{path}: not a file list (columns {reader.fieldnames}); {remedy}")
+        rows = list(reader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file list; {remedy}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -257,4 +260,6 @@ def read_list(descriptor: Descriptor, folder: Path | None = None) -> list[Listed
         whole = None not in row and None not in row.values()
         if not whole or row["split"] not in ("train", "test") or row["label"] not in ("normal", "defective"):
             raise InputError(f"{path}: row {number} is damaged; {remedy}")
+    if descriptor.file_list_sha256 not in (None, sha256_of_bytes(text.encode())):
+        raise InputError(f"{path}: not the list that the descriptor of {descriptor.name} tells of; {remedy}")
     return [Listed(**{**row, "label": int(row["label"] == "defective")}) for row in rows]

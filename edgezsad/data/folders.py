@@ -20,6 +20,9 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 OTHER_PICTURES = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
 """Pictures of other kinds among images are refused: without them the counts would be wrong, and nobody would notice."""
 
+REPLICA_MARK = ".edgezsad-replica"
+"""A file with this name marks a folder whose images are ours, under the names of a public set."""
+
 UNPACK = "unpack the data set again"
 
 
@@ -195,6 +198,11 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_replica(root: Path) -> bool:
+    """Whether a folder was written by `edgezsad data replica`."""
+    return is_file(root / REPLICA_MARK)
 
 
 def check_list(source: Path) -> None:

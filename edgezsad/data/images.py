@@ -38,7 +38,7 @@ def decode_image(path: Path | str) -> np.ndarray:
 
     Raises:
         InputError: the file is missing, is not an image, is not what its ending says, is cut off or damaged, is larger
-            than `MAX_PIXELS`, or holds values that have no fixed range (floating point, 32-bit).
+            than `MAX_PIXELS` or than any such image, or holds values that have no fixed range (floating point, 32-bit).
     """
     with opened(path) as image:
         mode = image.mode
@@ -127,8 +127,8 @@ def measure(path: Path | str) -> tuple[int, int, str]:
         (height, width, sha256): the size as `decode_image` would return it, that is after EXIF rotation.
 
     Raises:
-        InputError: the file is missing, is not an image, or is larger than `MAX_PIXELS`. A file whose header is good
-            but whose pixels are cut off passes here and is found by `decode_image`.
+        InputError: the file is missing, is not an image, or is larger than `MAX_PIXELS` or than any such image. A file
+            whose header is good but whose pixels are cut off passes here and is found by `decode_image`.
     """
     with told(path):
         check_kind_of_file(path)

@@ -18,6 +18,7 @@ NORMAL = "good"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 """As it is written: `int` would also take "+1", " 1", "1_0" and digits of other scripts."""
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def name_problem(name: str) -> str | None:
 
     Control characters are refused because one row is one line, and because cells are joined by tabs to hash them.
     """
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+    if _CONTROL.search(name):
         return "has a control character in it"
     try:
         name.encode("utf-8")

@@ -15,6 +15,10 @@ MAX_PIXELS = 160_000_000
 """Of one image, in one thread: larger ones are refused before they fill the memory. The largest industrial sensors have
 151 million pixels."""
 
+MAX_BYTES = 8 * MAX_PIXELS + 64_000_000
+"""Of one file: more than the largest image takes at 16 bits in four channels, with 64 MB of whatever else a camera
+writes. Files are hashed in memory, and a good header may stand before any number of bytes that are no pixels."""
+
 MAX_PIXELS_PER_BYTE = 10_000
 """A file that claims more is refused before its pixels get memory. PNG packs at most 8,256 in a byte, JPEG fewer."""
 
@@ -113,12 +117,14 @@ def _what_it_is(path: Path | str) -> str:
 
 
 def check_kind_of_file(path: Path | str) -> int:
-    """Size of a regular file in bytes; a pipe, for instance, would be waited for without end."""
+    """Size in bytes of a regular file that is not too large; a pipe, for instance, would be waited for without end."""
     facts = Path(path).stat()
     if stat.S_ISDIR(facts.st_mode):
         raise IsADirectoryError
     if not stat.S_ISREG(facts.st_mode):
         raise InputError(f"{path}: is not a regular file; remove it")
+    if facts.st_size > MAX_BYTES:
+        raise InputError(f"{path}: {facts.st_size:,} bytes are more than any image of {MAX_PIXELS:,} pixels; remove it")
     return facts.st_size
 
 

@@ -6,12 +6,15 @@ import pandas as pd
 
 from edgezsad.config import DataSet
 from edgezsad.data.few import keeps
+from edgezsad.data.folders import is_replica
 from edgezsad.data.generate import generate_set
 from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import Disjoint, check_disjoint
 from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.data.published import as_published
 from edgezsad.data.sources import write_derived_lists
+from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
@@ -21,9 +24,11 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     """Make or find every data set of the profile and write its manifest; returns manifests by name.
 
     Raises:
-        InputError: a folder is missing, empty or holds damaged files.
+        InputError: a folder is missing, empty or holds damaged files; or it is a replica, whose images would bear out
+            the paper's claims.
         CheckError: an image of the source is also in a target.
     """
+    _refuse_replicas(run)
     manifests = {}
     for item in (*run.profile.data.source, *run.profile.data.targets):
         folder = run.profile.data.folder(item)
@@ -36,6 +41,16 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         write_manifest(manifest, run.manifest_path(name))
     write_derived_lists(run, manifests, workers)
     return manifests
+
+
+def _refuse_replicas(run: Run) -> None:
+    """What the paper profile says counts as the paper's, unless it is a rehearsal."""
+    if run.profile.profile != "paper" or run.profile.rehearsal is not None:
+        return
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        folder = run.profile.data.folder(item)
+        if is_replica(folder):
+            raise InputError(f"{folder}: a replica, not {item.name}; give the real set, or rehearse with LIMIT")
 
 
 def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Disjoint:
@@ -80,12 +95,20 @@ def write_digests(run: Run) -> Path:
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:
-    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether the hash is as published."""
+    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether it is as published.
+
+    Of a generated set the hash is compared, of a public one the numbers of images.
+    """
     sources = {item.name for item in run.profile.data.source}
     rows = []
     for item in (*run.profile.data.source, *run.profile.data.targets):
         manifest = manifests[item.name]
-        known = digests.get(item.name) if item.generated else None
+        if item.generated:
+            known = digests.get(item.name)
+            same = None if known is None else ("yes" if known == manifest.sha256 else "no")
+        else:
+            # A rehearsal takes a few images of each set on purpose.
+            same = as_published(item, manifest) if run.profile.rehearsal is None else None
         rows.append(
             {
                 "set": item.name,
@@ -98,7 +121,7 @@ def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str])
                 "defective": sum(entry.label for entry in manifest.entries),
                 "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
                 "manifest hash": manifest.sha256[:12],
-                "same as published": None if known is None else ("yes" if known == manifest.sha256 else "no"),
+                "same as published": same,
             }
         )
     return pd.DataFrame(rows)

@@ -6,11 +6,15 @@ from pathlib import Path
 from edgezsad.data.folders import shown
 from edgezsad.errors import CheckError
 
+SCREEN = 23
+"""Lines; the command line adds one that says what to do. `--json` has all that does not fit."""
+LINE = 100
+"""Characters, which only a line with a single long name or reason goes beyond."""
 NAMES_SHOWN = 3
 ROWS_SHOWN = 15
-"""Of a long list the first few are shown, so that all is one screen; `--json` has them all."""
+"""Of a long list the first few are shown, where there is room."""
 ROWS_AT_LEAST = 5
-"""Categories that are shown however much is said above them."""
+"""Categories for which there is to be room: rather fewer names are explained."""
 
 PROBLEMS = {
     "refused": "files, folders or rows of a list that an index refuses",
@@ -103,20 +107,35 @@ class Report:
 
     def as_text(self) -> str:
         """One screen."""
+        table = (
+            _table(self) if self.whole else ["  images were not counted, because they could not be listed to the end"]
+        )
+        # The empty line above the table, its two first lines and its last one.
+        room = SCREEN - min(len(table), ROWS_AT_LEAST + 3) - 1
+        bodies = (self._body(explained) for explained in range(NAMES_SHOWN, 0, -1))
+        body = next((lines for lines in bodies if len(lines) <= room), self._body(1))
+        if self.whole:
+            table = _table(self, min(ROWS_SHOWN, max(0, SCREEN - len(body) - 4)))
+        return "\n".join([*body, "", *table])
+
+    def _body(self, explained: int) -> list[str]:
+        """Everything but the table, with so many names explained of each kind of problem."""
         lines = [f"{self.name} in {shown(self.root)}: {self._verdict()}"]
         for kind, names in self.problems.items():
-            lines += self._explained(kind, names) if kind in EXPLAINED else [f"  {in_short(PROBLEMS[kind], names)}"]
-        lines += [f"  note: {note}" for note in self.notes]
-        if not self.whole:
-            return "\n".join([*lines, "", "  images were not counted, because they could not be listed to the end"])
-        return "\n".join([*lines, "", *_table(self, max(ROWS_AT_LEAST, ROWS_SHOWN + 1 - len(lines)))])
+            lines += (
+                self._explained(kind, names, explained)
+                if kind in EXPLAINED
+                else [f"  {in_short(PROBLEMS[kind], names)}"]
+            )
+        return lines + [f"  note: {note}" for note in self.notes]
 
-    def _explained(self, kind: str, names: list[str]) -> list[str]:
+    def _explained(self, kind: str, names: list[str], number: int) -> list[str]:
         """The first names, each with its reason."""
-        lines = [f"  {PROBLEMS[kind]}: {len(names):,}"]
-        for name in names[:NAMES_SHOWN]:
+        first = f", the first {number if number > 1 else 'one'}:" if len(names) > number else ""
+        lines = [f"  {PROBLEMS[kind]}: {len(names):,}{first}"]
+        for name in names[:number]:
             lines.append(f"    {shown(name)}" + (f": {self.reasons[name]}" if name in self.reasons else ""))
-        return lines + ([f"    and {len(names) - NAMES_SHOWN:,} more"] if len(names) > NAMES_SHOWN else [])
+        return lines
 
     def _verdict(self) -> str:
         if not self.complete:
@@ -145,12 +164,17 @@ class Report:
 
 
 def in_short(what: str, names: list[str]) -> str:
-    """What files are concerned, how many, and the names of the first, in one line."""
-    more = f" and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
-    return f"{what}: {len(names):,} ({', '.join(shown(name) for name in names[:NAMES_SHOWN])}{more})"
+    """What files are concerned, how many, and the names of the first, as many as one line holds."""
+    line = ""
+    for number in range(min(NAMES_SHOWN, len(names)), 0, -1):
+        more = f" and {len(names) - number:,} more" if len(names) > number else ""
+        line = f"{what}: {len(names):,} ({', '.join(shown(name) for name in names[:number])}{more})"
+        if len(line) <= LINE:
+            break
+    return line
 
 
-def _table(report: Report, room: int) -> list[str]:
+def _table(report: Report, room: int = ROWS_SHOWN) -> list[str]:
     """Numbers as aligned text: all, then the categories as far as there is room, empty and differing ones first."""
     rows = sorted(report.categories, key=lambda row: (not row.empty, row.agrees))
     table = [report.total, *rows[:room]]

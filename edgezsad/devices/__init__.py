@@ -1,1 +1,1 @@
-"""Devices: drift between the host's score file and any other runtime's or board's."""
+"""Devices: what runs on a board and what it brings back, and drift between the host's score file and any other."""

@@ -2,8 +2,9 @@
 
 Some nodes stay in FP32, because FP16 ends at 65504 and has 11 bits: the input normalisation, whatever sums over many
 elements (means, softmax, layer normalisation), and the few numbers behind the pooling, where rounding would tie the
-scores of different images. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own
-converter left pairs of opposite casts and nodes out of order in these graphs.)
+scores of different images. Weights are rounded by `edgezsad.export.rounding`, which may add a second layer beside one
+that rounding would spoil. A tensor that is needed in both precisions is cast once. (ONNX Runtime's own converter left
+pairs of opposite casts and nodes out of order in these graphs.)
 """
 
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import load_graph, read_metadata, save_graph, set_metadata
+from edgezsad.export.rounding import keeping_sums, nearest, remainder
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -82,6 +84,7 @@ def _convert(model: onnx.ModelProto) -> Rounding:
 
     outputs = {item.name for item in graph.output}
     kept = _kept_nodes(graph)
+    filters = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     # The name under which each float tensor exists in each precision; graph inputs are FP32.
     names: dict[tuple[str, int], str] = {(item.name, FLOAT): item.name for item in graph.input}
     half_weights: dict[str, None] = {}
@@ -121,16 +124,46 @@ def _convert(model: onnx.ModelProto) -> Rounding:
                 names[name, FLOAT] = name
             names[name, made] = node.output[place]
 
-    rounding, halves = _round(weights[name] for name in half_weights)
+    rounding, halves = _round((weights[name] for name in half_weights), filters)
+    nodes, rests = _with_remainders(nodes, weights, {half.name: half for half in halves})
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
     rest = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
-    graph.initializer.extend([*rest, *halves])
+    graph.initializer.extend([*rest, *halves, *rests])
     # Types between the nodes have changed; whoever needs them infers them again.
     del graph.value_info[:]
     return rounding
+
+
+def _with_remainders(
+    nodes: list[NodeProto], weights: dict[str, TensorProto], halves: dict[str, TensorProto]
+) -> tuple[list[NodeProto], list[TensorProto]]:
+    """The nodes, a second convolution beside each one whose rounded weights need it, and the weights of these."""
+    result, rests = [], {}
+    for node in nodes:
+        result.append(node)
+        half = halves.get(node.input[1]) if node.op_type == "Conv" else None
+        if half is None:
+            continue
+        weight = numpy_helper.to_array(weights[half.name.removesuffix(".fp16")])
+        rest = remainder(weight, numpy_helper.to_array(half))
+        if rest is None:
+            continue
+        name, whole = f"{half.name}.rest", node.output[0]
+        rests[name] = numpy_helper.from_array(rest, name)
+        second = NodeProto()
+        second.CopyFrom(node)
+        second.name = f"{node.name} rest"
+        # The bias stays with the first.
+        del second.input[:], second.output[:]
+        second.input.extend([node.input[0], name])
+        second.output.append(f"{whole}.rest")
+        node.output[0] = f"{whole}.rounded"
+        total = helper.make_node("Add", [node.output[0], second.output[0]], [whole], name=f"{node.name} whole")
+        result += [second, total]
+    return result, list(rests.values())
 
 
 def _kept_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -152,17 +185,16 @@ def _kept_nodes(graph: onnx.GraphProto) -> set[int]:
     return kept
 
 
-def _round(tensors: Iterable[TensorProto]) -> tuple[Rounding, list[TensorProto]]:
-    """FP16 copies, named `NAME.fp16`, and what rounding did to them."""
+def _round(tensors: Iterable[TensorProto], filters: set[str]) -> tuple[Rounding, list[TensorProto]]:
+    """FP16 copies, named `NAME.fp16`, and what rounding did to them; `filters` are convolutions' weights."""
     limits = np.finfo(np.float16)
     total = subnormal = zeroed = saturated = 0
     halves = []
     for tensor in tensors:
         values = numpy_helper.to_array(tensor)
-        beyond = np.isfinite(values) & (np.abs(values) > limits.max)
-        rounded = np.where(beyond, np.copysign(limits.max, values), values).astype(np.float16)
+        rounded = keeping_sums(values) if tensor.name in filters else nearest(values)
         total += values.size
-        saturated += int(beyond.sum())
+        saturated += int((np.isfinite(values) & (np.abs(values) > limits.max)).sum())
         zeroed += int(((rounded == 0) & (values != 0)).sum())
         subnormal += int(((rounded != 0) & (np.abs(rounded) < limits.tiny)).sum())
         halves.append(numpy_helper.from_array(rounded, f"{tensor.name}.fp16"))

@@ -50,12 +50,17 @@ def save_graph(model: onnx.ModelProto, path: Path | str) -> Path:
 
 def read_metadata(path: Path | str) -> dict[str, str]:
     """The `metadata_props` of an ONNX file."""
-    return {item.key: item.value for item in load_graph(path).metadata_props}
+    return metadata_of(load_graph(path))
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """The `metadata_props` of a graph that has been read."""
+    return {item.key: item.value for item in model.metadata_props}
 
 
 def set_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
     """Add to `metadata_props`, in sorted order and replacing equal keys, so that equal exports are equal bytes."""
-    merged = {item.key: item.value for item in model.metadata_props} | metadata
+    merged = metadata_of(model) | metadata
     del model.metadata_props[:]
     for key in sorted(merged):
         model.metadata_props.add(key=key, value=merged[key])

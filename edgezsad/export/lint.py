@@ -1,6 +1,8 @@
 """What keeps a graph deployable: an allow-list of operators, static shapes, opset 18, one file, no float64.
 
-The list holds what the backbones and the readout need and what TensorRT, QNN's HTP and ONNX Runtime all take.
+The list holds what the backbones and the readout need and what TensorRT, QNN's HTP and ONNX Runtime all take. Of the
+pair that INT8 needs, TensorRT asks for zero points of zero (onnx-tensorrt, docs/operators.md), QNN's HTP takes any
+(ONNX Runtime, documentation of the QNN provider); see `symmetric` in `edgezsad.export.int8`.
 What is not on it either differs among runtimes (Resize), is slow or missing on accelerators (TopK, NonZero), or makes
 shapes depend on data (Shape, If, Loop).
 """
@@ -28,7 +30,7 @@ ALLOWED = frozenset(
         "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceLogSumExp", "ReduceL2",
         "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Expand",
         "Gather", "GatherND", "DepthToSpace", "SpaceToDepth",
-        "Cast", "Identity",
+        "Cast", "Identity", "QuantizeLinear", "DequantizeLinear",
     }
 )
 # fmt: on
@@ -81,7 +83,7 @@ def describe(path: Path | str) -> dict[str, Any]:
 
     Returns:
         `nodes`; `operators`, counts by operator, most frequent first; `parameters`, elements of all floating point
-        initialisers; `bytes`, of the file; `opset`.
+        initialisers and of INT8 weights; `bytes`, of the file; `opset`.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -92,13 +94,18 @@ def describe(path: Path | str) -> dict[str, Any]:
     return {
         "nodes": len(model.graph.node),
         "operators": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        "parameters": sum(_elements(t) for t in model.graph.initializer if t.data_type in _FLOATS),
+        "parameters": sum(_elements(t) for t in model.graph.initializer if _is_parameter(t)),
         "bytes": path.stat().st_size,
         "opset": next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
     }
 
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+def _is_parameter(tensor: TensorProto) -> bool:
+    # Zero points are INT8 too, with one axis at most.
+    return tensor.data_type in _FLOATS or (tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1)
 
 
 def _operator(node: onnx.NodeProto) -> str:

@@ -21,7 +21,9 @@ from torch import nn
 
 from edgezsad.errors import CheckError
 from edgezsad.export.attention import compact_biases
+from edgezsad.export.gelu import order_gelus
 from edgezsad.export.graphfile import one_line, save_graph, set_metadata
+from edgezsad.export.ranks import merge_axes
 
 OPSET = 18
 INPUT = "image"
@@ -60,6 +62,7 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
     except torch.onnx.OnnxExporterError as error:
         raise CheckError(f"{path}: PyTorch cannot export this detector ({one_line(error)}); simplify it") from None
     model = _tidy(program.model)
+    order_gelus(model)
     _check_signature(model, size, path)
     set_metadata(model, metadata or {})
     return save_graph(model, path)
@@ -78,7 +81,7 @@ def _fresh_copy(detector: nn.Module) -> nn.Module:
 
 
 def _tidy(model: ir.Model) -> onnx.ModelProto:
-    """Share equal tensors and equal nodes, and drop the exporter's notes."""
+    """Share equal tensors and equal nodes, drop the exporter's notes, and use as few axes as will do."""
     # Each TinyViT block brings its own copy of the same tables of distances.
     for step in (
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
@@ -88,7 +91,9 @@ def _tidy(model: ir.Model) -> onnx.ModelProto:
         passes.ClearMetadataAndDocStringPass(),
     ):
         step(model)
-    return ir.to_proto(model)
+    plain = ir.to_proto(model)
+    merge_axes(plain)
+    return plain
 
 
 def _check_signature(model: onnx.ModelProto, size: int, path: Path | str) -> None:

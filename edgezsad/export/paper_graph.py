@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
 from edgezsad import reported
 from edgezsad.config import Model
+from edgezsad.export.backends import backend_table
 from edgezsad.export.cost import Cost, count
 from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.int8 import to_int8
 from edgezsad.export.lint import describe, lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
@@ -22,7 +27,9 @@ class PaperGraph:
         backbone, detector: parameters and GFLOPs without and with the readout.
         files: one row a precision: nodes, parameters (millions), megabytes, lint findings.
         operators: counts of the FP32 graph.
-        findings: of the lint, both precisions; empty when every operator is on the allow-list.
+        findings: of the lint, all precisions; empty when every operator is on the allow-list.
+        backends: what the backends' lists say, one row a precision and backend; see `backend_table`.
+        paths: the ONNX files of the precisions that boards are given.
     """
 
     backbone: Cost
@@ -30,6 +37,8 @@ class PaperGraph:
     files: pd.DataFrame
     operators: dict[str, int]
     findings: list[str]
+    backends: pd.DataFrame
+    paths: dict[str, Path]
 
     @property
     def readout_mflops(self) -> float:
@@ -38,14 +47,23 @@ class PaperGraph:
 
 
 def paper_graph(model: Model, folder: Path | str) -> PaperGraph:
-    """Build the detector of `model`, count it, and export it to `folder` in FP32 and FP16."""
+    """Build the detector of `model`, count it, and export it to `folder` in FP32, FP16 and INT8.
+
+    Without trained weights there is nothing to calibrate: the INT8 file's ranges come from a noise image, and its size
+    and operators are all that it shows.
+    """
     folder = Path(folder)
     detector = build_detector(model)
+    spread_biases(detector)
     metadata = {"weights": f"{model.weights}: this file is for counting and linting; its scores mean nothing"}
     fp32 = export_onnx(detector, folder / f"{model.backbone}-fp32.onnx", model.size, metadata)
     fp16 = to_fp16(fp32, folder / f"{model.backbone}-fp16.onnx")
+    noise = np.random.default_rng(0).integers(0, 256, (model.size, model.size, 3), dtype=np.uint8)
+    int8 = to_int8(fp32, folder / f"{model.backbone}-int8.onnx", [noise])
     rows, findings = [], []
-    for precision, path in (("fp32", fp32), ("fp16", fp16)):
+    # What boards are given; INT8 is for the host so far.
+    paths = {"fp32": fp32, "fp16": fp16}
+    for precision, path in (paths | {"int8": int8}).items():
         facts, problems = describe(path), lint(path)
         findings += [f"{precision}: {problem}" for problem in problems]
         rows.append(
@@ -63,7 +81,21 @@ def paper_graph(model: Model, folder: Path | str) -> PaperGraph:
         pd.DataFrame(rows),
         describe(fp32)["operators"],
         findings,
+        backend_table(paths),
+        paths,
     )
+
+
+def spread_biases(module: nn.Module) -> None:
+    """Give TinyViT's position biases different values, in place, as training would.
+
+    They start at zero; equal tables are stored once in a file, which then looks smaller than a trained one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter.normal_(std=0.1, generator=generator)
 
 
 def cost_table(graph: PaperGraph) -> pd.DataFrame:

@@ -1,6 +1,8 @@
-"""Export every trained seed to ONNX in FP32 and FP16, lint the graphs, and prove parity from the exported file."""
+"""Export every trained seed to ONNX in FP32, FP16 and INT8, lint the graphs, and prove parity from the FP32 file."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,12 @@ import pandas as pd
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import CheckError
+from edgezsad.export.calibration import SourceSample, source_sample
 from edgezsad.export.fp16 import read_rounding, to_fp16
+from edgezsad.export.int8 import prepare, write_int8
 from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
+from edgezsad.export.sensitivity import Sensitivity, sensitivity
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import load_detector
 from edgezsad.progress import progress
@@ -31,11 +36,14 @@ class Exported:
         graphs: one row a file: seed, precision, nodes, parameters (millions), megabytes, weights rounded to zero.
         operators: counts of the FP32 graph, most frequent first.
         parity: one row a compared image: seed, image, both scores, difference of the score and largest of the map.
+        sensitivity: what INT8 costs layer by layer, of the first seed; its
+            choice serves all, as they share their backbone or begin with the same.
     """
 
     graphs: pd.DataFrame
     operators: dict[str, int]
     parity: pd.DataFrame
+    sensitivity: Sensitivity
 
 
 def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
@@ -46,6 +54,8 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
         CheckError: a graph has an operator that devices lack, or scores differ from PyTorch's by more than `PARITY`.
     """
     files, parity = [], []
+    sample = source_sample(run)
+    swept: Sensitivity | None = None
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     samples = [subset(run.manifest(item).select("test"), images_per_target) for item in run.profile.data.targets]
@@ -59,7 +69,8 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
         }
         fp32 = export_onnx(detector, run.onnx(seed, "fp32"), detector.size, metadata)
         fp16 = to_fp16(fp32, run.onnx(seed, "fp16"))
-        for precision, path in (("fp32", fp32), ("fp16", fp16)):
+        swept = export_int8(fp32, run.onnx(seed, "int8"), sample, swept)
+        for precision, path in (("fp32", fp32), ("fp16", fp16), ("int8", run.onnx(seed, "int8"))):
             check_lint(path)
             facts = describe(path)
             size = {"parameters": facts["parameters"] / 1e6, "megabytes": facts["bytes"] / 1e6}
@@ -73,7 +84,27 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
             f"{run.onnx(int(worst['seed']), 'fp32')}: score of {worst['image']} differs from PyTorch's by "
             f"{worst['score_difference']:.2g}, more than {PARITY:g}; look at the export"
         )
-    return Exported(pd.DataFrame(files), describe(run.onnx(run.profile.seeds[0], "fp32"))["operators"], table)
+    assert swept is not None
+    return Exported(pd.DataFrame(files), describe(run.onnx(run.profile.seeds[0], "fp32"))["operators"], table, swept)
+
+
+def export_int8(fp32: Path, target: Path, sample: SourceSample, swept: Sensitivity | None) -> Sensitivity:
+    """Write the INT8 twin of a graph without the layers that cost too much.
+
+    Args:
+        fp32: the graph.
+        target: the file to write.
+        sample: of the source.
+        swept: which layers these are, where another seed's graph has shown it; else this one is swept.
+
+    Returns:
+        which they are.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
+        prepared = prepare(fp32, sample.calibration, Path(folder), sample.source_sha256)
+        swept = swept or sensitivity(prepared, sample.held_out)
+        write_int8(prepared, target, swept.left_out)
+    return swept
 
 
 def compare(first: TorchScorer, second: OnnxScorer, samples: list[Manifest], seed: int) -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ resampled alike, so that their difference, or the mean over seeds, has an interv
     low, high = interval(replicates.auroc)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,16 +46,38 @@ def bootstrap(label: np.ndarray, score: np.ndarray, replicates: int = REPLICATES
     check(label, score)
     values = np.full((3, replicates), np.nan)
     if (label == 0).any() and (label == 1).any():
-        generator = np.random.default_rng(seed)
         # Tied scores are one place.
         distinct, place = np.unique(score, return_inverse=True)
-        normal, defective = (place[label == kind].astype(np.int64) for kind in (0, 1))
-        for first in range(0, replicates, _CHUNK):
-            part = values[:, first : first + _CHUNK]
-            # Which image is drawn is drawn here; what it is worth is counted in compiled code.
-            draws = [generator.integers(len(kind), size=(part.shape[1], len(kind))) for kind in (normal, defective)]
-            _count(normal[draws[0]], defective[draws[1]], len(distinct), part)
+        place = place.astype(np.int64)
+        # Which image is drawn is drawn here; what it is worth is counted in compiled code.
+        for rows, normal, defective in _draws(label, replicates, seed):
+            _count(place[normal], place[defective], len(distinct), values[:, rows])
     return Replicates(*values)
+
+
+def multiplicities(label: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """How often each image is in each of the resamples of `bootstrap`, (B, N) float32; for metrics that are sums.
+
+    Args:
+        label: (N,) 0 or 1.
+        replicates: how many resamples, B.
+        seed: of the draws.
+    """
+    label = np.asarray(label)
+    times = np.zeros((replicates, len(label)), dtype=np.float32)
+    for rows, *kinds in _draws(label, replicates, seed):
+        for drawn in kinds:
+            np.add.at(times[rows], (np.arange(len(drawn))[:, None], drawn), 1)
+    return times
+
+
+def _draws(label: np.ndarray, replicates: int, seed: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Rows of the resamples made at a time, and which normal and which defective images are in each of them."""
+    generator = np.random.default_rng(seed)
+    kinds = [np.flatnonzero(label == kind) for kind in (0, 1)]
+    for first in range(0, replicates, _CHUNK):
+        rows = slice(first, min(first + _CHUNK, replicates))
+        yield rows, *(kind[generator.integers(len(kind), size=(rows.stop - first, len(kind)))] for kind in kinds)
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

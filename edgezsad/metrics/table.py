@@ -81,9 +81,13 @@ def resample(scores: ScoreFile) -> dict[str, Replicates]:
     found = {}
     for category in sorted(set(scores.category)):
         rows = scores.category == category
-        # Categories must not be drawn alike, and each the same from one call to the next.
-        found[category] = bootstrap(scores.label[rows], scores.score[rows], seed=zlib.crc32(category.encode()))
+        found[category] = bootstrap(scores.label[rows], scores.score[rows], seed=category_seed(category))
     return found
+
+
+def category_seed(category: str) -> int:
+    """The seed of a category's resamples: categories are not drawn alike, and each the same at every call."""
+    return zlib.crc32(category.encode())
 
 
 def mean_intervals(resamples: Sequence[dict[str, Replicates]]) -> dict[str, tuple[float | None, float | None]]:

@@ -1,16 +1,14 @@
-"""The book's charts: training curves, accuracy with its spread, drift."""
+"""The book's charts: training curves, accuracy with its spread."""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from edgezsad.errors import InputError
 from edgezsad.plots.style import WIDTH, finished, styled
-from edgezsad.scoring.scorefile import ScoreFile
 
 TERMS = ("image", "ranking", "global", "map")
 
@@ -76,35 +74,4 @@ def accuracy(rows: pd.DataFrame) -> Figure:
         axes.axvline(50, color="grey", linestyle=":", linewidth=1)
         axes.set(xlabel="image AUROC (%); line: mean over seeds; dotted: chance", ylabel="", xlim=(45, 101))
         axes.legend(title="seed", loc="lower left", ncols=3)
-        return finished(figure)
-
-
-def drift_scatter(pairs: list[tuple[ScoreFile, ScoreFile]], labels: tuple[str, str]) -> Figure:
-    """Device score against host score, and the difference against the mean, all images of all pairs.
-
-    Args:
-        pairs: (host, device) score files.
-        labels: names of the two sides.
-    """
-    host = np.concatenate([first.take(second.image_id).score for first, second in pairs])
-    device = np.concatenate([second.score for _, second in pairs])
-    label = np.concatenate([second.label for _, second in pairs])
-    kind = np.where(label == 1, "defective", "normal")
-    with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.2))
-        style = {
-            "hue": kind,
-            "style": kind,
-            "s": 16,
-            "linewidth": 0,
-            "alpha": 0.6,
-            "hue_order": ["normal", "defective"],
-        }
-        sns.scatterplot(x=host, y=device, ax=left, **style)
-        ends = [min(host.min(), device.min()), max(host.max(), device.max())]
-        left.plot(ends, ends, color="black", linewidth=0.8)
-        left.set(xlabel=f"score, {labels[0]}", ylabel=f"score, {labels[1]}")
-        sns.scatterplot(x=(host + device) / 2, y=device - host, ax=right, legend=False, **style)
-        right.axhline(0, color="black", linewidth=0.8)
-        right.set(xlabel="mean score", ylabel="difference (logit)")
         return finished(figure)

@@ -1,16 +1,18 @@
-"""Scores by ONNX Runtime on the CPU, from the FP32 graph or its FP16 twin."""
+"""Scores by ONNX Runtime on the CPU, from the FP32 graph or its FP16 or INT8 twin."""
 
 import platform
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import REMEDY, load_graph, read_metadata
+from edgezsad.export.graphfile import REMEDY, load_graph, metadata_of
 from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
 from edgezsad.versions import versions
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class OnnxScorer:
@@ -23,31 +25,31 @@ class OnnxScorer:
 
     timed = True
 
-    def __init__(self, path: Path | str, threads: int = 1, precision: Literal["fp32", "fp16"] = "fp32"):
+    def __init__(self, path: Path | str, threads: int = 1, precision: Precision = "fp32"):
         """Open a graph and run it once, so that no timed run pays for first-time work.
 
         Args:
             path: the ONNX file.
             threads: that one image may use.
-            precision: what the file is meant to be; a file of the other kind is refused.
+            precision: what the file is meant to be; a file of another kind is refused.
 
         Raises:
-            InputError: the file is missing, damaged, not ours, or of the other precision.
+            InputError: the file is missing, damaged, not ours, or of another precision.
         """
-        if precision not in ("fp32", "fp16"):
-            raise InputError(f"precision {precision!r}: ONNX Runtime scores in fp32 or fp16; choose one of them")
+        if precision not in get_args(Precision):
+            raise InputError(f"precision {precision!r}: ONNX Runtime scores in fp32, fp16 or int8; choose one of them")
         if threads < 1:
             raise InputError(f"threads {threads}: at least one is needed")
-        half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in load_graph(path).graph.initializer)
-        if half != (precision == "fp16"):
-            found = "fp16" if half else "fp32"
+        model = load_graph(path)
+        found = precision_of(model)
+        if found != precision:
             raise InputError(f"{path}: an {found} graph, asked to run as {precision}; {REMEDY} or name the other file")
-        self.detector_sha256 = read_metadata(path).get("model_sha256", "")
+        self.detector_sha256 = metadata_of(model).get("model_sha256", "")
         self._session = cpu_session(path, threads)
         self.size = input_size(self._session, path)
         self.precision = precision
         self.runtime = f"onnx-{precision}"
-        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}" + (_arithmetic() if half else "")
+        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}" + _ARITHMETIC[precision]()
         self.versions = versions("onnxruntime", "onnx")
         self.timing_method = (
             f"wall time of one image, batch 1, {thread_count(threads)}, after decoding and resizing; one warm-up"
@@ -70,7 +72,14 @@ class OnnxScorer:
         return float(score[0]), anomaly_map[0, 0]
 
 
-def _arithmetic() -> str:
+def precision_of(model: ModelProto) -> Precision:
+    """What a graph computes in, by what is in it: nothing that its metadata say could be wrong about it."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return "int8"
+    return "fp16" if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer) else "fp32"
+
+
+def _fp16_arithmetic() -> str:
     """How ONNX Runtime computes an FP16 graph here.
 
     On x86-64 its CPU provider has no FP16 kernels: it casts the FP16 weights up once and computes in FP32, so that
@@ -79,3 +88,17 @@ def _arithmetic() -> str:
     if platform.machine().lower() in ("x86_64", "amd64"):
         return ", FP16 weights, arithmetic in FP32 (no FP16 kernels for this CPU)"
     return ", FP16 weights, arithmetic in FP16 where the CPU provider has kernels"
+
+
+def _int8_arithmetic() -> str:
+    """How ONNX Runtime computes an INT8 graph here (see `cpu_session`).
+
+    It only joins a layer with its QuantizeLinear and DequantizeLinear, and sums in INT32, where both input and output
+    are INT8. Where the output stays FP32 it takes the INT8 numbers back to FP32 and multiplies these: such a layer
+    shows the rounding to INT8 and not its arithmetic. (Seen in its profile: of TinyViT's graph it joins none.)
+    """
+    return ", INT8 weights and activations; sums in INT32 where input and output are INT8, else in FP32"
+
+
+_ARITHMETIC = {"fp32": str, "fp16": _fp16_arithmetic, "int8": _int8_arithmetic}
+"""What the device line of a record adds for each precision."""

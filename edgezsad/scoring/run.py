@@ -18,11 +18,21 @@ from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.scorefile import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
 from edgezsad.versions import versions
 
-PRECISION = {"pytorch": "fp32", "onnx-fp32": "fp32", "onnx-fp16": "fp16", "qnn-htp-fp16": "fp16"}
+PRECISION = {
+    "pytorch": "fp32",
+    "onnx-fp32": "fp32",
+    "onnx-fp16": "fp16",
+    "onnx-int8": "int8",
+    "qnn-htp-fp16": "fp16",
+    "tensorrt-fp16": "fp16",
+}
 
 
 class Scorer(Protocol):
-    """What a runtime must offer; see `TorchScorer`, `OnnxScorer`, `QnnHtpScorer`."""
+    """What a runtime must offer; see `TorchScorer`, `OnnxScorer`, `QnnHtpScorer`, `TensorRTScorer`.
+
+    One that measures its time by a clock of its own has it in `milliseconds` after each call.
+    """
 
     runtime: str
     precision: str
@@ -97,7 +107,7 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, size: int, records: l
         for row, scorer in zip(rows, scorers, strict=True):
             start = time.perf_counter()
             score, anomaly_map = scorer.score(image)
-            elapsed = 1000 * (time.perf_counter() - start)
+            elapsed = getattr(scorer, "milliseconds", 1000 * (time.perf_counter() - start))
             row.append((score, anomaly_map, elapsed if scorer.timed else np.nan))
     return [_score_file(manifest, *each) for each in zip(rows, scorers, records, strict=True)]
 
@@ -160,8 +170,21 @@ def subset(manifest: Manifest, count: int) -> Manifest:
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     if runtime == "pytorch":
         return run.checkpoint(seed)
-    # The emulator takes the FP32 graph and computes it in FP16 itself, as a board's compiler does.
-    return run.onnx(seed, "fp16" if runtime == "onnx-fp16" else "fp32")
+    if runtime == "tensorrt-fp16":
+        return run.onnx(seed, tensorrt_graph())
+    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.rounding`.
+    return run.onnx(seed, PRECISION[runtime])
+
+
+def tensorrt_graph() -> str:
+    """The precision of the graph that this machine's TensorRT is given; without one it does not matter."""
+    from edgezsad.export.engine import Board
+    from edgezsad.export.tensorrt import graph_precision, package
+
+    try:
+        return graph_precision(Board("", "", package().__version__).version)
+    except RuntimeUnavailable:
+        return "fp32"
 
 
 def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -> "list[Scorer] | RuntimeUnavailable":
@@ -181,6 +204,10 @@ def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -
             from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 
             return [QnnHtpScorer(model, threads) for model in models]
+        if runtime == "tensorrt-fp16":
+            from edgezsad.scoring.tensorrt_scorer import tensorrt_scorers
+
+            return list(tensorrt_scorers(models, [run.engine(seed) for seed in seeds]))
         from edgezsad.scoring.onnx_scorer import OnnxScorer
 
         return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]

@@ -4,6 +4,8 @@ On disk: one float16 array a stride (`stride08.npy`, ...), the target maps (`cov
 says what they were made from; a cache made from anything else is refused. Arrays are opened memory-mapped.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
 
 from edgezsad.data.loading import in_order
 from edgezsad.data.sources import SourceImages
@@ -21,6 +24,8 @@ from edgezsad.model.fast import fast_copy
 from edgezsad.progress import progress
 
 REMEDY = "run notebook 02_features"
+MOST_AT_A_TIME = 4
+"""Images that the backbone works on at the same time, at most; at 512 pixels each takes some hundred megabytes."""
 
 
 class CacheInfo(BaseModel):
@@ -63,13 +68,13 @@ class Features:
         return len(self.label)
 
 
-@torch.inference_mode()
 def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder: Path | str) -> Features:
     """Compute and write the features of every source image; returns them as read back.
 
     Args:
-        sources: the images; the next ones are read while the backbone works.
-        backbone: frozen, on the CPU. A fast copy of it does the work; features agree within float16's rounding.
+        sources: the images.
+        backbone: frozen, on the CPU. A fast copy of it does the work, several images at a time; features agree within
+            float16's rounding.
         size: input height and width.
         folder: receives the files; the record is written last, so a cache cut short is never taken for whole.
     """
@@ -89,17 +94,18 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     ]
     coverage = np.zeros((count, finest, finest), dtype=np.float32)
     fast = fast_copy(backbone)
-    pictures = in_order(lambda row: sources.read(row, size), range(count))
-    for row, picture in enumerate(progress(pictures, "source features", total=count)):
-        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
-        for stored, computed in zip(maps, fast(pixels), strict=True):
-            stored[row] = half = computed[0].numpy().astype(np.float16)
-            if not np.isfinite(half).all():
-                raise InputError(
-                    f"{sources.name(row)}: features of {backbone.name} do not fit into float16; use another backbone"
-                )
-        if sources.label[row]:
-            coverage[row] = np.nan if picture.mask is None else cell_coverage(picture.mask, finest)
+    with one_thread_an_image() as workers:
+        found = in_order(lambda row: _features_of(sources, row, size, fast), range(count), workers)
+        for row, (halves, mask) in enumerate(progress(found, "source features", total=count)):
+            for stored, half in zip(maps, halves, strict=True):
+                if not np.isfinite(half).all():
+                    raise InputError(
+                        f"{sources.name(row)}: features of {backbone.name} do not fit into float16; "
+                        "use another backbone"
+                    )
+                stored[row] = half
+            if sources.label[row]:
+                coverage[row] = np.nan if mask is None else cell_coverage(mask, finest)
     for stored in maps:
         stored.flush()
     with written_beside(folder / "coverage.npy") as temporary:
@@ -117,6 +123,34 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     )
     write_json(folder / "features.json", info.model_dump())
     return read_features(folder, sources)
+
+
+@contextmanager
+def one_thread_an_image() -> Iterator[int]:
+    """Divide PyTorch's threads among images; gives how many images there are at a time.
+
+    Two threads on one image of 256 x 256 take as long as one does, since they wait for each other at every layer.
+    """
+    threads = torch.get_num_threads()
+    workers = min(threads, MOST_AT_A_TIME)
+    # Threads that are started from here on have this number.
+    torch.set_num_threads(max(1, threads // workers))
+    try:
+        yield workers
+    finally:
+        torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def _features_of(
+    sources: SourceImages, row: int, size: int, fast: nn.Module
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Features of one image, (C, h, w) float16 for each stride, and its mask."""
+    picture = sources.read(row, size)
+    pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
+    # A value beyond float16 becomes infinite, which is told with the image's name.
+    with np.errstate(over="ignore"):
+        return [one[0].numpy().astype(np.float16) for one in fast(pixels)], picture.mask
 
 
 def read_features(folder: Path | str, sources: SourceImages) -> Features:

@@ -68,8 +68,9 @@ class Session:
         """
         recipe.set_rates(self._raw_optimiser, number, self._config)
         value, norm = self.gradient(number, example)
-        # In FP16 the scaler leaves out a step whose gradient is too large, and goes on with a smaller scale.
-        if not torch.isfinite(value.total) or (not torch.isfinite(norm) and not self.scaler()):
+        # In FP16 the scaler leaves out a step whose gradient is too large, and goes on with a smaller scale. Once it is
+        # below one, the scale was not what made the gradient infinite, and no step would ever be taken again.
+        if not torch.isfinite(value.total) or (not torch.isfinite(norm) and self.scaler().get("scale", 0.0) < 1):
             raise NotFinite
         self._optimiser.step()
         self.average.update_parameters(self.learner)
@@ -81,7 +82,7 @@ class Session:
         self._optimiser.zero_grad()
         self._fabric.backward(value.total)
         gradients = [one.grad for one in self.learner.parameters() if one.grad is not None]
-        return value, torch.nn.utils.get_total_norm(gradients)
+        return value, torch.nn.utils.get_total_norm(gradients) / self.scaler().get("scale", 1.0)
 
     def loss(self, number: int, example: Example) -> recipe.Loss:
         """What a step minimises, over all ranks: pairs are ranked across the whole batch, wherever its images are."""

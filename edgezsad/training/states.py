@@ -1,9 +1,10 @@
 """Saved states of a run: whatever a run needs to go on as if it had never been cut off.
 
-A state is a safetensors file and a JSON record with that file's hash, which is written last: without its record a state
-does not exist, and with it its file can be checked. The last two are kept, so that one may be damaged.
+A state is a safetensors file and a JSON record with that file's hash and its own, which is written last: without its
+record a state does not exist, and with it both can be checked. The last two are kept, so that one may be damaged.
 """
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_file, write_json
+from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json
 from edgezsad.tensors import save_tensors
 
 KEPT = 2
@@ -33,6 +34,7 @@ class Record(BaseModel):
         step: the next step to take.
         made_with: everything that the weights depend on; a state made with anything else is not continued.
         sha256: of the tensors' file.
+        record_sha256: of the other fields, whose values may be damaged and still be JSON.
         curve: the rows of the training curve up to here.
         scaler: of gradients in FP16; empty in other precisions.
         images: in a state that failed, the images of the step that did.
@@ -46,6 +48,12 @@ class Record(BaseModel):
     curve: list[dict[str, int | float]]
     scaler: dict[str, int | float] = {}
     images: list[str] = []
+    record_sha256: str = ""
+
+    def own_sha256(self) -> str:
+        """What `record_sha256` must be."""
+        facts = self.model_dump(exclude={"record_sha256"})
+        return sha256_of_bytes(json.dumps(facts, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,9 @@ def save_state(folder: Path, name: str, tensors: dict[str, Tensor], **facts: Any
     """
     path = folder / f"{name}.safetensors"
     digest = save_tensors(path, tensors)
-    return write_json(path.with_suffix(".json"), Record(sha256=digest, **facts).model_dump())
+    record = Record(sha256=digest, **facts)
+    record.record_sha256 = record.own_sha256()
+    return write_json(path.with_suffix(".json"), record.model_dump())
 
 
 def load_state(path: Path) -> State:
@@ -86,6 +96,8 @@ def load_state(path: Path) -> State:
         record = Record.model_validate(read_json(path, remedy))
     except ValidationError:
         raise InputError(f"{path}: not the record of a saved state; {remedy}") from None
+    if record.record_sha256 != record.own_sha256():
+        raise InputError(f"{path}: not what was written (another hash); {remedy}")
     tensors = path.with_suffix(".safetensors")
     try:
         if sha256_of_file(tensors) != record.sha256:

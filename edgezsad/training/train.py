@@ -65,7 +65,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
         backbone: frozen, or the one that `inputs` reads images for.
         seed: of the initial weights, the order and the noise.
         folder: receives `checkpoint.safetensors`, `curve.csv`, `metrics.json`, the saved `states` and TensorBoard's
-            `logs`.
+            `logs`; the curve and the logs as training goes on.
 
     Raises:
         InputError: the source lacks normal or defective images, or another run is training into the folder.
@@ -188,6 +188,7 @@ class _Loop:
                 done = step + 1
                 if fabric.is_global_zero and (done % config.save_every == 0 or done == config.steps):
                     self.states.save(done, self.session.tensors(), **self._facts())
+                    self._write_curve()
         for logger in fabric.loggers:
             logger.finalize("success")
 
@@ -205,8 +206,7 @@ class _Loop:
             **validate(learner, inputs, rows, self.fabric.device),
             "validated_on": "held-out source images" if both else "the fitted source images: too few to hold out",
         }
-        with written_beside(self.folder / "curve.csv") as temporary:
-            pd.DataFrame(self.curve).to_csv(temporary, index=False, lineterminator="\n")
+        self._write_curve()
         info = CheckpointInfo(
             model=profile.model,
             backbone_sha256=inputs.backbone_sha256,
@@ -230,6 +230,10 @@ class _Loop:
         for ending in ("json", "safetensors"):
             (self.states.folder / f"{FAILED}.{ending}").unlink(missing_ok=True)
 
+    def _write_curve(self) -> None:
+        with written_beside(self.folder / "curve.csv") as temporary:
+            pd.DataFrame(self.curve).to_csv(temporary, index=False, lineterminator="\n")
+
     def _log(self, step: int, value: recipe.Loss) -> None:
         row = {
             "step": step,
@@ -246,6 +250,8 @@ class _Loop:
         if self.fabric.is_global_zero:
             facts = self._facts() | {"step": step, "images": names}
             save_state(self.states.folder, FAILED, self.session.tensors(), **facts)
+        # As soon as one process ends in an error, torchrun ends the others, also one that is still writing.
+        self.fabric.barrier()
         raise CheckError(
             f"seed {self.seed}: the loss or its gradient is not finite at step {step} "
             f"({', '.join(names[:NAMES_SHOWN])}, ...: {self.states.folder / FAILED}.json names all its images); "

@@ -181,6 +181,10 @@ def test_no_descriptors(tmp_path: Path):
         (lambda text: text[: text.rindex(",")], "row 1347 is damaged"),
         (lambda text: text.replace(",train,", ",trian,", 1), "row 81 is damaged"),
         (lambda text: text.replace(",normal,", ",fine,", 1), "is damaged"),
+        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "not the list"),
+        (lambda text: text.replace("/000.png", "/00O.png", 1), "not the list"),
+        (lambda text: text + text.splitlines(keepends=True)[-1], "not the list"),
+        (lambda text: text.replace(",train,", ",test,", 1), "not the list"),
     ],
 )
 def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
@@ -189,6 +193,18 @@ def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
     with pytest.raises(InputError) as caught:
         read_list(descriptors(FOLDER)["MPDD"], tmp_path)
     assert part in str(caught.value)
+
+
+def test_line_ends_of_another_system_do_not_matter(tmp_path: Path):
+    (tmp_path / "lists").mkdir()
+    text = (FOLDER / "lists" / "mpdd.csv").read_text()
+    (tmp_path / "lists" / "mpdd.csv").write_bytes(text.replace("\n", "\r\n").encode())
+    descriptor = descriptors(FOLDER)["MPDD"]
+    assert read_list(descriptor, tmp_path) == read_list(descriptor, FOLDER)
+
+
+def test_every_list_has_its_hash():
+    assert all((one.file_list is None) == (one.file_list_sha256 is None) for one in descriptors(FOLDER).values())
 
 
 def test_a_list_that_is_not_there(tmp_path: Path):

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgezsad.data import opening
+from edgezsad.data.fingerprints import fingerprint
 from edgezsad.data.images import decode_image, decode_mask, load, measure, measure_mask, prepare
+from edgezsad.data.loading import load_fast
 from edgezsad.errors import InputError
 
 RGB = np.array(
@@ -406,6 +408,16 @@ def test_the_limit_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(opening, "MAX_PIXELS", 5)
     with pytest.raises(InputError):
         decode_image(path)
+
+
+@pytest.mark.parametrize("read", [decode_image, measure, lambda path: load_fast(path, 8), fingerprint])
+def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path, read) -> None:
+    """A good image before gigabytes of nothing, which takes no room on the disk, and would fill the memory."""
+    path = save(RGB, tmp_path / "a.png")
+    os.truncate(path, opening.MAX_BYTES + 1)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert "bytes are more than any image" in one_line(caught, path)
 
 
 def _encoded(ending: str) -> bytes:

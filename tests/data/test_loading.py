@@ -352,7 +352,7 @@ def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     assert {(row["method"], row["workers"]) for row in result["images_per_second"]} == {
-        (name, workers) for name in module.METHODS for workers in (1, 2)
+        (name, workers) for name in (*module.METHODS, module.DERIVED) for workers in (1, 2)
     }
     assert all(row["median"] > 0 for row in result["images_per_second"])
     assert 0 < result["fast_against_exact_levels"]["mean"] < 5

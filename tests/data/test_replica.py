@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgezsad.data.check import check_copy
+from edgezsad.data.copies import status
 from edgezsad.data.descriptors import FOUR, Descriptor, descriptors, find_descriptor, read_list
+from edgezsad.data.folders import REPLICA_MARK
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.layouts import LAYOUTS, index
 from edgezsad.data.manifest import Entry, Manifest
@@ -95,7 +98,8 @@ def names_on_disk(replica: Replica) -> set[str]:
 
 def test_nothing_lies_about_unread_but_what_is_odd_in_the_real_set(replica: Replica) -> None:
     read = {path for entry in replica.manifest.entries for path in (entry.id, entry.mask) if path}
-    unread = names_on_disk(replica) - read
+    assert REPLICA_MARK in names_on_disk(replica)
+    unread = names_on_disk(replica) - read - {REPLICA_MARK}
     name = replica.descriptor.name
     if name == "KolektorSDD2":
         assert {"train/10301 (copy).png", "train/10301_GT (copy).png"} <= unread
@@ -161,6 +165,13 @@ def test_real_iad_at_full_size(tmp_path: Path) -> None:
     assert counts == {("train", 0): 36465, ("test", 0): 63256, ("test", 1): 51329}
     assert len({one.image for one in found}) == 151050
     assert sum(bool(one.mask) for one in found) == len({one.mask for one in found if one.mask}) == 51329
+
+
+def test_it_is_never_called_the_set(replica: Replica) -> None:
+    report = check_copy(replica.descriptor, replica.root, quick=True)
+    assert "note: a replica, made here" in report.as_text()
+    assert report.complete == (replica.descriptor.name not in LIMITS)
+    assert status(replica.descriptor, replica.root) == f"a replica of ours, {len(replica.rows):,} images; not the set"
 
 
 # The replica itself ---------------------------------------------------------------------------------------------------

@@ -29,8 +29,22 @@ def test_small_noise_gives_the_expected_points(make_scores: Make) -> None:
     assert result.largest == pytest.approx(1.1, abs=1e-6)
     # Two neighbours of eight swapped: 1 - 6 * 2 / (8 * 63).
     assert result.spearman == pytest.approx(1 - 12 / 504)
+    assert result.largest_spreads == pytest.approx(1.1 / np.std(HOST))
+    # One of 28 pairs in the other order.
+    assert result.kendall == pytest.approx((27 - 1) / 28)
     assert result.map_correlation == pytest.approx(1)
     assert (result.target, result.seed, result.images, result.suspicious) == ("bolts", 0, 8, False)
+    # No threshold, no decisions.
+    assert (result.newly_defective, result.newly_normal) == (None, None)
+
+
+def test_decisions_at_the_hosts_threshold(make_scores: Make) -> None:
+    # At 3 or above: 2 comes up to it, 4 and 5 fall below, 3 stays on it.
+    device = [0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7]
+    result = drift(make_scores(HOST, LABEL), make_scores(device, LABEL, **FP16), threshold=3.0)
+    assert (result.newly_defective, result.newly_normal, result.threshold) == (1, 2, 3.0)
+    table = drift_table([(make_scores(HOST, LABEL), make_scores(device, LABEL, **FP16))], {0: 3.0, 1: 99.0})
+    assert table[["newly_defective", "newly_normal"]].to_numpy().tolist() == [[1, 2]]
 
 
 def test_a_subset_is_compared_with_itself(make_scores: Make) -> None:
@@ -54,6 +68,8 @@ def test_identical_scores_at_another_precision_are_a_fallback(make_scores: Make)
     with pytest.raises(CheckError, match="bolts seed 0: drift of exactly zero; the runtime fell back") as caught:
         drift_table([(host, fallen)])
     assert caught.value.exit_code == 1
+    # A board's page says so instead, and goes on.
+    assert drift_table([(host, fallen)], strict=False)["suspicious"].tolist() == [True]
     # At the same precision the same scores are what one hopes for.
     assert not drift(host, make_scores(HOST, LABEL, runtime="onnx-fp32")).suspicious
     # One score that differs in the last bit is enough.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edgezsad.config import Profile
-from edgezsad.devices.run import board_rows, latency_table, runtime_drift
+from edgezsad.devices.changes import MEAN
+from edgezsad.devices.run import runtime_drift
 from edgezsad.errors import CheckError, InputError
-from edgezsad.reported import JETSON, RB5
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_not_run, write_scores
 
@@ -49,8 +49,18 @@ def test_every_target_and_seed_is_compared(run: Run) -> None:
     assert result.largest_points == 25
     assert result.largest_mean_points == 12.5
     assert result.smallest_rank_agreement == pytest.approx(0.8)
+    assert [(each.target, each.seed, each.points) for each in result.means] == [
+        ("bolts", MEAN, 0),
+        ("nuts", MEAN, 12.5),
+    ]
+    # Four images tell nothing, and the sentence says so.
+    assert result.verdicts() == {"equivalent": 0, "not equivalent": 0, "undecided": 2}
+    assert "0 of 2 targets, undecided 2" in result.summary()
     kept = result.result()
     assert (kept["status"], kept["reason"], kept["largest_drift_points"]) == ("ok", "", 25)
+    # The farthest end of the tests' intervals.
+    assert kept["drift_points_below"] == max(max(-each.test.low, each.test.high) for each in result.means) > 12.5
+    assert kept["images_needed"] > 4
     json.dumps(kept, allow_nan=False)
 
 
@@ -78,22 +88,3 @@ def test_missing_scores_and_a_fallback_are_not_hidden(run: Run, make_scores: Cal
     path.unlink()
     with pytest.raises(InputError, match=r"nuts\.npz: missing; run notebook 05_scoring"):
         runtime_drift(run, "onnx-fp16")
-
-
-def test_latency_is_measured_here_or_not_run(run: Run) -> None:
-    table = latency_table(run, ["pytorch", "onnx-fp16", "qnn-htp-fp16"], JETSON).set_index("where")
-    assert table.loc["host, pytorch", ["median ms", "status"]].tolist() == [25, "measured here"]
-    assert table.loc["host, onnx-fp16", "p95 ms"] == 4
-    assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
-    # The board's time is the paper's word, in words, and never in the column of measured ones.
-    board = table.loc[JETSON.device]
-    assert np.isnan(board["median ms"])
-    assert board["status"] == f"not run: needs {JETSON.needs}"
-    assert "32.83 ms" in board["how"]
-
-
-def test_board_rows(run: Run) -> None:
-    table = board_rows(run, RB5)
-    assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
-    assert set(table["ours"]) == {"not run"}
-    assert set(table["needs"]) == {RB5.needs}

@@ -106,3 +106,54 @@ def test_wrong_sources(half: Path, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an FP16 graph"):
         read_rounding(exported)
     assert not (tmp_path / "x.onnx").exists()
+
+
+def depthwise(weight: np.ndarray, path: Path, group: int) -> Path:
+    """Two convolutions with the same weights and biases of their own, one the graph's output."""
+    channels = group * weight.shape[1]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, 8, 8]) for name in ("x", "y")]
+    biases = [numpy_helper.from_array(np.full(len(weight), k + 0.25, np.float32), f"b{k}") for k in (0, 1)]
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b0"], ["h"], name="first", group=group, pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["h", "w", "b1"], ["y"], name="second", group=group, pads=[1, 1, 1, 1]),
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [numpy_helper.from_array(weight, "w"), *biases])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_large_filters_keep_what_rounding_took(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 1, 3, 3)).astype(np.float32)
+    weight[1] *= 10
+    weight -= weight.mean(axis=(2, 3), keepdims=True)
+    source = depthwise(weight, tmp_path / "a.onnx", group=4)
+    path = to_fp16(source, tmp_path / "b.onnx")
+    check_lint(path)
+    graph = onnx.load(path).graph
+    assert [node.op_type for node in graph.node] == ["Cast", "Conv", "Conv", "Add", "Conv", "Conv", "Add", "Cast"]
+    # The remainder of shared weights is kept once, and the bias is added once.
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert set(stored) == {"w.fp16", "w.fp16.rest", "b0.fp16", "b1.fp16"}
+    whole = stored["w.fp16"].astype(np.float32) + stored["w.fp16.rest"].astype(np.float32)
+    assert np.abs(whole - weight).max() < np.abs(stored["w.fp16"].astype(np.float32) - weight).max() / 500
+    x = np.random.default_rng(1).uniform(-1, 1, (1, 4, 8, 8)).astype(np.float32)
+    (full,), (rounded,) = (
+        ort.InferenceSession(each, providers=["CPUExecutionProvider"]).run(None, {"x": x}) for each in (source, path)
+    )
+    np.testing.assert_allclose(rounded, full, rtol=2e-3, atol=2e-3 * np.abs(full).max())
+    # The counts are those of the weights there were.
+    assert read_rounding(path).weights == weight.size + 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "group", "scale"), [((4, 1, 3, 3), 4, 0.5), ((4, 2, 3, 3), 1, 20)], ids=["small", "summed over inputs"]
+)
+def test_other_filters_get_no_second_layer(tmp_path: Path, shape: tuple[int, ...], group: int, scale: float) -> None:
+    weight = (scale * np.random.default_rng(0).uniform(-1, 1, shape)).astype(np.float32)
+    if group == 1:
+        # As many inputs as outputs, so that the two layers fit.
+        weight = np.concatenate([weight, weight], axis=1)
+    path = to_fp16(depthwise(weight, tmp_path / "a.onnx", group), tmp_path / "b.onnx")
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["Cast", "Conv", "Conv", "Cast"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.bootstrap import REPLICATES, Replicates, bootstrap, interval
+from edgezsad.metrics.bootstrap import REPLICATES, Replicates, bootstrap, interval, multiplicities
 from edgezsad.metrics.image import auroc, average_precision, best_f1
 
 NAMES = ("auroc", "average_precision", "f1_max")
@@ -44,6 +44,25 @@ def test_each_resample_is_as_scikit_learn_would_have_it() -> None:
                 (auroc(label, resampled), average_precision(label, resampled), best_f1(label, resampled).f1)
             )
     assert found == pytest.approx(np.array(expected).T, abs=1e-9)
+
+
+def test_multiplicities_are_those_of_the_resamples() -> None:
+    generator = np.random.default_rng(2)
+    label = generator.permutation(np.repeat([0, 1], [9, 6]))
+    score = generator.normal(size=15).round(1) + label
+    times = multiplicities(label, replicates=230, seed=5)
+    assert times.shape == (230, 15)
+    assert (times[:, label == 0].sum(axis=1) == 9).all() and (times[:, label == 1].sum(axis=1) == 6).all()
+    found = bootstrap(label, score, replicates=230, seed=5).auroc
+    counted = [auroc(np.repeat(label, row), np.repeat(score, row)) for row in times.astype(int)]
+    assert found == pytest.approx(counted)
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0], [1], []])
+def test_multiplicities_of_one_kind(label: list[int]) -> None:
+    times = multiplicities(np.array(label, dtype=int), replicates=120)
+    assert times.shape == (120, len(label))
+    assert (times.sum(axis=1) == len(label)).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3).map(float)), max_size=20), st.integers(0, 9))

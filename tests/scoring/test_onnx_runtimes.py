@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.int8 import to_int8
 from edgezsad.export.onnx_export import export_onnx
-from edgezsad.scoring import qnn_scorer
+from edgezsad.scoring import qnn_scorer, qnn_session
 from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.qnn_scorer import PROVIDER, QnnHtpScorer, check_assignment, check_differs, start_emulator
+from edgezsad.scoring.qnn_scorer import EMULATOR, QnnHtpScorer, check_differs
+from edgezsad.scoring.qnn_session import PROVIDER, QnnLibrary, check_assignment
 from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 SIZE = 32
@@ -52,9 +54,14 @@ def half(full: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def quarter(full: Path) -> Path:
+    return to_int8(full, full.with_name("quarter.onnx"), [image(), 255 - image()])
+
+
+@pytest.fixture(scope="module")
 def emulator() -> str:
     try:
-        return start_emulator()
+        return EMULATOR.start()
     except RuntimeUnavailable as reason:
         pytest.skip(f"not run: {reason}")
 
@@ -65,7 +72,7 @@ def expected(network: Small) -> tuple[float, np.ndarray]:
     return score.item(), anomaly_map[0, 0].numpy()
 
 
-def test_onnx_scores(network: Small, full: Path, half: Path) -> None:
+def test_onnx_scores(network: Small, full: Path, half: Path, quarter: Path) -> None:
     score, anomaly_map = expected(network)
     scorer = OnnxScorer(full)
     got, got_map = scorer.score(image())
@@ -80,14 +87,23 @@ def test_onnx_scores(network: Small, full: Path, half: Path) -> None:
     assert 0 < np.abs(rounded.score(image())[1] - anomaly_map).max() < 0.01
     assert rounded.runtime == "onnx-fp16" and "2 threads" in rounded.device and "arithmetic" in rounded.device
 
+    coarse = OnnxScorer(quarter, precision="int8")
+    assert 0 < np.abs(coarse.score(image())[1] - anomaly_map).max() < 0.05
+    assert (coarse.runtime, coarse.precision) == ("onnx-int8", "int8") and "INT8 weights" in coarse.device
 
-def test_wrong_precision_is_refused(full: Path, half: Path) -> None:
+
+def test_wrong_precision_is_refused(full: Path, half: Path, quarter: Path) -> None:
     with pytest.raises(InputError, match="an fp32 graph, asked to run as fp16"):
         OnnxScorer(full, precision="fp16")
     with pytest.raises(InputError, match="an fp16 graph, asked to run as fp32"):
         OnnxScorer(half)
-    with pytest.raises(InputError, match="int8"):
-        OnnxScorer(full, precision="int8")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="an int8 graph, asked to run as fp32"):
+        OnnxScorer(quarter)
+    for other in (full, half):
+        with pytest.raises(InputError, match="graph, asked to run as int8"):
+            OnnxScorer(other, precision="int8")
+    with pytest.raises(InputError, match="bf16"):
+        OnnxScorer(full, precision="bf16")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -132,14 +148,14 @@ def test_emulator_names_what_it_does_not_take(emulator: str, tmp_path: Path) -> 
 
 def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The GPU backend cannot start here; were fallback allowed, the session would run on the CPU all the same."""
-    real = qnn_scorer._open
+    real = qnn_scorer.open_session
     gpu = str(Path(emulator).with_name("libQnnGpu.so"))
 
-    def careless(graph: str | bytes, backend: str, threads: int, fallback: bool = False) -> object:
-        return real(graph, gpu, threads, fallback=True)
+    def careless(graph: str | bytes, backend: str, settings: dict[str, str], threads: int = 1) -> object:
+        return real(graph, gpu, settings, threads, fallback=True)
 
-    monkeypatch.setattr(qnn_scorer, "start_emulator", lambda: emulator)
-    monkeypatch.setattr(qnn_scorer, "_open", careless)
+    monkeypatch.setattr(QnnLibrary, "start", lambda library: emulator)
+    monkeypatch.setattr(qnn_scorer, "open_session", careless)
     with pytest.raises(CheckError, match=r"not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
         QnnHtpScorer(full)
     # The second guard gone as well, the third one is left.
@@ -161,16 +177,16 @@ def test_guards_by_themselves() -> None:
 
 
 def test_absent_emulator_gives_its_reason(full: Path, monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
-    monkeypatch.setattr(qnn_scorer, "_probe", lambda: b"no graph")
+    monkeypatch.setattr(qnn_session, "probe", lambda: b"no graph")
     with pytest.raises(RuntimeUnavailable, match="does not start here"):
         QnnHtpScorer(full)
 
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(qnn_scorer.importlib, "import_module", absent)
+    monkeypatch.setattr(qnn_session.importlib, "import_module", absent)
     with pytest.raises(RuntimeUnavailable, match=r"^onnxruntime-qnn is not installed; pip install onnxruntime-qnn$"):
         QnnHtpScorer(full)
-    monkeypatch.setattr(qnn_scorer.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(qnn_session.platform, "machine", lambda: "aarch64")
     with pytest.raises(RuntimeUnavailable, match="needs Linux on x86-64"):
         QnnHtpScorer(full)

@@ -1,5 +1,6 @@
 """Scoring a run: which images a subset takes, what a score file says, and where the scores come from."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_what_is_missing_is_named_with_its_notebook(run: Run) -> None:
 
 
 def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = run.onnx(0, "fp32")
+    graph = run.onnx(0, "fp16")
     graph.parent.mkdir(parents=True)
     graph.write_bytes(b"graph")
     reason = RuntimeUnavailable("needs the moon")
@@ -156,6 +157,16 @@ def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeyp
     assert table["status"].tolist() == ["not run: needs the moon"] * 2
     assert table["images"].tolist() == [0, 0]
     assert table["median ms"].isna().all()
+
+
+def test_tensorrt_without_a_gpu_is_not_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    run.onnx(0, "fp32").parent.mkdir(parents=True)
+    for seed in (0, 1):
+        run.onnx(seed, "fp32").write_bytes(b"graph")
+    records = [read_scores(path).record for path in score_targets(run, "tensorrt-fp16")]
+    assert [(record.status, record.precision) for record in records] == [("not run", "fp16")] * 4
+    assert {record.reason.partition(":")[0] for record in records} == {"needs a device"}
 
 
 class Counting:
@@ -179,6 +190,10 @@ def test_score_set_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..
     record = scores.record
     assert (record.precision, record.device, record.timing_method) == ("fp16", "a desk", "none")
     assert record.versions == {"counting": "1"}
+    # A scorer with a clock of its own is believed.
+    timed = Counting()
+    timed.milliseconds = 7.5
+    assert score_set(timed, manifest, 16, record).milliseconds.tolist() == [7.5] * len(scores)
     with pytest.raises(InputError, match="no test images of bolts; run notebook 01_data"):
         score_set(Counting(), replace(manifest, entries=()), 16, record)
 

@@ -1,6 +1,7 @@
 """A source small enough to train on in a second, for tests and for the processes that tests start and kill.
 
     python planted.py train FOLDER [STEPS]       one run; under torchrun, one of several processes
+    python planted.py fail FOLDER [STEPS]        one whose step 7 is not finite, and whose first process writes slowly
     python planted.py serve                      a process that forks a run for every folder on its standard input
 
 The second starts a run in milliseconds, since everything is imported already: a test can afford to kill twenty.
@@ -8,6 +9,8 @@ The second starts a run in milliseconds, since everything is imported already: a
 
 import os
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Data, DataSet, Model, Profile, Training
+from edgezsad.data.plan import Plan
 from edgezsad.model.backbone import sha256_of_tensors
+from edgezsad.training import train as module
 from edgezsad.training.features import CacheInfo, Features
-from edgezsad.training.inputs import CachedInputs
+from edgezsad.training.inputs import CachedInputs, Example
+from edgezsad.training.states import save_state
 from edgezsad.training.train import train
 
 IMAGES = 120
@@ -93,6 +99,29 @@ def run(folder: Path, steps: int) -> None:
     train(profile, CachedInputs(planted(backbone)), backbone, 0, folder)
 
 
+class Broken(CachedInputs):
+    """Images of step 7 that are not numbers, all in the part of one process."""
+
+    def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
+        for number, example in enumerate(super().steps(plan, steps, rank, ranks)):
+            if number == 7 and rank == ranks - 1:
+                example.inputs[0][3] = torch.nan
+            yield example
+
+
+def fail(folder: Path, steps: int) -> None:
+    """Train until the step that fails."""
+
+    def slowly(*arguments: object, **facts: object) -> Path:
+        time.sleep(10)
+        return save_state(*arguments, **facts)
+
+    module.save_state = slowly
+    torch.set_num_threads(1)
+    backbone = SmallBackbone()
+    train(small_profile(folder, steps=steps), Broken(planted(backbone)), backbone, 0, folder)
+
+
 def serve() -> None:
     """Fork a run for every line "FOLDER STEPS" read, print its process id, and then how it ended."""
     # Whatever has started threads by now would be broken in the forked processes.
@@ -114,4 +143,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
     else:
-        run(Path(sys.argv[2]), int(sys.argv[3]))
+        {"train": run, "fail": fail}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,9 @@
 """The feature cache holds what the backbone gives, and only a whole cache of the same images is read."""
 
+import copy
 import hashlib
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +89,43 @@ def test_a_convolutional_backbone_is_cached_to_within_rounding(sources: list[Man
             # Half a step of float16, and what the order of the sums changes.
             allowed = np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float32) + 1e-4 * np.abs(wanted).max()
             assert (np.abs(stored[0] - wanted) <= allowed).all()
+
+
+def test_images_are_shared_out_among_threads_and_come_back_in_order(
+    sources: list[Manifest], folder: Path, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    wanted, before = (folder / "features.json").read_bytes(), torch.get_num_threads()
+    seen: list[tuple[int, int]] = []
+
+    class Watched(type(backbone)):
+        def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+            seen.append((threading.get_ident(), torch.get_num_threads()))
+            # The first image is the last to be done.
+            if len(seen) == 1:
+                time.sleep(0.2)
+            return super().forward(image)
+
+    torch.set_num_threads(3)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("edgezsad.training.features.fast_copy", lambda _: Watched())
+            cache_features(plain_images(sources), backbone, SIZE, tmp_path / "again")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert len({thread for thread, _ in seen}) > 1
+    assert {threads for _, threads in seen} == {1}
+    # The record holds the hash of all arrays.
+    assert (tmp_path / "again" / "features.json").read_bytes() == wanted
+
+
+def test_values_beyond_float16_are_refused(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> None:
+    loud = copy.deepcopy(backbone)
+    with torch.no_grad():
+        loud.project[0].mul_(1e6)
+    with pytest.raises(InputError, match=r"a\.png: features of small do not fit into float16; use another backbone"):
+        cache_features(plain_images(sources), loud, SIZE, tmp_path / "features")
+    assert not (tmp_path / "features" / "features.json").exists()
 
 
 def test_maps_are_not_read_into_memory(sources: list[Manifest], folder: Path) -> None:

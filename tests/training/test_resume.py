@@ -1,5 +1,6 @@
 """A run that is killed, at any moment and as often as one likes, ends with the same bytes as one that is not."""
 
+import csv
 import json
 import os
 import random
@@ -148,15 +149,21 @@ def test_two_states_are_kept_and_the_newest_is_continued(interrupted, backbone: 
     assert list(trained.curve["step"]) == [0, 10, 20, 30, 39]
 
 
-@pytest.mark.parametrize("damage", ["tensors", "cut", "record", "gone"])
+@pytest.mark.parametrize("damage", ["tensors", "head", "cut", "record", "step", "curve", "gone"])
 def test_a_damaged_state_is_passed_over_with_a_warning(interrupted, backbone: torch.nn.Module, damage: str) -> None:
     folder, profile, inputs = interrupted
     record = folder / "states" / "step-0000030.json"
     tensors = record.with_suffix(".safetensors")
     content = bytearray(tensors.read_bytes())
-    if damage == "tensors":
-        content[-5] ^= 1
+    if damage in ("tensors", "head"):
+        content[-5 if damage == "tensors" else 20] ^= 1
         tensors.write_bytes(content)
+    elif damage in ("step", "curve"):
+        # One bit, after which it is JSON as before and says something else.
+        text = record.read_text()
+        before = '"step": 30' if damage == "step" else '"step": 20'
+        assert text.count(before) == 1
+        record.write_text(text.replace(before, before[:-1] + "2"))
     elif damage == "cut":
         tensors.write_bytes(content[: len(content) // 2])
     elif damage == "gone":
@@ -166,6 +173,14 @@ def test_a_damaged_state_is_passed_over_with_a_warning(interrupted, backbone: to
     with pytest.warns(DamagedState, match="step-0000030.*and an older one tried"):
         trained = train(profile, inputs, backbone, 0, folder)
     assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
+
+
+def test_the_curve_can_be_read_before_the_end(interrupted) -> None:
+    with open(interrupted[0] / "curve.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # As far as the last saved state.
+    assert [int(row["step"]) for row in rows] == [0, 10, 20]
+    assert not (interrupted[0] / "metrics.json").exists()
 
 
 def test_all_states_damaged_begins_anew(interrupted, backbone: torch.nn.Module) -> None:

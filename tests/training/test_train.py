@@ -10,6 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 from tensorboardX.proto.event_pb2 import Event
 
@@ -325,3 +327,77 @@ def test_bf16_trains_and_keeps_its_weights_in_fp32(
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     assert trained.curve["total"].tolist() == pytest.approx(exact.curve["total"].tolist(), rel=0.1)
     assert trained.curve["total"].tolist() != exact.curve["total"].tolist()
+
+
+@pytest.fixture
+def fp16(short: Profile, monkeypatch: pytest.MonkeyPatch) -> Profile:
+    """A profile in FP16, and Fabric as on a GPU but on the processor, whose half precision is slow and the same."""
+
+    def on_the_processor(config: Training, logs: Path, first_step: int = 0) -> Fabric:
+        scaler = torch.amp.GradScaler("cpu")
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler=scaler)])
+        fabric.launch()
+        return fabric
+
+    monkeypatch.setattr("edgezsad.training.train.make_fabric", on_the_processor)
+    return short.model_copy(update={"training": short.training.model_copy(update={"precision": "fp16"})})
+
+
+def test_fp16_trains_and_is_continued_with_its_scale(
+    fp16: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    class Stopping(CachedInputs):
+        def steps(self, *arguments):
+            for number, example in enumerate(super().steps(*arguments)):
+                if number == 8:
+                    raise Stopped
+                yield example
+
+    profile = fp16.model_copy(update={"training": fp16.training.model_copy(update={"save_every": 4})})
+    whole = train(profile, CachedInputs(features), backbone, 0, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(profile, Stopping(features), backbone, 0, tmp_path / "cut")
+    record = json.loads((tmp_path / "cut" / "states" / "step-0000008.json").read_text())
+    assert record["scaler"]["scale"] > 1
+    assert record["scaler"]["_growth_tracker"] == 8 or record["scaler"]["scale"] < 65536
+    assert train(profile, CachedInputs(features), backbone, 0, tmp_path / "cut").curve.equals(whole.curve)
+    for name in ("checkpoint.safetensors", "states/step-0000012.safetensors", "states/step-0000012.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {one.dtype for one in read_checkpoint(whole.checkpoint).weights.values()} == {torch.float32}
+
+
+def test_in_fp16_a_gradient_that_no_scale_mends_stops_training(
+    fp16: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = recipe.loss
+
+    def harmful(output: Output, label: torch.Tensor, coverage: torch.Tensor, config: Training) -> recipe.Loss:
+        value = plain(output, label, coverage, config)
+        return replace(value, total=value.total + (output.score * 0).sum().sqrt())
+
+    monkeypatch.setattr(recipe, "loss", harmful)
+    profile = fp16.model_copy(update={"training": fp16.training.model_copy(update={"steps": 40})})
+    # From 65,536 the scale is halved seventeen times before it is below one.
+    with pytest.raises(CheckError, match="the loss or its gradient is not finite at step 17 "):
+        train(profile, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    assert json.loads((tmp_path / "seed" / "states" / "failed.json").read_text())["scaler"]["scale"] == 0.5
+    assert not (tmp_path / "seed" / "checkpoint.safetensors").exists()
+
+
+def test_in_fp16_a_gradient_too_large_for_its_scale_is_left_out(
+    fp16: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = recipe.loss, []
+
+    def harmful(output: Output, label: torch.Tensor, coverage: torch.Tensor, config: Training) -> recipe.Loss:
+        value = plain(output, label, coverage, config)
+        calls.append(0)
+        return replace(value, total=value.total + (output.score * 0).sum().sqrt()) if len(calls) == 6 else value
+
+    monkeypatch.setattr(recipe, "loss", harmful)
+    train(fp16, CachedInputs(features), backbone, 0, tmp_path / "seed")
+    record = json.loads((tmp_path / "seed" / "states" / "step-0000012.json").read_text())
+    assert record["scaler"]["scale"] < 65536

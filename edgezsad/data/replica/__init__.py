@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgezsad.data.descriptors import Descriptor, descriptors_folder, find_descriptor, read_list
+from edgezsad.data.folders import REPLICA_MARK
 from edgezsad.data.replica.pictures import write_image, write_mask
 from edgezsad.data.replica.rows import BY_COUNTS, Made
 from edgezsad.errors import InputError
-from edgezsad.files import write_json
+from edgezsad.files import write_json, write_text
 
 __all__ = ["SIZE", "Made", "make_replica"]
+
+SAYS = "Made by `edgezsad data replica`, to try things on: none of these images is of the real data set.\n"
+"""In the file that marks a replica (`edgezsad.data.folders.REPLICA_MARK`), so that it is never taken for the set."""
 
 SIZE = (12, 16)
 """Height and width of the images: not square, so that a swap shows."""
@@ -61,6 +65,7 @@ def make_replica(
     if root.exists() and any(root.iterdir()):
         raise InputError(f"{root}: is not empty; give a new folder")
     rows = sorted(_limited(_rows(descriptor, folder), limit), key=lambda row: row.image)
+    write_text(root / REPLICA_MARK, SAYS)
     for place in {(root / path).parent for row in rows for path in (row.image, row.mask, row.blank) if path}:
         place.mkdir(parents=True, exist_ok=True)
     for row in rows:

@@ -1,0 +1,279 @@
+"""What one image costs on the host: this package's two models beside the image tower that ViT-L methods pay at least.
+
+    python benchmarks/latency.py                 writes benchmarks/results/latency.json
+    python benchmarks/latency.py --graphs G --prepare        writes the ONNX files into folder G only; then --graphs G
+
+PyTorch and ONNX Runtime in each precision, on one thread and on all; operations, parameters, file, peak memory, time.
+Every method has a fresh process of its own. All that use the same number of threads take turns, round by round, while
+the others sleep, and in each round the speed of FP32 matrix products is measured too: ratios to it and to the tower are
+taken within a round, so that they hold where the machine's speed drifts. What others used meanwhile stands beside.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from latency_models import files, network, networks
+from onnx import TensorProto, helper, numpy_helper
+
+from edgezsad.export.cost import count
+from edgezsad.files import write_json
+from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.versions import versions
+
+HERE = Path(__file__).parent
+OURS, TOWER = ("mini", "paper"), "tower"
+PLAIN, FAST, ONNX = "PyTorch, as timm gives it", "PyTorch, what the package does", "ONNX Runtime"
+AS_IT_IS = "ONNX Runtime, standard operators alone"
+GOALS = {"floor": 1.35, "tower": 16.0}
+"""The paper's graph by ONNX Runtime in FP32: at most so many times the floor, so many times as fast as the tower."""
+
+
+@dataclass
+class Method:
+    """One model by one runtime on so many threads; `job` is what its process is told."""
+
+    model: str
+    title: str
+    precision: str
+    threads: int
+    job: dict[str, Any]
+    passes: int = 1
+    file: Path | None = None
+    status: str = "ok"
+    started: dict[str, float] = field(default_factory=dict)
+    rounds: list[list[dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def medians(self) -> list[float]:
+        """Seconds of an image, one a round."""
+        return [statistics.median(one["seconds"] for one in passes) for passes in self.rounds]
+
+
+class Process:
+    """A worker in a process of its own."""
+
+    def __init__(self, job: dict[str, Any]):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        # What the package sets where nothing is set; see `edgezsad/__init__.py`.
+        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
+        if job["kind"] == "PyTorch":
+            del environment["OMP_WAIT_POLICY"], environment["THP_MEM_ALLOC_ENABLE"]
+        command = [sys.executable, str(HERE / "one_latency.py"), json.dumps(job)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
+        self.started = self._answer()
+
+    def ask(self) -> dict[str, float]:
+        """One image."""
+        self.process.stdin.write("pass\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """End it."""
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, float]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("error: a method's process ended; its own message stands above")
+        return json.loads(line)
+
+
+def methods(model: str, graphs: dict[str, Path | str], threads: int, passes: int) -> list[Method]:
+    """All methods on one model; those that cannot run say why."""
+    ours, size = networks()[model].ours, networks()[model].size
+    torch_job = {"name": model, "size": size, "threads": threads}
+    found = [Method(model, PLAIN, "FP32", threads, torch_job | {"kind": "PyTorch"})]
+    if ours:
+        found.append(Method(model, FAST, "FP32", threads, torch_job | {"kind": "PyTorch, fast"}, passes))
+        job = {"kind": "onnx, file as it is", "graph": str(graphs["FP32"]), "size": size, "threads": threads}
+        found.append(Method(model, AS_IT_IS, "FP32", threads, job, passes, graphs["FP32"]))
+    for precision, graph in graphs.items():
+        if isinstance(graph, str):
+            found.append(Method(model, ONNX, precision, threads, {}, status=graph))
+            continue
+        job = {"kind": "onnx", "graph": str(graph), "size": size, "threads": threads}
+        found.append(Method(model, ONNX, precision, threads, job, passes if ours else 1, graph))
+    return found
+
+
+@contextlib.contextmanager
+def processes(chosen: list[Method]) -> Iterator[dict[int, Process]]:
+    """A process for each method that can run, by the method's place."""
+    running: dict[int, Process] = {}
+    try:
+        for place, method in enumerate(chosen):
+            if method.status == "ok":
+                running[place] = Process(method.job)
+                method.started = running[place].started
+        yield running
+    finally:
+        for process in running.values():
+            process.close()
+
+
+def take_turns(chosen: list[Method], rounds: int) -> None:
+    """Time every method, round by round."""
+    with processes(chosen) as running:
+        for _ in range(rounds):
+            for place, process in running.items():
+                chosen[place].rounds.append([process.ask() for _ in range(chosen[place].passes)])
+
+
+def products(side: int, folder: Path, threads: int) -> list[Method]:
+    """FP32 products of two square matrices, by each of the libraries that the methods use."""
+    graph = folder / f"product-{side}.onnx"
+    matrix = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
+    sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in ("left", "product")]
+    node = helper.make_node("MatMul", ["left", "right"], ["product"])
+    made = helper.make_graph([node], "product", sides[:1], sides[1:], [numpy_helper.from_array(matrix, "right")])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), graph)
+    job = {"size": side, "threads": threads}
+    return [
+        Method("product", "PyTorch", "FP32", threads, job | {"kind": "product, PyTorch"}),
+        Method(
+            "product", "ONNX Runtime", "FP32", threads, job | {"kind": "product, ONNX Runtime", "graph": str(graph)}
+        ),
+    ]
+
+
+def summary(method: Method, gflop: float, floor: list[float], tower: list[float]) -> dict[str, Any]:
+    """One row of the table.
+
+    Args:
+        method: measured, or not.
+        gflop: of one image.
+        floor: seconds of a GFLOP of matrix products, by round.
+        tower: seconds of the tower by ONNX Runtime in FP32, by round.
+    """
+    row = {"method": method.title, "precision": method.precision, "threads": method.threads, "status": method.status}
+    row["file_mb"] = method.file.stat().st_size / 1e6 if method.file else None
+    if method.status != "ok":
+        return row
+    seconds = [one["seconds"] for passes in method.rounds for one in passes]
+    others = [one["others"] for passes in method.rounds for one in passes if one["others"] is not None]
+    pairs = list(zip(method.medians, floor, tower, strict=True))
+    return row | {
+        "peak_mb": round(method.started["peak_mb"]),
+        "milliseconds_median": round(1000 * statistics.median(seconds), 2),
+        "milliseconds_p95": round(1000 * float(np.percentile(seconds, 95)), 2),
+        "milliseconds_lowest": round(1000 * min(seconds), 2),
+        "passes": len(seconds),
+        "times_the_floor": round(statistics.median(own / (gflop * unit) for own, unit, _ in pairs), 3),
+        "times_as_fast_as_the_tower": round(statistics.median(other / own for own, _, other in pairs), 2),
+        "cores_used_by_others_median": round(statistics.median(others), 2) if others else None,
+        "score": method.started["score"],
+    }
+
+
+def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes: int) -> dict[str, Any]:
+    """All models and methods, on each number of threads in `rounds`."""
+    names = [prefix + name for name in (*OURS, TOWER)]
+    graphs = {name: files(name, folder) for name in names}
+    costs = {name: count(network(name), networks()[name].size) for name in names}
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    speeds = []
+    for threads, number in rounds.items():
+        rulers = products(side, folder, threads)
+        chosen = rulers + [one for name in names for one in methods(name, graphs[name], threads, passes)]
+        take_turns(chosen, number)
+        gflop = 2 * side**3 / 1e9
+        # The floor is that of the library whose products are faster: nothing here could be compared with a slower one.
+        floor = [min(both) / gflop for both in zip(*(ruler.medians for ruler in rulers), strict=True)]
+        tower = next(one for one in chosen if (one.model, one.title, one.precision) == (names[-1], ONNX, "FP32"))
+        for method in chosen[len(rulers) :]:
+            tables[method.model].append(summary(method, costs[method.model].gflops, floor, tower.medians))
+        speeds.append(
+            {"threads": threads, "rounds": number, "faster": round(statistics.median(1 / unit for unit in floor), 1)}
+            | {ruler.title: round(statistics.median(gflop / one for one in ruler.medians), 1) for ruler in rulers}
+        )
+    return {
+        "matrix_product_gflop_per_second": speeds,
+        "models": [
+            {
+                "name": name.removeprefix(prefix),
+                "title": networks()[name].title,
+                "backbone": networks()[name].backbone,
+                "size": networks()[name].size,
+                "gflop": round(costs[name].gflops, 2),
+                "parameters_millions": round(costs[name].parameters, 2),
+                "rows": rows,
+            }
+            for name, rows in tables.items()
+        ],
+    }
+
+
+def goals(models: list[dict[str, Any]], threads: int) -> dict[str, dict[str, Any]]:
+    """What is wanted of the paper's graph on all threads, and what was measured."""
+    rows = next(model["rows"] for model in models if model["name"] == "paper")
+    row = next(one for one in rows if (one["method"], one["precision"], one["threads"]) == (ONNX, "FP32", threads))
+    return {
+        "times the floor": {"at most": GOALS["floor"], "measured": row["times_the_floor"]},
+        "times as fast as the tower": {"at least": GOALS["tower"], "measured": row["times_as_fast_as_the_tower"]},
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="on all threads; on one thread half as many")
+    parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; all and one")
+    parser.add_argument("--passes", type=int, default=4, help="of each of our models in a round; of the tower one")
+    parser.add_argument("--graphs", type=Path, help="folder that keeps the ONNX files; else they are made each time")
+    parser.add_argument("--prepare", action="store_true", help="write the ONNX files, measure nothing")
+    parser.add_argument("--tiny", action="store_true", help="small models and images, for the tests")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "latency.json")
+    options = parser.parse_args()
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = sorted(set(options.threads or (threads, 1)), reverse=True)
+    rounds = {number: options.rounds if number > 1 else (options.rounds + 1) // 2 for number in asked}
+    prefix = "tiny-" if options.tiny else ""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.graphs or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.prepare:
+            return print(*(path for name in (*OURS, TOWER) for path in files(prefix + name, folder).values()), sep="\n")
+        measured = measure(prefix, folder, 128 if options.tiny else 1024, rounds, options.passes)
+    result = {
+        "what": "one image, batch 1, through backbone and readout with random weights, decoded and resized before",
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu_name(),
+        "cores": threads,
+        "versions": versions("torch", "timm", "onnxruntime", "onnx", "numpy"),
+        "load_average_before": round(load, 1),
+        **measured,
+        "goals": goals(measured["models"], asked[0]),
+    }
+    for model in result["models"]:
+        print(f"{model['title']}: {model['gflop']} GFLOP, {model['parameters_millions']} M parameters")
+        for row in model["rows"]:
+            text = f"  {row['threads']} threads  {row['method']}, {row['precision']}: "
+            if row["status"] == "ok":
+                text += f"{row['milliseconds_median']:.1f} ms, p95 {row['milliseconds_p95']:.1f}, {row['peak_mb']} MB, "
+                text += f"{row['times_the_floor']:.2f} x floor, {row['times_as_fast_as_the_tower']:.1f} x tower, "
+                text += f"others {row['cores_used_by_others_median']}"
+            print(text if row["status"] == "ok" else text + row["status"])
+    print("matrix products, GFLOP/s:", result["matrix_product_gflop_per_second"])
+    print("goals:", result["goals"])
+    write_json(options.output, result)
+
+
+if __name__ == "__main__":
+    main()

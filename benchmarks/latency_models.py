@@ -1,0 +1,108 @@
+"""The networks that `benchmarks/latency.py` times, with random weights, the same in any process; and their files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+
+from edgezsad.config import Model, load_profile
+from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.detector import build_detector
+from edgezsad.model.fast import fast_copy
+
+PROFILE = Path(__file__).parents[1] / "configs" / "mini.yaml"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network.
+
+    Attributes:
+        title: as the tables call it.
+        backbone: timm's name.
+        size: of the image, in pixels.
+        ours: whether it is a detector of this package, else it is the tower of others.
+    """
+
+    title: str
+    backbone: str
+    size: int
+    ours: bool
+
+
+def networks() -> dict[str, Network]:
+    """By short name; the small ones, for the tests, begin with "tiny-"."""
+    profile = load_profile(PROFILE)
+    mini, paper = profile.model, profile.paper_graph
+    return {
+        "mini": Network("EdgeZSAD, mini profile", mini.backbone, mini.size, True),
+        "paper": Network("EdgeZSAD, paper's graph", paper.backbone, paper.size, True),
+        "tower": Network("CLIP ViT-L/14 image tower", "vit_large_patch14_clip_224", 518, False),
+        "tiny-mini": Network("mini profile, small", mini.backbone, 64, True),
+        "tiny-paper": Network("paper's graph, small", "tiny_vit_5m_224", 224, True),
+        "tiny-tower": Network("image tower, small", "vit_tiny_patch16_224", 64, False),
+    }
+
+
+class Tower(nn.Module):
+    """An image tower with a linear layer where its users compare with texts: the least that they pay for an image."""
+
+    def __init__(self, backbone: str, size: int):
+        super().__init__()
+        self.features = timm.create_model(backbone, pretrained=False, img_size=size, num_classes=0)
+        self.head = nn.Linear(self.features.num_features, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and map of (1, 3, S, S) pixels 0..255."""
+        tokens = self.head(self.features.forward_features((image - 127.5) / 68))
+        side = int((tokens.shape[1] - 1) ** 0.5)
+        return tokens[:, 0, 0], tokens[:, 1:].reshape(1, 1, side, side)
+
+
+@torch.no_grad()
+def network(name: str, fast: bool = False) -> nn.Module:
+    """A network in eval mode, `fast` as the package computes features and scores by PyTorch."""
+    chosen = networks()[name]
+    torch.manual_seed(0)
+    if not chosen.ours:
+        return Tower(chosen.backbone, chosen.size).eval()
+    profile = load_profile(PROFILE)
+    model = profile.model if name.endswith("mini") else profile.paper_graph
+    settings = {"backbone": chosen.backbone, "size": chosen.size, "weights": "random"}
+    detector = build_detector(Model.model_validate(model.model_dump() | settings))
+    for name, parameter in detector.backbone.named_parameters():
+        # They are zero at first; then all blocks would share one table in the file and in memory.
+        if name.endswith("attention_biases"):
+            parameter.normal_(std=0.1)
+    if fast:
+        detector.backbone = fast_copy(detector.backbone)
+    return detector
+
+
+def files(name: str, folder: Path) -> dict[str, Path | str]:
+    """The ONNX file in each precision, made if it is not in `folder` yet; or why it is not there."""
+    size = networks()[name].size
+    full = folder / f"{name}-fp32.onnx"
+    if not full.exists():
+        export_onnx(network(name), full, size)
+    half = folder / f"{name}-fp16.onnx"
+    if not half.exists():
+        to_fp16(full, half)
+    return {"FP32": full, "FP16": half, "INT8": _int8(name, full, folder / f"{name}-int8.onnx", size)}
+
+
+def _int8(name: str, full: Path, target: Path, size: int) -> Path | str:
+    if not networks()[name].ours:
+        return "not run: quantising the tower is not this package's affair"
+    try:
+        from edgezsad.export.int8 import to_int8
+    except ImportError:
+        return "not run: needs edgezsad.export.int8"
+    if not target.exists():
+        pixels = np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.uint8)
+        to_int8(full, target, list(pixels), exclude=())
+    return target

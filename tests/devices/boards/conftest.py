@@ -1,0 +1,234 @@
+"""A run with a small graph and small pictures, and a board that has nothing but a shell, small tools and stand-ins."""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from edgezsad.config import Profile, save_profile
+from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.devices.boards import board
+from edgezsad.devices.kit.plan import plan_kit
+from edgezsad.devices.kit.write import write_kit
+from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.graphfile import save_graph, set_metadata
+from edgezsad.files import sha256_of_file
+from edgezsad.run import Run
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.run import score_set
+from edgezsad.scoring.scorefile import RunRecord, write_scores
+
+HERE = Path(__file__).parent
+SIZE = 64
+TOOLS = [
+    *("cat", "chmod", "cp", "cut", "date", "df", "dirname", "grep", "gzip", "head", "kill", "mkdir", "mv", "printf"),
+    *("rm", "sed", "sh", "sha256sum", "tar", "touch", "tr"),
+]
+CLOCKS = {
+    "locked": "GPU MinFreq=1020000000 MaxFreq=1020000000 CurrentFreq=1020000000",
+    "free": "GPU MinFreq=306000000 MaxFreq=1020000000 CurrentFreq=306000000",
+}
+
+
+def save_small_graph(path: Path, detector: str, seed: int = 0) -> None:
+    """Image (1, 3, S, S) to a map (1, 1, S/8, S/8) and its maximum."""
+    random = np.random.default_rng(seed)
+    weights = {
+        "scale": np.array(1 / 255, dtype=np.float32),
+        "first": random.normal(0, 0.1, (4, 3, 8, 8)).astype(np.float32),
+        "second": random.normal(0, 1, (1, 4, 1, 1)).astype(np.float32),
+        "axes": np.array([1, 2, 3], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node("Mul", ["image", "scale"], ["scaled"]),
+        helper.make_node("Conv", ["scaled", "first"], ["features"], strides=[8, 8], kernel_shape=[8, 8]),
+        helper.make_node("Relu", ["features"], ["active"]),
+        helper.make_node("Conv", ["active", "second"], ["map"], kernel_shape=[1, 1]),
+        helper.make_node("ReduceMax", ["map", "axes"], ["score"], keepdims=0),
+    ]
+    ends = {"image": [1, 3, SIZE, SIZE], "score": [1], "map": [1, 1, SIZE // 8, SIZE // 8]}
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends.items()]
+    initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "small", infos[:1], infos[1:], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    set_metadata(model, {"model_sha256": detector})
+    onnx.checker.check_model(model)
+    save_graph(model, path)
+
+
+def make_set(root: Path, name: str, counts: dict[str, int], seed: int) -> Manifest:
+    """Pictures in MVTec layout under names that trtexec could not take, and their manifest."""
+    random = np.random.default_rng(seed)
+    entries = []
+    for defect, count in counts.items():
+        for number in range(count):
+            image_id = f"bolt/test/{defect}/{number:03d}.png"
+            coarse = random.integers(0, 255, (6, 5, 3), dtype=np.uint8)
+            path = root / image_id
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(coarse).resize((50, 40), Image.Resampling.BILINEAR).save(path)
+            label = int(defect != "good")
+            entries.append(Entry(image_id, "bolt", "test", label, defect, "", 50, 40, sha256_of_file(path), ""))
+    return Manifest(name, root, tuple(sorted(entries, key=lambda entry: entry.id)))
+
+
+@dataclass
+class Bench:
+    """A run on the host, its configuration and its score files by ONNX Runtime in FP32 and FP16."""
+
+    run: Run
+    config: Path
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory, make_profile: Callable[..., Profile]) -> Bench:
+    folder = tmp_path_factory.mktemp("bench")
+    data = {
+        "root": str(folder / "data"),
+        "source": [{"name": "source", "layout": "mvtec", "root": "source"}],
+        "targets": [
+            {"name": "bolts", "layout": "mvtec", "root": "bolts", "stands_for": "MVTec-AD"},
+            {"name": "nuts", "layout": "mvtec", "root": "nuts", "stands_for": "VisA"},
+        ],
+    }
+    run = Run(make_profile(folder / "run", data=data, seeds=[0, 1]))
+    for seed in (0, 1):
+        save_small_graph(run.onnx(seed, "fp32"), f"{seed}" * 64, seed)
+        to_fp16(run.onnx(seed, "fp32"), run.onnx(seed, "fp16"))
+    bench = Bench(run, save_profile(run.profile, folder / "config.yaml"))
+    for place, (name, counts) in enumerate({"bolts": {"good": 4, "a, b:c": 3}, "nuts": {"good": 3, "chip": 2}}.items()):
+        manifest = make_set(folder / "data" / name, name, counts, place)
+        write_manifest(manifest, run.manifest_path(name))
+        for precision in ("fp32", "fp16"):
+            runtime = f"onnx-{precision}"
+            record = RunRecord(
+                profile="mini", target=name, seed=0, runtime=runtime, precision=precision, device="", command="",
+                model_sha256=sha256_of_file(run.onnx(0, precision)), manifest_sha256=manifest.sha256, versions={},
+            )  # fmt: skip
+            scores = score_set(OnnxScorer(run.onnx(0, precision), 1, precision), manifest, SIZE, record)
+            write_scores(scores, run.scores(runtime, 0, name))
+            bench.scores.setdefault(precision, {})[name] = scores
+    return bench
+
+
+class Device:
+    """A board: a PATH with a shell, small tools and stand-ins, and a root folder with what its system says of it."""
+
+    def __init__(self, folder: Path, kind: str):
+        self.bin, self.root, self.log = folder / "bin", folder / "root", folder / "log.jsonl"
+        self.bin.mkdir(parents=True)
+        for tool in TOOLS:
+            if found := shutil.which(tool):
+                (self.bin / tool).symlink_to(found)
+        self.environment = {"PATH": str(self.bin), "EDGEZSAD_ROOT": str(self.root), "STANDIN_LOG": str(self.log)}
+        if kind == "jetson":
+            self.write("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
+            self.write("proc/device-tree/model", "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
+            self.write(
+                "usr/local/cuda/version.json", '{\n "cuda" : {\n  "name" : "x",\n  "version" : "12.6.68"\n }\n}\n'
+            )
+            self.standin("trtexec", "trtexec.py")
+            self.says("nvpmodel", "NV Power Mode: MAXN_SUPER\n2")
+            self.says("jetson_clocks", f"SOC family:tegra234\n{CLOCKS['locked']}\nEMC MinFreq=1 MaxFreq=2")
+        else:
+            self.write("etc/os-release", 'NAME="Qualcomm Linux"\nPRETTY_NAME="Qualcomm Linux 1.4"\n')
+            self.write("sys/devices/soc0/machine", "QCS8550\n")
+            self.write("proc/device-tree/model", "Thundercomm RB5 Gen2\0")
+            for name, text in {
+                "devfreq/governor": "performance",
+                "gpuclk": "719000000",
+                "gpu_model": "Adreno740",
+            }.items():
+                self.write(f"sys/class/kgsl/kgsl-3d0/{name}", f"{text}\n")
+            self.standin("qnn-net-run", "qnn_net_run.py")
+            self.standin("qnn-profile-viewer", "qnn_profile_viewer.py")
+            for library in ("libQnnGpu.so", "libQnnModelDlc.so"):
+                self.write(f"lib/{library}", "a library")
+            self.environment["LD_LIBRARY_PATH"] = str(self.root / "lib")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def script(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+    def says(self, name: str, text: str) -> None:
+        self.script(name, f"cat <<'END'\n{text}\nEND")
+
+    def standin(self, name: str, file: str) -> None:
+        self.script(name, f'exec "{sys.executable}" "{HERE / "standins" / file}" "$@"')
+
+    def run(self, kit: Path, *options: str, shell: str = "sh", **environment: str) -> subprocess.CompletedProcess[str]:
+        program = shutil.which(shell)
+        assert program
+        return subprocess.run(
+            [program, "run.sh", *options],
+            cwd=kit,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def make_device(tmp_path: Path) -> Callable[[str], Device]:
+    def make(kind: str) -> Device:
+        return Device(tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}", kind)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def results() -> ModuleType:
+    """The module beside this one; the tests are no package."""
+    spec = importlib.util.spec_from_file_location("results", HERE / "results.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def returned(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The result archive of each board, of all images."""
+    folder = tmp_path_factory.mktemp("returned")
+    archives = {}
+    for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16")}}.items():
+        kit = folder / name
+        write_kit(plan_kit(bench.run, board(name), 0, **choices), kit)
+        done = Device(folder / f"{name}-device", name).run(kit, "--iterations", "5", "--warmup", "3", "--chunk", "5")
+        assert done.returncode == 0, done.stderr
+        archives[name] = kit / f"{name}-mini-seed0-result.tar"
+    return archives
+
+
+@pytest.fixture
+def unpacked(returned: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A fresh copy of a board's result, as a folder."""
+
+    def unpack(name: str) -> Path:
+        folder = tmp_path / f"result-{name}"
+        with tarfile.open(returned[name]) as archive:
+            archive.extractall(folder, filter="data")
+        return folder
+
+    return unpack

@@ -1,0 +1,117 @@
+"""The engine scorer, end to end on a stand-in that computes at the addresses it is given."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgezsad.errors import CheckError, InputError
+from edgezsad.export.engine import Board
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.export.tensorrt import build_engine
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.tensorrt_scorer import TensorRTScorer
+
+spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).parents[1] / "fake_tensorrt.py")
+fakes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(fakes)
+
+ORIN, SIZE = Board("Orin", "8.7", "10.3.0"), 32
+
+
+class HostCuda:
+    """What `Cuda` does, in the host's memory."""
+
+    def __init__(self):
+        self.runs = 0
+
+    def empty(self, shape):
+        return torch.full(shape, torch.nan)
+
+    def write(self, tensor, values):
+        tensor.copy_(torch.from_numpy(values))
+
+    def read(self, tensor):
+        return tensor.numpy().copy()
+
+    def timed(self, work):
+        self.runs += 1
+        work(7)
+        return 1.5
+
+
+class Small(nn.Module):
+    """A detector's form."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.readout = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 1, 1)
+
+    def forward(self, x):
+        anomaly_map = self.readout(torch.relu(self.features(x / 255)))
+        return anomaly_map.mean((1, 2, 3)), anomaly_map
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("engine") / "g.onnx"
+    return export_onnx(Small(), path, SIZE, {"model_sha256": "abc"})
+
+
+@pytest.fixture(scope="module")
+def engine(graph):
+    path = graph.with_name("e.plan")
+    build_engine(graph, path, ORIN, fakes.fake())
+    return path
+
+
+def image(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_scores_are_the_graphs(graph, engine):
+    cuda = HostCuda()
+    scorer = TensorRTScorer(engine, graph, fakes.fake(), ORIN, cuda)
+    assert cuda.runs == 10 and scorer.size == SIZE
+    assert (scorer.runtime, scorer.precision, scorer.detector_sha256) == ("tensorrt-fp16", "fp16", "abc")
+    assert "Orin" in scorer.device and "10.3.0" in scorer.device and "CUDA events" in scorer.timing_method
+    reference = OnnxScorer(graph)
+    for seed in range(3):
+        score, anomaly_map = scorer.score(image(seed))
+        expected, expected_map = reference.score(image(seed))
+        assert score == pytest.approx(expected, abs=1e-6) and scorer.milliseconds == 1.5
+        np.testing.assert_allclose(anomaly_map, expected_map, atol=1e-6)
+    with pytest.raises(InputError, match="takes"):
+        scorer.score(image()[:-1])
+
+
+def test_engines_that_do_not_fit_are_refused(graph, engine, tmp_path):
+    with pytest.raises(InputError, match="built for the GPU Orin"):
+        TensorRTScorer(engine, graph, fakes.fake(), Board("NVIDIA L4", "8.9", "10.3.0"), HostCuda())
+    other = export_onnx(Small(), tmp_path / "other.onnx", SIZE)
+    with pytest.raises(InputError, match="built from another graph"):
+        TensorRTScorer(engine, other, fakes.fake(), ORIN, HostCuda())
+
+
+def test_tensorrt_that_does_not_load_or_run_is_an_error(graph, engine):
+    module = fakes.fake()
+    module.Runtime.deserialize_cuda_engine = lambda self, data: None
+    with pytest.raises(CheckError, match="does not load it"):
+        TensorRTScorer(engine, graph, module, ORIN, HostCuda())
+    module = fakes.fake()
+    real = module.Runtime.deserialize_cuda_engine
+
+    def lazy(self, data):
+        made = real(self, data)
+        context = made.create_execution_context()
+        context.execute_async_v3 = lambda stream: False
+        made.create_execution_context = lambda: context
+        return made
+
+    module.Runtime.deserialize_cuda_engine = lazy
+    with pytest.raises(CheckError, match="does not run it"):
+        TensorRTScorer(engine, graph, module, ORIN, HostCuda())
