@@ -185,8 +185,15 @@ class Readout(Strict):
     self_similarity: tuple[Literal[8, 16, 32], ...] = ()
     """Strides at which each place is compared with the rest of its own image (see `edgezsad.model.similarity`); the
     comparison grows with the fourth power of the image's side. It needs `context`."""
-    correction_limit: float = Field(4.0, gt=0)
-    """The spatial head moves the image score by less than this (in logits), where the ranking leads."""
+    ranking: Literal["features", "cues"] = "features"
+    """What the global head reads: features where the map points, and learns by descent; or a few cues of the image
+    against itself, with fitted weights (see `edgezsad.model.cues`), which take strides 8, 16 and 32."""
+    correction_limit: float = Field(4.0, ge=0)
+    """The spatial head moves the image score by less than this (in logits), where the ranking leads; at 0 it does not
+    move it."""
+    correction_gain: float | None = Field(None, ge=0)
+    """How strongly the map's peak corrects the ranking; learned where it is left out. Cues need it: how large their sum
+    is differs from part to part by more than a defect adds, so that no gain can be learned across parts."""
     ranking_limit: float | None = Field(None, ge=0)
     """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
     score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
@@ -219,6 +226,12 @@ class Model(Strict):
             raise ValueError(
                 "readout.self_similarity is read by the head with context; set readout.context to 1 or more"
             )
+        if self.readout.ranking == "cues" and self.strides != (8, 16, 32):
+            raise ValueError(f"readout.ranking: cues need strides 8, 16 and 32, not {self.strides}")
+        if self.readout.ranking == "cues" and (
+            self.readout.correction_gain is None or self.readout.ranking_limit is not None
+        ):
+            raise ValueError("readout.ranking: cues lead, with a correction_gain and without a ranking_limit")
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
         return self

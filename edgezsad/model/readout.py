@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from edgezsad.config import Readout
 from edgezsad.model.context import ContextHead
+from edgezsad.model.cues import STRIDES as CUE_STRIDES
+from edgezsad.model.cues import CueRanking, Cues
 from edgezsad.model.similarity import CHANNELS as UNLIKE
 from edgezsad.model.similarity import Unlikeness
 
@@ -60,10 +62,14 @@ class Difference(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        difference = self.plain(features)
         if self.training and self.noise and self.draw is not None:
             difference = difference + self.noise * self.draw(difference)
         return difference
+
+    def plain(self, features: Tensor) -> Tensor:
+        """The same without noise."""
+        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
 
 
 class SpatialBranch(nn.Module):
@@ -88,7 +94,7 @@ class EdgeGLR(nn.Module):
         channels: of the feature maps.
         strides: of the feature maps, ascending.
         config: sizes and limits.
-        size: height and width of the images in pixels; needed for self-similarity alone.
+        size: height and width of the images in pixels; needed for self-similarity and cues alone.
     """
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout, size: int | None = None):
@@ -109,19 +115,30 @@ class EdgeGLR(nn.Module):
                 SpatialBranch(count, config.local_channels, stride // strides[0])
                 for count, stride in zip(channels, strides, strict=True)
             )
-        # Every stride gives what the most suspicious place shows, and how uneven the image is.
-        self.ranking = nn.Sequential(
-            nn.Linear(2 * sum(channels) + 2 * sum(map(self._unlike, strides)), config.global_channels),
-            nn.ReLU(),
-            nn.Linear(config.global_channels, 1),
-        )
-        self.gain = nn.Parameter(torch.zeros(()))
-        self.offset = nn.Parameter(torch.zeros(()))
+        if config.ranking == "cues":
+            if strides != CUE_STRIDES or size is None:
+                raise ValueError(f"cues of {size} pixels at strides {strides}; they are read at {CUE_STRIDES}")
+            self.cues = Cues(size)
+            self.ranking: nn.Module = CueRanking()
+        else:
+            # Every stride gives what the most suspicious place shows, and how uneven the image is.
+            self.ranking = nn.Sequential(
+                nn.Linear(2 * sum(channels) + 2 * sum(map(self._unlike, strides)), config.global_channels),
+                nn.ReLU(),
+                nn.Linear(config.global_channels, 1),
+            )
+        learns = config.correction_gain is None
+        self.gain = nn.Parameter(torch.tensor(0.0 if learns else config.correction_gain), requires_grad=learns)
+        self.offset = nn.Parameter(torch.zeros(()), requires_grad=learns)
 
     def draw_noise(self, draw: Callable[[Tensor], Tensor]) -> None:
         """Let training add noise to the features; `draw` gives normal numbers like a tensor."""
         for module in self.difference:
             module.draw = draw
+
+    def cue_numbers(self, features: list[Tensor]) -> Tensor:
+        """(B, K) cues of the images whose feature maps these are, without noise; only where the ranking takes cues."""
+        return self.cues([measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)])
 
     def _unlike(self, stride: int) -> int:
         """Channels that self-similarity gives at a stride."""
@@ -149,13 +166,20 @@ class EdgeGLR(nn.Module):
             anomaly_map = shares[0]
             for share in shares[1:]:
                 anomaly_map = anomaly_map + share
+        if hasattr(self, "cues") and self.training:
+            # Cues are fitted, and the gain is given: only the map learns by descent, and by its own loss.
+            nothing = anomaly_map.new_zeros(len(anomaly_map))
+            return Output(nothing, anomaly_map, nothing, nothing)
         # The map's mean, weighted by its own softmax: a smooth maximum without TopK that stays finite in FP16.
         attention = anomaly_map.flatten(1).softmax(dim=1)
         peak = (attention * anomaly_map.flatten(1)).sum(dim=1)
-        # The ranking looks where the map points but does not move it: the map is trained by its own loss.
-        place = attention.detach().view_as(anomaly_map)
-        looked_at = [_at(difference, place) for difference in differences]
-        ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
+        if hasattr(self, "cues"):
+            ranking = self.ranking(self.cue_numbers(features))
+        else:
+            # The ranking looks where the map points but does not move it: the map is trained by its own loss.
+            place = attention.detach().view_as(anomaly_map)
+            looked_at = [_at(difference, place) for difference in differences]
+            ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
         if self.ranking_limit is None:
             correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
             return Output(ranking + correction, anomaly_map, ranking, correction)

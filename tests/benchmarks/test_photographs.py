@@ -39,3 +39,32 @@ def test_every_set_counts_alike(benchmark: ModuleType) -> None:
     assert benchmark.mean_of_sets(rows, "image_auroc") == pytest.approx(65)
     # A set without masks is left out of the pixels' mean.
     assert benchmark.mean_of_sets(rows, "pixel_auroc") == pytest.approx(70)
+
+
+def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    label = np.repeat([0, 1], 40)
+    said = {
+        "label": label.tolist(),
+        "image_auroc": (3 * label + generator.normal(size=80)).tolist(),
+        "ranking_auroc": generator.normal(size=80).tolist(),
+        "peak": (3 * label + generator.normal(size=80)).tolist(),
+    }
+    rows = [{"set": name, "seed": 0, "categories": {}, "scores": {"x": said}} for name in ("a", "b")]
+    found = {one["way"].partition(":")[0]: one for one in benchmark.heads_compared(rows)}
+    assert (found["score"]["difference"], found["score"]["low"], found["score"]["high"]) == (0, 0, 0)
+    assert found["global only"]["high"] < -10
+    assert found["local only"]["low"] < 0 < found["local only"]["high"]
+    assert found["score"]["image_auroc"] > 90
+
+
+def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> None:
+    from edgezsad.config import load_profile
+    from edgezsad.errors import EdgeZSADError
+
+    profile = load_profile(SCRIPT.parents[1] / "configs" / "photographs.yaml", "anywhere")
+    changed = benchmark.with_readout(profile, {"ranking": "features"})
+    assert changed.model.readout.ranking == "features"
+    assert profile.model.readout.ranking == "cues"
+    with pytest.raises((ValueError, EdgeZSADError)):
+        benchmark.with_readout(profile, {"no_such": 1})
