@@ -1,5 +1,5 @@
-"""The command line: `edgezsad predict`, `train`, `claims check`, `data check|index|replica`, `export dlc|tensorrt`,
-`device kit|ingest|status`, `profile`, `lint`.
+"""The command line: `edgezsad predict`, `evaluate`, `train`, `claims check`, `data check|index|replica`,
+`export dlc|tensorrt`, `device kit|ingest|status`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
 """
@@ -15,8 +15,9 @@ import typer
 
 from edgezsad.data.commands import data_app
 from edgezsad.devices.commandline import device_app
-from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.export.commands import export_app
+from edgezsad.files import check_may_be_written
 
 app = typer.Typer(
     help="Zero-shot anomaly detection on edge devices.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -28,29 +29,79 @@ app.add_typer(export_app, name="export")
 app.add_typer(device_app, name="device")
 
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
+AnyCheckpoint = Annotated[
+    Path | None,
+    typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); the committed one if none."),
+]
+Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; the checkpoint's if none.")]
 
 
 @app.command()
 def predict(
-    photographs: Annotated[list[Path], typer.Argument(help="Image files, of any size.")],
-    config: Config = Path("configs/mini.yaml"),
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint; the run's first seed when left out.")] = None,
+    photographs: Annotated[list[Path], typer.Argument(help="Images of any size, folders of them, quoted patterns.")],
+    config: Annotated[Path | None, typer.Option(help="A profile: the first seed of its run is taken.")] = None,
+    checkpoint: AnyCheckpoint = None,
+    threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png beside each image.")] = False,
+    heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Score photographs: higher is more anomalous; at or above the threshold the image is called defective."""
-    from edgezsad.predict import check_photographs, load_model, predict_files
+    """Score photographs: higher is more anomalous; at or above the threshold the image is called defective.
 
-    detector, threshold = load_model(config, checkpoint)
-    chosen = check_photographs(photographs, heatmap)
-    if left_out := len(photographs) - len(chosen):
-        typer.echo(f"{left_out} heat map(s) of an earlier call left out", err=True)
-    predictions = predict_files(detector, threshold, chosen, heatmap)
+    Files that cannot be read are listed at the end, with exit code 1; the others are scored all the same.
+    """
+    from edgezsad.predict import Failure, HeatMaps, find_photographs, load_scorer, predict_files, write_csv
+    from edgezsad.progress import progress
+
+    chosen = find_photographs(photographs)
+    painted = HeatMaps(chosen, heatmaps) if heatmap or heatmaps else None
+    if painted:
+        painted.check()
+    if table:
+        check_may_be_written(table)
+    results = []
+    stream = predict_files(*load_scorer(config, checkpoint, threshold), chosen, painted)
+    for result in progress(stream, "scored", len(chosen)) if len(chosen) > 1 else stream:
+        results.append(result)
+        if not as_json and not isinstance(result, Failure):
+            typer.echo(result.as_text())
+    if table:
+        write_csv(table, results)
     if as_json:
-        typer.echo(json.dumps([prediction.as_json() for prediction in predictions], indent=2))
-        return
-    for prediction in predictions:
-        typer.echo(prediction.as_text())
+        typer.echo(json.dumps([result.as_json() for result in results], indent=2))
+    if failures := [result for result in results if isinstance(result, Failure)]:
+        for failure in failures:
+            typer.echo(f"not scored: {failure.reason}", err=True)
+        raise CheckError(
+            f"{len(failures)} of {len(results)} photographs could not be read, see above; mend or remove them"
+        )
+
+
+@app.command()
+def evaluate(
+    folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
+    checkpoint: AnyCheckpoint = None,
+    heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Score the test images of folders, and print the metrics of each category and their mean, in percent."""
+    from edgezsad.evaluate import evaluate as measure
+    from edgezsad.evaluate import test_images
+    from edgezsad.files import written_beside
+    from edgezsad.predict import load_scorer
+
+    if table:
+        check_may_be_written(table)
+    manifests = test_images(folders)
+    # No metric depends on the threshold, so that a graph needs none.
+    scorer, _ = load_scorer(checkpoint=checkpoint, threshold=0.0)
+    found = measure(scorer, manifests, heatmaps)
+    if table:
+        with written_beside(table) as temporary:
+            found.table.to_csv(temporary, index=False)
+    typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
 
 
 @app.command()

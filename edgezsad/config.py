@@ -86,6 +86,10 @@ class Derive(Strict):
     """Share of crops at a normal place, percent."""
     paste: Percent = 15
     """Share of normal images with a defect pasted from another image, percent."""
+    synthetic: Percent = 0
+    """Share of normal images, whole or cut out, with a synthetic defect (`edgezsad.data.derived.faults`), percent."""
+    faults: tuple[str, ...] | None = Field(None, min_length=1)
+    """Kinds of synthetic defects, each as likely as the others; all kinds in the usual mixture when left out."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
     least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50
@@ -98,9 +102,11 @@ class Derive(Strict):
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Derive":
-        total = self.whole + self.defect_crop + self.normal_crop + self.paste
+        total = self.whole + self.defect_crop + self.normal_crop + self.paste + self.synthetic
         if total != 100:
-            raise ValueError(f"whole, defect_crop, normal_crop and paste add up to {total}; they are percent")
+            raise ValueError(
+                f"whole, defect_crop, normal_crop, paste and synthetic add up to {total}; they are percent"
+            )
         return self
 
 
@@ -117,12 +123,18 @@ class DataSet(Strict):
     generated: Generated | None = None
     derive: Derive | None = None
     """Train on a list derived from the images, not on the images as they are; for a source only."""
+    share: float | None = Field(None, gt=0)
+    """How many of the images of a training step come from this source, in proportion to the other sources' shares, its
+    categories being equally likely. Where it is left out, each of its categories is as likely as any other category of
+    a set without a share; it is given for all sources or for none."""
 
 
 class Data(Strict):
     """Source and targets. `root` is put before every data set's own relative root."""
 
     root: Path | None
+    generated_root: Path | None = None
+    """Put before the root of generated sets instead, where the others lie in a folder that is not to be written to."""
     seed: int = 0
     source: tuple[DataSet, ...] = Field(min_length=1)
     targets: tuple[DataSet, ...] = Field(min_length=1)
@@ -133,6 +145,10 @@ class Data(Strict):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"data set named twice: {', '.join(twice)}")
+        if len({item.share is None for item in self.source}) > 1:
+            raise ValueError("share is given for some sources alone; give it for all of them or for none")
+        if shared := [item.name for item in self.targets if item.share is not None]:
+            raise ValueError(f"share is for the source only; take it out of {', '.join(shared)}")
         stands = [item.stands_for for item in self.targets if item.stands_for]
         if len(set(stands)) != len(stands):
             raise ValueError("two targets stand for the same benchmark; each may be named once in stands_for")
@@ -149,6 +165,8 @@ class Data(Strict):
 
     def folder(self, item: DataSet) -> Path:
         """Where a data set lies on disk."""
+        if item.generated and self.generated_root is not None:
+            return self.generated_root / item.root
         if self.root is None:
             raise InputError("data.root is not set; give it in the profile, or run `make book DATA=FOLDER`")
         return self.root / item.root
@@ -161,8 +179,25 @@ class Readout(Strict):
     """Hidden channels of the spatial head at each stride."""
     global_channels: Positive = 64
     """Hidden width of the global head."""
-    correction_limit: float = Field(4.0, gt=0)
-    """The spatial head moves the image score by less than this (in logits)."""
+    context: int = Field(0, ge=0, le=8)
+    """How many times each place of the map looks around itself, all strides together (see `edgezsad.model.context`); 0:
+    each stride draws a share of the map place by place."""
+    self_similarity: tuple[Literal[8, 16, 32], ...] = ()
+    """Strides at which each place is compared with the rest of its own image (see `edgezsad.model.similarity`); the
+    comparison grows with the fourth power of the image's side. It needs `context`."""
+    ranking: Literal["features", "cues"] = "features"
+    """What the global head reads: features where the map points, and learns by descent; or a few cues of the image
+    against itself, with fitted weights (see `edgezsad.model.cues`), which take strides 8, 16 and 32."""
+    correction_limit: float = Field(4.0, ge=0)
+    """The spatial head moves the image score by less than this (in logits), where the ranking leads; at 0 it does not
+    move it."""
+    correction_gain: float | None = Field(None, ge=0)
+    """How strongly the map's peak corrects the ranking; learned where it is left out. Cues need it: how large their sum
+    is differs from part to part by more than a defect adds, so that no gain can be learned across parts."""
+    ranking_limit: float | None = Field(None, ge=0)
+    """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
+    score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
+    does not move it."""
     noise: float = Field(0.5, ge=0)
     """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
     augmentation of images, and without it a readout learns its source by heart."""
@@ -183,6 +218,20 @@ class Model(Strict):
     def _strides_fit(self) -> "Model":
         if list(self.strides) != sorted(set(self.strides)):
             raise ValueError(f"strides {self.strides} must ascend, each once")
+        if missing := sorted(set(self.readout.self_similarity) - set(self.strides)):
+            raise ValueError(
+                f"readout.self_similarity at stride {missing[0]}, which is not among strides {self.strides}"
+            )
+        if self.readout.self_similarity and not self.readout.context:
+            raise ValueError(
+                "readout.self_similarity is read by the head with context; set readout.context to 1 or more"
+            )
+        if self.readout.ranking == "cues" and self.strides != (8, 16, 32):
+            raise ValueError(f"readout.ranking: cues need strides 8, 16 and 32, not {self.strides}")
+        if self.readout.ranking == "cues" and (
+            self.readout.correction_gain is None or self.readout.ranking_limit is not None
+        ):
+            raise ValueError("readout.ranking: cues lead, with a correction_gain and without a ranking_limit")
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
         return self

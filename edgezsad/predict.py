@@ -1,21 +1,42 @@
-"""Score a user's own photographs with a trained checkpoint, and paint heat maps over them."""
+"""Score a user's own photographs, and paint heat maps over them.
 
+Without any choice the committed checkpoint does it (`edgezsad.checkpoints`), as a graph and without PyTorch, which
+would take longer to load than the photographs take to be scored. Files that cannot be read do not stop the others: they
+come back as `Failure` in their place.
+"""
+
+import csv
+import glob
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from PIL import Image
+import numpy as np
 
+from edgezsad.checkpoints import GRAPH
+from edgezsad.data.folders import IMAGE_ENDINGS, all_images
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
-from edgezsad.model.detector import Detector, load_detector
-from edgezsad.plots.overlay import overlay
-from edgezsad.run import open_run
-from edgezsad.scoring.torch_scorer import TorchScorer
 
 HEATMAP = ".heatmap.png"
+AHEAD = 4
+"""Photographs that are read while another is scored."""
+READERS = 2
+COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
+
+
+class Scorer(Protocol):
+    """What scores; `size` is the side of the images that it takes, in pixels."""
+
+    size: int
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """(size, size, 3) uint8 RGB to a score and an (h, w) map, raw logits."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +46,8 @@ class Prediction:
     Attributes:
         path: the photograph.
         score: raw logit; higher is more anomalous.
-        threshold: from source images; at or above it the photograph is called defective.
-        heatmap: the picture written beside it, if asked for.
+        threshold: from source images, or the caller's; at or above it the photograph is called defective.
+        heatmap: the picture written, if asked for.
     """
 
     path: Path
@@ -39,10 +60,14 @@ class Prediction:
         """The verdict."""
         return self.score >= self.threshold
 
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        return "defective" if self.defective else "normal"
+
     def as_text(self) -> str:
         """One line: verdict, score, path."""
-        verdict = "defective" if self.defective else "normal"
-        return f"{verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
+        return f"{self.verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
@@ -54,60 +79,192 @@ class Prediction:
             "heatmap": str(self.heatmap) if self.heatmap else None,
         }
 
+    def as_row(self) -> dict[str, object]:
+        """For `--csv`."""
+        return {
+            "path": self.path,
+            "verdict": self.verdict,
+            "score": f"{self.score:.6g}",
+            "threshold": f"{self.threshold:.6g}",
+            "heatmap": self.heatmap or "",
+            "error": "",
+        }
 
-def load_model(config: Path | str, checkpoint: Path | str | None) -> tuple[Detector, float]:
-    """The detector and its threshold, from a checkpoint or from a profile's run (its first seed).
+
+@dataclass(frozen=True)
+class Failure:
+    """A photograph that could not be scored.
+
+    Attributes:
+        path: the photograph.
+        reason: one line that names it.
+    """
+
+    path: Path
+    reason: str
+
+    def as_json(self) -> dict[str, object]:
+        """For `--json`."""
+        return {"path": str(self.path), "error": self.reason}
+
+    def as_row(self) -> dict[str, object]:
+        """For `--csv`."""
+        return dict.fromkeys(COLUMNS, "") | {"path": self.path, "error": self.reason}
+
+
+def load_scorer(
+    config: Path | str | None = None, checkpoint: Path | str | None = None, threshold: float | None = None
+) -> tuple[Scorer, float]:
+    """What scores, and the threshold.
+
+    Args:
+        config: a profile, whose run's first seed is taken.
+        checkpoint: a checkpoint (.safetensors) or an exported graph (.onnx) instead. Without either, the committed one.
+        threshold: replaces the checkpoint's own.
 
     Raises:
-        InputError: there is no such checkpoint; the message says how to make one.
+        InputError: there is no such checkpoint, or a graph carries no threshold and none is given.
     """
-    here = Path.cwd()
     if checkpoint is None:
-        run = open_run(config)
-        # The run lies relative to the repository, the caller's photographs relative to where the caller stands.
-        checkpoint = run.checkpoint(run.profile.seeds[0]).absolute()
-        os.chdir(here)
-        if not checkpoint.is_file():
-            raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
+        checkpoint = GRAPH if config is None else _of_run(config)
+    if Path(checkpoint).suffix.lower() == ".onnx":
+        from edgezsad.scoring.graph_scorer import GraphScorer
+
+        graph = GraphScorer(checkpoint)
+        if (threshold := graph.threshold if threshold is None else threshold) is None:
+            raise InputError(f"{checkpoint}: carries no threshold; give --threshold, or the checkpoint it comes from")
+        return graph, threshold
+    # PyTorch takes seconds to load.
+    from edgezsad.model.detector import load_detector
+    from edgezsad.scoring.torch_scorer import TorchScorer
+
     detector, info = load_detector(checkpoint)
-    return detector, info.threshold
+    return TorchScorer(detector), info.threshold if threshold is None else threshold
 
 
-def check_photographs(photographs: list[Path], heatmap: bool) -> list[Path]:
-    """Decode every photograph once, before anything is written, so that a bad one leaves nothing half done.
+def _of_run(config: Path | str) -> Path:
+    from edgezsad.run import open_run
+
+    here = Path.cwd()
+    run = open_run(config)
+    # The run lies relative to the repository, the caller's photographs relative to where the caller stands.
+    checkpoint = run.checkpoint(run.profile.seeds[0]).absolute()
+    os.chdir(here)
+    if not checkpoint.is_file():
+        raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
+    return checkpoint
+
+
+def find_photographs(given: Sequence[str | Path]) -> list[Path]:
+    """The photographs that are meant, each once, in the order given.
+
+    Args:
+        given: files; folders, of which all images at any depth are taken; or patterns as `parts/*.jpg` or
+            `parts/**/*.png`, which a shell has not replaced by names. A file that is not there is kept, to be told of
+            with the others that cannot be read.
 
     Returns:
-        those to score: heat maps that an earlier call wrote beside its photographs are left out.
+        those to score: heat maps that an earlier call wrote are left out.
 
     Raises:
-        InputError: a photograph is missing or damaged, or its folder cannot be written to; it is named.
+        InputError: a folder or a pattern holds no image, or there is nothing but heat maps.
     """
-    chosen = [path for path in photographs if not path.name.endswith(HEATMAP)]
+    found: dict[Path, None] = {}
+    for one in given:
+        path = Path(one)
+        if path.is_dir():
+            names = [path / name for name in sorted(all_images(path))]
+        elif not path.exists() and glob.has_magic(str(one)):
+            matches = (Path(name) for name in sorted(glob.glob(str(one), recursive=True)))  # noqa: PTH207
+            names = [match for match in matches if match.suffix.lower() in IMAGE_ENDINGS and match.is_file()]
+        else:
+            names = [path]
+        if not names:
+            raise InputError(f"{one}: no images there ({', '.join(IMAGE_ENDINGS)}); give photographs")
+        found |= dict.fromkeys(names)
+    chosen = [path for path in found if not path.name.endswith(HEATMAP)]
     if not chosen:
-        raise InputError(f"{photographs[0]}: a heat map of an earlier call; give photographs")
-    for path in chosen:
-        decode_image(path)
-        if heatmap and not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path.parent}: may not be written to; copy the photographs elsewhere for heat maps")
+        raise InputError(f"{next(iter(found), 'nothing')}: a heat map of an earlier call; give photographs")
     return chosen
 
 
-def predict_files(
-    detector: Detector, threshold: float, photographs: list[Path], heatmap: bool = False
-) -> Iterator[Prediction]:
-    """Score photographs one by one, and write `NAME.heatmap.png` beside each if asked.
+@dataclass(frozen=True)
+class HeatMaps:
+    """Where heat maps are written: in `folder`, in folders as the photographs', or beside them where it is None."""
 
-    Raises:
-        InputError: a photograph is missing or damaged; it is named.
-    """
-    scorer = TorchScorer(detector)
-    for path in photographs:
+    photographs: Sequence[Path]
+    folder: Path | None = None
+
+    def path_of(self, photograph: Path) -> Path:
+        """The whole file name is kept, so that part.jpg and part.png do not overwrite each other's picture."""
+        if self.folder is None:
+            return photograph.with_name(photograph.name + HEATMAP)
+        above = os.path.commonpath([path.absolute().parent for path in self.photographs])
+        below = photograph.absolute().relative_to(above)
+        return self.folder / below.with_name(below.name + HEATMAP)
+
+    def check(self) -> None:
+        """Raise before anything is scored if they cannot be written.
+
+        Raises:
+            InputError: a photograph's folder may not be written to.
+        """
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in {path.parent for path in self.photographs} if self.folder is None else {self.folder}:
+            if folder.is_dir() and not os.access(folder, os.W_OK):
+                raise InputError(f"{folder}: may not be written to; name another place with --heatmaps FOLDER")
+
+    def write(self, photograph: Path, image: np.ndarray, anomaly_map: np.ndarray) -> Path:
+        """Paint one; returns its path."""
+        # Both are slow to load, and only needed here.
+        from PIL import Image
+
+        from edgezsad.plots.overlay import overlay
+
+        path = self.path_of(photograph)
+        with written_beside(path) as temporary:
+            Image.fromarray(overlay(image, anomaly_map)).save(temporary)
+        return path
+
+
+def predict_files(
+    scorer: Scorer, threshold: float, photographs: Sequence[Path], heatmaps: HeatMaps | None = None
+) -> Iterator[Prediction | Failure]:
+    """Score photographs in order; the next ones are read meanwhile."""
+
+    def read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
         image = decode_image(path)
-        score, anomaly_map = scorer.score(prepare(image, detector.size))
-        written = None
-        if heatmap:
-            # The whole file name is kept, so that part.jpg and part.png do not overwrite each other's picture.
-            written = path.with_name(path.name + HEATMAP)
-            with written_beside(written) as temporary:
-                Image.fromarray(overlay(image, anomaly_map)).save(temporary)
-        yield Prediction(path, score, threshold, written)
+        # The photograph itself is kept only where something is painted over it.
+        return (image if heatmaps else None), prepare(image, scorer.size)
+
+    waiting: deque[tuple[Path, Future[tuple[np.ndarray | None, np.ndarray]]]] = deque()
+    left = iter(photographs)
+    with ThreadPoolExecutor(READERS) as readers:
+
+        def read_on() -> None:
+            while len(waiting) < AHEAD and (path := next(left, None)) is not None:
+                waiting.append((path, readers.submit(read, path)))
+
+        read_on()
+        while waiting:
+            path, future = waiting.popleft()
+            try:
+                image, prepared = future.result()
+            except (InputError, OSError) as error:
+                yield Failure(path, " ".join(str(error).split()))
+                read_on()
+                continue
+            read_on()
+            score, anomaly_map = scorer.score(prepared)
+            written = heatmaps.write(path, image, anomaly_map) if heatmaps and image is not None else None
+            yield Prediction(path, score, threshold, written)
+
+
+def write_csv(path: Path, results: Sequence[Prediction | Failure]) -> Path:
+    """Write one row for each photograph, those that could not be scored included; returns `path`."""
+    with written_beside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(result.as_row() for result in results)
+    return path

@@ -44,6 +44,7 @@ SMALL = {
     "int8": Needs(),
     "gallery": Needs(),
     "speed": Needs(mem_mb=2_000, runtime=10),
+    "photographs": Needs(mem_mb=2_000, runtime=10),
     "claims": Needs(mem_mb=2_000, runtime=10),
     "book": Needs(mem_mb=2_000),
 }

@@ -138,6 +138,34 @@ def test_missing_key_and_several_faults(
     assert "unknown key model.backbon (did you mean backbone?)" in line
 
 
+def test_generated_sets_may_lie_apart(tmp_path: Path, profile_values: Callable[..., dict[str, Any]]) -> None:
+    values = profile_values()
+    made = {"name": "made", "layout": "mvtec", "root": "made", "generated": GENERATED}
+    values["data"]["source"].append(made)
+    profile = Profile.model_validate(values)
+    assert [profile.data.folder(item) for item in profile.data.source] == [
+        Path("somewhere/source"),
+        Path("somewhere/made"),
+    ]
+    values["data"] |= {"root": None, "generated_root": "runs/x"}
+    profile = Profile.model_validate(values)
+    assert profile.data.folder(profile.data.source[1]) == Path("runs/x/made")
+    with pytest.raises(InputError, match=r"data.root is not set"):
+        profile.data.folder(profile.data.source[0])
+
+
+def test_shares_are_for_all_sources_or_for_none(
+    refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]]
+) -> None:
+    values = profile_values()
+    values["data"]["source"].append(copy.deepcopy(values["data"]["source"][0]) | {"name": "another"})
+    values["data"]["source"][0]["share"] = 2
+    assert "share is given for some sources alone; give it for all of them or for none" in refuse(values)
+    values = profile_values()
+    values["data"]["targets"][0]["share"] = 2
+    assert "share is for the source only" in refuse(values)
+
+
 @pytest.mark.parametrize("side", ["source", "targets"])
 def test_data_set_named_twice(
     refuse: Callable[[Any], str], profile_values: Callable[..., dict[str, Any]], side: str

@@ -262,15 +262,19 @@ def test_predict_scores_a_photograph_of_any_size(project: Path, tmp_path: Path):
     assert abs(scorer.score(load(photograph, scorer.size))[0] - result["score"]) <= 1e-4
 
 
-def test_predict_refuses_a_bad_photograph_and_writes_nothing(project: Path, tmp_path: Path):
+def test_predict_scores_the_good_ones_and_lists_the_bad_ones(project: Path, tmp_path: Path):
     good, bad = tmp_path / "good.png", tmp_path / "bad.jpg"
     shutil.copy2(next((project / "runs/tiny/data/source").glob("*/test/good/*.png")), good)
     bad.write_bytes(good.read_bytes()[:300])
-    done = edgezsad(project, "predict", str(good), str(bad), "--config", "configs/tiny.yaml", "--heatmap")
-    assert done.returncode == 2
-    assert "bad.jpg" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jpg", "good.png"]
+    done = edgezsad(project, "predict", str(tmp_path), "--config", "configs/tiny.yaml", "--heatmap", "--threshold=-99")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("defective")
+    assert "good.png" in line
+    *_, listed, last = done.stderr.strip().splitlines()
+    assert "bad.jpg" in listed
+    assert last.startswith("error: 1 of 2 photographs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.jpg", "good.png", "good.png.heatmap.png"]
 
 
 class _References(HTMLParser):

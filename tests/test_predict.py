@@ -1,17 +1,40 @@
-"""Heat maps and the choice of photographs; scoring itself is tested end to end."""
+"""Heat maps, the choice of photographs, bad ones among them, and the committed checkpoint."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from edgezsad.checkpoints import CHECKPOINT, GRAPH
 from edgezsad.errors import InputError
+from edgezsad.export.graphfile import load_graph, read_metadata
+from edgezsad.model.detector import load_detector
 from edgezsad.plots.overlay import HEAT_RANGE, overlay
-from edgezsad.predict import check_photographs
+from edgezsad.predict import (
+    Failure,
+    HeatMaps,
+    Prediction,
+    find_photographs,
+    load_scorer,
+    predict_files,
+    write_csv,
+)
+from edgezsad.scoring.torch_scorer import TorchScorer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
 
 
 def photograph(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
     Image.fromarray(np.full((8, 9, 3), 100, np.uint8)).save(path)
     return path
 
@@ -31,14 +54,108 @@ def test_overlay_leaves_what_is_surely_normal_and_paints_what_is_not() -> None:
     assert changed[-100:].min() > 0.8
 
 
+class Brightness:
+    """Scores an image by its brightness; the map is its upper left corner's."""
+
+    size = 4
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        return float(image.mean()), image[:2, :2, 0].astype(np.float32)
+
+
 def test_earlier_heat_maps_are_left_out(tmp_path: Path) -> None:
     good = photograph(tmp_path / "a.png")
     earlier = photograph(tmp_path / "a.png.heatmap.png")
-    assert check_photographs([good, earlier], heatmap=True) == [good]
+    assert find_photographs([good, earlier]) == [good]
     with pytest.raises(InputError, match="heat map of an earlier call"):
-        check_photographs([earlier], heatmap=False)
+        find_photographs([earlier])
 
 
-def test_a_missing_photograph_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere\.png"):
-        check_photographs([photograph(tmp_path / "a.png"), tmp_path / "nowhere.png"], heatmap=False)
+def test_folders_patterns_and_files_give_each_photograph_once(tmp_path: Path) -> None:
+    first, second, inner = (photograph(tmp_path / name) for name in ("a.png", "b [1].png", "in/c.bmp"))
+    (tmp_path / "notes.txt").write_text("no image")
+    assert find_photographs([tmp_path]) == [first, second, inner]
+    assert find_photographs([second, tmp_path / "*.png"]) == [second, first]
+    assert find_photographs([tmp_path / "**" / "*"]) == [first, second, inner]
+    # A name that looks like a pattern is a name where there is such a file.
+    assert find_photographs([second]) == [second]
+    for nothing in (tmp_path / "*.tiff", (tmp_path / "empty")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="no images there"):
+            find_photographs([nothing])
+
+
+def test_bad_files_are_told_in_their_place_and_the_others_scored(tmp_path: Path) -> None:
+    paths = [photograph(tmp_path / f"{number}.png") for number in range(9)]
+    paths[4].write_bytes(paths[4].read_bytes()[:40])
+    paths.insert(2, tmp_path / "nowhere.png")
+    found = list(predict_files(Brightness(), 100, paths))
+    assert [result.path for result in found] == paths
+    failures = {result.path.name: result.reason for result in found if isinstance(result, Failure)}
+    assert sorted(failures) == ["4.png", "nowhere.png"]
+    assert all(name in reason and "\n" not in reason for name, reason in failures.items())
+    good = [result for result in found if isinstance(result, Prediction)]
+    assert {result.score for result in good} == {100.0}
+    assert all(result.defective for result in good)
+    assert not any(result.defective for result in predict_files(Brightness(), 100.5, paths[:1]))
+
+
+def test_heat_maps_go_beside_or_into_a_folder_as_the_photographs_lie(tmp_path: Path) -> None:
+    paths = [photograph(tmp_path / "in" / name) for name in ("a.png", "x/a.png")]
+    beside = list(predict_files(Brightness(), 0, paths, HeatMaps(paths)))
+    assert [result.heatmap for result in beside] == [path.with_name("a.png.heatmap.png") for path in paths]
+    folder = tmp_path / "out"
+    maps = HeatMaps(paths, folder)
+    maps.check()
+    written = [result.heatmap for result in predict_files(Brightness(), 0, paths, maps)]
+    assert written == [folder / "a.png.heatmap.png", folder / "x" / "a.png.heatmap.png"]
+    for path in written:
+        with Image.open(path) as picture:
+            assert picture.size == (9, 8)
+
+
+def test_the_csv_has_a_row_for_every_photograph(tmp_path: Path) -> None:
+    paths = [photograph(tmp_path / "a, b.png"), tmp_path / "nowhere.png"]
+    table = pd.read_csv(write_csv(tmp_path / "t.csv", list(predict_files(Brightness(), 50, paths))))
+    assert list(table["path"]) == [str(path) for path in paths]
+    assert list(table["verdict"].fillna("")) == ["defective", ""]
+    assert table["score"][0] == 100
+    assert "nowhere.png" in table["error"][1]
+
+
+def test_the_committed_checkpoint_scores_without_pytorch(tmp_path: Path) -> None:
+    path = photograph(tmp_path / "part.png")
+    code = (
+        "import sys; from edgezsad.cli import app; app(sys.argv[1:], standalone_mode=False); "
+        "sys.exit(sorted({'torch', 'timm', 'matplotlib'} & set(sys.modules)) or 0)"
+    )
+    command = [sys.executable, "-c", code, "predict", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment())
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)
+    assert np.isfinite(result["score"])
+    assert np.isfinite(result["threshold"])
+
+
+def test_the_committed_graph_is_the_committed_checkpoint() -> None:
+    detector, info = load_detector(CHECKPOINT)
+    graph, threshold = load_scorer()
+    assert threshold == info.threshold
+    assert read_metadata(GRAPH)["model_sha256"] == detector.sha256()
+    image = np.random.default_rng(0).integers(0, 255, (detector.size, detector.size, 3), dtype=np.uint8)
+    plain, plain_map = TorchScorer(detector).score(image)
+    score, anomaly_map = graph.score(image)
+    # Weights of the graph are rounded to FP16.
+    assert abs(score - plain) < 0.05
+    assert np.abs(anomaly_map - plain_map).max() < 0.1
+    assert CHECKPOINT.stat().st_size + GRAPH.stat().st_size < 12e6
+
+
+def test_a_graph_without_a_threshold_needs_one(tmp_path: Path) -> None:
+    model = load_graph(GRAPH)
+    del model.metadata_props[:]
+    path = tmp_path / "bare.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="--threshold"):
+        load_scorer(checkpoint=path)
+    assert load_scorer(checkpoint=path, threshold=1.5)[1] == 1.5

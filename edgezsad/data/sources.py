@@ -141,7 +141,8 @@ class DerivedImages:
     def read(self, row: int, size: int) -> Picture:
         """The image of a row; its mask is (size, size)."""
         one = self.derived.rows[row]
-        return render(one, self.manifest.root, self._entries, self.derived.config.randomise, size)
+        config = self.derived.config
+        return render(one, self.manifest.root, self._entries, config.randomise, size, config.faults)
 
     def name(self, row: int) -> str:
         """The row's id and its parent's path."""

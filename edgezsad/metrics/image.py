@@ -7,7 +7,7 @@ that is missing gives NaN rather than a made-up number.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from edgezsad.errors import InputError
 
@@ -47,6 +47,23 @@ def best_f1(label: np.ndarray, score: np.ndarray) -> BestF1:
     f1 = 2 * precision[:-1] * recall[:-1] / np.maximum(precision[:-1] + recall[:-1], 1e-12)
     best = int(f1.argmax())
     return BestF1(float(f1[best]), float(thresholds[best]))
+
+
+def best_balanced(label: np.ndarray, score: np.ndarray) -> float:
+    """The score from which on to call an image defective for the largest mean of both classes' accuracies.
+
+    The middle between two scores; NaN when only one class is present.
+    """
+    check(label, score)
+    if not _both(label):
+        return float("nan")
+    false, true, thresholds = roc_curve(label, score, drop_intermediate=False)
+    best = int((true - false).argmax())
+    # The curve begins with a threshold of infinity, at which nothing is defective.
+    if not np.isfinite(thresholds[best]):
+        return float(np.nextafter(score.max(), np.inf))
+    below = score[score < thresholds[best]]
+    return float((thresholds[best] + below.max()) / 2) if below.size else float(thresholds[best])
 
 
 def _both(label: np.ndarray) -> bool:

@@ -79,7 +79,7 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
         backbone: a backbone already loaded for this configuration, to share among seeds; made when left out.
     """
     backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
-    return Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, model.readout), model.size)
+    return Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, model.readout, model.size), model.size)
 
 
 def save_checkpoint(

@@ -3,7 +3,9 @@
 The two are not equals. The global head looks at the features where the map points and at how uneven the image is, and
 ranks. The image score is its ranking, plus a correction pooled from the map that is bounded and whose learned gain
 starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
-formula; this is our reading of its one-line description.
+formula; this is our reading of its one-line description. `Readout.ranking_limit` turns the two round: the map's peak
+ranks, and the global head corrects it or is left out (on photographs of sets never seen the global head is the worse of
+the two, see `configs/photographs.yaml`).
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
 by a learned depth-to-space, not by interpolation.
@@ -17,6 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Readout
+from edgezsad.model.context import ContextHead
+from edgezsad.model.cues import STRIDES as CUE_STRIDES
+from edgezsad.model.cues import CueRanking, Cues
+from edgezsad.model.similarity import CHANNELS as UNLIKE
+from edgezsad.model.similarity import Unlikeness
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,14 @@ class Difference(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
-        difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        difference = self.plain(features)
         if self.training and self.noise and self.draw is not None:
             difference = difference + self.noise * self.draw(difference)
         return difference
+
+    def plain(self, features: Tensor) -> Tensor:
+        """The same without noise."""
+        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
 
 
 class SpatialBranch(nn.Module):
@@ -83,50 +94,99 @@ class EdgeGLR(nn.Module):
         channels: of the feature maps.
         strides: of the feature maps, ascending.
         config: sizes and limits.
+        size: height and width of the images in pixels; needed for self-similarity and cues alone.
     """
 
-    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout):
+    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout, size: int | None = None):
         super().__init__()
-        self.limit = config.correction_limit
+        self.limit, self.ranking_limit = config.correction_limit, config.ranking_limit
         self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
-        self.spatial = nn.ModuleList(
-            SpatialBranch(count, config.local_channels, stride // strides[0])
-            for count, stride in zip(channels, strides, strict=True)
-        )
-        # Every stride gives what the most suspicious place shows, and how uneven the image is.
-        self.ranking = nn.Sequential(
-            nn.Linear(2 * sum(channels), config.global_channels),
-            nn.ReLU(),
-            nn.Linear(config.global_channels, 1),
-        )
-        self.gain = nn.Parameter(torch.zeros(()))
-        self.offset = nn.Parameter(torch.zeros(()))
+        self.unlikeness = nn.ModuleDict()
+        for stride in config.self_similarity:
+            if stride not in strides or size is None:
+                raise ValueError(f"self-similarity at stride {stride} of {size} pixels, where strides are {strides}")
+            self.unlikeness[str(stride)] = Unlikeness(size // stride, reach=2 if size // stride > 10 else 1)
+        self.strides = strides
+        if config.context:
+            read = [2 * count + self._unlike(stride) for count, stride in zip(channels, strides, strict=True)]
+            self.context = ContextHead(read, strides, config.local_channels, config.context)
+        else:
+            self.spatial = nn.ModuleList(
+                SpatialBranch(count, config.local_channels, stride // strides[0])
+                for count, stride in zip(channels, strides, strict=True)
+            )
+        if config.ranking == "cues":
+            if strides != CUE_STRIDES or size is None:
+                raise ValueError(f"cues of {size} pixels at strides {strides}; they are read at {CUE_STRIDES}")
+            self.cues = Cues(size)
+            self.ranking: nn.Module = CueRanking()
+        else:
+            # Every stride gives what the most suspicious place shows, and how uneven the image is.
+            self.ranking = nn.Sequential(
+                nn.Linear(2 * sum(channels) + 2 * sum(map(self._unlike, strides)), config.global_channels),
+                nn.ReLU(),
+                nn.Linear(config.global_channels, 1),
+            )
+        learns = config.correction_gain is None
+        self.gain = nn.Parameter(torch.tensor(0.0 if learns else config.correction_gain), requires_grad=learns)
+        self.offset = nn.Parameter(torch.zeros(()), requires_grad=learns)
 
     def draw_noise(self, draw: Callable[[Tensor], Tensor]) -> None:
         """Let training add noise to the features; `draw` gives normal numbers like a tensor."""
         for module in self.difference:
             module.draw = draw
 
+    def cue_numbers(self, features: list[Tensor]) -> Tensor:
+        """(B, K) cues of the images whose feature maps these are, without noise; only where the ranking takes cues."""
+        return self.cues([measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)])
+
+    def _unlike(self, stride: int) -> int:
+        """Channels that self-similarity gives at a stride."""
+        return UNLIKE if str(stride) in self.unlikeness else 0
+
     def forward(self, features: list[Tensor]) -> Output:
         """Read feature maps, one (B, C, h, w) for each stride, finest first."""
-        differences, amounts, shares = [], [], []
-        for raw, measure, branch in zip(features, self.difference, self.spatial, strict=True):
-            difference = measure(raw)
-            amount = difference.abs()
-            differences.append(difference)
-            amounts.append(amount.mean(dim=(2, 3)))
-            shares.append(branch(difference, amount))
-        anomaly_map = shares[0]
-        for share in shares[1:]:
-            anomaly_map = anomaly_map + share
+        differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
+        magnitudes = [difference.abs() for difference in differences]
+        amounts = [magnitude.mean(dim=(2, 3)) for magnitude in magnitudes]
+        unlike = {
+            stride: module(differences[self.strides.index(int(stride))]) for stride, module in self.unlikeness.items()
+        }
+        for found in unlike.values():
+            # How uneven the image is in this respect, and its most unlike place.
+            amounts += [found.abs().mean(dim=(2, 3)), found.amax(dim=(2, 3))]
+        if hasattr(self, "context"):
+            read = [
+                torch.cat([difference, magnitude] + ([unlike[str(stride)]] if str(stride) in unlike else []), dim=1)
+                for difference, magnitude, stride in zip(differences, magnitudes, self.strides, strict=True)
+            ]
+            anomaly_map = self.context(read)
+        else:
+            shares = [branch(*both) for branch, *both in zip(self.spatial, differences, magnitudes, strict=True)]
+            anomaly_map = shares[0]
+            for share in shares[1:]:
+                anomaly_map = anomaly_map + share
+        if hasattr(self, "cues") and self.training:
+            # Cues are fitted, and the gain is given: only the map learns by descent, and by its own loss.
+            nothing = anomaly_map.new_zeros(len(anomaly_map))
+            return Output(nothing, anomaly_map, nothing, nothing)
         # The map's mean, weighted by its own softmax: a smooth maximum without TopK that stays finite in FP16.
         attention = anomaly_map.flatten(1).softmax(dim=1)
         peak = (attention * anomaly_map.flatten(1)).sum(dim=1)
-        # The ranking looks where the map points but does not move it: the map is trained by its own loss.
-        place = attention.detach().view_as(anomaly_map)
-        looked_at = [_at(difference, place) for difference in differences]
-        ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
-        correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
+        if hasattr(self, "cues"):
+            ranking = self.ranking(self.cue_numbers(features))
+        else:
+            # The ranking looks where the map points but does not move it: the map is trained by its own loss.
+            place = attention.detach().view_as(anomaly_map)
+            looked_at = [_at(difference, place) for difference in differences]
+            ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
+        if self.ranking_limit is None:
+            correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
+            return Output(ranking + correction, anomaly_map, ranking, correction)
+        correction = (1 + self.gain) * (peak + self.offset)
+        if not self.ranking_limit:
+            return Output(correction, anomaly_map, ranking, correction)
+        ranking = self.ranking_limit * torch.tanh(ranking / self.ranking_limit)
         return Output(ranking + correction, anomaly_map, ranking, correction)
 
 

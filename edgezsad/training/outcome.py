@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from edgezsad.files import read_json
-from edgezsad.metrics.image import auroc, best_f1
+from edgezsad.metrics.image import auroc, best_balanced, best_f1
+from edgezsad.model.cues import CueRanking
 from edgezsad.model.readout import EdgeGLR
 from edgezsad.training.inputs import Inputs
 from edgezsad.training.learner import Learner
@@ -58,7 +59,10 @@ def fit_scale(readout: EdgeGLR, pieces: Iterable[list[Tensor]]) -> None:
 
 @torch.inference_mode()
 def validate(learner: Learner, inputs: Inputs, rows: np.ndarray, device: torch.device) -> dict[str, float]:
-    """AUROC in percent of the score and of each head on some rows, and the threshold of the best F1."""
+    """AUROC in percent of the score and of each head on some rows, and the threshold.
+
+    It is the one of the best F1, or, where cues rank, of the best balanced accuracy.
+    """
     pieces: list[tuple[Tensor, ...]] = []
     for example in inputs.read(rows):
         output = learner([one.to(device) for one in example.inputs])
@@ -67,14 +71,17 @@ def validate(learner: Learner, inputs: Inputs, rows: np.ndarray, device: torch.d
     parts = {name: torch.cat(values).numpy() for name, values in zip(HEADS, zip(*pieces, strict=True), strict=True)}
     result = {f"validation_auroc_{name}": 100 * auroc(label, values) for name, values in parts.items()}
     gain = learner.readout.gain.item()
-    return result | {"threshold": best_f1(label, parts["score"]).threshold, "gain": gain}
+    # How large the cues are differs from part to part, and the best F1 of what overlaps so much calls all defective.
+    cues = isinstance(learner.readout.ranking, CueRanking)
+    threshold = best_balanced(label, parts["score"]) if cues else best_f1(label, parts["score"]).threshold
+    return result | {"threshold": threshold, "gain": gain}
 
 
 METRICS = {
     "validation_auroc_score": "AUROC of the score (%)",
     "validation_auroc_ranking": "AUROC of the global head alone (%)",
     "validation_auroc_correction": "AUROC of the spatial correction alone (%)",
-    "threshold": "threshold of the best F1 (logit)",
+    "threshold": "threshold (logit)",
     "gain": "gain of the spatial correction",
     "source_images": "source images",
     "steps": "steps",

@@ -18,7 +18,7 @@ Four terms, all on raw logits:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,8 +95,15 @@ def learning_rate(step: int, config: Training) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def plan(label: np.ndarray, group: np.ndarray, fitted: np.ndarray, config: Training, seed: int) -> Plan:
-    """Which images each step takes: half defective, every group (set and category) equally likely.
+def plan(
+    label: np.ndarray,
+    group: np.ndarray,
+    fitted: np.ndarray,
+    config: Training,
+    seed: int,
+    share: Mapping[str, float] | None = None,
+) -> Plan:
+    """Which images each step takes: half defective, every group (set and category) equally likely, or sets by share.
 
     Ours: without this a large category would decide what a defect is; ablation: see benchmarks/ablations.py, variant
     "uneven source, images equally likely" (and "images equally likely", where the categories are equally large). That
@@ -108,10 +115,11 @@ def plan(label: np.ndarray, group: np.ndarray, fitted: np.ndarray, config: Train
         fitted: the rows that may be taken.
         config: the batch.
         seed: of the order.
+        share: of each set, by its name; None where groups are equally likely.
     """
     allowed = np.full(len(label), -1)
     allowed[fitted] = label[fitted]
-    return Plan(allowed, group, config.batch, seed)
+    return Plan(allowed, group, config.batch, seed, share)
 
 
 def optimiser(readout: nn.Module, stages: Sequence[nn.Module], config: Training) -> torch.optim.Optimizer:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from edgezsad.config import Profile
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
+from edgezsad.model.cues import CueRanking
 from edgezsad.model.detector import build_detector
 from edgezsad.model.readout import Output
 from edgezsad.training import recipe
 from edgezsad.training.inputs import Example, Inputs
 from edgezsad.training.learner import Learner, Noise
 from edgezsad.training.outcome import fit_scale, spread_out
+from edgezsad.training.ranking import fit_ranking
 from edgezsad.training.states import State, fill_optimiser, optimiser_tensors
 
 SCALE_IMAGES = 512
@@ -49,11 +51,18 @@ class Session:
 
     @torch.inference_mode()
     def begin(self, fitted: np.ndarray) -> None:
-        """Fit the scale of the features to rows of the source; only for a run that does not continue another."""
+        """Fit the scale of the features, and the weights of cues, to rows of the source; not where a run goes on."""
         if self._inputs.backbone is not None:
             fitted = spread_out(fitted, SCALE_IMAGES)
         self.learner.eval()
-        fit_scale(self.learner.readout, (self._features(example) for example in self._inputs.read(fitted)))
+        readout = self.learner.readout
+        fit_scale(readout, (self._features(example) for example in self._inputs.read(fitted)))
+        if isinstance(readout.ranking, CueRanking):
+            # After the scale, in which the cues are measured.
+            cues = [readout.cue_numbers(self._features(example)).cpu() for example in self._inputs.read(fitted)]
+            readout.ranking.set(
+                *fit_ranking(torch.cat(cues).numpy(), self._inputs.label[fitted], self._inputs.group[fitted])
+            )
         self.average.load_state_dict(recipe.averaged(self.learner, self._config).state_dict())
 
     def step(self, number: int, example: Example) -> recipe.Loss:

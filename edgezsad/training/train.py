@@ -119,6 +119,7 @@ def everything_that_matters(profile: Profile, inputs: Inputs, seed: int) -> dict
     return {
         "model": json.loads(profile.model.model_dump_json()),
         "training": training | {"precision": precision_of(profile.training)},
+        "shares": shares(profile),
         "seed": seed,
         "source": inputs.source_sha256,
         "content": inputs.content_sha256,
@@ -126,6 +127,12 @@ def everything_that_matters(profile: Profile, inputs: Inputs, seed: int) -> dict
         "code": sha256_of_bytes(b"".join(path.read_bytes() for path in code)),
         "packages": versions("torch", "timm", "numpy"),
     }
+
+
+def shares(profile: Profile) -> dict[str, float] | None:
+    """The sources' shares of a batch by name; None where the profile gives none."""
+    given = {item.name: item.share for item in profile.data.source if item.share is not None}
+    return given or None
 
 
 class _Loop:
@@ -156,7 +163,7 @@ class _Loop:
             state = load_state(path)
         self.session = Session(profile, inputs, backbone, seed, self.fabric)
         self.fitted, self.held_out = split(inputs, config.validation)
-        self.plan = recipe.plan(inputs.label, inputs.group, self.fitted, config, seed)
+        self.plan = recipe.plan(inputs.label, inputs.group, self.fitted, config, seed, shares(profile))
         self.first, self.curve = (state.record.step, state.record.curve) if state else (0, [])
         if state is None:
             self.session.begin(self.fitted)

@@ -121,6 +121,22 @@ def test_every_group_is_equally_likely_and_no_image_is_left_out() -> None:
             assert abs((names == name).mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / 3000)
 
 
+def test_sets_are_as_likely_as_their_shares_and_their_groups_equally() -> None:
+    images = Numbered()
+    group = np.array([{"a": "many/a", "b": "many/b", "c": "one/c"}[name] for name in images.group])
+    plan = Plan(images.label, group, 60, 0, {"many": 1.0, "one": 3.0})
+    rows = np.concatenate([plan.rows(step) for step in range(100)])
+    assert set(rows) == set(range(60))
+    for label in (0, 1):
+        names = group[rows[images.label[rows] == label]]
+        for name, share in (("many/a", 1 / 8), ("many/b", 1 / 8), ("one/c", 3 / 4)):
+            # Five standard deviations of 3,000 draws.
+            assert abs((names == name).mean() - share) < 5 * np.sqrt(share * (1 - share) / 3000)
+    # The unit of the shares is of no effect.
+    other = Plan(images.label, group, 60, 0, {"many": 10.0, "one": 30.0})
+    assert np.array_equal(other.rows(7), plan.rows(7))
+
+
 def test_what_cannot_be_planned_is_refused() -> None:
     images = Numbered()
     with pytest.raises(InputError, match="needs normal and defective images"):

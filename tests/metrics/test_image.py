@@ -89,3 +89,16 @@ def test_bad_input_is_named(metric: object) -> None:
     for bad in (np.nan, np.inf, -np.inf):
         with pytest.raises(InputError, match="score 2 is not finite"):
             metric(label, np.array([0.0, 1.0, bad]))
+
+
+def test_the_balanced_threshold_is_between_the_classes_and_not_at_an_end() -> None:
+    from edgezsad.metrics.image import best_balanced
+
+    label = np.array([0, 0, 0, 1, 1, 1])
+    assert best_balanced(label, np.array([0.0, 1, 2, 4, 5, 6])) == 3
+    # One of each is on the wrong side.
+    assert best_balanced(label, np.array([0.0, 1, 9, -1, 5, 6])) == 3
+    assert np.isnan(best_balanced(np.zeros(2, dtype=int), np.zeros(2)))
+    # All the wrong way round: nothing is called defective, or everything.
+    threshold = best_balanced(label, np.array([4.0, 5, 6, 0, 1, 2]))
+    assert np.isfinite(threshold)

@@ -53,6 +53,22 @@ def test_a_map_corrects_the_score_once_the_gain_is_up() -> None:
     torch.testing.assert_close(output.score, output.ranking + output.correction)
 
 
+def test_the_map_may_lead() -> None:
+    maps = features()
+    alone, bounded = readout(ranking_limit=0.0), readout(ranking_limit=0.5)
+    one, other = forward(alone, maps), forward(bounded, maps)
+    flat = one.map.flatten(1)
+    torch.testing.assert_close(one.score, (flat.softmax(1) * flat).sum(1))
+    assert torch.equal(one.score, one.correction)
+    torch.testing.assert_close(other.score, one.score + other.ranking)
+    assert (other.ranking != 0).all()
+    assert (other.ranking.abs() < 0.5).all()
+    with torch.no_grad():
+        bounded.gain.fill_(1.0)
+        bounded.offset.fill_(-0.3)
+    torch.testing.assert_close(forward(bounded, maps).correction, 2 * (one.score - 0.3))
+
+
 def test_correction_is_the_bounded_gain_times_the_softmax_weighted_map() -> None:
     module = readout(correction_limit=2.5)
     with torch.no_grad():

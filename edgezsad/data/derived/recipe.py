@@ -2,8 +2,9 @@
 
 The paper trains on 216,917 images derived from Real-IAD by a reproducible source-side recipe, and publishes no more of
 it. Here the list is a pure function of the data set's manifest (ids and content hashes), a seed and the settings
-(`edgezsad.config.Derive`): whole images, crops around defects, crops at normal places, and defects pasted from one
-image into another. Images are made from the rows as they are needed (`edgezsad.data.derived.render`).
+(`edgezsad.config.Derive`): whole images, crops around defects, crops at normal places, defects pasted from one
+image into another, and normal images that get a synthetic defect. Images are made from the rows as they are needed
+(`edgezsad.data.derived.render`).
 
 How an image more or less changes the list:
 
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 
 from edgezsad.config import Derive
 from edgezsad.data.derived.crops import Draws, around_defect, beside_defect, number
+from edgezsad.data.derived.faults import mixture
 from edgezsad.data.derived.grids import Box, Grid, empty_grid
 from edgezsad.data.derived.rows import DerivedList, Row
 from edgezsad.data.manifest import Entry, Manifest
@@ -35,6 +37,9 @@ _VIEW = re.compile(r"_C([0-9]+)_")
 """Real-IAD writes into the name of a file which of the five cameras took it."""
 
 _NOWHERE = Box(0, 0, 0, 0)
+
+NEEDS = {"whole": "images", "synthetic": "normal images"}
+"""What some kinds are made from."""
 
 
 def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[str, Grid]) -> DerivedList:
@@ -47,8 +52,10 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
         grids: where the defects lie, by the hash of the mask (`edgezsad.data.derived.grids.read_grids`).
 
     Raises:
-        InputError: the data set has no image from which a kind can be made, for instance no masks.
+        InputError: the data set has no image from which a kind can be made, for instance no masks; or there is no such
+            kind of synthetic defect.
     """
+    mixture(config.faults)
     recipe = _Recipe(manifest, config, seed, grids)
     rows = [row for kind, count in counts(config).items() for row in itertools.islice(recipe.rows(kind), count)]
     return DerivedList(tuple(sorted(rows, key=lambda row: row.id)), manifest.sha256, seed, config)
@@ -61,6 +68,7 @@ def counts(config: Derive) -> dict[str, int]:
         "defect-crop": config.defect_crop,
         "normal-crop": config.normal_crop,
         "paste": config.paste,
+        "synthetic": config.synthetic,
     }
     result = {kind: config.images * share // 100 for kind, share in shares.items()}
     by_remainder = sorted(shares, key=lambda kind: -(config.images * shares[kind] % 100))
@@ -110,6 +118,7 @@ class _Recipe:
             "defect-crop": (self.defective, self._defect_crop),
             "normal-crop": (self.normal + self.defective, self._normal_crop),
             "paste": (self.normal, self._paste),
+            "synthetic": (self.normal, self._synthetic),
         }[kind]
         for turn in itertools.count():
             made = False
@@ -123,7 +132,7 @@ class _Recipe:
                 setting = kind.replace("-", "_")
                 raise InputError(
                     f"{self.manifest.name}: no image from which {setting} can be made (it needs "
-                    f"{'images' if kind == 'whole' else 'normal images, and defective ones with masks'}); "
+                    f"{NEEDS.get(kind, 'normal images, and defective ones with masks')}); "
                     f"set derive.{setting} to 0 or complete the data set"
                 )
 
@@ -167,6 +176,15 @@ class _Recipe:
         top = _shifted(box.top, box.bottom, entry.height, self.config.paste_shift, draws)
         into = Box(left, top, left + box.right - box.left, top + box.bottom - box.top)
         return self._row(entry, "paste", name, point, into, scale, 1, lender.id, place)
+
+    def _synthetic(self, entry: Entry, name: str, point: int) -> Row:
+        """A normal image, as often whole as cut out; the defect is made when the row is rendered."""
+        draws = Draws(self.seed, name, point)
+        grid = empty_grid(entry.height, entry.width)
+        # Nothing of an empty grid is held, so that there always is a place.
+        found = beside_defect(grid, self.config, draws) if draws.below(2) else None
+        box, scale = (grid.pixels(found[0]), found[1]) if found else (Box(0, 0, entry.width, entry.height), 100)
+        return self._row(entry, "synthetic", name, point, box, scale, 1)
 
     def _lender(self, entry: Entry, point: int) -> Entry | None:
         """An image with a defect, of the nearest kin that there is."""

@@ -10,6 +10,7 @@ from PIL import Image
 from edgezsad.config import Randomise
 from edgezsad.data.derived.randomise import randomise
 from edgezsad.data.derived.rows import Row
+from edgezsad.data.derived.synthetic import with_synthetic_defect
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, resize_mask
 from edgezsad.data.manifest import Entry
@@ -19,7 +20,14 @@ FEATHER = 100
 """The edge of a pasted defect is softened over about this part of the crop's side."""
 
 
-def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise, size: int) -> Picture:
+def render(
+    row: Row,
+    root: Path,
+    entries: Mapping[str, Entry],
+    config: Randomise,
+    size: int,
+    faults: tuple[str, ...] | None = None,
+) -> Picture:
     """Make a derived image.
 
     Args:
@@ -28,6 +36,7 @@ def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise
         entries: its images by id.
         config: the strengths of the randomisation.
         size: height and width of the result.
+        faults: kinds of synthetic defects.
 
     Returns:
         The picture; its mask is bool (size, size), or None where a defective image has no mask.
@@ -43,11 +52,14 @@ def render(row: Row, root: Path, entries: Mapping[str, Entry], config: Randomise
         donor = np.asarray(Image.fromarray(donor).resize((width, height), Image.Resampling.BILINEAR))
         mask = resize_mask(defect, height, width)
         pixels = paste(pixels, donor, mask)
-    if mask is not None and bool(mask.any()) != bool(row.label) and row.kind != "whole":
+    if mask is not None and bool(mask.any()) != bool(row.label) and row.kind not in ("whole", "synthetic"):
         what = "no defective pixel" if row.label else "a defective pixel"
         raise InputError(f"{root / row.parent}: {row.id} has {what}: a mask has changed; run notebook 01_data again")
-    small = None if mask is None else resize_mask(mask, size, size)
-    return randomise(Picture(prepare(pixels, size), small), config, np.random.default_rng(row.seed))
+    picture = Picture(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
+    if row.kind == "synthetic":
+        # A generator of its own: the randomisation is the same with and without the defect.
+        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)
+    return randomise(picture, config, np.random.default_rng(row.seed))
 
 
 def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarray:

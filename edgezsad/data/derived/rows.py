@@ -17,7 +17,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
 
-KINDS = ("whole", "defect-crop", "normal-crop", "paste")
+KINDS = ("whole", "defect-crop", "normal-crop", "paste", "synthetic")
 REMEDY = "run notebook 01_data to write it again"
 
 
@@ -28,7 +28,7 @@ class Row:
     Attributes:
         id: KIND/TURN/PARENT, unique in a list; TURN counts how often the parent was taken for this kind before.
         parent: id of the image it is made from.
-        kind: "whole", "defect-crop", "normal-crop" or "paste".
+        kind: "whole", "defect-crop", "normal-crop", "paste" or "synthetic".
         scale: height and width of the crop in percent of the parent's.
         left, top, right, bottom: the crop in the parent's pixels, right and bottom outside.
         donor: id of the image that a pasted defect comes from; empty in other kinds.
@@ -81,7 +81,8 @@ class DerivedList:
     @cached_property
     def sha256(self) -> str:
         """Hash of what the images are: the rows, the parents' content and the settings of the randomisation."""
-        digest = hashlib.sha256(f"{self.manifest_sha256}\t{self.config.randomise.model_dump_json()}\n".encode())
+        settings = self.config.randomise.model_dump_json() + "".join(f"\t{name}" for name in self.config.faults or ())
+        digest = hashlib.sha256(f"{self.manifest_sha256}\t{settings}\n".encode())
         for row in self.rows:
             digest.update("\t".join(map(str, _values(row))).encode() + b"\n")
         return digest.hexdigest()

@@ -1,0 +1,297 @@
+"""How good a recipe is on photographs of sets that it has not seen: each set of the source is left out in turn.
+
+    OMP_NUM_THREADS=1 python benchmarks/photographs.py --config configs/photographs.yaml --data FOLDER
+
+writes benchmarks/results/photographs.json. It needs the manifests and the features of the profile's run (notebooks
+01_data and 02_features). For each set of photographs among the profile's sources and each seed, a readout is trained on
+everything else, and tested on all test images of the set, as they are. No target is touched: a recipe is chosen here,
+and its targets are looked at afterwards. What has been trained is kept in the run's folder, with every image's scores.
+
+    ... --variant NAME --readout '{"ranking": "features"}'
+
+measures the recipe with another readout, and adds it to the file under its name.
+"""
+
+import argparse
+import json
+import os
+import sys
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from scipy.stats import rankdata
+
+from edgezsad.config import DataSet, Profile, Readout, load_profile
+from edgezsad.data.images import decode_mask
+from edgezsad.data.manifest import Manifest
+from edgezsad.data.sources import plain_images
+from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.metrics.image import auroc
+from edgezsad.metrics.pixel import PixelEvaluator
+from edgezsad.model.backbone import Backbone
+from edgezsad.progress import progress
+from edgezsad.run import Run
+from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.training import recipe
+from edgezsad.training.features import Features, cache_features, read_features
+from edgezsad.training.inputs import CachedInputs, training_inputs
+from edgezsad.training.learner import Learner
+from edgezsad.training.session import Session
+from edgezsad.training.train import everything_that_matters, shares
+from edgezsad.versions import versions
+
+PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
+RECIPE = "recipe"
+HEADS = {"image_auroc": 0, "ranking_auroc": 2, "correction_auroc": 3}
+"""Places of the heads in what a learner gives."""
+REPLICATES, LEVEL = 1000, 95
+"""Of the intervals; percent."""
+
+
+def photographs(profile: Profile) -> list[DataSet]:
+    """The sources that are no generated sets.
+
+    Raises:
+        InputError: there are fewer than two.
+    """
+    sets = [item for item in profile.data.source if item.generated is None]
+    if len(sets) < 2:
+        raise InputError("data.source: fewer than two sets of photographs; one must be left when another is left out")
+    return sets
+
+
+def rows_without(group: np.ndarray, name: str) -> np.ndarray:
+    """Rows of all sets but one; groups are data set and category with a slash between.
+
+    Raises:
+        InputError: the set has no rows, so that nothing would be left out.
+    """
+    mine = np.char.startswith(group.astype(str), f"{name}/")
+    if not mine.any():
+        raise InputError(f"data.source: no images of {name} to leave out")
+    return np.flatnonzero(~mine)
+
+
+def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, fitted: np.ndarray) -> Learner:
+    """Train one seed on some rows, as `edgezsad.training.train` does on all of them."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    session = Session(profile, inputs, backbone, seed, fabric)
+    session.begin(fitted)
+    given = shares(profile)
+    order = recipe.plan(inputs.label, inputs.group, fitted, profile.training, seed, given)
+    steps = range(profile.training.steps)
+    for step, example in zip(steps, inputs.steps(order, steps, rank=0, ranks=1), strict=True):
+        session.step(step, example)
+    return session.average.module.eval()
+
+
+@torch.inference_mode()
+def tested(
+    learner: Learner, inputs: CachedInputs, manifest: Manifest, pixels: int
+) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
+    """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
+
+    With them every image's label and what each head says of it, by category.
+
+    Args:
+        learner: trained without the set.
+        inputs: features of the photographs as they are, in the order of the manifests that they come from.
+        manifest: of the set.
+        pixels: height and width at which maps and masks are compared.
+    """
+    entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
+    result, said = {}, {}
+    for category in sorted({entry.category for entry in entries.values()}):
+        group = f"{manifest.name}/{category}"
+        rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
+        heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, "peak")}
+        evaluator, masks = PixelEvaluator(pixels=pixels), 0
+        for example in inputs.read(rows):
+            output = learner(example.inputs)
+            for name, place in HEADS.items():
+                heads[name].append(output[place].numpy())
+            flat = output[1].flatten(1)
+            heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
+            for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True):
+                entry = entries[str(inputs.parent[row])]
+                if entry.label and not entry.mask:
+                    continue
+                masks += bool(entry.mask)
+                shape = (entry.height, entry.width)
+                evaluator.update(one, decode_mask(manifest.root / entry.mask, shape) if entry.mask else np.zeros(shape))
+        every = {name: np.concatenate(scores) for name, scores in heads.items()}
+        found = {name: 100 * auroc(inputs.label[rows], every[name]) for name in HEADS}
+        said[category] = {"label": inputs.label[rows].tolist()}
+        said[category] |= {name: [round(float(value), 5) for value in values] for name, values in every.items()}
+        if masks:
+            metrics = evaluator.result()
+            found |= {"pixel_auroc": 100 * metrics.auroc, "aupro": 100 * metrics.aupro}
+        result[category] = {name: round(float(value), 2) for name, value in found.items()}
+    return result, said
+
+
+def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
+    """The mean over sets of the mean over seeds of the mean over categories that have the measure."""
+    by_set: dict[str, list[float]] = {}
+    for row in rows:
+        values = [found[measure] for found in row["categories"].values() if measure in found]
+        if values:
+            by_set.setdefault(row["set"], []).append(float(np.mean(values)))
+    return float(np.mean([np.mean(values) for values in by_set.values()]))
+
+
+def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
+    """The profile with some values of its readout replaced, and checked again."""
+    raw = profile.model_dump(mode="json")
+    raw["model"]["readout"] |= changed
+    return Profile.model_validate(raw)
+
+
+def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
+    """A row with the image scores that the readout's gain and limit make of the ranking and the map's peak."""
+    for category, said in row["scores"].items():
+        ranking, peak = np.array(said["ranking_auroc"]), np.array(said["peak"])
+        score = ranking + readout.correction_limit * np.tanh(readout.correction_gain * peak)
+        said["image_auroc"] = score.tolist()
+        row["categories"][category]["image_auroc"] = round(100 * _auroc(np.array(said["label"]), score), 2)
+    return row
+
+
+def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What ranks images best: the ranking alone, the map alone, their plain sum, or the score that is reported.
+
+    Differences are from the score, with intervals: images are drawn again with replacement within each category and
+    label, alike for all seeds and for both of a pair.
+    """
+    ways = {
+        "score: ranking, corrected by the map": lambda one: one["image_auroc"],
+        "global only: ranking": lambda one: one["ranking_auroc"],
+        "local only: peak of the map": lambda one: one["peak"],
+        "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one["peak"],
+    }
+    first = next(iter(ways))
+    whole: dict[str, list[float]] = {name: [] for name in ways}
+    again: dict[str, list[np.ndarray]] = {name: [] for name in ways}
+    for one_set in sorted({row["set"] for row in rows}):
+        per_category: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
+        for row in (row for row in rows if row["set"] == one_set):
+            for category, said in row["scores"].items():
+                said = {name: np.array(values) for name, values in said.items()}
+                drawn = _drawn(said["label"].astype(int), category)
+                for name, way in ways.items():
+                    score = way(said)
+                    replicates = np.array([_auroc(said["label"][part], score[part]) for part in drawn])
+                    value = (_auroc(said["label"], score), replicates)
+                    per_category.setdefault(category, {}).setdefault(name, []).append(value)
+        for name in ways:
+            values = [pair for found in per_category.values() for pair in found[name]]
+            whole[name].append(float(np.mean([value for value, _ in values])))
+            again[name].append(np.mean([replicates for _, replicates in values], axis=0))
+    found = []
+    for name in ways:
+        difference = np.mean(again[name], axis=0) - np.mean(again[first], axis=0)
+        low, high = np.percentile(difference, [50 - LEVEL / 2, 50 + LEVEL / 2])
+        mean = np.mean(whole[name])
+        found.append(
+            {
+                "way": name,
+                "image_auroc": round(100 * float(mean), 2),
+                "difference": round(100 * float(mean - np.mean(whole[first])), 2),
+                "low": round(100 * float(low), 2),
+                "high": round(100 * float(high), 2),
+            }
+        )
+    return found
+
+
+def _drawn(label: np.ndarray, category: str) -> list[np.ndarray]:
+    """Rows drawn again with replacement within each label; the same at every call for a category."""
+    generator = np.random.default_rng(zlib.crc32(category.encode()))
+    parts = [np.flatnonzero(label == one) for one in (0, 1)]
+    return [np.concatenate([generator.choice(part, len(part)) for part in parts]) for _ in range(REPLICATES)]
+
+
+def _auroc(label: np.ndarray, score: np.ndarray) -> float:
+    """As the package's, many times as fast for few images."""
+    defective = int(label.sum())
+    rank = rankdata(score)[label == 1].sum()
+    return float((rank - defective * (defective + 1) / 2) / (defective * (len(label) - defective)))
+
+
+def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
+    """Features of the photographs as they are, whatever the source derives from them; computed once."""
+    images, folder = plain_images([run.manifest(item) for item in sets]), run.folder / "photographs"
+    try:
+        return read_features(folder, images)
+    except InputError:
+        return cache_features(images, backbone, run.profile.model.size, folder)
+
+
+def main() -> int:
+    """Leave each set out with every seed, and write what was found; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", default="configs/photographs.yaml")
+    parser.add_argument("--data", help="folder of the photographs")
+    parser.add_argument("--variant", default=RECIPE, help="name under which the result is kept")
+    parser.add_argument(
+        "--readout", type=json.loads, default={}, help="values of the readout in place of the profile's"
+    )
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "photographs.json")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        run = Run(load_profile(options.config, options.data))
+        profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
+        backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
+        inputs = training_inputs(run, backbone)
+        if not isinstance(inputs, CachedInputs):
+            raise InputError("training.tuned_stages: this benchmark takes a frozen backbone; set it to 0")
+        plain = CachedInputs(plain_features(run, sets, backbone))
+        rows = []
+        jobs = [(item, seed) for seed in profile.seeds for item in sets]
+        for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
+            made_with = everything_that_matters(profile, inputs, seed) | {"left_out": item.name}
+            if profile.model.readout.ranking == "cues":
+                # Without effect on what is trained: the score is put together from its parts below.
+                for name in ("correction_gain", "correction_limit"):
+                    del made_with["model"]["readout"][name]
+            key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
+            path = run.folder / "left_out" / f"{key}.json"
+            if not path.exists():
+                learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
+                found, said = tested(learner, plain, run.manifest(item), profile.evaluation.pixels)
+                write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
+            row = read_json(path, "delete it, and run benchmarks/photographs.py again")
+            rows.append(put_together(row, profile.model.readout) if profile.model.readout.ranking == "cues" else row)
+        measures = (*HEADS, "pixel_auroc", "aupro")
+        result = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "cpu": cpu_name(),
+            "versions": versions(*PACKAGES),
+            "model": profile.model.model_dump(mode="json"),
+            "training": profile.training.model_dump(mode="json"),
+            "source_sha256": inputs.source_sha256,
+            "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in measures},
+            "heads": heads_compared(rows),
+            "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
+        }
+        everything = read_json(options.output, "delete it") if options.output.exists() else {}
+        variants = everything.get("variants", {}) | {options.variant: result}
+        what = "each set of photographs left out of the source in turn and tested on; percent"
+        write_json(options.output, {"what": what, "variants": variants})
+        print(json.dumps(result["mean_over_sets"]))
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""What an image says against itself: cues that hold for parts and surfaces never seen, as nothing in them is learned.
+
+Features of an unseen part are new as a whole, and a head that learns what they should be learns its source by heart.
+What carries over are comparisons inside the image:
+
+- symmetry: parts are often symmetric and photographed straight, so that a place is compared with what lies around its
+  mirror place, left to right, top to bottom, and through the centre. A missing limb, a bite out of an edge, a bend;
+- rarity: how unlike all other places of the image one is (a soft nearest neighbour, as in `edgezsad.model.similarity`);
+- unevenness: how far the coarsest features lie from their mean over the image.
+
+Each becomes a number of an image, three for the three mirrors, and `CueRanking` adds them with weights that are never
+negative: more of a cue never makes an image more normal. Five weights cannot learn a source by heart. They are fitted,
+not descended to (`edgezsad.training.ranking`).
+
+Matrix products, exponentials and sums alone: no TopK, no sorting, nothing dynamic. Numbers stay within FP16.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDES = (8, 16, 32)
+MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
+NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "unevenness")
+"""Of the numbers, in their order."""
+AROUND, REACH = 1, 2
+"""Places compared with are up to `AROUND` steps from the mirror place; rarity leaves out up to `REACH` steps."""
+SHARP_MIRROR, SHARP_RARE = 20.0, 6.0
+"""How strongly the most similar places count."""
+SOFTNESS = (8.0, 8.0, 11.0, 36.0)
+"""The peak of a map is its mean weighted by its softmax, sharpened by this: 2 over the map's spread in usual images."""
+OUTSIDE = -1e4
+"""Takes a place out of a soft nearest neighbour; FP16 holds it."""
+
+
+class Cues(nn.Module):
+    """Cue maps and numbers of an image from its differences (`edgezsad.model.readout.Difference`).
+
+    Args:
+        size: height and width of the image in pixels.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.side = size // STRIDES[1]
+        step = torch.arange(self.side)
+        near = ((step[:, None] - step).abs() <= REACH).float()
+        far = 1 - torch.kron(near, near)
+        if not (far.sum(dim=1) > 0).all():
+            raise ValueError(f"an image of {size} pixels has places with nothing more than {REACH} steps away")
+        # Constants of the graph: for each mirror, which pairs of places are compared, and the logarithm of each pair's
+        # weight in the mean over a row; and the latter for rarity, which compares all pairs.
+        pairs, weights = zip(*(_around_mirror(self.side, down, right) for down, right in MIRRORS.values()), strict=True)
+        self.register_buffer("pairs", torch.stack(pairs), persistent=False)
+        self.register_buffer("around", torch.stack(weights), persistent=False)
+        self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=OUTSIDE), persistent=False)
+
+    def forward(self, differences: list[Tensor]) -> Tensor:
+        """One (B, C, h, w) for each of `STRIDES` to the (B, len(NAMES)) numbers."""
+        fine, middle, coarse = differences
+        joint = [functional.avg_pool2d(fine, 2), middle, _doubled(coarse)]
+        # Every stride counts alike, however many channels it has.
+        joint = torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1)
+        # (B, mirrors, places, places around)
+        mirrored = _cosines(joint).flatten(1)[:, self.pairs]
+        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1)]
+        maps.append(_unlike(_cosines(middle), SHARP_RARE, self.far))
+        peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
+        return torch.cat([*peaks, coarse.abs().mean(dim=(1, 2, 3))[:, None]], dim=1)
+
+
+class CueRanking(nn.Module):
+    """The ranking of images: a sum of their cues with weights that are not negative, fitted to the source once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.full((len(NAMES),), 1 / len(NAMES)))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def set(self, weight: Tensor, bias: Tensor) -> None:
+        """Take (len(NAMES),) weights and a bias.
+
+        Raises:
+            ValueError: a weight is negative or not finite.
+        """
+        if not (weight.isfinite().all() and (weight >= 0).all() and bias.isfinite()):
+            raise ValueError(f"weights {weight.tolist()} and bias {bias.item()}: finite ones that are not negative")
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def forward(self, cues: Tensor) -> Tensor:
+        """(B, len(NAMES)) to (B,)."""
+        return (cues * self.weight).sum(dim=1) + self.bias
+
+
+def _around_mirror(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
+    """What each place is compared with: its mirror place and those around it.
+
+    Args:
+        side: of the map, in places.
+        down: -1 where top and bottom are mirrored, 1 where they are not.
+        right: the same of left and right.
+
+    Returns:
+        (N, K) numbers of pairs, place * N + other, and the (N, K) logarithms of their weights; places beyond the edge
+        have none.
+    """
+    places = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    mirror = torch.where(torch.tensor([down, right]) > 0, places, side - 1 - places)
+    steps = torch.arange(-AROUND, AROUND + 1)
+    others = mirror[:, None] + torch.cartesian_prod(steps, steps)
+    inside = ((others >= 0) & (others < side)).all(dim=2)
+    row, column = others.clamp(0, side - 1).unbind(dim=2)
+    pairs = torch.arange(side**2)[:, None] * side**2 + row * side + column
+    weight = inside / inside.sum(dim=1, keepdim=True)
+    return pairs, weight.log().clamp(min=OUTSIDE)
+
+
+def _doubled(features: Tensor) -> Tensor:
+    """Each place four times: (B, C, h, w) to (B, C, 2 h, 2 w), without interpolation."""
+    batch, channels, height, width = features.shape
+    spread = features[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
+    return spread.reshape(batch, channels, 2 * height, 2 * width)
+
+
+def _cosines(features: Tensor) -> Tensor:
+    """Of every two places, less one, so that no exponential is large: (B, C, h, w) to (B, h w, h w)."""
+    places = features.flatten(2)
+    direction = places / (places.square().mean(dim=1, keepdim=True).sqrt() + 1e-4)
+    return torch.matmul(direction.transpose(1, 2), direction / features.shape[1]) - 1
+
+
+def _unlike(below: Tensor, sharp: float, weight: Tensor) -> Tensor:
+    """The soft distance of each place to the others, by the logarithms of their weights: (..., N, K) to (..., N)."""
+    raised = sharp * below + weight
+    top = raised.amax(dim=-1, keepdim=True)
+    return -((raised - top).exp().sum(dim=-1).log() + top.squeeze(-1)) / sharp
+
+
+def _peak(one: Tensor, softness: float) -> Tensor:
+    """A smooth maximum over places: (B, N) to (B, 1)."""
+    return ((softness * one).softmax(dim=1) * one).sum(dim=1, keepdim=True)

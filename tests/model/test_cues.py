@@ -1,0 +1,169 @@
+"""Cues of an image against itself: what each of them sees, that weights stay non-negative, and that they export."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from edgezsad.config import Model, Readout
+from edgezsad.errors import InputError
+from edgezsad.export.lint import lint
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model.cues import NAMES, CueRanking, Cues
+from edgezsad.model.detector import build_detector
+from edgezsad.model.readout import EdgeGLR
+from edgezsad.training.ranking import fit_ranking
+
+SIZE = 128
+CHANNELS = (4, 6, 8)
+
+
+def symmetric(seed: int = 0) -> list[torch.Tensor]:
+    """Differences of an image that is its own mirror image both ways, at strides 8, 16 and 32."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True):
+        half = SIZE // stride // 2
+        corner = torch.randn(1, channels, half, half, generator=generator)
+        top = torch.cat([corner, corner.flip(3)], dim=3)
+        found.append(torch.cat([top, top.flip(2)], dim=2))
+    return found
+
+
+def named(values: torch.Tensor) -> dict[str, float]:
+    return dict(zip(NAMES, values[0].tolist(), strict=True))
+
+
+def test_a_symmetric_image_has_no_asymmetry_and_a_broken_one_has() -> None:
+    cues = Cues(SIZE)
+    whole = symmetric()
+    broken = [one.clone() for one in whole]
+    for one in broken:
+        # A quarter of the left edge, from the top, shows something else than the right one.
+        side = one.shape[-1]
+        one[:, :, : side // 2, : side // 4] = 3.0
+    before, after = named(cues(whole)), named(cues(broken))
+    for name in NAMES[:3]:
+        # Not zero: the nearest of nine neighbours is a mean over them.
+        assert before[name] < 0.2
+        assert after[name] > before[name] + 0.1, name
+
+
+def test_one_asymmetry_says_which_axis_is_broken() -> None:
+    cues = Cues(SIZE)
+    # Left and right halves differ, top and bottom do not.
+    generator = torch.Generator().manual_seed(3)
+    image = []
+    for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True):
+        side = SIZE // stride
+        top = torch.randn(1, channels, side // 2, side, generator=generator)
+        image.append(torch.cat([top, top.flip(2)], dim=2))
+    found = named(cues(image))
+    assert found["asymmetry top to bottom"] < 0.2
+    assert found["asymmetry left to right"] > 0.3
+
+
+def test_a_place_that_has_no_like_is_rare() -> None:
+    cues = Cues(SIZE)
+    plain = [
+        torch.ones(1, channels, SIZE // stride, SIZE // stride)
+        for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True)
+    ]
+    odd = [one.clone() for one in plain]
+    odd[1][:, ::2, 3, 5] = -1.0
+    assert named(cues(odd))["rarity"] > named(cues(plain))["rarity"] + 0.1
+
+
+def test_unevenness_is_the_mean_amount_of_the_coarsest_stride() -> None:
+    image = symmetric()
+    assert named(Cues(SIZE)(image))["unevenness"] == pytest.approx(image[2].abs().mean().item(), rel=1e-5)
+
+
+def test_an_image_of_one_colour_is_finite() -> None:
+    nothing = [
+        torch.zeros(1, channels, SIZE // stride, SIZE // stride)
+        for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True)
+    ]
+    assert Cues(SIZE)(nothing).isfinite().all()
+
+
+def test_more_of_a_cue_never_lowers_the_ranking() -> None:
+    ranking = CueRanking()
+    with pytest.raises(ValueError, match="not negative"):
+        ranking.set(torch.tensor([1.0, -0.1, 0, 0, 0]), torch.zeros(()))
+    ranking.set(torch.arange(5.0), torch.tensor(-2.0))
+    assert ranking(torch.ones(1, 5)).item() == pytest.approx(8)
+
+
+def some_source(generator: np.random.Generator, informative: list[bool], offset: float = 5.0):
+    """Cues of 4 categories of 2 sets that differ by much; a defect adds one where the cue is informative."""
+    label = np.tile([0, 1], 80)
+    group = np.repeat(["a/x", "a/y", "b/x", "b/y"], 40)
+    level = {one: generator.normal(scale=offset, size=len(informative)) for one in np.unique(group)}
+    cues = np.stack([level[one] for one in group]) + generator.normal(size=(160, len(informative)))
+    return cues + 1.5 * label[:, None] * np.array(informative), label, group
+
+
+def test_fitted_weights_take_what_tells_and_leave_what_does_not() -> None:
+    cues, label, group = some_source(np.random.default_rng(0), [True, False, True])
+    cues[:, 1] -= label
+    weight, bias = fit_ranking(cues, label, group)
+    assert weight[0] > 0.3
+    assert weight[2] > 0.3
+    # It would be negative if it might be.
+    assert weight[1] == 0
+    score = cues @ weight.numpy() + bias.item()
+    assert abs(np.mean([score[(group == one)].mean() for one in np.unique(group)])) < 0.2
+    again, _ = fit_ranking(cues, label, group)
+    assert torch.equal(weight, again)
+
+
+def test_a_source_without_both_kinds_in_one_category_is_refused() -> None:
+    with pytest.raises(InputError, match="no category has both"):
+        fit_ranking(np.zeros((4, 2)), np.array([0, 0, 1, 1]), np.array(["a/x", "a/x", "a/y", "a/y"]))
+
+
+def test_cues_take_the_three_strides() -> None:
+    with pytest.raises(ValidationError, match="cues need strides"):
+        Model(backbone="tf_efficientnet_lite0", strides=(16, 32), readout=Readout(ranking="cues", correction_gain=0.1))
+
+
+def test_cues_need_a_gain_and_lead() -> None:
+    for readout in (Readout(ranking="cues"), Readout(ranking="cues", correction_gain=0.1, ranking_limit=1.0)):
+        with pytest.raises(ValidationError, match="cues lead"):
+            Model(backbone="tf_efficientnet_lite0", readout=readout)
+
+
+def test_only_the_map_learns_beside_cues() -> None:
+    config = Readout(ranking="cues", correction_gain=0.5, correction_limit=2.0)
+    readout = EdgeGLR(CHANNELS, (8, 16, 32), config, SIZE)
+    features = [one.repeat(2, 1, 1, 1) for one in symmetric()]
+    output = readout.train()(features)
+    assert not output.score.requires_grad
+    assert output.map.requires_grad
+    assert {name.partition(".")[0] for name, one in readout.named_parameters() if one.requires_grad} == {"spatial"}
+    with torch.inference_mode():
+        used = readout.eval()(features)
+    assert torch.allclose(used.score, used.ranking + used.correction)
+    assert torch.allclose(used.ranking, readout.ranking(readout.cue_numbers(features)))
+    flat = used.map.flatten(1)
+    peak = (flat.softmax(dim=1) * flat).sum(dim=1)
+    assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * peak))
+
+
+def test_the_detector_with_cues_exports_to_plain_operators(tmp_path: Path) -> None:
+    readout = Readout(ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,))
+    detector = build_detector(Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE, readout=readout))
+    path = export_onnx(detector, tmp_path / "cues.onnx", SIZE)
+    assert lint(path) == []
+    import onnxruntime as ort
+
+    image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.inference_mode():
+        expected = detector(image)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    score, anomaly_map = session.run(None, {"image": image.numpy()})
+    assert score[0] == pytest.approx(expected[0].item(), abs=1e-4)
+    assert np.abs(anomaly_map - expected[1].numpy()).max() < 1e-4
