@@ -42,9 +42,6 @@ EDGEZSAD = {
 GFLOPS = 53.77
 """At 512 x 512, as 2 x multiply-accumulate: the bare backbone."""
 
-VIT_L_PARAMETERS_MILLIONS = 300
-"""About: what the paper says of the ViT-L backbones that it stays away from."""
-
 SOURCE_IMAGES = 216_917
 SOURCE_STEPS = 2_000
 RUNS = 3

@@ -10,6 +10,8 @@ from edgezsad.files import write_text
 LOGO = re.compile(r'<a class="navbar-brand logo".*?</a>', re.DOTALL)
 # Of the roles for books browsers have kept some; this one they ask to call what it is in a list.
 ENTRY = 'role="doc-biblioentry"'
+# Where the list of pages has a second level, its arrow is a picture and nothing else.
+ARROW = '<summary><span class="toctree-toggle"'
 # All of the page that sends a reader on to the first one: no language, no title, and the browser asks for an icon.
 FORWARD = re.compile(r'\s*<meta http-equiv="Refresh" content="0; url=(?P<first>[^"]+)" ?/>\s*')
 TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL)
@@ -25,7 +27,8 @@ def mend(html: Path) -> None:
     for path in sorted(html.rglob("*.html")):
         text, found = LOGO.subn(r'<nav aria-label="Start page">\g<0></nav>', path.read_text(encoding="utf-8"))
         logos += found
-        write_text(path, text.replace(ENTRY, 'role="listitem"'))
+        text = text.replace(ENTRY, 'role="listitem"')
+        write_text(path, text.replace(ARROW, ARROW.replace("<summary", '<summary aria-label="The pages below"')))
     if not logos:
         raise CheckError(f"{html}: no page has the theme's logo in the known form; mend edgezsad/book/access.py")
     start = html / "index.html"

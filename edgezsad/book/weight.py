@@ -1,4 +1,4 @@
-"""Take from a built book what no page of it needs: nearly all icons of the theme, and its source maps.
+"""Take from a built book what its pages do not need: nearly all icons of the theme, source maps, the search index.
 
 The theme brings every icon there is in three forms, as a script, as classes of a style sheet and as fonts, nearly two
 megabytes on a first visit; a book of this kind shows some twenty.
@@ -20,6 +20,8 @@ ICON_NAME = re.compile(r"\bfa-([a-z0-9-]+)")
 ICON_CLASS = re.compile(r'(?:\.fa-[\w-]+:before,?)+\{content:"\\[0-9a-f]+ ?"\}')
 # Letters of the fonts, as they are or by number, which stand in what the theme draws itself, such as a warning's sign.
 LETTER = re.compile(r"[\ue000-\uf8ff]|\\(e[0-9a-f]{3}|f[0-8][0-9a-f]{2})\b")
+# What only the page that searches needs; the index grows with every word of the book.
+SEARCH = re.compile(r'<script[^>]*src="[^"]*(?:searchindex|searchtools|language_data)\.js[^"]*"[^>]*></script>\s*')
 SMALLER_FONT = re.compile(r'url\([^)]*\.woff2\) format\("woff2"\),')
 
 
@@ -34,6 +36,9 @@ def lighten(html: Path) -> None:
     """
     for path in (html / "_static").rglob("*.map"):
         path.unlink()
+    for path in html.rglob("*.html"):
+        if path != html / "search.html":
+            write_text(path, SEARCH.sub("", path.read_text(encoding="utf-8")))
     script, styles = html / ICON_SCRIPT, html / ICON_STYLES
     for path in (script, styles):
         if not path.is_file():

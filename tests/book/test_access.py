@@ -13,7 +13,8 @@ LOGO = '<a class="navbar-brand logo" href="#">\n<img src="logo.svg" alt="Home"/>
 def built(folder: Path, logo: str = LOGO) -> Path:
     (folder / "book").mkdir()
     entry = '<div class="citation" role="doc-biblioentry">'
-    page = f"<title>A &amp; B</title>{logo}<main>{entry}{entry}</main>"
+    arrow = '<summary><span class="toctree-toggle"></span></summary>'
+    page = f"<title>A &amp; B</title>{logo}{arrow}<main>{entry}{entry}</main>"
     (folder / "book" / "index.html").write_text(page)
     (folder / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/index.html" />\n')
     return folder
@@ -22,7 +23,8 @@ def built(folder: Path, logo: str = LOGO) -> Path:
 def test_the_logo_lies_in_a_landmark_and_entries_are_items(tmp_path: Path) -> None:
     mend(built(tmp_path))
     page = (tmp_path / "book" / "index.html").read_text()
-    assert f'<nav aria-label="Start page">{LOGO}</nav><main>' in page
+    assert f'<nav aria-label="Start page">{LOGO}</nav><summary' in page
+    assert '<summary aria-label="The pages below"><span' in page
     assert page.count('role="listitem"') == 2 and "doc-biblioentry" not in page
 
 

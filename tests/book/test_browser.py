@@ -49,13 +49,15 @@ STICKING_OUT = """() => {
 }"""
 
 # What repeats is measured once or twice, or the rules take minutes: the insides of a drawing, which are one picture;
-# rows of a table beyond the third, unless a cell has a class of its own; words of a program of the same kind. The list
-# of pages at the side is looked at on the start page alone. A colour that is still on its way to the other scheme would
-# be measured as it is at that moment.
+# rows of a table beyond the third, unless a cell has a class of its own; words of a program of the same kind; entries
+# of a reference. The list of pages at the side is looked at on the start page alone. A colour that is still on its way
+# to the other scheme would be measured as it is at that moment.
 THINNED = """(start) => {
   const drop = (selector) => document.querySelectorAll(selector).forEach((one) => one.remove());
   drop('figure.chart svg > *');
   drop('tbody tr:nth-child(n + 4):not(:has([class]:not(.data)))');
+  drop('.bd-toc-nav li:nth-child(n + 6), .genindextable li:nth-child(n + 4)');
+  [...document.querySelectorAll('.bd-article dl.py')].slice(6).forEach((entry) => entry.remove());
   const seen = {};
   for (const word of document.querySelectorAll('.highlight pre span[class]')) {
     seen[word.className] = (seen[word.className] || 0) + 1;
@@ -274,7 +276,7 @@ def _lightness(colour: str) -> float:
 
 def test_search_finds_a_term(page: Any, origin: str):
     page.goto(f"{origin}/search.html?q=bootstrap")
-    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("document.querySelector('.search-summary')?.textContent.includes('finished')")
     assert any(
         "08_jetson_drift" in link
         for link in page.eval_on_selector_all("#search-results li a", "all => all.map((one) => one.href)")
@@ -334,11 +336,12 @@ def test_what_is_no_number_comes_last(page: Any, origin: str):
 
 def test_a_downloaded_table_holds_the_rows_of_the_page(page: Any, origin: str):
     page.goto(f"{origin}/notebooks/11_claims.html")
-    table = page.locator(".cell_output table").first
+    tables = page.locator(".cell_output table").all()
+    table = max(tables, key=lambda one: one.locator("tbody tr").count())
     shown = table.evaluate(ROWS)
     names = table.locator("thead th").all_text_contents()
     with page.expect_download() as download:
-        page.locator(".download-table").first.click()
+        table.locator("xpath=ancestor::*[contains(@class, 'table-box')]/following-sibling::button[1]").click()
     assert re.fullmatch(r"11-claims-[a-z0-9-]+\.csv", download.value.suggested_filename)
     text = Path(download.value.path()).read_bytes().decode("utf-8-sig")
     rows = list(csv.reader(io.StringIO(text)))

@@ -70,7 +70,10 @@ def built(folder: Path) -> Path:
     (folder / "_static/scripts/theme.js.map").write_text("{}")
     make_font(folder / ICON_FONTS / "solid.ttf", [0xF024, 0xF05A, 0xF06D, 0xF071])
     (folder / ICON_FONTS / "solid.woff2").write_bytes(b"the same")
-    (folder / "index.html").write_text('<i class="fa-solid fa-adjust"></i>')
+    page = '<i class="fa-solid fa-adjust"></i><script src="_static/searchtools.js"></script>\n'
+    page += '<script src="searchindex.js?v=1"></script>\n<b>'
+    for name in ("index.html", "search.html"):
+        (folder / name).write_text(page)
     return folder
 
 
@@ -80,6 +83,12 @@ def test_what_pages_and_scripts_name_stays(tmp_path: Path) -> None:
     assert all(f"{name}:[" in script for name in ('"circle-half-stroke"', "bell"))
     assert "bars" not in script and "fire" not in script
     assert not list(tmp_path.rglob("*.map"))
+
+
+def test_the_search_index_is_loaded_where_it_is_searched(tmp_path: Path) -> None:
+    lighten(built(tmp_path))
+    assert (tmp_path / "index.html").read_text() == '<i class="fa-solid fa-adjust"></i><b>'
+    assert "searchindex.js" in (tmp_path / "search.html").read_text()
 
 
 def test_of_styles_and_fonts_stays_what_the_theme_draws_itself(tmp_path: Path) -> None:
