@@ -1,7 +1,4 @@
-"""Tables of the page *The field*: what other methods report, from `book/published/*.csv`, each row with its source.
-
-EdgeZSAD's own rows come from `edgezsad.reported`, where all numbers of the paper are written.
-"""
+"""Tables of the page *The field*: what other methods report, from `edgezsad.reported` and `book/published/cost.csv`."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,30 +16,36 @@ _OWN = "own paper {cite}`edgezsad`"
 
 
 def accuracy(benchmark: str) -> str:
-    """Markdown table of one benchmark: methods with image AUROC, pixel AUROC and PRO, in percent as printed.
+    """Markdown table of one benchmark: methods with image AUROC, pixel AUROC and PRO, in percent.
 
     Raises:
         InputError: nothing is known of such a benchmark.
     """
-    rows = _of_set(_read("accuracy"), benchmark)[
-        ["method", "backbone", "image_auroc", "pixel_auroc", "pro", "source"]
-    ].values.tolist()
+    found = [row for row in reported.FIELD_ACCURACY if row.benchmark == benchmark]
+    if not found:
+        known = sorted({row.benchmark for row in reported.FIELD_ACCURACY})
+        raise InputError(f"edgezsad/reported.py: nothing of {benchmark}; it has {', '.join(known)}")
+    rows = [[_method(row), row.backbone or NOTHING, *map(_percent, _numbers(row)), _source(row)] for row in found]
     if own := reported.EDGEZSAD.get(benchmark):
-        numbers = [f"**{value:.1f}**" for value in (own.image_auroc, own.pixel_auroc, own.pixel_pro)]
+        numbers = [f"**{_percent(value)}**" for value in _numbers(own)]
         rows.append(["**EdgeZSAD**", "TinyViT-21M, 512 px", *numbers, _OWN])
     return _markdown(("method", "backbone", "image AUROC", "pixel AUROC", "PRO", "source"), rows)
 
 
 def image_auroc(*benchmarks: str) -> str:
-    """Markdown table of several benchmarks that share one source: image AUROC in percent, a column a benchmark.
+    """Markdown table of the other benchmarks, which share one source: image AUROC in percent, a column a benchmark.
 
     Raises:
         InputError: nothing is known of one of them.
     """
-    read = _read("accuracy")
-    columns = {name: _of_set(read, name).set_index("method")["image_auroc"] for name in benchmarks}
-    methods = list(dict.fromkeys(method for column in columns.values() for method in column.index))
-    rows = [[method, *(column.get(method, NOTHING) for column in columns.values())] for method in methods]
+    for name in benchmarks:
+        if name not in reported.OTHER_SETS:
+            raise InputError(f"edgezsad/reported.py: nothing of {name}; it has {', '.join(reported.OTHER_SETS)}")
+    places = [reported.OTHER_SETS.index(name) for name in benchmarks]
+    rows = [
+        [method, *(_percent(values[place]) for place in places)]
+        for method, values in reported.OTHER_IMAGE_AUROC.items()
+    ]
     return _markdown(("method", *benchmarks), rows)
 
 
@@ -60,12 +63,20 @@ def _read(name: str) -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / f"{name}.csv", dtype=str, keep_default_na=False).replace("", NOTHING)
 
 
-def _of_set(rows: pd.DataFrame, benchmark: str) -> pd.DataFrame:
-    found = rows[rows["set"] == benchmark]
-    if found.empty:
-        known = sorted(set(rows["set"]))
-        raise InputError(f"{PUBLISHED / 'accuracy.csv'}: nothing of {benchmark}; it has {', '.join(known)}")
-    return found
+def _method(row: reported.ReportedAccuracy) -> str:
+    return row.method + (", re-run" if row.rerun else "") + (f" {{cite}}`{row.own}`" if row.own else "")
+
+
+def _source(row: reported.ReportedAccuracy) -> str:
+    return f"{row.source} {{cite}}`{row.cite}`"
+
+
+def _numbers(row: reported.ReportedAccuracy) -> tuple[float | None, ...]:
+    return row.image_auroc, row.pixel_auroc, row.pixel_pro
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1f}"
 
 
 def _markdown(header: Iterable[str], rows: list[list[str]]) -> str:

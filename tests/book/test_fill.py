@@ -68,7 +68,7 @@ def test_a_recorded_benchmark(names: dict[str, Any]) -> None:
         ("nothing", "'nothing' is undefined"),
         ("1 +", "unexpected|expected"),
         ("run.__class__", "unsafe|no attribute|undefined"),
-        ('field.accuracy("MNIST")', "nothing of MNIST; it has BTAD"),
+        ('field.accuracy("MNIST")', "nothing of MNIST; it has MVTec-AD, VisA"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_an_error_that_names_page_and_expression(
