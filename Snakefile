@@ -359,6 +359,22 @@ rule speed:
         EXECUTE
 
 
+rule photographs:
+    message: "photographs: the recorded runs on sets left out"
+    input:
+        needs("15_photographs"),
+        [f"benchmarks/results/{name}.json" for name in ("photographs", "cues")],
+        notebook="notebooks/15_photographs.ipynb",
+    output:
+        result=f"{RUN}/results/photographs.json",
+        notebook=executed("15_photographs"),
+    threads: NEEDS["photographs"].threads
+    resources:
+        **asked(NEEDS["photographs"], GPUS),
+    shell:
+        EXECUTE
+
+
 rule claims:
     message: "claims: every claim and its status"
     input:
@@ -405,6 +421,7 @@ rule book:
             rules.int8.output.notebook,
             rules.gallery.output.notebook,
             rules.speed.output.notebook,
+            rules.photographs.output.notebook,
             rules.claims.output.notebook,
         ],
     output:

@@ -9,8 +9,8 @@ What carries over are comparisons inside the image:
 - unevenness: how far the coarsest features lie from their mean over the image.
 
 Each becomes a number of an image, three for the three mirrors, and `CueRanking` adds them with weights that are never
-negative: more of a cue never makes an image more normal. Five weights cannot learn a source by heart. They are fitted,
-not descended to (`edgezsad.training.ranking`).
+negative: more of a cue never makes an image more normal. All count alike (`edgezsad.training.ranking`): what learns
+nothing of its source but five spreads and one scale cannot know it by heart.
 
 Matrix products, exponentials and sums alone: no TopK, no sorting, nothing dynamic. Numbers stay within FP16.
 """
@@ -70,7 +70,7 @@ class Cues(nn.Module):
 
 
 class CueRanking(nn.Module):
-    """The ranking of images: a sum of their cues with weights that are not negative, fitted to the source once."""
+    """The ranking of images: a sum of their cues with weights that are not negative, set by the source once."""
 
     def __init__(self) -> None:
         super().__init__()

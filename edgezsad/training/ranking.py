@@ -1,8 +1,11 @@
-"""The weights of an image's cues (`edgezsad.model.cues`), fitted to the source at once.
+"""The weights of an image's cues (`edgezsad.model.cues`), set by the source at once.
+
+Every cue counts alike, in units of its spread among images of one category; only how much they all count together is
+fitted, and where zero lies. Fitted weights know their source better and sets left out worse (`benchmarks/cues.py`): a
+few sets are too few to say which cue tells defects in the next one.
 
 Only images of one category are compared: how large a cue is differs from part to part by more than a defect adds, and
-across parts there is nothing to learn from it. The logistic loss of such pairs is convex in the few weights, so that
-there is one answer, whatever the seed.
+across parts there is nothing to learn from it.
 """
 
 import numpy as np
@@ -15,10 +18,12 @@ PAIRS = 400
 """Of a category, drawn with replacement."""
 DECAY = 0.01
 """Weight of the sum of squares; in units of the cues' spread within a category."""
+LARGEST = 10.0
+"""Of a weight, in the same units; cues that tell all apart would have no finite one."""
 
 
 def fit_ranking(
-    cues: np.ndarray, label: np.ndarray, group: np.ndarray, signed: bool = False
+    cues: np.ndarray, label: np.ndarray, group: np.ndarray, alike: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights, none negative, and the bias that puts the middle between normal and defective images at zero.
 
@@ -26,7 +31,8 @@ def fit_ranking(
         cues: (N, K) of the source's images.
         label: (N,) 0 or 1.
         group: (N,) data set and category, with a slash between; sets count alike, and categories within a set.
-        signed: let weights be negative, to measure what that costs.
+        alike: let every cue count alike; otherwise each weight is fitted, by the logistic loss of pairs of a normal and
+            a defective image, which is convex, so that there is one answer.
 
     Returns:
         (K,) and () float32.
@@ -47,6 +53,9 @@ def fit_ranking(
         differences.append(generator.choice(defective, PAIRS) - generator.choice(normal, PAIRS))
         middles.append((normal.mean(axis=0) + defective.mean(axis=0)) / 2)
     pairs = np.stack(differences)
+    if alike:
+        # One weight, of their sum.
+        pairs = pairs.sum(axis=2, keepdims=True)
 
     def cost(weight: np.ndarray) -> tuple[float, np.ndarray]:
         margin = pairs @ weight
@@ -54,7 +63,10 @@ def fit_ranking(
         value = (share[:, None] * np.logaddexp(0, -margin)).sum() / PAIRS + DECAY * (weight**2).sum()
         return value, np.einsum("g,gp,gpk->k", share, slope, pairs) / PAIRS + 2 * DECAY * weight
 
-    start = np.full(cues.shape[1], 0.1)
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=[(None if signed else 0, None)] * cues.shape[1])
-    bias = -float(share @ (np.stack(middles) @ found.x))
-    return torch.tensor(found.x / spread, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+    count = pairs.shape[2]
+    # A source in which defects lower the cues leaves a small weight: the order of its images is all there is then.
+    lowest = 1e-3 if alike else 0.0
+    found = minimize(cost, np.full(count, 0.1), jac=True, method="L-BFGS-B", bounds=[(lowest, LARGEST)] * count)
+    weight = np.broadcast_to(found.x, cues.shape[1:])
+    bias = -float(share @ (np.stack(middles) @ weight))
+    return torch.tensor(weight / spread, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)

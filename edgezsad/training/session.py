@@ -51,7 +51,7 @@ class Session:
 
     @torch.inference_mode()
     def begin(self, fitted: np.ndarray) -> None:
-        """Fit the scale of the features, and the weights of cues, to rows of the source; not where a run goes on."""
+        """Fit the scale of the features, and of cues, to rows of the source; not where a run goes on."""
         if self._inputs.backbone is not None:
             fitted = spread_out(fitted, SCALE_IMAGES)
         self.learner.eval()

@@ -109,13 +109,25 @@ def some_source(generator: np.random.Generator, informative: list[bool], offset:
 def test_fitted_weights_take_what_tells_and_leave_what_does_not() -> None:
     cues, label, group = some_source(np.random.default_rng(0), [True, False, True])
     cues[:, 1] -= label
-    weight, bias = fit_ranking(cues, label, group)
+    weight, _ = fit_ranking(cues, label, group, alike=False)
     assert weight[0] > 0.3
     assert weight[2] > 0.3
     # It would be negative if it might be.
     assert weight[1] == 0
+
+
+def test_cues_count_alike_in_units_of_their_spread_and_zero_lies_in_the_middle() -> None:
+    cues, label, group = some_source(np.random.default_rng(0), [True, False, True])
+    weight, bias = fit_ranking(cues, label, group)
+    spread = np.mean([cues[group == one].std(axis=0) for one in np.unique(group)], axis=0)
+    counts = weight.numpy() * spread
+    assert counts.min() == pytest.approx(counts.max(), rel=1e-5)
+    assert counts[0] > 0.2
     score = cues @ weight.numpy() + bias.item()
     assert abs(np.mean([score[(group == one)].mean() for one in np.unique(group)])) < 0.2
+    # A cue in other units changes nothing.
+    scaled, other = fit_ranking(cues * np.array([1, 100, 0.01]), label, group)
+    assert np.allclose(cues * np.array([1, 100, 0.01]) @ scaled.numpy() + other.item(), score, atol=1e-3)
     again, _ = fit_ranking(cues, label, group)
     assert torch.equal(weight, again)
 

@@ -1,0 +1,66 @@
+"""The benchmark of cues: AUROC as the package's, intervals that hold what they should, variants as named."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from edgezsad.metrics.image import auroc
+from edgezsad.model.cues import NAMES
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    sys.path.insert(0, str(FOLDER))
+    try:
+        spec = importlib.util.spec_from_file_location("cues", FOLDER / "cues.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["cues"] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(FOLDER))
+    return module
+
+
+def test_its_auroc_is_the_packages(benchmark: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    label = generator.integers(0, 2, 50)
+    score = generator.integers(0, 10, 50).astype(float)
+    assert benchmark.auroc(label, score) == pytest.approx(auroc(label, score))
+
+
+def test_sets_count_alike_and_a_clear_difference_has_an_interval_clear_of_zero(benchmark: ModuleType) -> None:
+    generator = np.random.default_rng(1)
+    label = {name: np.repeat([0, 1], 60) for name in ("a/x", "a/y", "b/z")}
+    noise = {name: generator.normal(size=120) for name in label}
+    scores = {
+        "recipe": {name: noise[name] + 3 * label[name] for name in label},
+        "the same": {name: 2 * (noise[name] + 3 * label[name]) for name in label},
+        "blind": noise,
+    }
+    recipe, same, blind = benchmark.compared(scores, label)
+    expected = [
+        np.mean([100 * auroc(label[n], scores["recipe"][n]) for n in names]) for names in (("a/x", "a/y"), ("b/z",))
+    ]
+    assert recipe["sets"]["mean"] == pytest.approx(np.mean(expected), abs=0.01)
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+    assert blind["low"] < blind["difference"] < blind["high"] < -20
+
+
+def test_variants_change_what_they_are_named_for(benchmark: ModuleType) -> None:
+    found = benchmark.variants()
+    assert found["no rarity"].cues == tuple(one for one in range(len(NAMES)) if NAMES[one] != "rarity")
+    sets, real = np.array(["parts", "cells"]), np.array([False, True])
+    assert found["generated images only"].source(sets, real).tolist() == [True, False]
+    assert found["photographs only"].source(sets, real).tolist() == [False, True]
+    # A cue that is lower in defective images gets no weight where weights are fitted, and counts like all otherwise.
+    label, group = np.tile([0, 1], 40), np.repeat(["a/x", "a/y"], 40)
+    cues = np.random.default_rng(2).normal(size=(80, len(NAMES))) + 2 * label[:, None]
+    cues[:, 0] -= 4 * label
+    assert benchmark.fitted_weight(found["fitted weights"], cues, label, group)[0] == 0
+    assert (benchmark.fitted_weight(found["recipe"], cues, label, group) > 0).all()
