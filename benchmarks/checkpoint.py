@@ -1,0 +1,102 @@
+"""How good and how fast the committed checkpoint is, for its card (book/model-card.md).
+
+    python benchmarks/checkpoint.py --data FOLDER
+
+writes benchmarks/results/checkpoint.json. FOLDER holds AWS-LookoutVision, BSData and MVTec-AD, each in MVTec layout:
+the sets that the checkpoint has not seen. Metrics are those of `edgezsad evaluate`. Speed is that of the command as a
+user starts it, interpreter and all: from its start until the first score is printed, and photographs a second from then
+on.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgezsad.checkpoints import CHECKPOINT, GRAPH
+from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.evaluate import PIXELS, evaluate, test_images
+from edgezsad.files import sha256_of_bytes, write_json
+from edgezsad.predict import find_photographs, load_scorer
+from edgezsad.scoring.graph_scorer import cores
+from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.versions import versions
+
+UNSEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
+PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
+ROUNDS = 3
+
+
+def speed(folder: Path) -> dict[str, float]:
+    """Seconds to the first score and photographs a second afterwards of `edgezsad predict FOLDER`, the best of some."""
+    photographs = len(find_photographs([folder]))
+    if photographs < 2:
+        raise InputError(f"{folder}: {photographs} photograph; give a folder of more")
+    command = [sys.executable, "-u", "-m", "edgezsad.cli", "predict", str(folder)]
+    first, rate = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            begun = time.perf_counter()
+            lines = sum(1 for _ in process.stdout)
+            ended = time.perf_counter()
+        if process.returncode or lines != photographs - 1:
+            raise InputError(f"{folder}: `edgezsad predict` scored {lines + 1} of {photographs}; look at what it says")
+        first.append(begun - start)
+        rate.append(lines / (ended - begun))
+    return {"first_score_seconds": round(min(first), 2), "photographs_per_second": round(max(rate), 1)}
+
+
+def measure(data: Path, names: tuple[str, ...] = UNSEEN) -> dict[str, Any]:
+    """Metrics of every category of the sets, and speed on the test images of the first one.
+
+    Args:
+        data: the folder of the sets.
+        names: of the sets, in order.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        scorer, threshold = load_scorer()
+        found = evaluate(scorer, test_images([data / name]))
+        rows += [{"set": name} | row for row in found.as_json()["rows"][:-1]]  # type: ignore[index]
+    timed = rows[0]["category"]
+    for row in rows:
+        # Where the photographs lie here is nobody's business.
+        row.pop("folder")
+    return {
+        "what": "the committed checkpoint on sets that it has not seen; percent",
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "versions": versions(*PACKAGES),
+        "graph_sha256": sha256_of_bytes(GRAPH.read_bytes()),
+        "graph_megabytes": GRAPH.stat().st_size / 1e6,
+        "checkpoint_megabytes": CHECKPOINT.stat().st_size / 1e6,
+        "threshold": threshold,
+        "pixels": PIXELS,
+        "rows": rows,
+        "speed": {"of": f"{names[0]}, {timed}"} | speed(data / names[0] / timed / "test"),
+    }
+
+
+def main() -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the sets")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "checkpoint.json")
+    options = parser.parse_args()
+    try:
+        print(write_json(options.output, measure(options.data)))
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
