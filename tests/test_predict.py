@@ -151,6 +151,14 @@ def test_the_committed_graph_is_the_committed_checkpoint() -> None:
     assert CHECKPOINT.stat().st_size + GRAPH.stat().st_size < 12e6
 
 
+def test_a_checkpoint_scores_as_its_graph_does(tmp_path: Path) -> None:
+    path = photograph(tmp_path / "part.png")
+    found = [next(predict_files(*load_scorer(checkpoint=one), [path])) for one in (CHECKPOINT, GRAPH)]
+    assert isinstance(found[0], Prediction)
+    assert found[0].score == pytest.approx(found[1].score, abs=0.05)
+    assert found[0].threshold == found[1].threshold
+
+
 def test_a_graph_without_a_threshold_needs_one(tmp_path: Path) -> None:
     model = load_graph(GRAPH)
     del model.metadata_props[:]

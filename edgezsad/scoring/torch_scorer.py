@@ -67,6 +67,7 @@ class TorchScorer:
 
     Attributes:
         runtime, precision, device, versions, timing_method: what the run record says.
+        size: input height and width in pixels.
         timed: whether a call runs the backbone too, so that its time is an image's.
     """
 
@@ -75,7 +76,7 @@ class TorchScorer:
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
     def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
-        self.detector = detector
+        self.detector, self.size = detector, detector.size
         self.timed = timed
         self.detector_sha256 = detector.sha256()
         self._features = features or LastFeatures(detector.backbone)
