@@ -1,25 +1,31 @@
 """How good and how fast the committed checkpoint is, for its card (book/model-card.md).
 
-    python benchmarks/checkpoint.py --data FOLDER
+    python benchmarks/checkpoint.py --data FOLDER [--recipe runs/photographs/seeds/*/*.safetensors]
 
 writes benchmarks/results/checkpoint.json. FOLDER holds AWS-LookoutVision, BSData and MVTec-AD, each in MVTec layout:
 the sets that the checkpoint has not seen. Metrics are those of `edgezsad evaluate`. Speed is that of the command as a
 user starts it, interpreter and all: from its start until the first score is printed, and photographs a second from then
-on.
+on. `--recipe` names the checkpoints of the same recipe trained on all four sets of photographs, one a seed; they are
+measured on MVTec-AD, which none was trained on.
 """
 
 import argparse
+import math
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from edgezsad.checkpoints import CHECKPOINT, GRAPH
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.evaluate import PIXELS, evaluate, test_images
 from edgezsad.files import sha256_of_bytes, write_json
+from edgezsad.metrics.table import METRICS
 from edgezsad.predict import find_photographs, load_scorer
 from edgezsad.scoring.graph_scorer import cores
 from edgezsad.scoring.runtimes import cpu_name
@@ -52,12 +58,27 @@ def speed(folder: Path) -> dict[str, float]:
     return {"first_score_seconds": round(min(first), 2), "photographs_per_second": round(max(rate), 1)}
 
 
-def measure(data: Path, names: tuple[str, ...] = UNSEEN) -> dict[str, Any]:
+def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str, Any]]:
+    """Mean and standard deviation over checkpoints of each metric of a set's categories; percent, and points."""
+    manifests = test_images([data / name])
+    tables = pd.concat(evaluate(load_scorer(checkpoint=path)[0], manifests).table.iloc[:-1] for path in checkpoints)
+    rows: list[dict[str, Any]] = []
+    for category, table in tables.groupby("category", sort=False):
+        row: dict[str, Any] = {"set": name, "category": category, "seeds": len(table)}
+        for metric in METRICS:
+            mean, deviation = table[metric].mean(), table[metric].std()
+            row[metric] = {"mean": mean, "sd": deviation} if math.isfinite(mean + deviation) else None
+        rows.append(row)
+    return rows
+
+
+def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] = ()) -> dict[str, Any]:
     """Metrics of every category of the sets, and speed on the test images of the first one.
 
     Args:
         data: the folder of the sets.
         names: of the sets, in order.
+        recipe: checkpoints of the same recipe on all four sets of photographs, to measure on the last of `names`.
     """
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -80,6 +101,7 @@ def measure(data: Path, names: tuple[str, ...] = UNSEEN) -> dict[str, Any]:
         "threshold": threshold,
         "pixels": PIXELS,
         "rows": rows,
+        "recipe": over_seeds(data, names[-1], list(recipe)) if recipe else [],
         "speed": {"of": f"{names[0]}, {timed}"} | speed(data / names[0] / timed / "test"),
     }
 
@@ -88,10 +110,11 @@ def main() -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets")
+    parser.add_argument("--recipe", type=Path, nargs="*", default=[], help="checkpoints of the recipe on all four sets")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "checkpoint.json")
     options = parser.parse_args()
     try:
-        print(write_json(options.output, measure(options.data)))
+        print(write_json(options.output, measure(options.data, recipe=options.recipe)))
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

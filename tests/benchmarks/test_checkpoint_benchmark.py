@@ -45,12 +45,14 @@ def sets(tmp_path: Path) -> Path:
 
 
 def test_rows_threshold_and_speed(benchmark: ModuleType, sets: Path) -> None:
-    found = benchmark.measure(sets, ("Plates",))
+    found = benchmark.measure(sets, ("Plates",), [benchmark.GRAPH, benchmark.GRAPH])
     (row,) = found["rows"]
     assert (row["set"], row["category"], row["images"], row["defective"]) == ("Plates", "plate", 4, 2)
     # A white spot on grey is as plain as a defect can be.
     assert row["image_auroc"] == 100 and row["pixel_auroc"] > 90
     assert str(sets) not in json.dumps(found)
+    # Two that are the same do not differ.
+    assert found["recipe"][0]["image_auroc"] == {"mean": 100, "sd": 0} and found["recipe"][0]["seeds"] == 2
     assert found["threshold"] == benchmark.load_scorer()[1]
     assert found["speed"]["first_score_seconds"] > 0 and found["speed"]["photographs_per_second"] > 0
 
