@@ -299,6 +299,7 @@ def test_a_record_is_plain_and_complete(interrupted) -> None:
     assert set(record["made_with"]) == {
         "model",
         "training",
+        "shares",
         "seed",
         "source",
         "content",
