@@ -23,6 +23,9 @@ EXAMPLE_SIDE = 384
 """Pixels."""
 JPEG_QUALITY = 88
 
+OWN_SERVER = "Both come from this book's own server, and from nowhere else."
+OTHER_SERVER = "The model comes from this book's own server; the runtime, whose hash is checked, from {}."
+
 
 @dataclass(frozen=True)
 class Example:
@@ -109,9 +112,7 @@ def bring_together(prose: Path, runtime: Runtime) -> TryIt:
         megabytes=sum(file["bytes"] for file in files.values()) / 1e6,
         size=input_side(model),
         version=runtime.version,
-        source="Both come from this book's own server, and from nowhere else."
-        if runtime.folder
-        else f"The model comes from this book's own server; the runtime, whose hash is checked, from {runtime.address}.",
+        source=OWN_SERVER if runtime.folder else OTHER_SERVER.format(runtime.address),
         card="model-card.html" if (prose / "model-card.md").is_file() else "howto-own-photographs.html",
         examples="\n".join(map(_entry, EXAMPLES)),
     )
@@ -131,9 +132,6 @@ def write_example(example: Example, path: Path) -> None:
     """Draw an example and write it as JPEG; the same seed gives the same image every time."""
     # Slow to load, and only needed here.
     from PIL import Image
-
-    # Importing this fills the registry of families.
-    from edgezsad.data import generate as _
 
     side = (EXAMPLE_SIDE, EXAMPLE_SIDE)
     address = Address(0, "try-it", example.family, "test", example.index, side, False)
