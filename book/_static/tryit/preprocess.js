@@ -3,11 +3,11 @@
 
    A canvas scales in a way that no standard fixes, so the arithmetic is written out. It follows what Pillow documents
    of its filter and repeats its fixed-point numbers, so that equal pixels in are equal pixels out: weights of a
-   triangle as wide as the reduction, rounded to 22 bits, rows before columns, each rounded to 8 bits. */
+   triangle as wide as the reduction, rounded to 22 bits, one direction before the other, each rounded to 8 bits. */
 
 const PRECISION = 22;
 const ROUND = 2 ** (PRECISION - 1);
-// Rows that are taken from a decoded photograph at a time: a large one whole would take its memory twice.
+// Rows, or columns, that are taken from a decoded photograph at a time: one whole would take its memory twice.
 const BAND = 128;
 
 /* For each of `to` pixels: the first of `from` that counts, how many do, and their weights. */
@@ -38,19 +38,21 @@ export const weights = (from, to) => {
   return { firsts, counts, values, most };
 };
 
-/* Rows of RGBA, `rows` of them, each `width` long, to rows of RGB, each `size` long. */
-const narrow = (pixels, rows, width, size, { firsts, counts, values, most }, out, offset) => {
+/* Rows shorter: `rows` of them, each of `width` pixels of so many channels, to `size` pixels of RGB each.
+
+   out: Uint8Array, written to from row `top` on. */
+const narrow = (pixels, channels, rows, width, size, { firsts, counts, values, most }, out, top) => {
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < size; column++) {
       let red = ROUND, green = ROUND, blue = ROUND;
-      const at = 4 * (row * width + firsts[column]);
+      const from = channels * (row * width + firsts[column]);
       for (let index = 0; index < counts[column]; index++) {
         const weight = values[column * most + index];
-        red += pixels[at + 4 * index] * weight;
-        green += pixels[at + 4 * index + 1] * weight;
-        blue += pixels[at + 4 * index + 2] * weight;
+        red += pixels[from + channels * index] * weight;
+        green += pixels[from + channels * index + 1] * weight;
+        blue += pixels[from + channels * index + 2] * weight;
       }
-      const to = offset + 3 * (row * size + column);
+      const to = 3 * ((top + row) * size + column);
       out[to] = red >> PRECISION;
       out[to + 1] = green >> PRECISION;
       out[to + 2] = blue >> PRECISION;
@@ -58,20 +60,31 @@ const narrow = (pixels, rows, width, size, { firsts, counts, values, most }, out
   }
 };
 
-/* Columns: `height` rows of RGB to `size` rows. */
-const shorten = (rows, size, { firsts, counts, values, most }) => {
-  const length = 3 * size;
-  const out = new Uint8Array(size * length);
+/* Columns shorter: `columns` of them, of so many channels, to `size` pixels of RGB each.
+
+   out: Uint8Array of rows of `width` pixels, written to from column `left` on. */
+const shorten = (pixels, channels, columns, size, { firsts, counts, values, most }, out, width, left) => {
   for (let row = 0; row < size; row++) {
-    for (let place = 0; place < length; place++) {
-      let sum = ROUND;
-      for (let index = 0; index < counts[row]; index++)
-        sum += rows[(firsts[row] + index) * length + place] * values[row * most + index];
-      out[row * length + place] = sum >> PRECISION;
+    for (let column = 0; column < columns; column++) {
+      let red = ROUND, green = ROUND, blue = ROUND;
+      for (let index = 0; index < counts[row]; index++) {
+        const from = channels * ((firsts[row] + index) * columns + column);
+        const weight = values[row * most + index];
+        red += pixels[from] * weight;
+        green += pixels[from + 1] * weight;
+        blue += pixels[from + 2] * weight;
+      }
+      const to = 3 * (row * width + left + column);
+      out[to] = red >> PRECISION;
+      out[to + 1] = green >> PRECISION;
+      out[to + 2] = blue >> PRECISION;
     }
   }
-  return out;
 };
+
+/* Whether Pillow takes columns before rows, since version 13 (its pull request 9549): where the height shrinks by more
+   than twice as many pixels as the width. The order shows, by one level here and there. */
+const columnsFirst = (width, height, size) => height > size && height - size > 2 * (width - size);
 
 /* A photograph as the square that is scored: Uint8Array (size, size, 3), RGB.
 
@@ -79,22 +92,36 @@ const shorten = (rows, size, { firsts, counts, values, most }) => {
    size: side of the square in pixels. */
 export const square = (image, size) => {
   const { width, height } = image;
-  const canvas = new OffscreenCanvas(width, Math.min(BAND, height));
+  const upright = columnsFirst(width, height, size);
+  const canvas = new OffscreenCanvas(upright ? Math.min(BAND, width) : width, upright ? height : Math.min(BAND, height));
   const context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
   context.imageSmoothingEnabled = false;
+  // What is transparent lies over white.
+  context.fillStyle = "white";
+  const take = (left, top, columns, rows) => {
+    context.fillRect(0, 0, columns, rows);
+    context.drawImage(image, left, top, columns, rows, 0, 0, columns, rows);
+    return context.getImageData(0, 0, columns, rows).data;
+  };
   const across = weights(width, size);
-  const narrowed = new Uint8Array(height * size * 3);
-  for (let top = 0; top < height; top += BAND) {
-    const rows = Math.min(BAND, height - top);
-    // What is transparent lies over white.
-    context.fillStyle = "white";
-    context.fillRect(0, 0, width, rows);
-    context.drawImage(image, 0, top, width, rows, 0, 0, width, rows);
-    const pixels = context.getImageData(0, 0, width, rows).data;
-    narrow(pixels, rows, width, size, across, narrowed, 3 * top * size);
+  const down = weights(height, size);
+  const half = new Uint8Array(3 * size * (upright ? width : height));
+  const out = new Uint8Array(3 * size * size);
+  if (upright) {
+    for (let left = 0; left < width; left += BAND) {
+      const columns = Math.min(BAND, width - left);
+      shorten(take(left, 0, columns, height), 4, columns, size, down, half, width, left);
+    }
+    narrow(half, 3, size, width, size, across, out, 0);
+  } else {
+    for (let top = 0; top < height; top += BAND) {
+      const rows = Math.min(BAND, height - top);
+      narrow(take(0, top, width, rows), 4, rows, width, size, across, half, top);
+    }
+    shorten(half, 3, size, size, down, out, size, 0);
   }
   canvas.width = canvas.height = 0;
-  return shorten(narrowed, size, weights(height, size));
+  return out;
 };
 
 // Of an orientation, what a canvas does to the pixels as they are stored: (x, y) to (a x + c y + e, b x + d y + f).
