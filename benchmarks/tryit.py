@@ -129,9 +129,7 @@ def main() -> None:
             maps.append(float(np.corrcoef(result["map"], anomaly_map.ravel())[0, 1]))
             inside.append(result["milliseconds"] / 1000)
             outside.append(seconds)
-        print(
-            f"{len(paths)} photographs: score off by {max(scores):.1e} at most, map correlation {min(maps):.6f} at least"
-        )
+        print(f"{len(paths)} photographs: score off by up to {max(scores):.1e}, least map correlation {min(maps):.6f}")
         for what, times in (("scoring (as the page says)", inside), ("from giving to seeing", outside)):
             print(f"seconds a photograph, {what}: median {statistics.median(times):.2f}, most {max(times):.2f}")
         result, seconds = give(page, large)

@@ -351,3 +351,14 @@ def test_a_worker_that_dies_is_told(opened: Callable[..., TryIt]):
         )
     )
     assert "stopped in this browser" in tryit.after(tryit.page.locator("[data-example]").first.click)["error"]
+
+
+def test_without_its_script_the_page_says_what_it_needs(opened: Callable[..., TryIt], browser: Any, origin: str):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{origin}/{PAGE}")
+    said = page.locator("#tryit [role=status]")
+    said.wait_for(state="visible")
+    assert "needs JavaScript, and a page that comes from a server" in said.inner_text()
+    context.close()
+    assert opened().part("status").text_content() == ""

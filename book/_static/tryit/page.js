@@ -61,8 +61,6 @@ const ask = (message, tell) =>
 /* Runtime and model, once; told of while they come. */
 const open = () => {
   ready ??= (async () => {
-    if (location.protocol === "file:")
-      throw new Told("Browsers do not let a page on a disk load a model; serve the book: python -m http.server.");
     try {
       facts ??= await (await fetch(new URL("files.json", import.meta.url))).json();
     } catch {
@@ -262,4 +260,5 @@ part("stop").addEventListener("click", () => {
 });
 addEventListener("pagehide", closeCamera);
 
+say("");
 root.dataset.ready = "true";

@@ -40,22 +40,25 @@ export const weights = (from, to) => {
 
 /* Rows shorter: `rows` of them, each of `width` pixels of so many channels, to `size` pixels of RGB each.
 
-   out: Uint8Array, written to from row `top` on. */
+   out: Uint8Array, written to from row `top` on. Whole numbers below 2 ** 31 throughout. */
 const narrow = (pixels, channels, rows, width, size, { firsts, counts, values, most }, out, top) => {
   for (let row = 0; row < rows; row++) {
+    let to = 3 * (top + row) * size;
     for (let column = 0; column < size; column++) {
       let red = ROUND, green = ROUND, blue = ROUND;
-      const from = channels * (row * width + firsts[column]);
-      for (let index = 0; index < counts[column]; index++) {
-        const weight = values[column * most + index];
-        red += pixels[from + channels * index] * weight;
-        green += pixels[from + channels * index + 1] * weight;
-        blue += pixels[from + channels * index + 2] * weight;
+      let from = channels * (row * width + firsts[column]);
+      const end = column * most + counts[column];
+      for (let index = column * most; index < end; index++) {
+        const weight = values[index];
+        red = (red + Math.imul(pixels[from], weight)) | 0;
+        green = (green + Math.imul(pixels[from + 1], weight)) | 0;
+        blue = (blue + Math.imul(pixels[from + 2], weight)) | 0;
+        from += channels;
       }
-      const to = 3 * ((top + row) * size + column);
       out[to] = red >> PRECISION;
       out[to + 1] = green >> PRECISION;
       out[to + 2] = blue >> PRECISION;
+      to += 3;
     }
   }
 };
@@ -65,19 +68,22 @@ const narrow = (pixels, channels, rows, width, size, { firsts, counts, values, m
    out: Uint8Array of rows of `width` pixels, written to from column `left` on. */
 const shorten = (pixels, channels, columns, size, { firsts, counts, values, most }, out, width, left) => {
   for (let row = 0; row < size; row++) {
+    const end = row * most + counts[row];
+    let to = 3 * (row * width + left);
     for (let column = 0; column < columns; column++) {
       let red = ROUND, green = ROUND, blue = ROUND;
-      for (let index = 0; index < counts[row]; index++) {
-        const from = channels * ((firsts[row] + index) * columns + column);
-        const weight = values[row * most + index];
-        red += pixels[from] * weight;
-        green += pixels[from + 1] * weight;
-        blue += pixels[from + 2] * weight;
+      let from = channels * (firsts[row] * columns + column);
+      for (let index = row * most; index < end; index++) {
+        const weight = values[index];
+        red = (red + Math.imul(pixels[from], weight)) | 0;
+        green = (green + Math.imul(pixels[from + 1], weight)) | 0;
+        blue = (blue + Math.imul(pixels[from + 2], weight)) | 0;
+        from += channels * columns;
       }
-      const to = 3 * (row * width + left + column);
       out[to] = red >> PRECISION;
       out[to + 1] = green >> PRECISION;
       out[to + 2] = blue >> PRECISION;
+      to += 3;
     }
   }
 };

@@ -48,7 +48,7 @@ const picture = (image, shown) => {
     Math.max(1, Math.round(image.height * scale)),
   );
   const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = "medium";
   context.fillStyle = "white";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
