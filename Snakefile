@@ -407,6 +407,8 @@ rule book:
         sorted(path.as_posix() for path in Path("benchmarks/results").glob("*.json")),
         sorted(path.as_posix() for path in Path("edgezsad").rglob("*.py")),
         [path.as_posix() for path in Path("book").rglob("*") if path.is_file() and "_build" not in path.parts],
+        # The page "Try it" carries the model.
+        "edgezsad/checkpoints/photographs.onnx",
         notebooks=[
             rules.data.output.notebook,
             rules.features.output.notebook,

@@ -18,6 +18,8 @@ from edgezsad.book.access import mend
 from edgezsad.book.figures import place_figures
 from edgezsad.book.fill import fill, sources
 from edgezsad.book.footer import add_footer
+from edgezsad.book.runtime import Runtime, find_runtime
+from edgezsad.book.tryit import bring_together
 from edgezsad.book.weight import lighten
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import write_text
@@ -26,7 +28,7 @@ from edgezsad.run import Run, open_run
 PAGES = (".md", ".ipynb")
 
 
-def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
+def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path, runtime: Runtime) -> list[str]:
     """Bring a book's sources together in `folder`; returns the pages, without endings, that must come out of it.
 
     Args:
@@ -34,13 +36,14 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
         notebooks: executed notebooks; only these become pages, whatever else an earlier run has left.
         run: whose book it is; its results fill the numbers in (see `edgezsad.book.fill`), its profile has the title.
         folder: receives everything; what was in it is deleted.
+        runtime: of the page "Try it".
 
     Raises:
         InputError: a notebook is missing, or a number that a page asks for.
     """
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build"))
-    names = sources(run)
+    names = sources(run) | {"tryit": bring_together(folder / "book", runtime)}
     for page in sorted((folder / "book").rglob("*.md")):
         where = (prose / page.relative_to(folder / "book")).as_posix()
         write_text(page, fill(page.read_text(encoding="utf-8"), names, where))
@@ -82,7 +85,8 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     run = open_run(config)
     html = Path(html)
     staging = run.folder / "book-staging"
-    pages = stage(Path("book"), notebooks, run, staging)
+    runtime = find_runtime(Path("book/tryit"), run.folder / "onnxruntime-web")
+    pages = stage(Path("book"), notebooks, run, staging, runtime)
     # The command beside this interpreter: an environment that is not activated still builds with its own packages.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
     done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ book is built, so that no number is typed by hand. It reads
 - `recorded.NAME`: a recorded benchmark, `benchmarks/results/NAME.json`;
 - `paper.NAME`: a published number, from `edgezsad.reported`;
 - `profile`, `profiles.NAME`: the run's profile, and `configs/NAME.yaml`;
+- `tryit.NAME`: what the page "Try it" says of its files, from `edgezsad.book.tryit`;
 - `field.accuracy("VisA")`, `field.cost()`: tables of numbers that others have published, from `edgezsad.book.field`.
 
 Expressions are Jinja's, with two filters more: `digits(2)` writes a number with so many digits after the point, and

@@ -1,0 +1,150 @@
+"""The page "Try it" in headless Chromium: how near its scores are to the library's, how long it takes, what it keeps.
+
+    python benchmarks/tryit.py [--photographs FOLDER] [--html book/_build/html]
+
+Prints the largest differences of score and map over twenty photographs of FOLDER and ten generated images; the time of
+the first photograph once the files are there, and of each further one, with the whole browser on one core; and the
+browser's memory before and after fifty photographs. Needs a built book with its runtime, playwright and a Chromium.
+"""
+
+import argparse
+import functools
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from edgezsad.data.folders import all_images
+from edgezsad.data.generate.image import Address, defective_image, normal_image
+from edgezsad.data.images import load
+from edgezsad.predict import load_scorer
+
+FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+LISTEN = """() => {
+  window.scored = [];
+  document.getElementById('tryit').addEventListener('tryit-scored', ({detail}) =>
+    window.scored.push({...detail, map: [...detail.map]}));
+}"""
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def generated(folder: Path) -> list[Path]:
+    """Ten images of the generator, of several sizes, as PNG and JPEG."""
+    paths = []
+    for number, family in enumerate(FAMILIES):
+        for defective in (False, True):
+            address = Address(1, "try-it", family, "test", number, (240 + 90 * number, 400), False)
+            image = defective_image(address)[0] if defective else normal_image(address)
+            paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
+            Image.fromarray(image).save(paths[-1], quality=92)
+    return paths
+
+
+def memory(parent: int) -> float:
+    """Proportional memory, in MB, of a process and all below it; Linux only."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            after_name = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(after_name[1]), []).append(int(stat.parent.name))
+    total, left = 0.0, [parent]
+    while left:
+        one = left.pop()
+        left += children.get(one, [])
+        try:
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+    return total
+
+
+def give(page: Any, path: Path) -> tuple[dict[str, Any], float]:
+    """Score one photograph; returns the result and the seconds from giving it to seeing it."""
+    before = page.evaluate("window.scored.length")
+    start = time.perf_counter()
+    page.set_input_files("#tryit input[type=file]", path)
+    page.wait_for_function(
+        "(n) => window.scored.length > n || document.querySelector('#tryit [data-part=error]').textContent", arg=before
+    )
+    seconds = time.perf_counter() - start
+    if error := page.text_content("#tryit [data-part=error]"):
+        raise SystemExit(f"{path}: {error}")
+    return page.evaluate("window.scored.at(-1)"), seconds
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--html", type=Path, default=Path("book/_build/html"))
+    options = parser.parse_args()
+    scorer, _ = load_scorer()
+    if hasattr(os, "sched_setaffinity"):
+        # The browser inherits it.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(options.html)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        paths = generated(Path(name))
+        if options.photographs:
+            found = [one for one in sorted(all_images(options.photographs)) if "ground_truth" not in Path(one).parts]
+            paths += [options.photographs / found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
+        large = Path(name) / "large.jpg"
+        Image.fromarray(np.asarray(Image.open(paths[2]).convert("RGB").resize((4000, 3000)))).save(large, quality=92)
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_address[1]}/book/try-it.html")
+        page.evaluate(LISTEN)
+        first, _ = give(page, paths[0])
+        # Again, with the files in the browser's store: what is left is to start the runtime and to score.
+        page.reload()
+        page.evaluate(LISTEN)
+        first, until_first = give(page, paths[0])
+        print(
+            f"first photograph, files there: {until_first:.2f} s, of them scoring {first['milliseconds'] / 1000:.2f} s"
+        )
+        scores, maps, inside, outside = [], [], [], []
+        for one in paths:
+            result, seconds = give(page, one)
+            score, anomaly_map = scorer.score(load(one, scorer.size))
+            scores.append(abs(result["score"] - score))
+            maps.append(float(np.corrcoef(result["map"], anomaly_map.ravel())[0, 1]))
+            inside.append(result["milliseconds"] / 1000)
+            outside.append(seconds)
+        print(f"{len(paths)} photographs: score off by up to {max(scores):.1e}, least map correlation {min(maps):.6f}")
+        for what, times in (("scoring (as the page says)", inside), ("from giving to seeing", outside)):
+            print(f"seconds a photograph, {what}: median {statistics.median(times):.2f}, most {max(times):.2f}")
+        result, seconds = give(page, large)
+        print(f"12 million pixels: {seconds:.2f} s, of them scoring {result['milliseconds'] / 1000:.2f} s")
+        sizes = [memory(os.getpid())]
+        for number in range(50):
+            give(page, paths[number % len(paths)])
+            page.evaluate("window.scored.splice(0, window.scored.length - 1)")
+            if number % 10 == 9:
+                page.request_gc()
+                sizes.append(memory(os.getpid()))
+        print("memory in MB, every ten photographs:", ", ".join(f"{size:.0f}" for size in sizes))
+        browser.close()
+    server.shutdown()
+
+
+if __name__ == "__main__":
+    main()

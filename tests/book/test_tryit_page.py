@@ -1,0 +1,364 @@
+"""The page "Try it" in a browser: what it asks for, that its scores are the library's, that no failure is a blank.
+
+With `EDGEZSAD_PHOTOGRAPHS=FOLDER` twenty photographs of a folder are scored too, beside those that are always there.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgezsad.book.tryit import EXAMPLES
+from edgezsad.checkpoints import GRAPH
+from edgezsad.data.folders import all_images
+from edgezsad.data.generate.image import Address, defective_image, normal_image
+from edgezsad.data.images import load
+from edgezsad.predict import load_scorer
+
+PAGE = "book/try-it.html"
+LONGEST = 60_000
+"""Milliseconds to wait for what a busy machine does slowly; no time is asserted."""
+
+SCORED = """() => {
+  window.scored = [];
+  document.getElementById('tryit').addEventListener('tryit-scored', ({detail}) =>
+    window.scored.push({...detail, map: [...detail.map]}));
+}"""
+SETTLED = """(before) => window.scored.length > before
+  || document.querySelector('#tryit [data-part=error]').textContent !== ''"""
+VIOLATIONS = """(only) => axe.run('#tryit', {preload: false, resultTypes: ['violations']})
+  .then((found) => found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`)))"""
+FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
+
+
+class TryIt:
+    """The page, opened, with what it has asked for and said.
+
+    Attributes:
+        page: the tab.
+        asked: addresses of all requests, workers' included, without the server's.
+        complaints: of the console, uncaught errors included.
+    """
+
+    def __init__(self, page: Any, origin: str):
+        self.page = page
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.context.on("request", lambda request: self.asked.append(request.url.removeprefix(origin)))
+        page.on(
+            "console",
+            lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None,
+        )
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(f"{origin}/{PAGE}")
+        page.wait_for_selector("#tryit[data-ready]")
+        page.evaluate(SCORED)
+
+    def part(self, name: str) -> Any:
+        return self.page.locator(f'#tryit [data-part="{name}"]')
+
+    def after(self, act: Callable[[], object]) -> dict[str, Any]:
+        """Do something that gives a photograph; returns the result, or {"error": the sentence}."""
+        before = self.page.evaluate("window.scored.length")
+        act()
+        self.page.wait_for_function(SETTLED, arg=before, timeout=LONGEST)
+        error = self.part("error").text_content()
+        return {"error": error} if error else self.page.evaluate("window.scored.at(-1)")
+
+    def give(self, path: Path | dict[str, Any]) -> dict[str, Any]:
+        return self.after(lambda: self.part("file").set_input_files(path))
+
+
+@pytest.fixture(scope="module")
+def files(html: Path) -> dict[str, dict[str, Any]]:
+    return json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))["files"]
+
+
+@pytest.fixture(scope="module")
+def bundled(html: Path, files: dict[str, dict[str, Any]]) -> None:
+    """The model's own file may have been replaced since the book was built."""
+    if "://" in files["wasm"]["url"]:
+        pytest.skip("the book was built without its runtime: npm")
+    if (html / "_static/tryit" / files["model"]["url"]).read_bytes() != GRAPH.read_bytes():
+        pytest.skip("the book holds another model than the package: make book")
+
+
+@pytest.fixture
+def opened(browser: Any, origin: str) -> Iterator[Callable[..., TryIt]]:
+    """Opens the page in a context of its own, so that nothing is kept from another test."""
+    contexts = []
+
+    def open_page(prepare: Callable[[Any], object] | None = None, **options: Any) -> TryIt:
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        if prepare:
+            prepare(page)
+        return TryIt(page, origin)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def one(browser: Any, origin: str, bundled: None) -> Iterator[TryIt]:
+    """One page for all tests that leave it as they found it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield TryIt(context.new_page(), origin)
+    context.close()
+
+
+def photographs(folder: Path) -> list[Path]:
+    """Ten generated images, and twenty photographs evenly from a folder where one is given."""
+    paths = []
+    for number, family in enumerate(FAMILIES):
+        for defective in (False, True):
+            address = Address(1, "try-it", family, "test", number, (240 + 90 * number, 400), False)
+            image = defective_image(address)[0] if defective else normal_image(address)
+            paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
+            Image.fromarray(image).save(paths[-1], quality=92)
+    if root := os.environ.get("EDGEZSAD_PHOTOGRAPHS"):
+        names = [name for name in sorted(all_images(Path(root))) if "ground_truth" not in Path(name).parts]
+        paths += [Path(root) / names[int(place)] for place in np.linspace(0, len(names) - 1, 20)]
+    return paths
+
+
+def test_nothing_is_loaded_before_a_photograph_is_given(opened: Callable[..., TryIt]):
+    """Every request of the page itself, beside those of the book's theme."""
+    tryit = opened()
+    tryit.page.wait_for_load_state("networkidle")
+    own = {url for url in tryit.asked if "/tryit/" in url}
+    base = "/_static/tryit/"
+    assert own == {f"{base}{name}" for name in ("page.js", "heat.js", "tryit.css", *(item.file for item in EXAMPLES))}
+    assert not [url for url in tryit.asked if not url.startswith("/")]
+
+
+def test_every_request_is_known_and_stays_with_the_book(
+    opened: Callable[..., TryIt], bundled: None, files: dict[str, dict[str, Any]]
+):
+    tryit = opened()
+    tryit.page.wait_for_load_state("networkidle")
+    before = len(tryit.asked)
+    assert "score" in tryit.after(lambda: tryit.page.locator("[data-example]").first.click())
+    base = "/_static/tryit/"
+    scripts = ("worker.js", "download.js", "metadata.js", "photograph.js", "preprocess.js")
+    known = {
+        f"{base}{name}"
+        for name in ("files.json", EXAMPLES[0].file, *scripts, *(file["url"] for file in files.values()))
+    }
+    asked = [url for url in tryit.asked[before:] if not url.startswith("blob:/")]
+    assert {url for url in asked if not url.startswith("blob:")} == known
+    # The runtime's script is run from memory, after its hash was checked.
+    assert len([url for url in asked if url.startswith("blob:")]) <= 1
+    assert not tryit.complaints
+    # What was fetched is kept.
+    tryit.page.reload()
+    tryit.page.evaluate(SCORED)
+    before = len(tryit.asked)
+    assert "score" in tryit.after(lambda: tryit.page.locator("[data-example]").last.click())
+    heavy = [url for url in tryit.asked[before:] if url.endswith((".wasm", ".onnx", ".mjs"))]
+    assert not heavy
+    tryit.page.evaluate("() => caches.keys().then((names) => Promise.all(names.map((name) => caches.delete(name))))")
+
+
+def test_scores_and_maps_are_those_of_predict(one: TryIt, tmp_path: Path):
+    scorer, threshold = load_scorer()
+    for path in photographs(tmp_path):
+        found = one.give(path)
+        assert "error" not in found, (path, found)
+        score, anomaly_map = scorer.score(load(path, scorer.size))
+        correlation = np.corrcoef(found["map"], anomaly_map.ravel())[0, 1]
+        print(f"{path.name}: score {score:+.4f}, off by {found['score'] - score:+.1e}, map {correlation:.6f}")
+        assert abs(found["score"] - score) <= 2e-3, path
+        assert correlation >= 0.999, path
+        assert found["threshold"] == pytest.approx(threshold)
+        word = "defective" if score >= threshold else "normal"
+        assert one.part("verdict").text_content() == word
+        assert f"{path.name}: {word}, score" in one.part("status").text_content()
+    assert not one.complaints
+
+
+def test_by_keyboard_alone(one: TryIt):
+    """A button is reached and pressed, then the slider is moved."""
+    page = one.page
+    one.part("file").focus()
+    for _ in range(2 + len(EXAMPLES) - 1):
+        page.keyboard.press("Tab")
+    name = page.evaluate("document.activeElement.dataset.name")
+    assert name == f"{EXAMPLES[-1].title}, {EXAMPLES[-1].truth}"
+    assert one.after(lambda: page.keyboard.press("Enter"))["name"] == name
+    slider = one.part("opacity")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert one.part("heat").evaluate("(layer) => getComputedStyle(layer).opacity") == "0"
+    assert slider.get_attribute("aria-valuetext") == "0 percent"
+    page.keyboard.press("End")
+    assert one.part("heat").evaluate("(layer) => getComputedStyle(layer).opacity") == "1"
+    assert name in one.part("picture").get_attribute("aria-label")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_result_breaks_no_accessibility_rule(one: TryIt, axe: str, scheme: str):
+    one.page.emulate_media(color_scheme=scheme)
+    one.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    one.page.add_style_tag(content="* { transition: none !important; }")
+    assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
+    one.page.evaluate(axe)
+    assert one.page.evaluate(VIOLATIONS) == []
+    assert "not" in one.give({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})["error"]
+    assert one.page.evaluate(VIOLATIONS) == []
+    one.page.emulate_media(color_scheme="light")
+
+
+def test_a_result_fits_a_phone(one: TryIt):
+    one.page.set_viewport_size({"width": 360, "height": 740})
+    assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
+    widths = one.page.evaluate("[document.scrollingElement.scrollWidth, document.documentElement.clientWidth]")
+    right = one.page.evaluate(
+        "Math.max(...[...document.querySelectorAll('#tryit *')].map((each) => each.getBoundingClientRect().right))"
+    )
+    one.page.set_viewport_size({"width": 1280, "height": 900})
+    assert widths[0] <= widths[1]
+    assert right <= 360
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_dropped_and_pasted(one: TryIt, html: Path, kind: str):
+    file = f"../_static/tryit/{EXAMPLES[1].file}"
+    found = one.after(
+        lambda: one.page.evaluate(
+            """async ([kind, address]) => {
+              const blob = await (await fetch(address)).blob();
+              const items = new DataTransfer();
+              items.items.add(new File([blob], `${kind}.jpg`, {type: 'image/jpeg'}));
+              const event = kind === 'drop'
+                ? new DragEvent('drop', {dataTransfer: items, bubbles: true, cancelable: true})
+                : new ClipboardEvent('paste', {clipboardData: items, bubbles: true, cancelable: true});
+              document.querySelector('#tryit .drop').dispatchEvent(event);
+            }""",
+            [kind, file],
+        )
+    )
+    assert found["name"] == f"{kind}.jpg"
+
+
+def test_what_is_no_photograph_is_told_and_the_next_one_scored(one: TryIt, tmp_path: Path):
+    for name, data, words in (
+        ("notes.jpg", b"not an image", "not a photograph"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x08\0\0\0\x08\x08\x02\0\0\0", "damaged or cut off"),
+        ("huge.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\1\0\0\0\1\0\0\x08\x02\0\0\0", "too large for the browser"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert words in one.give(tmp_path / name)["error"]
+    assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
+    assert one.part("error").text_content() == ""
+
+
+def test_the_camera(opened: Callable[..., TryIt], bundled: None):
+    """A canvas in the place of a camera, which a test machine has not."""
+    tryit = opened(
+        lambda page: page.add_init_script(
+            """Object.defineProperty(navigator, 'mediaDevices', {value: {getUserMedia: async (asked) => {
+              const canvas = document.createElement('canvas');
+              canvas.width = 640; canvas.height = 480;
+              const context = canvas.getContext('2d');
+              const paint = () => { context.fillStyle = '#b06020'; context.fillRect(0, 0, 640, 480); };
+              paint(); setInterval(paint, 50);
+              window.given = canvas.captureStream(20);
+              return window.given;
+            }}});"""
+        )
+    )
+    assert tryit.part("viewfinder").is_hidden()
+    tryit.part("camera").click()
+    tryit.page.wait_for_function("document.querySelector('#tryit video').videoWidth > 0")
+    found = tryit.after(lambda: tryit.part("shoot").click())
+    assert (found["name"], found["width"], found["height"]) == ("Camera photograph", 640, 480)
+    assert tryit.part("viewfinder").is_hidden()
+    # The camera's light goes out.
+    assert tryit.page.evaluate("window.given.getTracks().every((track) => track.readyState === 'ended')")
+
+
+def test_a_camera_that_is_not_there_is_told(opened: Callable[..., TryIt]):
+    tryit = opened()
+    tryit.part("camera").click()
+    tryit.page.wait_for_function("document.querySelector('#tryit [data-part=error]').textContent !== ''")
+    assert "choose a file instead" in tryit.part("error").text_content()
+    assert tryit.part("viewfinder").is_hidden()
+
+
+def test_a_model_that_cannot_be_fetched_is_told_and_asked_for_again(opened: Callable[..., TryIt], bundled: None):
+    tryit = opened(lambda page: page.context.route("**/*.onnx", lambda route: route.fulfill(status=404)))
+    click = tryit.page.locator("[data-example]").first.click
+    assert re.match(r"The model could not be fetched \(the server answered 404\)", tryit.after(click)["error"])
+    tryit.page.context.unroute("**/*.onnx")
+    assert "score" in tryit.after(click)
+
+
+def test_a_runtime_from_elsewhere_is_taken_only_if_its_hash_is_right(
+    opened: Callable[..., TryIt], bundled: None, html: Path, files: dict[str, dict[str, Any]]
+):
+    """As in a book that was built without npm."""
+    away = "https://cdn.example/"
+    script = files["script"]["url"]
+    good = (html / "_static/tryit" / script).read_bytes()
+    listed = json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))
+    listed["files"]["script"]["url"] = away + script
+    served = [good[:-1] + bytes([good[-1] ^ 1]), good]
+
+    def prepare(page: Any) -> None:
+        page.context.route("**/files.json", lambda route: route.fulfill(json=listed))
+        page.context.route(
+            f"{away}**",
+            lambda route: route.fulfill(body=served.pop(0), headers={"Access-Control-Allow-Origin": "*"}),
+        )
+
+    tryit = opened(prepare)
+    click = tryit.page.locator("[data-example]").first.click
+    assert "The runtime could not be fetched (not the file that was meant)" in tryit.after(click)["error"]
+    assert "score" in tryit.after(click)
+    assert [url for url in tryit.asked if url.startswith("https:")] == [away + script] * 2
+    assert not served
+
+
+def test_a_runtime_that_does_not_start_is_told(opened: Callable[..., TryIt], bundled: None):
+    """A worker without WebAssembly."""
+
+    def prepare(page: Any) -> None:
+        page.context.route(
+            "**/worker.js",
+            lambda route: route.fulfill(
+                body=f"delete self.WebAssembly;\n{route.fetch().text()}", content_type="text/javascript"
+            ),
+        )
+
+    tryit = opened(prepare)
+    error = tryit.after(tryit.page.locator("[data-example]").first.click)["error"]
+    assert "does not run WebAssembly" in error
+    assert tryit.part("progress").is_hidden()
+
+
+def test_a_worker_that_dies_is_told(opened: Callable[..., TryIt]):
+    tryit = opened(
+        lambda page: page.context.route(
+            "**/worker.js", lambda route: route.fulfill(body="throw new Error('x')", content_type="text/javascript")
+        )
+    )
+    assert "stopped in this browser" in tryit.after(tryit.page.locator("[data-example]").first.click)["error"]
+
+
+def test_without_its_script_the_page_says_what_it_needs(opened: Callable[..., TryIt], browser: Any, origin: str):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{origin}/{PAGE}")
+    said = page.locator("#tryit [role=status]")
+    said.wait_for(state="visible")
+    assert "needs JavaScript, and a page that comes from a server" in said.inner_text()
+    context.close()
+    assert opened().part("status").text_content() == ""

@@ -1,0 +1,198 @@
+"""The page's preprocessing beside the library's, in a browser: equal pixels in, equal pixels out."""
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import PIL
+import pytest
+from PIL import Image
+
+from edgezsad.checkpoints import GRAPH
+from edgezsad.data.images import load
+from edgezsad.export.graphfile import read_metadata
+
+Prepared = Callable[[bytes, int], np.ndarray]
+
+PREPARED = """async ([base, data, size]) => {
+  const { readPhotograph } = await import(`${base}/photograph.js`);
+  const { decode, square } = await import(`${base}/preprocess.js`);
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  try {
+    const pixels = square(await decode(readPhotograph(bytes)), size);
+    return { pixels: btoa(Array.from(pixels, (value) => String.fromCharCode(value)).join('')) };
+  } catch (error) {
+    return error.message;
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, origin: str) -> Iterator[Any]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{origin}/book/try-it.html")
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def scripts(origin: str) -> str:
+    return f"{origin}/_static/tryit"
+
+
+@pytest.fixture
+def prepared(page: Any, scripts: str) -> Prepared:
+    """What the page makes of a file, (size, size, 3) uint8."""
+
+    def prepare(data: bytes, size: int) -> np.ndarray:
+        found = page.evaluate(PREPARED, [scripts, base64.b64encode(data).decode(), size])
+        assert not isinstance(found, str), found
+        return np.frombuffer(base64.b64decode(found["pixels"]), np.uint8).reshape(size, size, 3)
+
+    return prepare
+
+
+def scene(height: int, width: int, channels: int = 3) -> np.ndarray:
+    """Edges, ramps and noise: uint8."""
+    generator = np.random.default_rng([height, width, channels])
+    image = generator.integers(0, 256, (height, width, channels)).astype(np.float32)
+    image = 0.5 * image + 0.5 * cv2.GaussianBlur(image, (0, 0), 9).reshape(image.shape)
+    image[height // 3 :, width // 4 : width // 2] = (250, 10, 120, 255)[:channels]
+    return image.astype(np.uint8)
+
+
+def as_bytes(image: Image.Image, form: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def difference(prepared: Prepared, folder: Path, name: str, data: bytes, size: int = 96) -> np.ndarray:
+    """The page's pixels beside the library's, in levels."""
+    (folder / name).write_bytes(data)
+    return np.abs(prepared(data, size).astype(int) - load(folder / name, size).astype(int))
+
+
+@pytest.mark.parametrize("shape", [(301, 517), (96, 96), (40, 900), (33, 50), (1, 7), (150, 130), (700, 96)])
+def test_resizing_is_the_same_to_the_last_bit(prepared: Prepared, tmp_path: Path, shape: tuple[int, int]) -> None:
+    data = as_bytes(Image.fromarray(scene(*shape)), "PNG")
+    assert difference(prepared, tmp_path, "a.png", data).max() == 0
+
+
+@pytest.mark.parametrize("shape", [(517, 301), (900, 40), (200, 120), (205, 150), (204, 150)])
+def test_so_it_is_where_columns_come_first(prepared: Prepared, tmp_path: Path, shape: tuple[int, int]) -> None:
+    """Pillow before version 13 always takes rows first; there rounding differs."""
+    found = difference(prepared, tmp_path, "a.png", as_bytes(Image.fromarray(scene(*shape)), "PNG"))
+    assert found.max() <= (0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1)
+
+
+def test_at_the_model_s_size(prepared: Prepared, tmp_path: Path) -> None:
+    data = as_bytes(Image.fromarray(scene(1000, 500)), "PNG")
+    assert difference(prepared, tmp_path, "a.png", data, 320).max() == 0
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("form", ["png", "jpeg"])
+def test_every_orientation_is_turned_upright(prepared: Prepared, tmp_path: Path, turn: int, form: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image = Image.fromarray(cv2.GaussianBlur(scene(150, 180), (0, 0), 3))
+    data = as_bytes(image, form, exif=exif, **({"quality": 95} if form == "jpeg" else {}))
+    found = difference(prepared, tmp_path, f"a.{form}", data)
+    assert found.max() <= (2 if form == "jpeg" else 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}])
+def test_jpeg_is_decoded_nearly_alike(prepared: Prepared, tmp_path: Path, options: dict[str, Any]) -> None:
+    image = Image.fromarray(cv2.GaussianBlur(scene(480, 640), (0, 0), 1))
+    found = difference(prepared, tmp_path, "a.jpg", as_bytes(image, "JPEG", quality=90, **options))
+    assert found.max() <= 3
+    assert found.mean() < 0.1
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "I;16"])
+def test_every_kind_of_png(prepared: Prepared, tmp_path: Path, mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray((scene(150, 130, 1)[..., 0].astype(np.uint16) * 257 + 100).clip(0, 65535))
+    elif mode == "RGBA":
+        image = Image.fromarray(scene(150, 130, 4))
+    else:
+        image = Image.fromarray(scene(150, 130)).convert(mode)
+    assert difference(prepared, tmp_path, "a.png", as_bytes(image, "PNG")).max() <= 1
+
+
+def test_bmp(prepared: Prepared, tmp_path: Path) -> None:
+    assert difference(prepared, tmp_path, "a.bmp", as_bytes(Image.fromarray(scene(150, 131)), "BMP")).max() == 0
+
+
+def test_colour_profiles_change_no_pixel(prepared: Prepared, tmp_path: Path) -> None:
+    plain = as_bytes(Image.fromarray(scene(90, 90)), "PNG")
+    # A gamma far from usual, which a browser would apply.
+    gamma = struct.pack(">I", 100_000)
+    chunk = struct.pack(">I", 4) + b"gAMA" + gamma + struct.pack(">I", zlib.crc32(b"gAMA" + gamma))
+    assert difference(prepared, tmp_path, "a.png", plain[:33] + chunk + plain[33:]).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "not a photograph"),
+        (b"<html>404</html>", "not a photograph"),
+        (b"II*\0" + bytes(40), "TIFF file, which browsers do not show"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "damaged or cut off"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(4), "damaged or cut off"),
+        (b"BM" + bytes(4), "damaged or cut off"),
+        (
+            b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 20_000, 10_000) + bytes(9),
+            "20,000 × 10,000 pixels is too large",
+        ),
+        (as_bytes(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK"),
+    ],
+    ids=["empty", "text", "tiff", "jpeg", "png", "bmp", "large", "cmyk"],
+)
+def test_what_cannot_be_read_is_told_before_it_is_decoded(page: Any, scripts: str, data: bytes, words: str) -> None:
+    found = page.evaluate(PREPARED, [scripts, base64.b64encode(data).decode(), 8])
+    assert isinstance(found, str)
+    assert words in found
+    assert found.endswith(".")
+
+
+def test_metadata_is_read_from_the_model(page: Any, scripts: str) -> None:
+    found = page.evaluate(
+        """async (base) => {
+          const { metadataOf } = await import(`${base}/metadata.js`);
+          return metadataOf(new Uint8Array(await (await fetch(`${base}/photographs.onnx`)).arrayBuffer()));
+        }""",
+        scripts,
+    )
+    assert found == read_metadata(GRAPH)
+    assert "threshold" in found
+    cut = onnx.ModelProto(producer_name="x" * 300).SerializeToString()[:100]
+    told = page.evaluate(
+        """async ([base, bytes]) => (await import(`${base}/metadata.js`)).metadataOf(new Uint8Array(bytes))""",
+        [scripts, list(cut)],
+    )
+    assert told == {}
+
+
+def test_the_map_is_enlarged_as_the_package_does(page: Any, scripts: str) -> None:
+    small = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    found = page.evaluate(
+        """async ([base, map]) => {
+          const { enlarge, highest } = await import(`${base}/heat.js`);
+          const values = Float32Array.from(map);
+          return [Array.from(enlarge(values, 5, 8, 61, 93)), highest(values, 5, 8).value];
+        }""",
+        [scripts, small.ravel().tolist()],
+    )
+    expected = cv2.resize(small, (93, 61), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(np.array(found[0]).reshape(61, 93), expected, atol=1e-5)
+    assert found[1] == pytest.approx(small.max())
