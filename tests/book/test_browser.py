@@ -31,7 +31,8 @@ FACTS = """() => ({
     .map((one) => one.outerHTML.slice(0, 120)),
   charts: [...document.querySelectorAll('figure.chart svg')].map((one) => one.getAttribute('aria-label') || ''),
   // The claims at a glance count the rows of the tables below them.
-  tables: [...document.querySelectorAll('.bd-article .cell_output table:not(.claims-glance)')].filter((one) => one.tBodies[0]?.rows.length)
+  tables: [...document.querySelectorAll('.bd-article .cell_output table:not(.claims-glance)')]
+    .filter((one) => one.tBodies[0]?.rows.length)
     .map((one) => Boolean(one.closest('.table-box')?.nextElementSibling?.matches('.download-table'))),
 })"""
 
