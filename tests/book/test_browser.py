@@ -36,6 +36,12 @@ FACTS = """() => ({
     .map((one) => Boolean(one.closest('.table-box')?.nextElementSibling?.matches('.download-table'))),
 })"""
 
+# The theme's script draws icons after the page has loaded; on a busy machine some time after.
+ICONS_DRAWN = """async () => {
+  for (let turn = 0; turn < 100 && document.querySelector('i[class*="fa-"]'); turn += 1)
+    await new Promise((go) => setTimeout(go, 50));
+}"""
+
 # Whatever sticks out of the window and lies in no box that scrolls.
 STICKING_OUT = """() => {
   const width = document.documentElement.clientWidth, wide = document.scrollingElement.scrollWidth, found = [];
@@ -150,6 +156,7 @@ def _visit(page: Any, html: Path, origin: str, name: str, axe: str) -> Visit:
     page.goto(f"{origin}/{name}", wait_until="load")
     if name == "index.html":
         page.wait_for_url(f"{origin}/{START_PAGE}", wait_until="load")
+    page.evaluate(ICONS_DRAWN)
     visit.facts = page.evaluate(FACTS)
     # Where it lies when loaded: index.html sends its reader on to the start page.
     loaded = {address.partition("#")[0].partition("?")[0] for address in (page.url, *visit.facts["loaded"])}
