@@ -1,8 +1,7 @@
 """The committed checkpoint's benchmark: every category has a row, nothing of the machine, and a measured speed."""
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,16 +11,10 @@ from PIL import Image
 
 from edgezsad.errors import InputError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "checkpoint.py"
-
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("checkpoint_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["checkpoint_benchmark"] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("checkpoint")
 
 
 def write(path: Path, pixels: np.ndarray) -> None:

@@ -1,8 +1,6 @@
 """The benchmark of cues: AUROC as the package's, intervals that hold what they should, variants as named."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -11,20 +9,10 @@ import pytest
 from edgezsad.metrics.image import auroc
 from edgezsad.model.cues import NAMES
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location("cues", FOLDER / "cues.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["cues"] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+def benchmark(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("cues")
 
 
 def test_its_auroc_is_the_packages(benchmark: ModuleType) -> None:

@@ -1,7 +1,6 @@
 """The benchmark leaves out what it tests on, and its means give every set the same weight."""
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,16 +9,10 @@ import pytest
 
 from edgezsad.errors import InputError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "photographs.py"
-
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("photographs", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["photographs"] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("photographs")
 
 
 def test_a_set_is_left_out_whole_and_no_other(benchmark: ModuleType) -> None:
@@ -62,7 +55,7 @@ def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> 
     from edgezsad.config import load_profile
     from edgezsad.errors import EdgeZSADError
 
-    profile = load_profile(SCRIPT.parents[1] / "configs" / "photographs.yaml", "anywhere")
+    profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
     changed = benchmark.with_readout(profile, {"ranking": "features"})
     assert changed.model.readout.ranking == "features"
     assert profile.model.readout.ranking == "cues"
