@@ -7,7 +7,7 @@ writes benchmarks/results/photographs.json. It needs the manifests and the featu
 everything else, and tested on all test images of the set, as they are. No target is touched: a recipe is chosen here,
 and its targets are looked at afterwards. What has been trained is kept in the run's folder, with every image's scores.
 
-    ... --variant NAME --readout '{"ranking": "features"}'
+    ... --variant NAME --readout '{"ranking": "features", "map_rarity": 0, "map_ranking": 0}'
 
 measures the recipe with another readout, and adds it to the file under its name.
 """
@@ -117,7 +117,7 @@ def tested(
             output = learner(example.inputs)
             for name, place in HEADS.items():
                 heads[name].append(output[place].numpy())
-            flat = output[1].flatten(1)
+            flat = learner.readout.drawn(example.inputs).flatten(1)
             heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
             for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True):
                 entry = entries[str(inputs.parent[row])]
@@ -173,7 +173,7 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ways = {
         "score: ranking, corrected by the map": lambda one: one["image_auroc"],
         "global only: ranking": lambda one: one["ranking_auroc"],
-        "local only: peak of the map": lambda one: one["peak"],
+        "local only: peak of what the spatial head draws": lambda one: one["peak"],
         "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one["peak"],
     }
     first = next(iter(ways))

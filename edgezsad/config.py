@@ -194,6 +194,11 @@ class Readout(Strict):
     correction_gain: float | None = Field(None, ge=0)
     """How strongly the map's peak corrects the ranking; learned where it is left out. Cues need it: how large their sum
     is differs from part to part by more than a defect adds, so that no gain can be learned across parts."""
+    map_rarity: float = Field(0.0, ge=0)
+    """How many logits the map gains for each unit of rarity (see `edgezsad.model.cues`); needs cues."""
+    map_ranking: float = Field(0.0, ge=0)
+    """How much of the image's ranking every place of its map gains, so that maps of different images can be compared;
+    needs cues."""
     ranking_limit: float | None = Field(None, ge=0)
     """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
     score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
@@ -232,6 +237,8 @@ class Model(Strict):
             self.readout.correction_gain is None or self.readout.ranking_limit is not None
         ):
             raise ValueError("readout.ranking: cues lead, with a correction_gain and without a ranking_limit")
+        if self.readout.ranking != "cues" and (self.readout.map_rarity or self.readout.map_ranking):
+            raise ValueError("readout.map_rarity and readout.map_ranking: need ranking: cues")
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
         return self

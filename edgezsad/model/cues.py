@@ -5,12 +5,14 @@ What carries over are comparisons inside the image:
 
 - symmetry: parts are often symmetric and photographed straight, so that a place is compared with what lies around its
   mirror place, left to right, top to bottom, and through the centre. A missing limb, a bite out of an edge, a bend;
-- rarity: how unlike all other places of the image one is (a soft nearest neighbour, as in `edgezsad.model.similarity`);
+- rarity: how far the features of a place lie from those of all other places of the image (a soft nearest neighbour);
 - unevenness: how far the coarsest features lie from their mean over the image.
 
 Each becomes a number of an image, three for the three mirrors, and `CueRanking` adds them with weights that are never
 negative: more of a cue never makes an image more normal. All count alike (`edgezsad.training.ranking`): what learns
 nothing of its source but five spreads and one scale cannot know it by heart.
+
+Rarity is also a map, which is added to what the spatial head has drawn.
 
 Matrix products, exponentials and sums alone: no TopK, no sorting, nothing dynamic. Numbers stay within FP16.
 """
@@ -23,11 +25,12 @@ STRIDES = (8, 16, 32)
 MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
 NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "unevenness")
 """Of the numbers, in their order."""
-AROUND, REACH = 1, 2
-"""Places compared with are up to `AROUND` steps from the mirror place; rarity leaves out up to `REACH` steps."""
-SHARP_MIRROR, SHARP_RARE = 20.0, 6.0
+AROUND, REACH = 1, 1 / 4
+"""Places compared with are up to `AROUND` steps from the mirror place; rarity leaves out what is nearer than the share
+`REACH` of the image's side: a large defect is like itself."""
+SHARP_MIRROR, SHARP_RARE = 20.0, 12.0
 """How strongly the most similar places count."""
-SOFTNESS = (8.0, 8.0, 11.0, 36.0)
+SOFTNESS = (8.0, 8.0, 11.0, 5.0)
 """The peak of a map is its mean weighted by its softmax, sharpened by this: 2 over the map's spread in usual images."""
 OUTSIDE = -1e4
 """Takes a place out of a soft nearest neighbour; FP16 holds it."""
@@ -44,10 +47,10 @@ class Cues(nn.Module):
         super().__init__()
         self.side = size // STRIDES[1]
         step = torch.arange(self.side)
-        near = ((step[:, None] - step).abs() <= REACH).float()
+        near = ((step[:, None] - step).abs() <= REACH * self.side).float()
         far = 1 - torch.kron(near, near)
-        if not (far.sum(dim=1) > 0).all():
-            raise ValueError(f"an image of {size} pixels has places with nothing more than {REACH} steps away")
+        if self.side < 2:
+            raise ValueError(f"an image of {size} pixels has too few places to compare")
         # Constants of the graph: for each mirror, which pairs of places are compared, and the logarithm of each pair's
         # weight in the mean over a row; and the latter for rarity, which compares all pairs.
         pairs, weights = zip(*(_around_mirror(self.side, down, right) for down, right in MIRRORS.values()), strict=True)
@@ -55,18 +58,23 @@ class Cues(nn.Module):
         self.register_buffer("around", torch.stack(weights), persistent=False)
         self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=OUTSIDE), persistent=False)
 
-    def forward(self, differences: list[Tensor]) -> Tensor:
-        """One (B, C, h, w) for each of `STRIDES` to the (B, len(NAMES)) numbers."""
+    def forward(self, differences: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """One (B, C, h, w) for each of `STRIDES` to the (B, len(NAMES)) numbers and rarity's (B, 1, h, w) map.
+
+        The map is at the middle stride, in units of the features' spread over the source.
+        """
         fine, middle, coarse = differences
-        joint = [functional.avg_pool2d(fine, 2), middle, _doubled(coarse)]
+        joint = [functional.avg_pool2d(fine, 2), middle, enlarged(coarse, 2)]
         # Every stride counts alike, however many channels it has.
-        joint = torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1)
+        below, length = _cosines(torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1))
         # (B, mirrors, places, places around)
-        mirrored = _cosines(joint).flatten(1)[:, self.pairs]
-        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1)]
-        maps.append(_unlike(_cosines(middle), SHARP_RARE, self.far))
+        mirrored = below.flatten(1)[:, self.pairs]
+        # Distances, not angles: places of different images have to be told apart by it.
+        rare = _unlike(-_distances(below, length), SHARP_RARE, self.far)
+        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
         peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
-        return torch.cat([*peaks, coarse.abs().mean(dim=(1, 2, 3))[:, None]], dim=1)
+        numbers = torch.cat([*peaks, coarse.abs().mean(dim=(1, 2, 3))[:, None]], dim=1)
+        return numbers, rare.view(-1, 1, self.side, self.side)
 
 
 class CueRanking(nn.Module):
@@ -116,18 +124,31 @@ def _around_mirror(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
     return pairs, weight.log().clamp(min=OUTSIDE)
 
 
-def _doubled(features: Tensor) -> Tensor:
-    """Each place four times: (B, C, h, w) to (B, C, 2 h, 2 w), without interpolation."""
+def enlarged(features: Tensor, factor: int) -> Tensor:
+    """Each place `factor` times in height and width, without interpolation: (B, C, h, w) to (B, C, f h, f w)."""
     batch, channels, height, width = features.shape
-    spread = features[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2)
-    return spread.reshape(batch, channels, 2 * height, 2 * width)
+    spread = features[:, :, :, None, :, None].expand(-1, -1, -1, factor, -1, factor)
+    return spread.reshape(batch, channels, factor * height, factor * width)
 
 
-def _cosines(features: Tensor) -> Tensor:
-    """Of every two places, less one, so that no exponential is large: (B, C, h, w) to (B, h w, h w)."""
+def _cosines(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every two places, less one, so that no exponential is large, (B, h w, h w); and the length of each, (B, h w).
+
+    Args:
+        features: (B, C, h, w).
+    """
     places = features.flatten(2)
-    direction = places / (places.square().mean(dim=1, keepdim=True).sqrt() + 1e-4)
-    return torch.matmul(direction.transpose(1, 2), direction / features.shape[1]) - 1
+    spread = places.square().mean(dim=1, keepdim=True).sqrt() + 1e-4
+    direction = places / spread
+    below = torch.matmul(direction.transpose(1, 2), direction / features.shape[1]) - 1
+    return below, spread.squeeze(1) * features.shape[1] ** 0.5
+
+
+def _distances(below: Tensor, length: Tensor) -> Tensor:
+    """Of every two places, from their cosines less one and their lengths: (B, N, N)."""
+    one, other = length[:, :, None], length[:, None]
+    # Rounding may take a cosine beyond one.
+    return ((one - other).square() - 2 * one * other * below).clamp(min=1e-4).sqrt()
 
 
 def _unlike(below: Tensor, sharp: float, weight: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ ranks. The image score is its ranking, plus a correction pooled from the map tha
 starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
 formula; this is our reading of its one-line description. `Readout.ranking` "cues" lets comparisons inside the image
 rank in place of features, with a gain that is set (on photographs of sets never seen features rank worse, see
-`edgezsad.model.cues`). `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head corrects
-it or is left out.
+`edgezsad.model.cues`); rarity is then also added to what the spatial head has drawn, and the ranking to the map as a
+whole. `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head corrects it or is left
+out.
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
 by a learned depth-to-space, not by interpolation.
@@ -22,7 +23,7 @@ from torch.nn import functional
 from edgezsad.config import Readout
 from edgezsad.model.context import ContextHead
 from edgezsad.model.cues import STRIDES as CUE_STRIDES
-from edgezsad.model.cues import CueRanking, Cues
+from edgezsad.model.cues import CueRanking, Cues, enlarged
 from edgezsad.model.similarity import CHANNELS as UNLIKE
 from edgezsad.model.similarity import Unlikeness
 
@@ -101,6 +102,7 @@ class EdgeGLR(nn.Module):
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: Readout, size: int | None = None):
         super().__init__()
         self.limit, self.ranking_limit = config.correction_limit, config.ranking_limit
+        self.map_rarity, self.map_ranking = config.map_rarity, config.map_ranking
         self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
         self.unlikeness = nn.ModuleDict()
         for stride in config.self_similarity:
@@ -139,56 +141,93 @@ class EdgeGLR(nn.Module):
 
     def cue_numbers(self, features: list[Tensor]) -> Tensor:
         """(B, K) cues of the images whose feature maps these are, without noise; only where the ranking takes cues."""
-        return self.cues([measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)])
+        return self.cues(self._plain(features))[0]
+
+    def _plain(self, features: list[Tensor]) -> list[Tensor]:
+        """Differences without noise."""
+        return [measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)]
 
     def _unlike(self, stride: int) -> int:
         """Channels that self-similarity gives at a stride."""
         return UNLIKE if str(stride) in self.unlikeness else 0
 
-    def forward(self, features: list[Tensor]) -> Output:
-        """Read feature maps, one (B, C, h, w) for each stride, finest first."""
+    def drawn(self, features: list[Tensor]) -> Tensor:
+        """The spatial head's own map, (B, 1, h, w), without what cues add to it."""
         differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
-        magnitudes = [difference.abs() for difference in differences]
-        amounts = [magnitude.mean(dim=(2, 3)) for magnitude in magnitudes]
-        unlike = {
+        return self._drawn(differences, self._unlikeness(differences))
+
+    def _unlikeness(self, differences: list[Tensor]) -> dict[str, Tensor]:
+        return {
             stride: module(differences[self.strides.index(int(stride))]) for stride, module in self.unlikeness.items()
         }
-        for found in unlike.values():
-            # How uneven the image is in this respect, and its most unlike place.
-            amounts += [found.abs().mean(dim=(2, 3)), found.amax(dim=(2, 3))]
+
+    def _drawn(self, differences: list[Tensor], unlike: dict[str, Tensor]) -> Tensor:
+        magnitudes = [difference.abs() for difference in differences]
         if hasattr(self, "context"):
             read = [
                 torch.cat([difference, magnitude] + ([unlike[str(stride)]] if str(stride) in unlike else []), dim=1)
                 for difference, magnitude, stride in zip(differences, magnitudes, self.strides, strict=True)
             ]
-            anomaly_map = self.context(read)
-        else:
-            shares = [branch(*both) for branch, *both in zip(self.spatial, differences, magnitudes, strict=True)]
-            anomaly_map = shares[0]
-            for share in shares[1:]:
-                anomaly_map = anomaly_map + share
-        if hasattr(self, "cues") and self.training:
-            # Cues are fitted, and the gain is given: only the map learns by descent, and by its own loss.
-            nothing = anomaly_map.new_zeros(len(anomaly_map))
-            return Output(nothing, anomaly_map, nothing, nothing)
-        # The map's mean, weighted by its own softmax: a smooth maximum without TopK that stays finite in FP16.
-        attention = anomaly_map.flatten(1).softmax(dim=1)
-        peak = (attention * anomaly_map.flatten(1)).sum(dim=1)
+            return self.context(read)
+        shares = [branch(*both) for branch, *both in zip(self.spatial, differences, magnitudes, strict=True)]
+        drawn = shares[0]
+        for share in shares[1:]:
+            drawn = drawn + share
+        return drawn
+
+    def forward(self, features: list[Tensor]) -> Output:
+        """Read feature maps, one (B, C, h, w) for each stride, finest first."""
+        differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
+        unlike = self._unlikeness(differences)
+        drawn = self._drawn(differences, unlike)
         if hasattr(self, "cues"):
-            ranking = self.ranking(self.cue_numbers(features))
-        else:
-            # The ranking looks where the map points but does not move it: the map is trained by its own loss.
-            place = attention.detach().view_as(anomaly_map)
-            looked_at = [_at(difference, place) for difference in differences]
-            ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
+            return self._with_cues(features, drawn)
+        attention, peak = _peak(drawn)
+        # The ranking looks where the map points but does not move it: the map is trained by its own loss.
+        place = attention.detach().view_as(drawn)
+        looked_at = [_at(difference, place) for difference in differences]
+        amounts = [difference.abs().mean(dim=(2, 3)) for difference in differences]
+        for found in unlike.values():
+            # How uneven the image is in this respect, and its most unlike place.
+            amounts += [found.abs().mean(dim=(2, 3)), found.amax(dim=(2, 3))]
+        ranking = self.ranking(torch.cat(looked_at + amounts, dim=1)).squeeze(1)
         if self.ranking_limit is None:
-            correction = self.limit * torch.tanh(self.gain * (peak + self.offset))
-            return Output(ranking + correction, anomaly_map, ranking, correction)
+            correction = self._correction(peak)
+            return Output(ranking + correction, drawn, ranking, correction)
         correction = (1 + self.gain) * (peak + self.offset)
         if not self.ranking_limit:
-            return Output(correction, anomaly_map, ranking, correction)
+            return Output(correction, drawn, ranking, correction)
         ranking = self.ranking_limit * torch.tanh(ranking / self.ranking_limit)
-        return Output(ranking + correction, anomaly_map, ranking, correction)
+        return Output(ranking + correction, drawn, ranking, correction)
+
+    def _with_cues(self, features: list[Tensor], drawn: Tensor) -> Output:
+        if self.training:
+            # Cues are fitted, and the gain is given: only the map learns by descent, and by its own loss. It learns
+            # without rarity beneath it, since what it would learn then is where the source's rare places are normal.
+            nothing = drawn.new_zeros(len(drawn))
+            return Output(nothing, drawn, nothing, nothing)
+        cues, rare = self.cues(self._plain(features))
+        ranking = self.ranking(cues)
+        correction = self._correction(_peak(drawn)[1])
+        # Smooth, or the map would show the coarser stride's squares.
+        rare = functional.avg_pool2d(
+            enlarged(rare, drawn.shape[-1] // rare.shape[-1]), 3, stride=1, padding=1, count_include_pad=False
+        )
+        shown = drawn + self.map_rarity * rare + self.map_ranking * ranking[:, None, None, None]
+        return Output(ranking + correction, shown, ranking, correction)
+
+    def _correction(self, peak: Tensor) -> Tensor:
+        return self.limit * torch.tanh(self.gain * (peak + self.offset))
+
+
+def _peak(anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
+    """The map's softmax over places, (B, h w), and its mean weighted by that, (B,).
+
+    A smooth maximum without TopK that stays finite in FP16.
+    """
+    flat = anomaly_map.flatten(1)
+    attention = flat.softmax(dim=1)
+    return attention, (attention * flat).sum(dim=1)
 
 
 def _at(features: Tensor, place: Tensor) -> Tensor:

@@ -32,8 +32,23 @@ def symmetric(seed: int = 0) -> list[torch.Tensor]:
     return found
 
 
-def named(values: torch.Tensor) -> dict[str, float]:
-    return dict(zip(NAMES, values[0].tolist(), strict=True))
+def named(found: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:
+    return dict(zip(NAMES, found[0][0].tolist(), strict=True))
+
+
+def plain() -> list[torch.Tensor]:
+    """Differences of an image whose places are all alike."""
+    return [
+        torch.ones(1, channels, SIZE // stride, SIZE // stride)
+        for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True)
+    ]
+
+
+def with_odd_place() -> list[torch.Tensor]:
+    """The same with one place at the middle stride that has no like: row 3, column 5."""
+    odd = plain()
+    odd[1][:, ::2, 3, 5] = -1.0
+    return odd
 
 
 def test_a_symmetric_image_has_no_asymmetry_and_a_broken_one_has() -> None:
@@ -65,15 +80,32 @@ def test_one_asymmetry_says_which_axis_is_broken() -> None:
     assert found["asymmetry left to right"] > 0.3
 
 
-def test_a_place_that_has_no_like_is_rare() -> None:
+def test_a_place_that_has_no_like_is_rare_and_the_map_shows_where() -> None:
     cues = Cues(SIZE)
-    plain = [
-        torch.ones(1, channels, SIZE // stride, SIZE // stride)
-        for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True)
-    ]
-    odd = [one.clone() for one in plain]
-    odd[1][:, ::2, 3, 5] = -1.0
-    assert named(cues(odd))["rarity"] > named(cues(plain))["rarity"] + 0.1
+    assert named(cues(with_odd_place()))["rarity"] > named(cues(plain()))["rarity"] + 0.1
+    rare = cues(with_odd_place())[1][0, 0]
+    side = SIZE // 16
+    assert rare.shape == (side, side)
+    assert divmod(rare.argmax().item(), side) == (3, 5)
+    others = rare.flatten()[torch.arange(side**2) != 3 * side + 5]
+    assert rare.max() > others.max() + 0.5
+
+
+def test_rarity_is_a_distance_that_grows_with_the_difference() -> None:
+    """An angle would not: places of different images have to be told apart by it."""
+    cues = Cues(SIZE)
+    twice = [2 * one for one in with_odd_place()]
+    once, grown = cues(with_odd_place())[1], cues(twice)[1]
+    assert grown.max() == pytest.approx(2 * once.max().item(), rel=0.1)
+
+
+def test_what_lies_beside_a_place_is_not_compared_with_it() -> None:
+    """A defect is larger than a place, and its places are alike."""
+    cues = Cues(SIZE)
+    large = plain()
+    large[1][:, ::2, 3:5, 4:6] = -1.0
+    rare = cues(large)[1][0, 0]
+    assert rare[3:5, 4:6].min() > rare[6:].max() + 0.5
 
 
 def test_unevenness_is_the_mean_amount_of_the_coarsest_stride() -> None:
@@ -82,11 +114,12 @@ def test_unevenness_is_the_mean_amount_of_the_coarsest_stride() -> None:
 
 
 def test_an_image_of_one_colour_is_finite() -> None:
-    nothing = [
-        torch.zeros(1, channels, SIZE // stride, SIZE // stride)
-        for channels, stride in zip(CHANNELS, (8, 16, 32), strict=True)
-    ]
-    assert Cues(SIZE)(nothing).isfinite().all()
+    assert all(found.isfinite().all() for found in Cues(SIZE)([0 * one for one in plain()]))
+
+
+def test_half_precision_holds_every_number() -> None:
+    found = Cues(SIZE).half()([(20 * one).half() for one in with_odd_place()])
+    assert all(one.isfinite().all() for one in found)
 
 
 def test_more_of_a_cue_never_lowers_the_ranking() -> None:
@@ -148,6 +181,33 @@ def test_cues_need_a_gain_and_lead() -> None:
             Model(backbone="tf_efficientnet_lite0", readout=readout)
 
 
+def test_rarity_and_ranking_need_cues() -> None:
+    for readout in (Readout(map_rarity=1.0), Readout(map_ranking=1.0)):
+        with pytest.raises(ValidationError, match="need ranking: cues"):
+            Model(backbone="tf_efficientnet_lite0", readout=readout)
+
+
+def test_the_map_gains_rarity_and_ranking_once_it_has_learned() -> None:
+    alone, both = (
+        EdgeGLR(CHANNELS, (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, noise=0, **more), SIZE)
+        for more in ({}, {"map_rarity": 3.0, "map_ranking": 0.5})
+    )
+    both.load_state_dict(alone.state_dict())
+    features = [one.repeat(2, 1, 1, 1) for one in symmetric()]
+    with torch.no_grad():
+        # What rarity says of the source must not be learned away.
+        assert torch.equal(both.train()(features).map, alone.train()(features).map)
+        used, plain_one = both.eval()(features), alone.eval()(features)
+        rare = alone.cues([one - one.mean(dim=(2, 3), keepdim=True) for one in features])[1]
+    enlarged = rare.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    smooth = torch.nn.functional.pad(enlarged, (1, 1, 1, 1), value=torch.nan).unfold(2, 3, 1).unfold(3, 3, 1)
+    gained = 3.0 * smooth.flatten(4).nanmean(dim=4) + 0.5 * used.ranking[:, None, None, None]
+    assert torch.allclose(used.map - plain_one.map, gained, atol=1e-5)
+    assert torch.allclose(alone.drawn(features), plain_one.map)
+    # The score takes its ranking once, and its correction from what the head has drawn.
+    assert torch.equal(used.score, plain_one.score)
+
+
 def test_only_the_map_learns_beside_cues() -> None:
     config = Readout(ranking="cues", correction_gain=0.5, correction_limit=2.0)
     readout = EdgeGLR(CHANNELS, (8, 16, 32), config, SIZE)
@@ -166,7 +226,9 @@ def test_only_the_map_learns_beside_cues() -> None:
 
 
 def test_the_detector_with_cues_exports_to_plain_operators(tmp_path: Path) -> None:
-    readout = Readout(ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,))
+    readout = Readout(
+        ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,), map_rarity=4.0, map_ranking=0.25
+    )
     detector = build_detector(Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE, readout=readout))
     path = export_onnx(detector, tmp_path / "cues.onnx", SIZE)
     assert lint(path) == []
