@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from edgezsad.run import Run
 from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.training import recipe
 from edgezsad.training.features import Features, cache_features, read_features
-from edgezsad.training.inputs import CachedInputs, training_inputs
+from edgezsad.training.inputs import CachedInputs, Example, training_inputs
 from edgezsad.training.learner import Learner
 from edgezsad.training.session import Session
 from edgezsad.training.train import everything_that_matters, shares
@@ -78,11 +79,19 @@ def rows_without(group: np.ndarray, name: str) -> np.ndarray:
     return np.flatnonzero(~mine)
 
 
-def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, fitted: np.ndarray) -> Learner:
-    """Train one seed on some rows, as `edgezsad.training.train` does on all of them."""
+def fit(
+    profile: Profile,
+    inputs: CachedInputs,
+    backbone: Backbone,
+    seed: int,
+    fitted: np.ndarray,
+    ready: Callable[[Session], None] = lambda session: None,
+) -> Learner:
+    """Train one seed on some rows, as `edgezsad.training.train` does on all of them; `ready` may change its models."""
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     session = Session(profile, inputs, backbone, seed, fabric)
+    ready(session)
     session.begin(fitted)
     given = shares(profile)
     order = recipe.plan(inputs.label, inputs.group, fitted, profile.training, seed, given)
@@ -94,7 +103,11 @@ def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, f
 
 @torch.inference_mode()
 def tested(
-    learner: Learner, inputs: CachedInputs, manifest: Manifest, pixels: int
+    learner: Learner,
+    inputs: CachedInputs,
+    manifest: Manifest,
+    pixels: int,
+    look: Callable[[str, Example, np.ndarray], None] = lambda category, example, maps: None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
     """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
 
@@ -105,6 +118,7 @@ def tested(
         inputs: features of the photographs as they are, in the order of the manifests that they come from.
         manifest: of the set.
         pixels: height and width at which maps and masks are compared.
+        look: is shown every category's images, some at a time, with their maps, (B, h, w).
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
     result, said = {}, {}
@@ -117,6 +131,7 @@ def tested(
             output = learner(example.inputs)
             for name, place in HEADS.items():
                 heads[name].append(output[place].numpy())
+            look(category, example, output[1].squeeze(1).numpy())
             flat = output[1].flatten(1)
             heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
             for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True):
@@ -160,7 +175,7 @@ def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
         ranking, peak = np.array(said["ranking_auroc"]), np.array(said["peak"])
         score = ranking + readout.correction_limit * np.tanh(readout.correction_gain * peak)
         said["image_auroc"] = score.tolist()
-        row["categories"][category]["image_auroc"] = round(100 * _auroc(np.array(said["label"]), score), 2)
+        row["categories"][category]["image_auroc"] = round(100 * fast_auroc(np.array(said["label"]), score), 2)
     return row
 
 
@@ -184,11 +199,11 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in (row for row in rows if row["set"] == one_set):
             for category, said in row["scores"].items():
                 said = {name: np.array(values) for name, values in said.items()}
-                drawn = _drawn(said["label"].astype(int), category)
+                drawn = drawn_again(said["label"].astype(int), category)
                 for name, way in ways.items():
                     score = way(said)
-                    replicates = np.array([_auroc(said["label"][part], score[part]) for part in drawn])
-                    value = (_auroc(said["label"], score), replicates)
+                    replicates = np.array([fast_auroc(said["label"][part], score[part]) for part in drawn])
+                    value = (fast_auroc(said["label"], score), replicates)
                     per_category.setdefault(category, {}).setdefault(name, []).append(value)
         for name in ways:
             values = [pair for found in per_category.values() for pair in found[name]]
@@ -211,14 +226,14 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _drawn(label: np.ndarray, category: str) -> list[np.ndarray]:
+def drawn_again(label: np.ndarray, category: str) -> list[np.ndarray]:
     """Rows drawn again with replacement within each label; the same at every call for a category."""
     generator = np.random.default_rng(zlib.crc32(category.encode()))
     parts = [np.flatnonzero(label == one) for one in (0, 1)]
     return [np.concatenate([generator.choice(part, len(part)) for part in parts]) for _ in range(REPLICATES)]
 
 
-def _auroc(label: np.ndarray, score: np.ndarray) -> float:
+def fast_auroc(label: np.ndarray, score: np.ndarray) -> float:
     """As the package's, many times as fast for few images."""
     defective = int(label.sum())
     rank = rankdata(score)[label == 1].sum()

@@ -1,0 +1,293 @@
+"""What each choice of the profile of photographs is worth, on sets of photographs that were left out of the source.
+
+    OMP_NUM_THREADS=1 python benchmarks/photographs_ablations.py --config configs/photographs.yaml --data FOLDER
+
+writes benchmarks/results/photographs_ablations.json. It needs what benchmarks/photographs.py needs. Every variant
+changes one thing (benchmarks/photographs_arms.py) and takes the same steps with the same batch, but those marked as not
+of equal cost; every set of photographs is left out in turn with every seed. Intervals are those of the images
+(benchmarks/photographs_resampled.py). What has been trained is kept in the run's folder, so that an interrupted
+benchmark goes on; `--only NAME ...` measures some variants, with what they are compared with, and adds them to the
+file. A variant that needs other features (input size, backbone, images without randomisation) makes them at its start.
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from photographs import LEVEL, PACKAGES, REPLICATES, fit, photographs, rows_without, tested
+from photographs_arms import RECIPE, Arm, arms, changed, kept_rows, kinds
+from photographs_resampled import BINS, Row, compared, of_cells, of_images
+
+from edgezsad.config import Readout, load_profile
+from edgezsad.data.prepare import prepare_data
+from edgezsad.data.sources import SourceImages, plain_images, source_images
+from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.model.backbone import Backbone
+from edgezsad.progress import progress
+from edgezsad.run import Run
+from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.training.features import cache_features, read_features
+from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training_inputs
+from edgezsad.training.recipe import FULL_COVERAGE
+from edgezsad.training.session import Session
+from edgezsad.training.train import everything_that_matters
+from edgezsad.versions import versions
+
+OUTPUT = Path(__file__).parent / "results" / "photographs_ablations.json"
+TUNING_STEPS = 50
+TOP = 0.01
+"""Share of the cells that the mean of the highest is taken of."""
+POOLINGS = {
+    "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
+    "hard max": lambda flat: flat.max(axis=1),
+    "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
+    "mean of all cells": lambda flat: flat.mean(axis=1),
+}
+FIRST_POOLING = next(iter(POOLINGS))
+MEASURES = ("image_auroc", "map_auroc", "cell_auroc")
+
+
+def _softmax(flat: np.ndarray) -> np.ndarray:
+    weight = np.exp(flat - flat.max(axis=1, keepdims=True))
+    return weight / weight.sum(axis=1, keepdims=True)
+
+
+def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
+    """The score that the readout's gain and limit make of a ranking and a pooled map."""
+    return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
+
+
+def blind_to(strides: tuple[int, ...], session: Session) -> None:
+    """Let the map alone read these strides and no other: what it reads of the others is zero.
+
+    Raises:
+        InputError: the map has no head that reads all strides together.
+    """
+    for readout in (session.learner.readout, session.average.module.readout):
+        if not hasattr(readout, "context"):
+            raise InputError("model.readout.context: strides can be left out of the map with context only; set it")
+
+        def zeroed(_: torch.nn.Module, given: tuple, kept: tuple = readout.strides) -> tuple:
+            return ([x if one in strides else torch.zeros_like(x) for x, one in zip(given[0], kept, strict=True)],)
+
+        readout.context.register_forward_pre_hook(zeroed)
+
+
+def cached(images: SourceImages, backbone: Backbone, size: int, folder: Path) -> CachedInputs:
+    """Features of the images from a folder of their own; computed where they are not there yet."""
+    try:
+        found = read_features(folder, images)
+    except InputError:
+        found = cache_features(images, backbone, size, folder)
+    if (found.info.backbone_sha256, found.info.size) != (backbone.sha256(), size):
+        raise InputError(f"{folder}: made by another backbone or size; delete it")
+    return CachedInputs(found)
+
+
+def opened(config: str, data: str | None, arm: Arm) -> tuple[Run, Inputs, Inputs, Backbone]:
+    """An arm's run, its source, the photographs as they are, and its backbone; features are made if they must be."""
+    base = Run(load_profile(config, data))
+    run, sets = Run(changed(base.profile, arm)), photographs(base.profile)
+    model = run.profile.model
+    backbone = Backbone(model.backbone, model.weights, model.strides)
+    folder = base.folder / "ablations_photographs"
+    plain = plain_images([base.manifest(item) for item in sets])
+    if run.profile.training.tuned_stages:
+        workers = run.profile.training.workers
+        return run, training_inputs(run, backbone), ImageInputs(plain, backbone, model.size, workers), backbone
+    if arm.generated:
+        own = folder / _slug(arm.name)
+        place = run.profile.data.model_copy(update={"generated_root": own / "data"})
+        run = Run(run.profile.model_copy(update={"run": own, "data": place}))
+        if not (run.features / "features.json").exists():
+            prepare_data(run, workers=1)
+        inputs = cached(source_images(run), backbone, model.size, run.features)
+    elif arm.model:
+        inputs = cached(source_images(run), backbone, model.size, folder / _slug(arm.name) / "features")
+    else:
+        inputs = training_inputs(run, backbone)
+    own_plain = folder / _slug(arm.name) if arm.model else base.folder
+    return run, inputs, cached(plain, backbone, model.size, own_plain / "photographs"), backbone
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+@cache
+def _kinds(config: str, data: str | None) -> np.ndarray:
+    return kinds(Run(load_profile(config, data)))
+
+
+def measured(config: str, data: str | None, job: tuple[Arm, str, int]) -> Row:
+    """Train one seed of an arm without one set, and test it there; or read what an earlier start found."""
+    arm, left_out, seed = job
+    torch.set_num_threads(1)
+    run, inputs, plain, backbone = opened(config, data, arm)
+    kind = _kinds(config, data) if arm.without else None
+    keep = kept_rows(arm, run.profile, inputs.group, kind)
+    fitted = np.intersect1d(rows_without(inputs.group, left_out), np.flatnonzero(keep))
+    settings = {name: value for name, value in asdict(arm).items() if name not in ("name", "against", "asked")}
+    made_with = everything_that_matters(run.profile, inputs, seed) | {
+        "arm": settings,
+        "left_out": left_out,
+        "rows": sha256_of_bytes(fitted.tobytes()),
+        "resampled": [REPLICATES, BINS, TOP],
+    }
+    key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
+    folder = Run(load_profile(config, data)).folder / "ablations_photographs"
+    path = folder / f"{key}.json"
+    if not path.exists():
+        if arm.coverage != 1 and isinstance(inputs, CachedInputs):
+            features = inputs.features
+            inputs = CachedInputs(type(features)(**{**vars(features), "coverage": features.coverage * arm.coverage}))
+        blind = partial(blind_to, arm.map_strides) if arm.map_strides else lambda session: None
+        learner = fit(run.profile, inputs, backbone, seed, fitted, blind)
+        item = next(one for one in photographs(run.profile) if one.name == left_out)
+        write_json(path, {"set": left_out, "seed": seed} | _tested(learner, plain, run, item))
+    return read_json(path, "delete it, and run benchmarks/photographs_ablations.py again")
+
+
+def _tested(learner: Any, plain: Inputs, run: Run, item: Any) -> dict[str, Any]:
+    seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def look(category: str, example: Any, maps: np.ndarray) -> None:
+        seen.setdefault(category, []).append((maps, example.coverage.numpy()))
+
+    manifest, readout = run.manifest(item), run.profile.model.readout
+    found, said = tested(learner, plain, manifest, run.profile.evaluation.pixels, look)
+    whole: dict[str, dict[str, float]] = {}
+    again: dict[str, dict[str, list[float]]] = {}
+
+    def keep(measure: str, category: str, pair: tuple[float, list[float | None]] | None) -> None:
+        if pair is not None:
+            whole.setdefault(measure, {})[category], again.setdefault(measure, {})[category] = pair
+
+    for category, scores in said.items():
+        label = np.array(scores["label"], dtype=int)
+        maps, coverage = (np.concatenate(parts) for parts in zip(*seen[category], strict=True))
+        keep("image_auroc", category, of_images(label, np.array(scores["image_auroc"]), category))
+        keep("map_auroc", category, of_images(label, np.array(scores["peak"]), category))
+        keep("cell_auroc", category, of_cells(label, maps, coverage, category))
+        for name, pool in POOLINGS.items():
+            pooled = pool(maps.reshape(len(maps), -1))
+            keep(f"map_auroc, {name}", category, of_images(label, pooled, category))
+            if readout.ranking == "cues":
+                score = corrected(np.array(scores["ranking_auroc"]), pooled, readout)
+                keep(f"image_auroc, {name}", category, of_images(label, score, category))
+    return {"whole": whole, "again": again, "categories": found}
+
+
+def summarised(arm: Arm, rows: list[Row], against: list[Row]) -> dict[str, Any]:
+    """An arm's entry of the results."""
+    entry = {"variant": arm.name, "against": arm.against, "equal_cost": arm.equal_cost}
+    return entry | {measure: compared(rows, against, measure) for measure in MEASURES}
+
+
+def pooled(rows: list[Row]) -> list[dict[str, Any]]:
+    """Entries of the poolings of the recipe's maps, each compared with the first; none where no map corrects cues."""
+    parts = [one for one in ("image_auroc", "map_auroc") if f"{one}, {FIRST_POOLING}" in rows[0]["whole"]]
+    return [
+        {"variant": f"pooling: {name}", "against": f"pooling: {FIRST_POOLING}", "equal_cost": True}
+        | {one: compared(rows, rows, f"{one}, {name}", f"{one}, {FIRST_POOLING}") for one in parts}
+        for name in POOLINGS
+    ]
+
+
+def chosen(every: tuple[Arm, ...], only: list[str]) -> list[Arm]:
+    """The arms to measure, each after what it is compared with.
+
+    Raises:
+        InputError: no arm has such a name.
+    """
+    by_name = {arm.name: arm for arm in every}
+    if unknown := [name for name in only if name not in by_name]:
+        raise InputError(f"--only: no variant is called {unknown[0]!r}; use {', '.join(by_name)}")
+    wanted = set(only) or {arm.name for arm in every if not arm.asked}
+    while missing := {by_name[name].against for name in wanted} - wanted:
+        wanted |= missing
+    return [arm for arm in every if arm.name in wanted]
+
+
+def _all(call: partial, jobs: list[tuple[Arm, str, int]], processes: int) -> Iterator[Row]:
+    if processes == 1:
+        yield from progress(map(call, jobs), "ablations", len(jobs), "training")
+        return
+    # A fresh interpreter each: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield from progress(pool.map(call, jobs), "ablations", len(jobs), "training")
+
+
+def main() -> int:
+    """Measure variants and add them to the file, each as soon as it is done; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", default="configs/photographs.yaml")
+    parser.add_argument("--data", help="folder of the photographs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="variants to measure; all when left out")
+    parser.add_argument("--processes", type=int, default=1, help="trainings at a time, each on one thread")
+    parser.add_argument("--tuning-steps", type=int, default=TUNING_STEPS, help="of the pair with a tuned backbone")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    try:
+        torch.set_num_threads(1)
+        every = arms(FULL_COVERAGE, options.tuning_steps)
+        measure = chosen(every, options.only)
+        for arm in measure:
+            # Features are made here, once, and not by several processes at a time.
+            run, inputs, _, _ = opened(options.config, options.data, arm)
+            if arm.name == RECIPE:
+                profile = run.profile
+                made_with = everything_that_matters(profile, inputs, seed=0) | {"seeds": list(profile.seeds)}
+        recipe_sha256 = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())
+        before = read_json(options.output, "delete it") if options.output.exists() else {}
+        if before and before.get("recipe_sha256") != recipe_sha256:
+            raise InputError(f"{options.output}: measured with another recipe; delete it, and measure all again")
+        entries = {one["variant"]: one for one in before.get("rows", [])}
+        sets = [item.name for item in photographs(profile)]
+        jobs = [(arm, name, seed) for arm in measure for seed in profile.seeds for name in sets]
+        call = partial(measured, options.config, options.data)
+        rows: dict[str, list[Row]] = {}
+        for (arm, _, _), row in zip(jobs, _all(call, jobs, options.processes), strict=True):
+            rows.setdefault(arm.name, []).append(row)
+            if len(rows[arm.name]) < len(sets) * len(profile.seeds):
+                continue
+            entries[arm.name] = summarised(arm, rows[arm.name], rows[arm.against])
+            if arm.name == RECIPE:
+                entries |= {one["variant"]: one for one in pooled(rows[RECIPE])}
+            result = {
+                "what": "each set of photographs left out of the source in turn and tested on; percent",
+                "date": datetime.now(UTC).date().isoformat(),
+                "cpu": cpu_name(),
+                "versions": versions(*PACKAGES),
+                "recipe_sha256": recipe_sha256,
+                "seeds": list(profile.seeds),
+                "sets": sets,
+                "wanted": [one.name for one in every],
+                "interval": f"{LEVEL}% of {REPLICATES} resamples of the images within each category and label",
+                "rows": list(entries.values()),
+            }
+            write_json(options.output, result)
+            one = entries[arm.name]["image_auroc"]
+            print(
+                f"{arm.name:40} {one['mean']:6.2f} {one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f})"
+            )
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
