@@ -22,7 +22,7 @@ export PYTHONNOUSERSITE := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations lint format lock clean
+.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations bench-photographs lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -71,6 +71,10 @@ bench-step: $(INSTALLED)
 # What each part of the recipe is worth, on held-out families of the mini profile's source; after `make book`.
 bench-ablations: $(INSTALLED)
 	$(BIN)/python benchmarks/ablations.py
+
+# What each choice of the profile of photographs is worth, on sets left out; after its notebooks 01 and 02. Many hours.
+bench-photographs: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/photographs_ablations.py $(if $(DATA),--data "$(DATA)")
 
 $(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ from edgezsad.run import Run
 from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.training import recipe
 from edgezsad.training.features import Features, cache_features, read_features
-from edgezsad.training.inputs import CachedInputs, training_inputs
+from edgezsad.training.inputs import CachedInputs, Example, training_inputs
 from edgezsad.training.learner import Learner
+from edgezsad.training.outcome import spread_out
 from edgezsad.training.session import Session
 from edgezsad.training.train import everything_that_matters, shares
 from edgezsad.versions import versions
@@ -78,12 +80,31 @@ def rows_without(group: np.ndarray, name: str) -> np.ndarray:
     return np.flatnonzero(~mine)
 
 
-def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, fitted: np.ndarray) -> Learner:
-    """Train one seed on some rows, as `edgezsad.training.train` does on all of them."""
+def fit(
+    profile: Profile,
+    inputs: CachedInputs,
+    backbone: Backbone,
+    seed: int,
+    fitted: np.ndarray,
+    ready: Callable[[Session], None] = lambda session: None,
+    measured_on: int | None = None,
+) -> Learner:
+    """Train one seed on some rows, as `edgezsad.training.train` does on all of them.
+
+    Args:
+        profile: model and recipe.
+        inputs: of the source.
+        backbone: of the inputs.
+        seed: of the first weights, the order and the noise.
+        fitted: the rows.
+        ready: may change the session's models.
+        measured_on: how many of the rows the scale of features and cues is taken from; all of them when left out.
+    """
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     session = Session(profile, inputs, backbone, seed, fabric)
-    session.begin(fitted)
+    ready(session)
+    session.begin(spread_out(fitted, measured_on or len(fitted)))
     given = shares(profile)
     order = recipe.plan(inputs.label, inputs.group, fitted, profile.training, seed, given)
     steps = range(profile.training.steps)
@@ -92,9 +113,18 @@ def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, f
     return session.average.module.eval()
 
 
+def read_by_readout(learner: Learner, example: Example) -> list[torch.Tensor]:
+    """The features that the readout takes of an example."""
+    return example.inputs if learner.backbone is None else learner.backbone(example.inputs[0])
+
+
 @torch.inference_mode()
 def tested(
-    learner: Learner, inputs: CachedInputs, manifest: Manifest, pixels: int
+    learner: Learner,
+    inputs: CachedInputs,
+    manifest: Manifest,
+    pixels: int | None,
+    look: Callable[[str, Example, np.ndarray, np.ndarray], None] = lambda category, example, maps, drawn: None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
     """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
 
@@ -104,7 +134,9 @@ def tested(
         learner: trained without the set.
         inputs: features of the photographs as they are, in the order of the manifests that they come from.
         manifest: of the set.
-        pixels: height and width at which maps and masks are compared.
+        pixels: height and width at which maps and masks are compared; None for no pixel metrics, which take long.
+        look: is shown every category's images, some at a time, with their maps and what the spatial head has drawn of
+            these, (B, h, w).
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
     result, said = {}, {}
@@ -112,14 +144,16 @@ def tested(
         group = f"{manifest.name}/{category}"
         rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
         heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, "peak")}
-        evaluator, masks = PixelEvaluator(pixels=pixels), 0
+        evaluator, masks = PixelEvaluator(pixels=pixels or 1), 0
         for example in inputs.read(rows):
             output = learner(example.inputs)
             for name, place in HEADS.items():
                 heads[name].append(output[place].numpy())
-            flat = learner.readout.drawn(example.inputs).flatten(1)
+            own = learner.readout.drawn(read_by_readout(learner, example))
+            look(category, example, output[1].squeeze(1).numpy(), own.squeeze(1).numpy())
+            flat = own.flatten(1)
             heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
-            for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True):
+            for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:
                     continue
@@ -160,7 +194,7 @@ def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
         ranking, peak = np.array(said["ranking_auroc"]), np.array(said["peak"])
         score = ranking + readout.correction_limit * np.tanh(readout.correction_gain * peak)
         said["image_auroc"] = score.tolist()
-        row["categories"][category]["image_auroc"] = round(100 * _auroc(np.array(said["label"]), score), 2)
+        row["categories"][category]["image_auroc"] = round(100 * fast_auroc(np.array(said["label"]), score), 2)
     return row
 
 
@@ -184,11 +218,11 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in (row for row in rows if row["set"] == one_set):
             for category, said in row["scores"].items():
                 said = {name: np.array(values) for name, values in said.items()}
-                drawn = _drawn(said["label"].astype(int), category)
+                drawn = drawn_again(said["label"].astype(int), category)
                 for name, way in ways.items():
                     score = way(said)
-                    replicates = np.array([_auroc(said["label"][part], score[part]) for part in drawn])
-                    value = (_auroc(said["label"], score), replicates)
+                    replicates = np.array([fast_auroc(said["label"][part], score[part]) for part in drawn])
+                    value = (fast_auroc(said["label"], score), replicates)
                     per_category.setdefault(category, {}).setdefault(name, []).append(value)
         for name in ways:
             values = [pair for found in per_category.values() for pair in found[name]]
@@ -211,14 +245,14 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _drawn(label: np.ndarray, category: str) -> list[np.ndarray]:
+def drawn_again(label: np.ndarray, category: str) -> list[np.ndarray]:
     """Rows drawn again with replacement within each label; the same at every call for a category."""
     generator = np.random.default_rng(zlib.crc32(category.encode()))
     parts = [np.flatnonzero(label == one) for one in (0, 1)]
     return [np.concatenate([generator.choice(part, len(part)) for part in parts]) for _ in range(REPLICATES)]
 
 
-def _auroc(label: np.ndarray, score: np.ndarray) -> float:
+def fast_auroc(label: np.ndarray, score: np.ndarray) -> float:
     """As the package's, many times as fast for few images."""
     defective = int(label.sum())
     rank = rankdata(score)[label == 1].sum()

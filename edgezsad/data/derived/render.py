@@ -10,7 +10,7 @@ from PIL import Image
 from edgezsad.config import Randomise
 from edgezsad.data.derived.randomise import randomise
 from edgezsad.data.derived.rows import Row
-from edgezsad.data.derived.synthetic import with_synthetic_defect
+from edgezsad.data.derived.synthetic import synthetic_defect, with_synthetic_defect
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, resize_mask
 from edgezsad.data.manifest import Entry
@@ -44,6 +44,23 @@ def render(
     Raises:
         InputError: an image or a mask is missing, damaged, or no longer what the manifest says.
     """
+    picture = _undamaged(row, root, entries, size)
+    if row.kind == "synthetic":
+        # A generator of its own: the randomisation is the same with and without the defect.
+        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)
+    return randomise(picture, config, np.random.default_rng(row.seed))
+
+
+def synthetic_kind(
+    row: Row, root: Path, entries: Mapping[str, Entry], size: int, faults: tuple[str, ...] | None = None
+) -> str:
+    """The kind of the synthetic defect that `render` puts on a row at this size: a list says only that there is one."""
+    picture = _undamaged(row, root, entries, size)
+    return synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)[1]
+
+
+def _undamaged(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -> Picture:
+    """A row's picture before synthetic defects and randomisation."""
     pixels, mask = _cut(root, entries[row.parent], row.left, row.top, row.right, row.bottom)
     if row.donor:
         place = row.donor_left, row.donor_top, row.donor_right, row.donor_bottom
@@ -55,11 +72,7 @@ def render(
     if mask is not None and bool(mask.any()) != bool(row.label) and row.kind not in ("whole", "synthetic"):
         what = "no defective pixel" if row.label else "a defective pixel"
         raise InputError(f"{root / row.parent}: {row.id} has {what}: a mask has changed; run notebook 01_data again")
-    picture = Picture(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
-    if row.kind == "synthetic":
-        # A generator of its own: the randomisation is the same with and without the defect.
-        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)
-    return randomise(picture, config, np.random.default_rng(row.seed))
+    return Picture(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
 
 
 def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarray:

@@ -30,6 +30,11 @@ def with_synthetic_defect(picture: Picture, each: Random, names: tuple[str, ...]
     Returns:
         The picture with a bool (S, S) mask that is never empty.
     """
+    return synthetic_defect(picture, each, names)[0]
+
+
+def synthetic_defect(picture: Picture, each: Random, names: tuple[str, ...] | None = None) -> tuple[Picture, str]:
+    """The same, with the name of the kind that was drawn; "spot" where none was accepted."""
     pixels = picture.pixels.astype(np.float32)
     ground = Ground(pixels, part_of(picture.pixels), textures())
     likely = mixture(names)
@@ -37,13 +42,13 @@ def with_synthetic_defect(picture: Picture, each: Random, names: tuple[str, ...]
     for _ in range(ATTEMPTS):
         kind = kinds[int(each.choice(len(kinds), p=weights / weights.sum()))]
         if (change := kind(ground, each)) is not None and (found := _accepted(ground, change)) is not None:
-            return found
+            return found, kind.__name__
     # A plain spot shows on everything.
     mask = np.zeros(pixels.shape[:2], np.uint8)
     cv2.circle(mask, each.integers(len(pixels) // 4, len(pixels) * 3 // 4, 2).tolist(), len(pixels) // 20, 1, -1)
     inside = mask > 0
     pixels[inside] = np.where(pixels[inside] > 100, pixels[inside] * 0.4, pixels[inside] + 100)
-    return Picture(pixels.astype(np.uint8), inside)
+    return Picture(pixels.astype(np.uint8), inside), "spot"
 
 
 @cache

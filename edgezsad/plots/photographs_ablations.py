@@ -1,0 +1,68 @@
+"""What `benchmarks/photographs_ablations.py` found, as the book shows it; what is not measured is said to be so."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from edgezsad.errors import InputError
+from edgezsad.files import read_json
+from edgezsad.plots.style import WIDTH, finished, styled
+
+MEASURES = {"image_auroc": "image AUROC", "map_auroc": "map's peak", "cell_auroc": "cell AUROC"}
+NOT_MEASURED = "not measured"
+
+
+def read_ablations(path: Path | str) -> dict[str, Any] | None:
+    """Read what `benchmarks/photographs_ablations.py` wrote; None where it has not run.
+
+    Raises:
+        InputError: the file is damaged, or not of this benchmark.
+    """
+    if not Path(path).exists():
+        return None
+    results = read_json(path, "run benchmarks/photographs_ablations.py to write it again")
+    if not isinstance(results, dict) or not results.get("rows") or "wanted" not in results:
+        raise InputError(f"{path}: not these ablations; run benchmarks/photographs_ablations.py to write it again")
+    return results
+
+
+def ablation_table(results: dict[str, Any] | None) -> pd.DataFrame:
+    """One row a variant: each measure's mean, and its difference with the interval; missing variants say so."""
+    if results is None:
+        return pd.DataFrame([{"variant": "all", "against": NOT_MEASURED}])
+    found = {one["variant"]: one for one in results["rows"]}
+    rows = []
+    for name in dict.fromkeys((*results["wanted"], *found)):
+        one = found.get(name)
+        row = {"variant": name, "against": one["against"] if one else NOT_MEASURED}
+        row["equal cost"] = "-" if one is None else "yes" if one["equal_cost"] else "no"
+        for measure, title in MEASURES.items():
+            row[title] = _said(one[measure]) if one and measure in one else NOT_MEASURED
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ablation_figure(results: dict[str, Any] | None, measure: str = "image_auroc") -> Figure:
+    """Every variant's difference with its interval; filled where it leaves out zero."""
+    everything = results["rows"] if results else []
+    rows = [one for one in everything if one["variant"] != one["against"] and measure in one]
+    with styled():
+        figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * max(len(rows), 2) + 1))
+        for place, one in enumerate(reversed(rows)):
+            found = one[measure]
+            clear = found["low"] > 0 or found["high"] < 0
+            axis.plot([found["low"], found["high"]], [place, place], color="C0", linewidth=1.2)
+            axis.plot(found["difference"], place, "o", color="C0", markerfacecolor="C0" if clear else "white")
+        axis.axvline(0, color="0.5", linestyle=":", linewidth=1)
+        axis.set_yticks(range(len(rows)), [one["variant"] for one in reversed(rows)])
+        axis.set_xlabel(f"difference, points of {MEASURES[measure]}, mean of the sets")
+        if not rows:
+            axis.text(0.5, 0.5, NOT_MEASURED, transform=axis.transAxes, ha="center", va="center")
+        return finished(figure)
+
+
+def _said(one: dict[str, Any]) -> str:
+    return f"{one['mean']:.1f} ({one['difference']:+.1f}; {one['low']:+.1f} to {one['high']:+.1f})"
