@@ -73,8 +73,8 @@ bench-ablations: $(INSTALLED)
 	$(BIN)/python benchmarks/ablations.py
 
 # What each choice of the profile of photographs is worth, on sets left out; after its notebooks 01 and 02. Many hours.
-bench-photographs: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/photographs_ablations.py $(if $(DATA),--data "$(DATA)")
+bench-photographs: $(BENCH)/.installed
+	PYTHONPATH="$(CURDIR)/$(BENCH)" OMP_NUM_THREADS=1 $(BIN)/python benchmarks/photographs_ablations.py $(if $(DATA),--data "$(DATA)")
 
 $(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \

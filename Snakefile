@@ -364,6 +364,8 @@ rule photographs:
     input:
         needs("15_photographs"),
         [f"benchmarks/results/{name}.json" for name in ("photographs", "cues")],
+        # What scores the photographs that are shown, where they are given.
+        "edgezsad/checkpoints/photographs.onnx",
         notebook="notebooks/15_photographs.ipynb",
     output:
         result=f"{RUN}/results/photographs.json",

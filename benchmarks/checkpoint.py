@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from edgezsad.checkpoints import CHECKPOINT, GRAPH
+from edgezsad.checkpoints import CHECKPOINT, GRAPH, UNSEEN
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.evaluate import PIXELS, evaluate, test_images
 from edgezsad.files import sha256_of_bytes, write_json
@@ -31,7 +31,6 @@ from edgezsad.scoring.graph_scorer import cores
 from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.versions import versions
 
-UNSEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 ROUNDS = 3
 

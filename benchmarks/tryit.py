@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from edgezsad.data.folders import all_images
 from edgezsad.data.generate.image import Address, defective_image, normal_image
 from edgezsad.data.images import load
-from edgezsad.predict import load_scorer
+from edgezsad.predict import find_photographs, load_scorer, without_masks
 
 FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -42,8 +40,13 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-def generated(folder: Path) -> list[Path]:
-    """Ten images of the generator, of several sizes, as PNG and JPEG."""
+def photographs(folder: Path, root: Path | None = None) -> list[Path]:
+    """Ten images of the generator, of several sizes, as PNG and JPEG; and twenty evenly of `root`, where it is given.
+
+    Args:
+        folder: receives the ten.
+        root: a folder of photographs; masks in it are left out.
+    """
     paths = []
     for number, family in enumerate(FAMILIES):
         for defective in (False, True):
@@ -51,6 +54,9 @@ def generated(folder: Path) -> list[Path]:
             image = defective_image(address)[0] if defective else normal_image(address)
             paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
             Image.fromarray(image).save(paths[-1], quality=92)
+    if root is not None:
+        found, _ = without_masks(find_photographs([root]))
+        paths += [found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
     return paths
 
 
@@ -91,6 +97,9 @@ def give(page: Any, path: Path) -> tuple[dict[str, Any], float]:
 
 def main() -> None:
     """Command line."""
+    # Needed to measure alone: tests take only the images from here.
+    from playwright.sync_api import sync_playwright
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--html", type=Path, default=Path("book/_build/html"))
@@ -102,10 +111,7 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(options.html)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
-        paths = generated(Path(name))
-        if options.photographs:
-            found = [one for one in sorted(all_images(options.photographs)) if "ground_truth" not in Path(one).parts]
-            paths += [options.photographs / found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
+        paths = photographs(Path(name), options.photographs)
         large = Path(name) / "large.jpg"
         Image.fromarray(np.asarray(Image.open(paths[2]).convert("RGB").resize((4000, 3000)))).save(large, quality=92)
         path = next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -49,12 +49,21 @@ def predict(
 ) -> None:
     """Score photographs: higher is more anomalous; at or above the threshold the image is called defective.
 
-    Files that cannot be read are listed at the end, with exit code 1; the others are scored all the same.
+    Masks of a folder in MVTec layout (ground_truth beside test) are left out, and counted at the end. Files that cannot
+    be read are listed at the end, with exit code 1; the others are scored all the same.
     """
-    from edgezsad.predict import Failure, HeatMaps, find_photographs, load_scorer, predict_files, write_csv
+    from edgezsad.predict import (
+        Failure,
+        HeatMaps,
+        find_photographs,
+        load_scorer,
+        predict_files,
+        without_masks,
+        write_csv,
+    )
     from edgezsad.progress import progress
 
-    chosen = find_photographs(photographs)
+    chosen, masks = without_masks(find_photographs(photographs))
     painted = HeatMaps(chosen, heatmaps) if heatmap or heatmaps else None
     if painted:
         painted.check()
@@ -70,6 +79,8 @@ def predict(
         write_csv(table, results)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
+    if masks:
+        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
     if failures := [result for result in results if isinstance(result, Failure)]:
         for failure in failures:
             typer.echo(f"not scored: {failure.reason}", err=True)

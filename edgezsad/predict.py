@@ -188,6 +188,29 @@ def find_photographs(given: Sequence[str | Path]) -> list[Path]:
     return chosen
 
 
+def without_masks(photographs: Sequence[Path]) -> tuple[list[Path], int]:
+    """The photographs without the masks of MVTec layout, which lie beneath a `ground_truth` that is beside a `test`.
+
+    Returns:
+        the photographs, and how many masks were left out.
+
+    Raises:
+        InputError: there is nothing but masks.
+    """
+    truths: dict[Path, bool] = {}
+
+    def is_mask(path: Path) -> bool:
+        for folder in path.absolute().parents:
+            if folder.name == "ground_truth" and folder not in truths:
+                truths[folder] = (folder.parent / "test").is_dir()
+        return any(truths.get(folder, False) for folder in path.absolute().parents)
+
+    chosen = [path for path in photographs if not is_mask(path)]
+    if photographs and not chosen:
+        raise InputError(f"{photographs[0]}: a mask of the photographs in the folder test beside it; give photographs")
+    return chosen, len(photographs) - len(chosen)
+
+
 @dataclass(frozen=True)
 class HeatMaps:
     """Where heat maps are written: in `folder`, in folders as the photographs', or beside them where it is None."""

@@ -7,8 +7,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Workers share the cores; more threads in each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from hypothesis import settings
 
 from edgezsad.config import Profile
 from edgezsad.scoring.scorefile import RunRecord, ScoreFile
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 # A loaded machine must not make a test fail.
 settings.register_profile("edgezsad", deadline=None)
@@ -87,3 +92,22 @@ def make_scores() -> Callable[..., ScoreFile]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Loads a benchmark, a script in no package, by its name; what it imports from beside it is found."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        # Dataclasses look their module up.
+        sys.modules[spec.name] = module
+        sys.path.insert(0, str(BENCHMARKS))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(BENCHMARKS))
+        return module
+
+    return load

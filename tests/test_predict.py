@@ -22,6 +22,7 @@ from edgezsad.predict import (
     find_photographs,
     load_scorer,
     predict_files,
+    without_masks,
     write_csv,
 )
 from edgezsad.scoring.torch_scorer import TorchScorer
@@ -83,6 +84,33 @@ def test_folders_patterns_and_files_give_each_photograph_once(tmp_path: Path) ->
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(InputError, match="no images there"):
             find_photographs([nothing])
+
+
+def test_masks_of_mvtec_layout_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("train/good/0.png", "test/crack/0.png", "ground_truth/crack/0_mask.png", "ground_truth/crack/1_mask.png")
+    for name in names:
+        (tmp_path / "set" / "part" / name).parent.mkdir(parents=True, exist_ok=True)
+        photograph(tmp_path / "set" / "part" / name)
+    found = find_photographs([tmp_path])
+    assert without_masks(found) == ([path for path in found if "mask" not in path.name], 2)
+    # A folder of that name without a `test` beside it holds photographs.
+    (tmp_path / "other" / "ground_truth").mkdir(parents=True)
+    alone = photograph(tmp_path / "other" / "ground_truth" / "0.png")
+    assert without_masks([alone]) == ([alone], 0)
+    monkeypatch.chdir(tmp_path / "set" / "part" / "ground_truth")
+    with pytest.raises(InputError, match=r"0_mask\.png: a mask of the photographs"):
+        without_masks(find_photographs([Path("crack")]))
+
+
+def test_the_command_says_how_many_masks_it_left_out(tmp_path: Path) -> None:
+    for name in ("test/crack/0.png", "test/good/0.png", "ground_truth/crack/0_mask.png"):
+        (tmp_path / "part" / name).parent.mkdir(parents=True)
+        photograph(tmp_path / "part" / name)
+    command = [sys.executable, "-m", "edgezsad.cli", "predict", "--json", "part"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert {result["path"] for result in json.loads(done.stdout)} == {"part/test/crack/0.png", "part/test/good/0.png"}
+    assert done.stderr.splitlines()[-1] == "left out: 1 mask in ground_truth"
 
 
 def test_bad_files_are_told_in_their_place_and_the_others_scored(tmp_path: Path) -> None:

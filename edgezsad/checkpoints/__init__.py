@@ -9,3 +9,8 @@ from pathlib import Path
 
 CHECKPOINT = Path(__file__).with_name("photographs.safetensors")
 GRAPH = Path(__file__).with_name("photographs.onnx")
+
+UNSEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
+"""Sets of photographs that it is tested on and was never trained on; the targets of `configs/checkpoint.yaml`."""
+SEEN = ("PIPED", "PV-Vision-EL")
+"""Sets of photographs that it was trained on, test images too."""

@@ -24,6 +24,8 @@ from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
+REHEARSED = 2
+"""Layers that a rehearsal's sweep tries alone: random weights put all above the limit, and two show how it goes."""
 PARITY = 1e-4
 """Largest allowed difference of a score (logit), PyTorch against the exported FP32 file, from the same image bytes."""
 
@@ -56,6 +58,7 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
     files, parity = [], []
     sample = source_sample(run)
     swept: Sensitivity | None = None
+    apart = None if run.profile.rehearsal is None else REHEARSED
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     samples = [subset(run.manifest(item).select("test"), images_per_target) for item in run.profile.data.targets]
@@ -69,7 +72,7 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
         }
         fp32 = export_onnx(detector, run.onnx(seed, "fp32"), detector.size, metadata)
         fp16 = to_fp16(fp32, run.onnx(seed, "fp16"))
-        swept = export_int8(fp32, run.onnx(seed, "int8"), sample, swept)
+        swept = export_int8(fp32, run.onnx(seed, "int8"), sample, swept, apart)
         for precision, path in (("fp32", fp32), ("fp16", fp16), ("int8", run.onnx(seed, "int8"))):
             check_lint(path)
             facts = describe(path)
@@ -88,7 +91,9 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
     return Exported(pd.DataFrame(files), describe(run.onnx(run.profile.seeds[0], "fp32"))["operators"], table, swept)
 
 
-def export_int8(fp32: Path, target: Path, sample: SourceSample, swept: Sensitivity | None) -> Sensitivity:
+def export_int8(
+    fp32: Path, target: Path, sample: SourceSample, swept: Sensitivity | None, apart: int | None = None
+) -> Sensitivity:
     """Write the INT8 twin of a graph without the layers that cost too much.
 
     Args:
@@ -96,13 +101,14 @@ def export_int8(fp32: Path, target: Path, sample: SourceSample, swept: Sensitivi
         target: the file to write.
         sample: of the source.
         swept: which layers these are, where another seed's graph has shown it; else this one is swept.
+        apart: see `edgezsad.export.sensitivity.sensitivity`.
 
     Returns:
         which they are.
     """
     with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
         prepared = prepare(fp32, sample.calibration, Path(folder), sample.source_sha256)
-        swept = swept or sensitivity(prepared, sample.held_out)
+        swept = swept or sensitivity(prepared, sample.held_out, apart=apart)
         write_int8(prepared, target, swept.left_out)
     return swept
 

@@ -80,7 +80,11 @@ class Sensitivity:
 
 
 def sensitivity(
-    prepared: Prepared, images: Iterable[np.ndarray], threads: int = 2, limit: float = LIMIT
+    prepared: Prepared,
+    images: Iterable[np.ndarray],
+    threads: int = 2,
+    limit: float = LIMIT,
+    apart: int | None = None,
 ) -> Sensitivity:
     """Sweep a graph.
 
@@ -89,6 +93,7 @@ def sensitivity(
         images: (S, S, 3) uint8 RGB; of the source, others than the ranges were taken from.
         threads: that one image may use.
         limit: see `LIMIT`.
+        apart: layers of such blocks that are tried alone, at most, those of the costliest block first; all if left out.
 
     Raises:
         InputError: no images.
@@ -101,12 +106,17 @@ def sensitivity(
         blocks: dict[str, list[Layer]] = {}
         for layer in prepared.layers:
             blocks.setdefault(layer.block, []).append(layer)
-        rows, suspects = [], []
+        rows, costly = [], []
         for block, parts in progress(list(blocks.items()), "sensitivity, blocks", unit="block"):
             error = probe.error(parts)
             alone = len(parts) == 1
             rows.append(_row(parts[0].name, "layer", parts, error) if alone else _row(block, "block", parts, error))
-            suspects += parts if error.cost > limit and not alone else []
+            if error.cost > limit and not alone:
+                costly.append((error.cost, parts))
+        suspects = [layer for _, parts in costly for layer in parts]
+        if apart is not None:
+            first = sorted(costly, key=lambda one: one[0], reverse=True)
+            suspects = [layer for _, parts in first for layer in parts][:apart]
         for layer in progress(suspects, "sensitivity, layers", unit="layer"):
             rows.append(_row(layer.name, "layer", [layer], probe.error([layer])))
         table = pd.DataFrame(rows)

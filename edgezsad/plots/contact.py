@@ -50,7 +50,8 @@ def contact_sheet(manifest: Manifest, columns: int = 8, seed: int = 0) -> Figure
         good = _some([e for e in normal if e.split == "test"] or normal, each, random)
         bad = _some([e for e in entries if e.label == 1], each, random)
         for axis, entry in zip((*axes[: len(good)], *axes[each : each + len(bad)]), (*good, *bad), strict=True):
-            _show(axis, manifest, entry)
+            outlined(axis, manifest, entry)
+            axis.set_title(entry.defect, fontsize=7, pad=1.5)
         if good:
             axes[0].set_title(category, fontsize=7, pad=1.5, fontweight="bold")
     figure.subplots_adjust(
@@ -72,13 +73,12 @@ def _some(entries: list[Entry], count: int, random: np.random.Generator) -> list
     return [shuffled[k] for k in order[:count]]
 
 
-def _show(axis: plt.Axes, manifest: Manifest, entry: Entry) -> None:
-    """Draw one image as a thumbnail with its mask's outline."""
+def outlined(axis: plt.Axes, manifest: Manifest, entry: Entry, longer: int = THUMB) -> None:
+    """Draw one image as a thumbnail with its mask's outline; `longer` is the longer side in pixels."""
     image = Image.fromarray(decode_image(manifest.path(entry)))
-    scale = THUMB / max(image.size)
+    scale = longer / max(image.size)
     size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
     axis.imshow(np.asarray(image.resize(size, Image.Resampling.BOX)), interpolation="none")
-    axis.set_title(entry.defect, fontsize=7, pad=1.5)
     path = manifest.mask_path(entry)
     if entry.label == 0 or path is None:
         return

@@ -12,6 +12,8 @@ from edgezsad.files import read_json
 from edgezsad.plots.style import WIDTH, finished, styled
 
 MEASURES = {"image_auroc": "image AUROC", "map_auroc": "map's peak", "cell_auroc": "cell AUROC"}
+SHOWN = ("image_auroc", "cell_auroc")
+"""Of the measures, in the figure."""
 NOT_MEASURED = "not measured"
 
 
@@ -45,22 +47,36 @@ def ablation_table(results: dict[str, Any] | None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ablation_figure(results: dict[str, Any] | None, measure: str = "image_auroc") -> Figure:
-    """Every variant's difference with its interval; filled where it leaves out zero."""
+def conditions(results: dict[str, Any] | None) -> str:
+    """Under what conditions every training ran, in a sentence."""
+    if results is None:
+        return f"{NOT_MEASURED}: run benchmarks/photographs_ablations.py where the photographs are"
+    return (
+        f"{results['date']}, {results['cpu']}; every training, the recipe's too: {results['steps']} steps, scales from "
+        f"{results['measured_on']} rows of the source; seeds {', '.join(map(str, results['seeds']))}; left out in "
+        f"turn: {', '.join(results['sets'])}; intervals: {results['interval']}"
+    )
+
+
+def ablation_figure(results: dict[str, Any] | None) -> Figure:
+    """Every variant's difference with its interval, of images and of cells; filled where it leaves out zero."""
     everything = results["rows"] if results else []
-    rows = [one for one in everything if one["variant"] != one["against"] and measure in one]
+    rows = [one for one in everything if one["variant"] != one["against"]][::-1]
     with styled():
-        figure, axis = plt.subplots(figsize=(WIDTH, 0.26 * max(len(rows), 2) + 1))
-        for place, one in enumerate(reversed(rows)):
-            found = one[measure]
-            clear = found["low"] > 0 or found["high"] < 0
-            axis.plot([found["low"], found["high"]], [place, place], color="C0", linewidth=1.2)
-            axis.plot(found["difference"], place, "o", color="C0", markerfacecolor="C0" if clear else "white")
-        axis.axvline(0, color="0.5", linestyle=":", linewidth=1)
-        axis.set_yticks(range(len(rows)), [one["variant"] for one in reversed(rows)])
-        axis.set_xlabel(f"difference, points of {MEASURES[measure]}, mean of the sets")
-        if not rows:
-            axis.text(0.5, 0.5, NOT_MEASURED, transform=axis.transAxes, ha="center", va="center")
+        figure, axes = plt.subplots(1, len(SHOWN), sharey=True, figsize=(WIDTH, 0.26 * max(len(rows), 2) + 1))
+        for axis, measure in zip(axes, SHOWN, strict=True):
+            for place, one in enumerate(rows):
+                if measure not in one:
+                    continue
+                found = one[measure]
+                clear = found["low"] > 0 or found["high"] < 0
+                axis.plot([found["low"], found["high"]], [place, place], color="C0", linewidth=1.2)
+                axis.plot(found["difference"], place, "o", color="C0", markerfacecolor="C0" if clear else "white")
+            axis.axvline(0, color="0.5", linestyle=":", linewidth=1)
+            axis.set_xlabel(f"points of {MEASURES[measure]}")
+            if not rows:
+                axis.text(0.5, 0.5, NOT_MEASURED, transform=axis.transAxes, ha="center", va="center")
+        axes[0].set_yticks(range(len(rows)), [one["variant"] for one in rows])
         return finished(figure)
 
 

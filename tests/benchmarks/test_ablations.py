@@ -1,9 +1,7 @@
 """The ablations: rows from made-up features, nothing of a held-out family in training, differences, intervals, page."""
 
-import importlib.util
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +23,6 @@ from edgezsad.training.features import CacheInfo, Features
 from edgezsad.training.inputs import CachedInputs
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "benchmarks" / "ablations.py"
 FAMILIES, EACH = 6, 8
 
 
@@ -39,12 +36,8 @@ class Strides(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ablations_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def benchmark(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("ablations")
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +73,22 @@ def recorded() -> dict[str, Any]:
     return page.read_ablations(ROOT / "benchmarks" / "results" / "ablations.json")
 
 
-def rows(script: ModuleType, profile: Profile, inputs: CachedInputs, arm: Any) -> list[dict]:
-    return [row for seed in (0, 1) for row in script.rows_of(profile, inputs, Strides(), arm, seed, 2)]
+def rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs, arm: Any) -> list[dict]:
+    return [row for seed in (0, 1) for row in benchmark.rows_of(profile, inputs, Strides(), arm, seed, 2)]
 
 
-def test_every_arm_gives_valid_rows(script: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
-    found = [row for arm in script.ARMS for row in rows(script, profile, inputs, arm)]
-    against = script.compared_with(script.ARMS, profile.training.ema)
+def test_every_arm_gives_valid_rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
+    found = [row for arm in benchmark.ARMS for row in rows(benchmark, profile, inputs, arm)]
+    against = benchmark.compared_with(benchmark.ARMS, profile.training.ema)
     assert {row["variant"] for row in found} == set(against)
     assert len(found) == 2 * len(against)
-    assert set(against.values()) == {script.FULL, script.UNEVEN}
+    assert set(against.values()) == {benchmark.FULL, benchmark.UNEVEN}
     for row in found:
-        for measure in script.MEASURES:
+        for measure in benchmark.MEASURES:
             assert len(row[measure]) == 2
             assert all(0 <= value <= 100 for value in row[measure].values())
         assert row["images"] == (FAMILIES - 2) * EACH or "uneven" in row["variant"]
-    summary = script.summarised(found, against)
+    summary = benchmark.summarised(found, against)
     json.dumps(summary, allow_nan=False)
     assert [entry["variant"] for entry in summary] == list(against)
     full = summary[0]["image_auroc"]
@@ -106,11 +99,11 @@ def test_every_arm_gives_valid_rows(script: ModuleType, profile: Profile, inputs
     assert isinstance(page.ablation_figure(results), Figure)
 
 
-def test_another_average_changes_no_step(script: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
-    arm = script.Arm("one", averages=(0.0, 0.9))
+def test_another_average_changes_no_step(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
+    arm = benchmark.Arm("one", averages=(0.0, 0.9))
     mine = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.9})})
-    shared = script.fit(profile, inputs, Strides(), arm, 0, np.arange(len(inputs.label)))
-    alone = script.fit(mine, inputs, Strides(), script.Arm("one"), 0, np.arange(len(inputs.label)))
+    shared = benchmark.fit(profile, inputs, Strides(), arm, 0, np.arange(len(inputs.label)))
+    alone = benchmark.fit(mine, inputs, Strides(), benchmark.Arm("one"), 0, np.arange(len(inputs.label)))
     expected = alone["one"].state_dict()
     for name, value in shared["moving average 0.9"].state_dict().items():
         assert value.equal(expected[name]), name
@@ -119,7 +112,7 @@ def test_another_average_changes_no_step(script: ModuleType, profile: Profile, i
 
 
 def test_families_never_overlap(
-    script: ModuleType, profile: Profile, inputs: CachedInputs, monkeypatch: pytest.MonkeyPatch
+    benchmark: ModuleType, profile: Profile, inputs: CachedInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: dict[int, set[int]] = {}
     tested: dict[int, set[int]] = {}
@@ -135,17 +128,17 @@ def test_families_never_overlap(
             return super()._rows(rows)
 
     done: set[int] = set()
-    fit = script.fit
+    fit = benchmark.fit
 
     def fitting(*arguments: Any) -> Any:
         result = fit(*arguments)
         done.add(arguments[4])
         return result
 
-    monkeypatch.setattr(script, "fit", fitting)
-    for arm in (script.ARMS[0], replace(script.ARMS[0], uneven=True, balanced=False)):
+    monkeypatch.setattr(benchmark, "fit", fitting)
+    for arm in (benchmark.ARMS[0], replace(benchmark.ARMS[0], uneven=True, balanced=False)):
         for seed in range(3):
-            script.rows_of(profile, Watched(inputs.features, seed=seed), Strides(), arm, seed, 2)
+            benchmark.rows_of(profile, Watched(inputs.features, seed=seed), Strides(), arm, seed, 2)
         groups = [{seed: set(inputs.group[sorted(rows)]) for seed, rows in some.items()} for some in (taken, tested)]
         for seed in range(3):
             assert len(groups[0][seed]) == FAMILIES - 2
@@ -157,28 +150,28 @@ def test_families_never_overlap(
             some.clear()
 
 
-def test_held_out_families(script: ModuleType) -> None:
+def test_held_out_families(benchmark: ModuleType) -> None:
     group = np.repeat([f"set/{n:02d}" for n in range(25)], 3)
-    parts = [script.held_out_families(group, seed) for seed in range(5)]
+    parts = [benchmark.held_out_families(group, seed) for seed in range(5)]
     assert [len(part) for part in parts] == [5] * 5
     assert len(set().union(*parts)) == 25
-    assert script.held_out_families(group, 0) == parts[0]
+    assert benchmark.held_out_families(group, 0) == parts[0]
     with pytest.raises(InputError, match=r"^data\.source: 25 families, 25 to hold out; add families"):
-        script.held_out_families(group, 0, 25)
+        benchmark.held_out_families(group, 0, 25)
 
 
-def test_thinned_families_differ_in_size(script: ModuleType, inputs: CachedInputs) -> None:
+def test_thinned_families_differ_in_size(benchmark: ModuleType, inputs: CachedInputs) -> None:
     group = np.repeat(["a", "b", "c"], 64)
     label = np.arange(192) % 2
-    kept = script.thinned(np.arange(192), group, label)
+    kept = benchmark.thinned(np.arange(192), group, label)
     assert sorted(int((group[kept] == name).sum()) for name in "abc") == [4, 16, 64]
     assert (label[kept] == 1).sum() == (label[kept] == 0).sum()
 
 
-def test_the_changes_are_what_they_say(script: ModuleType, profile: Profile) -> None:
-    arms = {arm.name: script.changed(profile, arm) for arm in script.ARMS}
+def test_the_changes_are_what_they_say(benchmark: ModuleType, profile: Profile) -> None:
+    arms = {arm.name: benchmark.changed(profile, arm) for arm in benchmark.ARMS}
     base = profile.training
-    assert arms[script.FULL] == profile
+    assert arms[benchmark.FULL] == profile
     assert arms["no ranking loss"].training == base.model_copy(update={"ranking_weight": 0.0})
     assert arms["double the learning rate"].training.learning_rate == 2 * base.learning_rate
     assert arms["noise 1"].model.readout.noise == 1
@@ -187,11 +180,11 @@ def test_the_changes_are_what_they_say(script: ModuleType, profile: Profile) -> 
     rates = [recipe.learning_rate(step, constant) for step in range(2000)]
     assert min(rates) == pytest.approx(base.learning_rate, rel=1e-5)
     # A share multiplied by the one that counts as full, divided by it in the loss, is the share itself.
-    strict = next(arm for arm in script.ARMS if arm.name == "map target: strict share")
+    strict = next(arm for arm in benchmark.ARMS if arm.name == "map target: strict share")
     assert strict.coverage / recipe.FULL_COVERAGE == 1
 
 
-def test_paired_differences_by_hand(script: ModuleType) -> None:
+def test_paired_differences_by_hand(benchmark: ModuleType) -> None:
     made = [
         {"variant": "x", "seed": 1, "image_auroc": {"c": 70.0, "d": 60.0}},
         {"variant": "full", "seed": 0, "image_auroc": {"a": 80.0, "b": 90.0}},
@@ -200,8 +193,8 @@ def test_paired_differences_by_hand(script: ModuleType) -> None:
     ]
     for row in made:
         row["pixel_auroc"] = row["image_auroc"]
-    assert script.paired(made, "x", "full", "image_auroc").tolist() == [[2, -1], [-5, -1]]
-    entry = script.summarised(made, {"full": "full", "x": "full"})[1]["image_auroc"]
+    assert benchmark.paired(made, "x", "full", "image_auroc").tolist() == [[2, -1], [-5, -1]]
+    entry = benchmark.summarised(made, {"full": "full", "x": "full"})[1]["image_auroc"]
     # Means of the seeds: 85.5 and 65; of their differences: 0.5 and -3.
     assert entry["mean"] == 75.25
     assert entry["spread"] == pytest.approx(20.5 / 2**0.5, abs=1e-4)
@@ -209,29 +202,29 @@ def test_paired_differences_by_hand(script: ModuleType) -> None:
     assert entry["difference_spread"] == pytest.approx(3.5 / 2**0.5, abs=1e-4)
     made[0]["image_auroc"] = {"c": 70.0, "e": 60.0}
     with pytest.raises(InputError, match="other seeds or families than full"):
-        script.paired(made, "x", "full", "image_auroc")
+        benchmark.paired(made, "x", "full", "image_auroc")
 
 
-def test_the_interval_holds_the_mean(script: ModuleType) -> None:
+def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:
     generator = np.random.default_rng(0)
     for scale in (0.1, 3.0):
         values = generator.normal(1, scale, (3, 5))
-        low, high = script.interval(values)
+        low, high = benchmark.interval(values)
         assert low < values.mean() < high
         # About what the normal approximation says.
         assert high - low == pytest.approx(2 * 1.96 * values.std() / 15**0.5, rel=0.2)
-        assert script.interval(values) == (low, high)
-    assert script.interval(np.full((3, 5), 2.0)) == (2.0, 2.0)
+        assert benchmark.interval(values) == (low, high)
+    assert benchmark.interval(np.full((3, 5), 2.0)) == (2.0, 2.0)
 
 
-def test_recorded_results_agree_with_their_own_rows(script: ModuleType, recorded: dict[str, Any]) -> None:
-    against = script.compared_with(script.ARMS, recorded["training"]["ema"])
+def test_recorded_results_agree_with_their_own_rows(benchmark: ModuleType, recorded: dict[str, Any]) -> None:
+    against = benchmark.compared_with(benchmark.ARMS, recorded["training"]["ema"])
     again, shown = (
-        pd.json_normalize(entries) for entries in (script.summarised(recorded["rows"], against), recorded["summary"])
+        pd.json_normalize(entries) for entries in (benchmark.summarised(recorded["rows"], against), recorded["summary"])
     )
     pd.testing.assert_frame_equal(again, shown, rtol=0, atol=2e-4)
     assert len(recorded["rows"]) == 3 * len(against)
-    assert all(len(row[measure]) == recorded["held_out"] for row in recorded["rows"] for measure in script.MEASURES)
+    assert all(len(row[measure]) == recorded["held_out"] for row in recorded["rows"] for measure in benchmark.MEASURES)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", recorded["date"])
     assert re.fullmatch(r"[0-9a-f]{64}", recorded["source_sha256"])
     # Nothing of the machine but what a reader needs to judge the numbers.

@@ -8,16 +8,14 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from edgezsad.book.tryit import EXAMPLES
 from edgezsad.checkpoints import GRAPH
-from edgezsad.data.folders import all_images
-from edgezsad.data.generate.image import Address, defective_image, normal_image
 from edgezsad.data.images import load
 from edgezsad.predict import load_scorer
 
@@ -34,7 +32,6 @@ SETTLED = """(before) => window.scored.length > before
   || document.querySelector('#tryit [data-part=error]').textContent !== ''"""
 VIOLATIONS = """(only) => axe.run('#tryit', {preload: false, resultTypes: ['violations']})
   .then((found) => found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`)))"""
-FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
 
 
 class TryIt:
@@ -114,19 +111,11 @@ def one(browser: Any, origin: str, bundled: None) -> Iterator[TryIt]:
     context.close()
 
 
-def photographs(folder: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def photographs(script: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Ten generated images, and twenty photographs evenly from a folder where one is given."""
-    paths = []
-    for number, family in enumerate(FAMILIES):
-        for defective in (False, True):
-            address = Address(1, "try-it", family, "test", number, (240 + 90 * number, 400), False)
-            image = defective_image(address)[0] if defective else normal_image(address)
-            paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
-            Image.fromarray(image).save(paths[-1], quality=92)
-    if root := os.environ.get("EDGEZSAD_PHOTOGRAPHS"):
-        names = [name for name in sorted(all_images(Path(root))) if "ground_truth" not in Path(name).parts]
-        paths += [Path(root) / names[int(place)] for place in np.linspace(0, len(names) - 1, 20)]
-    return paths
+    root = os.environ.get("EDGEZSAD_PHOTOGRAPHS")
+    return script("tryit").photographs(tmp_path_factory.mktemp("photographs"), Path(root) if root else None)
 
 
 def test_nothing_is_loaded_before_a_photograph_is_given(opened: Callable[..., TryIt]):
@@ -167,9 +156,9 @@ def test_every_request_is_known_and_stays_with_the_book(
     tryit.page.evaluate("() => caches.keys().then((names) => Promise.all(names.map((name) => caches.delete(name))))")
 
 
-def test_scores_and_maps_are_those_of_predict(one: TryIt, tmp_path: Path):
+def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path]):
     scorer, threshold = load_scorer()
-    for path in photographs(tmp_path):
+    for path in photographs:
         found = one.give(path)
         assert "error" not in found, (path, found)
         score, anomaly_map = scorer.score(load(path, scorer.size))

@@ -72,6 +72,21 @@ def test_a_bad_layer_is_found(prepared: Prepared) -> None:
     assert found.result()["left_out"] == [bad]
 
 
+def test_a_rehearsal_tries_only_layers_of_the_costliest_block(prepared: Prepared) -> None:
+    few = Prepared(**(vars(prepared) | {"layers": prepared.layers[18:30]}))
+    every, one, none = (sensitivity(few, pictures(3, 1), threads=1, limit=0, apart=apart) for apart in (None, 2, 0))
+    blocks = every.table[every.table["kind"] == "block"]
+    assert len(blocks) == 4
+    costliest = blocks["part"].iloc[0]
+    taken = one.table.loc[(one.table["kind"] == "layer"), "part"]
+    assert len(taken) == 2 and all(name.startswith(f"{costliest}.") for name in taken)
+    # What is measured of a part does not depend on which others are.
+    columns = ["part", "score_error", "map_error"]
+    kept = every.table[every.table["part"].isin(one.table["part"])]
+    assert kept[columns].reset_index(drop=True).equals(one.table[columns])
+    assert set(none.table["kind"]) == {"block"} and none.left_out == ()
+
+
 def test_which_layers_are_left_out() -> None:
     """Above the limit, the most squared error for the fewest weights first, until the share is used up."""
     rows = [

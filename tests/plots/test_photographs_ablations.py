@@ -6,7 +6,13 @@ import pytest
 
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
-from edgezsad.plots.photographs_ablations import NOT_MEASURED, ablation_figure, ablation_table, read_ablations
+from edgezsad.plots.photographs_ablations import (
+    NOT_MEASURED,
+    ablation_figure,
+    ablation_table,
+    conditions,
+    read_ablations,
+)
 
 
 def results() -> dict:
@@ -14,7 +20,16 @@ def results() -> dict:
         numbers = {"mean": 80 + difference, "difference": difference, "low": difference - 1, "high": difference + 1}
         return {"variant": name, "against": "recipe", "equal_cost": True, "image_auroc": numbers}
 
-    return {"wanted": ["recipe", "noise 0", "noise 1"], "rows": [entry("recipe", 0.0), entry("noise 0", -3.0)]}
+    how = {
+        "date": "2026-01-02",
+        "cpu": "x",
+        "steps": 60,
+        "measured_on": 512,
+        "seeds": [0],
+        "sets": ["a"],
+        "interval": "95%",
+    }
+    return how | {"wanted": ["recipe", "noise 0", "noise 1"], "rows": [entry("recipe", 0.0), entry("noise 0", -3.0)]}
 
 
 def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
@@ -22,14 +37,19 @@ def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
     assert table.loc["noise 0", "image AUROC"] == "77.0 (-3.0; -4.0 to -2.0)"
     assert table.loc["noise 0", "cell AUROC"] == NOT_MEASURED
     assert table.loc["noise 1", "image AUROC"] == NOT_MEASURED
-    axis = ablation_figure(results()).axes[0]
-    assert [one.get_text() for one in axis.get_yticklabels()] == ["noise 0"]
+    figure = ablation_figure(results())
+    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["noise 0"]
+    # The interval and the dot of images, and none of cells, which were not measured.
+    assert [one.get_xdata().tolist() for one in figure.axes[0].lines[:2]] == [[-4.0, -2.0], [-3.0]]
+    assert len(figure.axes[1].lines) == 1
+    assert "60 steps, scales from 512 rows" in conditions(results())
 
 
 def test_nothing_measured_is_no_error_and_a_wrong_file_is(tmp_path: Path) -> None:
     assert read_ablations(tmp_path / "none.json") is None
     assert ablation_table(None)["against"].tolist() == [NOT_MEASURED]
     assert [one.get_text() for one in ablation_figure(None).axes[0].texts] == [NOT_MEASURED]
+    assert NOT_MEASURED in conditions(None)
     write_json(tmp_path / "other.json", {"rows": []})
     with pytest.raises(InputError, match="benchmarks/photographs_ablations"):
         read_ablations(tmp_path / "other.json")

@@ -196,3 +196,19 @@ pack() {
     say "done: $NAME-result.tar ($(sum "$NAME-result.tar"))"
     say "copy it to the host; there: edgezsad device ingest $NAME-result.tar --config PROFILE"
 }
+
+# carry_out OPTIONS...: the order of every board. Its script says how: usage, check_board, needed_kib (of free space),
+# work (all that is computed, and its packing), power_mode, clocks, condition_line.
+carry_out() {
+    options "$@"
+    facts=$result/facts.new
+    check_kit
+    lock
+    rm -f "$facts"
+    note "$facts" kit_sha256 "$(sum kit.json)"
+    check_board
+    [ "$only_check" = no ] || exit 0
+    check_space "$(needed_kib)"
+    begin
+    work
+}

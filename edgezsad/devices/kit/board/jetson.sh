@@ -180,17 +180,13 @@ run_images() {
     say "$count of $IMAGES images"
 }
 
-options "$@"
-facts=$result/facts.new
-check_kit
-lock
-rm -f "$facts"
-note "$facts" kit_sha256 "$(sum kit.json)"
-check_board
-[ "$only_check" = no ] || exit 0
-check_space $((KIB_MODEL * 4 + KIB_IMAGE * 2 + KIB_OUTPUT * IMAGES))
-begin
-build
-time_engine
-run_images
-pack engine.tsv time.tsv times.json profile.json outputs.tsv outputs
+needed_kib() { printf '%s\n' $((KIB_MODEL * 4 + KIB_IMAGE * 2 + KIB_OUTPUT * IMAGES)); }
+
+work() {
+    build
+    time_engine
+    run_images
+    pack engine.tsv time.tsv times.json profile.json outputs.tsv outputs
+}
+
+carry_out "$@"

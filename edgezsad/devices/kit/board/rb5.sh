@@ -232,17 +232,13 @@ run_images() {
     say "$count of $IMAGES images"
 }
 
-options "$@"
-facts=$result/facts.new
-check_kit
-lock
-rm -f "$facts"
-note "$facts" kit_sha256 "$(sum kit.json)"
-check_board
-[ "$only_check" = no ] || exit 0
-check_space $((KIB_IMAGE * (chunk + 3) + KIB_OUTPUT * IMAGES))
-begin
-canaries
-time_model
-run_images
-pack time chunks
+needed_kib() { printf '%s\n' $((KIB_IMAGE * (chunk + 3) + KIB_OUTPUT * IMAGES)); }
+
+work() {
+    canaries
+    time_model
+    run_images
+    pack time chunks
+}
+
+carry_out "$@"
