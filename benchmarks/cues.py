@@ -140,7 +140,7 @@ def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarr
 @torch.inference_mode()
 def numbers(readout: torch.nn.Module, inputs: CachedInputs, rows: np.ndarray) -> np.ndarray:
     """(N, K) cues of some rows."""
-    return torch.cat([readout.cue_numbers(example.inputs) for example in inputs.read(rows)]).numpy()
+    return torch.cat([readout.read_cues(example.inputs)[0] for example in inputs.read(rows)]).numpy()
 
 
 def main() -> int:

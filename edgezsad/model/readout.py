@@ -122,6 +122,8 @@ class EdgeGLR(nn.Module):
             if strides != CUE_STRIDES or size is None:
                 raise ValueError(f"cues of {size} pixels at strides {strides}; they are read at {CUE_STRIDES}")
             self.cues = Cues(size)
+            # Between normal and defective places; set by the source.
+            self.register_buffer("rarity_middle", torch.zeros(()))
             self.ranking: nn.Module = CueRanking()
         else:
             # Every stride gives what the most suspicious place shows, and how uneven the image is.
@@ -139,13 +141,12 @@ class EdgeGLR(nn.Module):
         for module in self.difference:
             module.draw = draw
 
-    def cue_numbers(self, features: list[Tensor]) -> Tensor:
-        """(B, K) cues of the images whose feature maps these are, without noise; only where the ranking takes cues."""
-        return self.cues(self._plain(features))[0]
+    def read_cues(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, K) cues and the (B, 1, h, w) rarity of images by their feature maps, without noise.
 
-    def _plain(self, features: list[Tensor]) -> list[Tensor]:
-        """Differences without noise."""
-        return [measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)]
+        Only where the ranking takes cues.
+        """
+        return self.cues([measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)])
 
     def _unlike(self, stride: int) -> int:
         """Channels that self-similarity gives at a stride."""
@@ -206,12 +207,16 @@ class EdgeGLR(nn.Module):
             # without rarity beneath it, since what it would learn then is where the source's rare places are normal.
             nothing = drawn.new_zeros(len(drawn))
             return Output(nothing, drawn, nothing, nothing)
-        cues, rare = self.cues(self._plain(features))
+        cues, rare = self.read_cues(features)
         ranking = self.ranking(cues)
         correction = self._correction(_peak(drawn)[1])
-        # Smooth, or the map would show the coarser stride's squares.
+        # Zero stays an even chance of a defect. And smooth, or the map would show the coarser stride's squares.
         rare = functional.avg_pool2d(
-            enlarged(rare, drawn.shape[-1] // rare.shape[-1]), 3, stride=1, padding=1, count_include_pad=False
+            enlarged(rare - self.rarity_middle, drawn.shape[-1] // rare.shape[-1]),
+            3,
+            stride=1,
+            padding=1,
+            count_include_pad=False,
         )
         shown = drawn + self.map_rarity * rare + self.map_ranking * ranking[:, None, None, None]
         return Output(ranking + correction, shown, ranking, correction)

@@ -1,4 +1,4 @@
-"""The weights of an image's cues (`edgezsad.model.cues`), set by the source at once.
+"""The weights of an image's cues (`edgezsad.model.cues`), and where rarity is as likely a defect, set by the source.
 
 Every cue counts alike, in units of its spread among images of one category; only how much they all count together is
 fitted, and where zero lies. Fitted weights know their source better and sets left out worse (`benchmarks/cues.py`): a
@@ -11,6 +11,7 @@ across parts there is nothing to learn from it.
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from torch.nn import functional
 
 from edgezsad.errors import InputError
 
@@ -70,3 +71,35 @@ def fit_ranking(
     weight = np.broadcast_to(found.x, cues.shape[1:])
     bias = -float(share @ (np.stack(middles) @ weight))
     return torch.tensor(weight / spread, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+
+
+class Middle:
+    """The rarity halfway between what normal images show and what defective places show."""
+
+    def __init__(self) -> None:
+        self._normal: list[torch.Tensor] = []
+        self._defective: list[torch.Tensor] = []
+
+    def add(self, rare: torch.Tensor, coverage: torch.Tensor) -> None:
+        """Take some images.
+
+        Args:
+            rare: (B, 1, h, w).
+            coverage: (B, H, W) defective share of each cell, H a multiple of h; NaN throughout where it is unknown.
+        """
+        share = functional.adaptive_avg_pool2d(coverage[:, None], rare.shape[-2:])
+        known = ~share.isnan().flatten(1).any(dim=1)
+        for one, part in zip(rare[known], share[known], strict=True):
+            if (total := part.sum()) > 0:
+                self._defective.append((one * part).sum() / total)
+            else:
+                self._normal.append(one.mean())
+
+    def value(self) -> float:
+        """The mean over images; zero where either kind has none.
+
+        Images count alike, whatever the size of their defect.
+        """
+        if not self._normal or not self._defective:
+            return 0.0
+        return float(torch.stack(self._normal).mean() + torch.stack(self._defective).mean()) / 2

@@ -17,7 +17,7 @@ from edgezsad.training import recipe
 from edgezsad.training.inputs import Example, Inputs
 from edgezsad.training.learner import Learner, Noise
 from edgezsad.training.outcome import fit_scale, spread_out
-from edgezsad.training.ranking import fit_ranking
+from edgezsad.training.ranking import Middle, fit_ranking
 from edgezsad.training.states import State, fill_optimiser, optimiser_tensors
 
 SCALE_IMAGES = 512
@@ -59,10 +59,15 @@ class Session:
         fit_scale(readout, (self._features(example) for example in self._inputs.read(fitted)))
         if isinstance(readout.ranking, CueRanking):
             # After the scale, in which the cues are measured.
-            cues = [readout.cue_numbers(self._features(example)).cpu() for example in self._inputs.read(fitted)]
+            cues, middle = [], Middle()
+            for example in self._inputs.read(fitted):
+                numbers, rare = (one.cpu() for one in readout.read_cues(self._features(example)))
+                cues.append(numbers)
+                middle.add(rare, example.coverage)
             readout.ranking.set(
                 *fit_ranking(torch.cat(cues).numpy(), self._inputs.label[fitted], self._inputs.group[fitted])
             )
+            readout.rarity_middle.fill_(middle.value())
         self.average.load_state_dict(recipe.averaged(self.learner, self._config).state_dict())
 
     def step(self, number: int, example: Example) -> recipe.Loss:

@@ -186,7 +186,7 @@ def test_the_map_alone_is_blind_to_a_stride(benchmark: ModuleType, profile: Prof
         assert torch.equal(before, one.drawn([torch.randn_like(features[0]), *features[1:]]))
         assert not torch.equal(before, one([*features[:2], torch.randn_like(features[2])]).map)
         # The ranking still reads it.
-        assert not torch.equal(one.cue_numbers(features), one.cue_numbers([features[0] * 3, *features[1:]]))
+        assert not torch.equal(one.read_cues(features)[0], one.read_cues([features[0] * 3, *features[1:]])[0])
 
 
 def test_a_synthetic_defects_kind_is_the_one_that_was_put_there() -> None:

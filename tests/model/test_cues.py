@@ -14,7 +14,7 @@ from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.cues import NAMES, CueRanking, Cues
 from edgezsad.model.detector import build_detector
 from edgezsad.model.readout import EdgeGLR
-from edgezsad.training.ranking import fit_ranking
+from edgezsad.training.ranking import Middle, fit_ranking
 
 SIZE = 128
 CHANNELS = (4, 6, 8)
@@ -219,7 +219,7 @@ def test_only_the_map_learns_beside_cues() -> None:
     with torch.inference_mode():
         used = readout.eval()(features)
     assert torch.allclose(used.score, used.ranking + used.correction)
-    assert torch.allclose(used.ranking, readout.ranking(readout.cue_numbers(features)))
+    assert torch.allclose(used.ranking, readout.ranking(readout.read_cues(features)[0]))
     flat = used.map.flatten(1)
     peak = (flat.softmax(dim=1) * flat).sum(dim=1)
     assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * peak))
@@ -241,3 +241,25 @@ def test_the_detector_with_cues_exports_to_plain_operators(tmp_path: Path) -> No
     score, anomaly_map = session.run(None, {"image": image.numpy()})
     assert score[0] == pytest.approx(expected[0].item(), abs=1e-4)
     assert np.abs(anomaly_map - expected[1].numpy()).max() < 1e-4
+
+
+def test_the_middle_of_rarity_lies_between_normal_images_and_defective_places() -> None:
+    middle = Middle()
+    assert middle.value() == 0
+    rare = torch.ones(3, 1, 2, 2)
+    rare[1, 0, 0, 1], rare[2] = 5.0, 100.0
+    coverage = torch.zeros(3, 4, 4)
+    # One cell in four of one place; the third image's mask is unknown.
+    coverage[1, 0, 2] = 0.25
+    coverage[2] = torch.nan
+    middle.add(rare, coverage)
+    assert middle.value() == pytest.approx((1 + 5) / 2)
+
+
+def test_rarity_at_its_middle_adds_nothing() -> None:
+    readout = EdgeGLR(CHANNELS, (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, map_rarity=3.0), SIZE).eval()
+    features = symmetric()
+    with torch.no_grad():
+        before = readout(features).map
+        readout.rarity_middle.fill_(2.0)
+        assert torch.allclose(readout(features).map, before - 6.0, atol=1e-5)
