@@ -28,9 +28,10 @@ import numpy as np
 import torch
 from photographs import LEVEL, PACKAGES, REPLICATES, fit, photographs, rows_without, tested
 from photographs_arms import RECIPE, Arm, arms, changed, kept_rows, kinds
+from photographs_parts import TOP, of_parts, reused
 from photographs_resampled import BINS, Row, compared, of_cells, of_images
 
-from edgezsad.config import Readout, load_profile
+from edgezsad.config import load_profile
 from edgezsad.data.prepare import prepare_data
 from edgezsad.data.sources import SourceImages, plain_images, source_images
 from edgezsad.errors import EdgeZSADError, InputError
@@ -48,33 +49,7 @@ from edgezsad.versions import versions
 
 OUTPUT = Path(__file__).parent / "results" / "photographs_ablations.json"
 TUNING_STEPS = 50
-TOP = 0.01
-"""Share of the cells that the mean of the highest is taken of."""
-POOLINGS = {
-    "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
-    "hard max": lambda flat: flat.max(axis=1),
-    "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
-    "mean of all cells": lambda flat: flat.mean(axis=1),
-}
 MEASURES = ("image_auroc", "map_auroc", "cell_auroc")
-MAPS = {
-    "head, rarity and ranking": lambda head, rare, ranking: head + rare + ranking,
-    "head alone": lambda head, rare, ranking: head,
-    "rarity alone": lambda head, rare, ranking: rare,
-    "head and rarity": lambda head, rare, ranking: head + rare,
-    "head and ranking": lambda head, rare, ranking: head + ranking,
-}
-"""What the map may be made of where cues rank: parts (N, h, w), and the ranking's (N, 1, 1)."""
-
-
-def _softmax(flat: np.ndarray) -> np.ndarray:
-    weight = np.exp(flat - flat.max(axis=1, keepdims=True))
-    return weight / weight.sum(axis=1, keepdims=True)
-
-
-def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
-    """The score that the readout's gain and limit make of a ranking and a pooled map."""
-    return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
 
 
 def blind_to(strides: tuple[int, ...], session: Session) -> None:
@@ -221,17 +196,8 @@ def _tested(learner: Any, plain: Inputs, run: Run, item: Any) -> dict[str, Any]:
         keep("image_auroc", category, of_images(label, np.array(scores["image_auroc"]), category))
         keep("map_auroc", category, of_images(label, np.array(scores["peak"]), category))
         keep("cell_auroc", category, of_cells(label, maps, coverage, category))
-        if readout.ranking == "cues":
-            ranking = readout.map_ranking * np.array(scores["ranking_auroc"])[:, None, None]
-            for name, made in MAPS.items():
-                one = np.broadcast_to(made(drawn, maps - drawn - ranking, ranking), maps.shape)
-                keep(f"cell_auroc, {name}", category, of_cells(label, one, coverage, category))
-        for name, pool in POOLINGS.items():
-            pooled = pool(drawn.reshape(len(drawn), -1))
-            keep(f"map_auroc, {name}", category, of_images(label, pooled, category))
-            if readout.ranking == "cues":
-                score = corrected(np.array(scores["ranking_auroc"]), pooled, readout)
-                keep(f"image_auroc, {name}", category, of_images(label, score, category))
+        for name, pair in of_parts(scores, maps, drawn, coverage, readout, category):
+            keep(name, category, pair)
     return {"whole": whole, "again": again, "categories": found}
 
 
@@ -239,21 +205,6 @@ def summarised(arm: Arm, rows: list[Row], against: list[Row]) -> dict[str, Any]:
     """An arm's entry of the results."""
     entry = {"variant": arm.name, "against": arm.against, "equal_cost": arm.equal_cost}
     return entry | {measure: compared(rows, against, measure) for measure in MEASURES}
-
-
-def reused(rows: list[Row]) -> list[dict[str, Any]]:
-    """Entries of other poolings and other maps of the recipe's trainings; each is compared with what the recipe has."""
-    found = []
-    for what, every, measures in (("pooling", POOLINGS, ("image_auroc", "map_auroc")), ("map", MAPS, ("cell_auroc",))):
-        first = next(iter(every))
-        parts = [one for one in measures if f"{one}, {first}" in rows[0]["whole"]]
-        found += [
-            {"variant": f"{what}: {name}", "against": f"{what}: {first}", "equal_cost": True}
-            | {one: compared(rows, rows, f"{one}, {name}", f"{one}, {first}") for one in parts}
-            for name in every
-            if parts
-        ]
-    return found
 
 
 def chosen(by_name: dict[str, Arm], only: list[str]) -> list[Arm]:

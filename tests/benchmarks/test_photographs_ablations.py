@@ -157,7 +157,8 @@ def test_cells_are_ranked_as_the_package_does_and_unknown_masks_are_left_out(ben
     assert benchmark.of_cells(label, maps, np.where(np.isnan(coverage), np.nan, 0), "x") is None
 
 
-def test_poolings_are_as_by_hand(benchmark: ModuleType) -> None:
+def test_poolings_are_as_by_hand(script: Callable[[str], ModuleType]) -> None:
+    benchmark = script("photographs_parts")
     maps = np.arange(200.0).reshape(1, 200)
     found = {name: float(pool(maps)[0]) for name, pool in benchmark.POOLINGS.items()}
     assert found["hard max"] == 199
@@ -165,6 +166,30 @@ def test_poolings_are_as_by_hand(benchmark: ModuleType) -> None:
     assert found["mean of all cells"] == 99.5
     weight = np.exp(maps - 199)
     assert found["softmax mean"] == pytest.approx(float((weight * maps).sum() / weight.sum()))
+
+
+def test_maps_are_made_of_their_parts(script: Callable[[str], ModuleType], profile: Profile) -> None:
+    parts, resampled = script("photographs_parts"), script("photographs_resampled")
+    generator = np.random.default_rng(0)
+    label, drawn, rare = np.repeat([0, 1], 10), generator.normal(size=(20, 4, 4)), generator.normal(size=(20, 4, 4))
+    ranking, coverage = generator.normal(size=20), (generator.random((20, 4, 4)) < 0.3) * label[:, None, None] * 1.0
+    readout = profile.model.readout.model_copy(update={"map_ranking": 0.5})
+    shown = drawn + rare + 0.5 * ranking[:, None, None]
+    scores = {"label": label.tolist(), "ranking_auroc": ranking.tolist()}
+    found = dict(parts.of_parts(scores, shown, drawn, coverage, readout, "x"))
+    wanted = {
+        "head alone": drawn,
+        "rarity alone": rare,
+        "head and rarity": drawn + rare,
+        "head, rarity and ranking": shown,
+    }
+    for name, maps in wanted.items():
+        assert found[f"cell_auroc, {name}"][0] == pytest.approx(
+            resampled.of_cells(label, maps, coverage, "x")[0], abs=1e-6
+        )
+    assert found["image_auroc, hard max"][0] == pytest.approx(
+        auroc(label, parts.corrected(ranking, drawn.max(axis=(1, 2)), readout))
+    )
 
 
 def test_the_map_alone_is_blind_to_a_stride(benchmark: ModuleType, profile: Profile) -> None:
