@@ -3,7 +3,6 @@
 import contextlib
 import random
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -74,11 +73,11 @@ def test_damaged_archives(bench: Any, returned: dict[str, Path], tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["jetson", "rb5"])
-def test_damaged_files(bench: Any, returned: dict[str, Path], tmp_path: Path, name: str):
+def test_damaged_files(
+    bench: Any, returned: dict[str, Path], unpacked: Callable[[str], Path], tmp_path: Path, name: str
+):
     whole = ingest(returned[name], bench.run, tmp_path / "whole")
-    folder = tmp_path / "result"
-    with tarfile.open(returned[name]) as archive:
-        archive.extractall(folder, filter="data")
+    folder = unpacked(name)
     skipped = {".log"}
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in skipped)
     chance = random.Random(f"files {name}")
