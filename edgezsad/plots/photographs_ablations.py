@@ -11,7 +11,8 @@ from edgezsad.errors import InputError
 from edgezsad.files import read_json
 from edgezsad.plots.style import WIDTH, finished, styled
 
-MEASURES = {"image_auroc": "image AUROC", "map_auroc": "map's peak", "cell_auroc": "cell AUROC"}
+MEASURES = {"image_auroc": "image AUROC", "cell_auroc": "cell AUROC", "map_auroc": "map's peak"}
+RECIPE = "recipe"
 SHOWN = ("image_auroc", "cell_auroc")
 """Of the measures, in the figure."""
 NOT_MEASURED = "not measured"
@@ -32,19 +33,24 @@ def read_ablations(path: Path | str) -> dict[str, Any] | None:
 
 
 def ablation_table(results: dict[str, Any] | None) -> pd.DataFrame:
-    """One row a variant: each measure's mean, and its difference with the interval; missing variants say so."""
-    if results is None:
-        return pd.DataFrame([{"variant": "all", "against": NOT_MEASURED}])
-    found = {one["variant"]: one for one in results["rows"]}
+    """One row a measured variant: each measure's mean, and its difference with the interval."""
     rows = []
-    for name in dict.fromkeys((*results["wanted"], *found)):
-        one = found.get(name)
-        row = {"variant": name, "against": one["against"] if one else NOT_MEASURED}
-        row["equal cost"] = "-" if one is None else "yes" if one["equal_cost"] else "no"
+    for one in results["rows"] if results else []:
+        name, against = one["variant"], one["against"]
+        row = {"variant": name if against in (name, RECIPE) else f"{name}, against {against}"}
         for measure, title in MEASURES.items():
-            row[title] = _said(one[measure]) if one and measure in one else NOT_MEASURED
-        rows.append(row)
-    return pd.DataFrame(rows)
+            row[title] = _said(one[measure], name == against) if measure in one else "-"
+        rows.append(row | {"equal cost": "yes" if one["equal_cost"] else "no"})
+    return pd.DataFrame(rows or [{"variant": NOT_MEASURED}])
+
+
+def missing(results: dict[str, Any] | None) -> str:
+    """The variants that have not been measured, in a sentence."""
+    if results is None:
+        return f"{NOT_MEASURED}: all"
+    found = {one["variant"] for one in results["rows"]}
+    left = [name for name in results["wanted"] if name not in found]
+    return f"{NOT_MEASURED}: {'; '.join(left)}" if left else "all variants are measured"
 
 
 def conditions(results: dict[str, Any] | None) -> str:
@@ -80,5 +86,6 @@ def ablation_figure(results: dict[str, Any] | None) -> Figure:
         return finished(figure)
 
 
-def _said(one: dict[str, Any]) -> str:
-    return f"{one['mean']:.1f} ({one['difference']:+.1f}; {one['low']:+.1f} to {one['high']:+.1f})"
+def _said(one: dict[str, Any], itself: bool) -> str:
+    mean = f"{one['mean']:.1f}"
+    return mean if itself else f"{mean} ({one['difference']:+.1f}; {one['low']:+.1f} to {one['high']:+.1f})"

@@ -11,6 +11,7 @@ from edgezsad.plots.photographs_ablations import (
     ablation_figure,
     ablation_table,
     conditions,
+    missing,
     read_ablations,
 )
 
@@ -35,8 +36,14 @@ def results() -> dict:
 def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
     table = ablation_table(results()).set_index("variant")
     assert table.loc["noise 0", "image AUROC"] == "77.0 (-3.0; -4.0 to -2.0)"
-    assert table.loc["noise 0", "cell AUROC"] == NOT_MEASURED
-    assert table.loc["noise 1", "image AUROC"] == NOT_MEASURED
+    assert table.loc["recipe", "image AUROC"] == "80.0"
+    assert table.loc["noise 0", "cell AUROC"] == "-"
+    assert table.index.tolist() == ["recipe", "noise 0"]
+    assert missing(results()) == f"{NOT_MEASURED}: noise 1"
+    other = results()
+    other["rows"][1]["against"] = "noise 1"
+    assert "noise 0, against noise 1" in ablation_table(other)["variant"].tolist()
+    assert missing(results() | {"wanted": ["recipe"]}) == "all variants are measured"
     figure = ablation_figure(results())
     assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["noise 0"]
     # The interval and the dot of images, and none of cells, which were not measured.
@@ -47,7 +54,8 @@ def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
 
 def test_nothing_measured_is_no_error_and_a_wrong_file_is(tmp_path: Path) -> None:
     assert read_ablations(tmp_path / "none.json") is None
-    assert ablation_table(None)["against"].tolist() == [NOT_MEASURED]
+    assert ablation_table(None)["variant"].tolist() == [NOT_MEASURED]
+    assert missing(None) == f"{NOT_MEASURED}: all"
     assert [one.get_text() for one in ablation_figure(None).axes[0].texts] == [NOT_MEASURED]
     assert NOT_MEASURED in conditions(None)
     write_json(tmp_path / "other.json", {"rows": []})
