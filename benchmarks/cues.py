@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from photographs import photographs, plain_features, rows_without
-from scipy.stats import rankdata
+from photographs import fast_auroc, photographs, plain_features, rows_without
 
 from edgezsad.config import load_profile
 from edgezsad.errors import EdgeZSADError, InputError
@@ -80,13 +79,6 @@ def fitted_weight(variant: Variant, cues: np.ndarray, label: np.ndarray, group: 
     return fit_ranking(cues[:, variant.cues], label, group, variant.alike)[0].numpy()
 
 
-def auroc(label: np.ndarray, score: np.ndarray) -> float:
-    """As the package's, many times as fast for few images."""
-    defective = int(label.sum())
-    rank = rankdata(score)[label == 1].sum()
-    return float((rank - defective * (defective + 1) / 2) / (defective * (len(label) - defective)))
-
-
 def resamples(label: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Rows drawn again with replacement, within each label."""
     rows = [np.flatnonzero(label == one) for one in (0, 1)]
@@ -113,10 +105,10 @@ def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarr
     }
     whole, again = {}, {}
     for variant, found in scores.items():
-        whole[variant] = {name: 100 * auroc(label[name], score) for name, score in found.items()}
+        whole[variant] = {name: 100 * fast_auroc(label[name], score) for name, score in found.items()}
         again[variant] = means(
             {
-                name: np.array([100 * auroc(label[name][rows], score[rows]) for rows in drawn[name]])
+                name: np.array([100 * fast_auroc(label[name][rows], score[rows]) for rows in drawn[name]])
                 for name, score in found.items()
             }
         )["mean"]

@@ -30,7 +30,7 @@ from scipy.stats import rankdata
 from edgezsad.config import DataSet, Profile, Readout, load_profile
 from edgezsad.data.images import decode_mask
 from edgezsad.data.manifest import Manifest
-from edgezsad.data.sources import plain_images
+from edgezsad.data.sources import SourceImages, plain_images
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
 from edgezsad.metrics.image import auroc
@@ -259,13 +259,18 @@ def fast_auroc(label: np.ndarray, score: np.ndarray) -> float:
     return float((rank - defective * (defective + 1) / 2) / (defective * (len(label) - defective)))
 
 
-def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
-    """Features of the photographs as they are, whatever the source derives from them; computed once."""
-    images, folder = plain_images([run.manifest(item) for item in sets]), run.folder / "photographs"
+def features_in(folder: Path, images: SourceImages, backbone: Backbone, size: int) -> Features:
+    """Features of the images from a folder; computed where they are not there yet."""
     try:
         return read_features(folder, images)
     except InputError:
-        return cache_features(images, backbone, run.profile.model.size, folder)
+        return cache_features(images, backbone, size, folder)
+
+
+def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
+    """Features of the photographs as they are, whatever the source derives from them; computed once."""
+    images = plain_images([run.manifest(item) for item in sets])
+    return features_in(run.folder / "photographs", images, backbone, run.profile.model.size)
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from photographs import LEVEL, PACKAGES, REPLICATES, fit, photographs, rows_without, tested
+from photographs import LEVEL, PACKAGES, REPLICATES, features_in, fit, photographs, rows_without, tested
 from photographs_arms import RECIPE, Arm, arms, changed, kept_rows, kinds
 from photographs_parts import TOP, of_parts, reused
 from photographs_resampled import BINS, Row, compared, of_cells, of_images
@@ -40,7 +40,6 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.runtimes import cpu_name
-from edgezsad.training.features import cache_features, read_features
 from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training_inputs
 from edgezsad.training.recipe import FULL_COVERAGE
 from edgezsad.training.session import Session
@@ -69,11 +68,12 @@ def blind_to(strides: tuple[int, ...], session: Session) -> None:
 
 
 def cached(images: SourceImages, backbone: Backbone, size: int, folder: Path) -> CachedInputs:
-    """Features of the images from a folder of their own; computed where they are not there yet."""
-    try:
-        found = read_features(folder, images)
-    except InputError:
-        found = cache_features(images, backbone, size, folder)
+    """Features of the images from a folder of their own.
+
+    Raises:
+        InputError: what lies there was made by another backbone or size.
+    """
+    found = features_in(folder, images, backbone, size)
     if (found.info.backbone_sha256, found.info.size) != (backbone.sha256(), size):
         raise InputError(f"{folder}: made by another backbone or size; delete it")
     return CachedInputs(found)

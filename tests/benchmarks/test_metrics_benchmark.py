@@ -149,6 +149,4 @@ def test_pins_are_those_of_the_extra() -> None:
     pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) ", text, re.MULTILINE))
     assert set(pins) == set(wanted)
     assert all(specifier.contains(pins[name]) for name, specifier in wanted.items())
-    # A package with one file has one hash.
-    hashed = re.findall(r"^([a-z0-9-]+)==\S+ \\\n {4}--hash=sha256:[0-9a-f]{64}", text, re.MULTILINE)
-    assert set(hashed) == set(pins)
+    assert text.count("--hash=sha256:") == 2 * len(pins)
