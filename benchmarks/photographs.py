@@ -151,8 +151,7 @@ def tested(
                 heads[name].append(output[place].numpy())
             own = learner.readout.drawn(read_by_readout(learner, example))
             look(category, example, output[1].squeeze(1).numpy(), own.squeeze(1).numpy())
-            flat = own.flatten(1)
-            heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
+            heads["peak"].append(own.amax(dim=(1, 2, 3)).numpy())
             for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:

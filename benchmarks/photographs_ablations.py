@@ -280,6 +280,7 @@ def main() -> int:
                 "seeds": list(profile.seeds),
                 "steps": profile.training.steps,
                 "measured_on": given.measured_on or len(inputs.label),
+                "readout": profile.model.readout.model_dump(mode="json"),
                 "sets": sets,
                 "wanted": list(every),
                 "interval": f"{LEVEL}% of {REPLICATES} resamples of the images within each category and label",

@@ -203,6 +203,9 @@ class Readout(Strict):
     """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
     score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
     does not move it."""
+    clip: float | None = Field(None, gt=0)
+    """No channel says of a place that it differs from its image's mean by more than this, in units of the channel's
+    spread over the source; without a limit where it is left out. Unseen parts drive single channels far beyond it."""
     noise: float = Field(0.5, ge=0)
     """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
     augmentation of images, and without it a readout learns its source by heart."""

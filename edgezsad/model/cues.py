@@ -30,7 +30,7 @@ AROUND, REACH = 1, 1 / 4
 `REACH` of the image's side: a large defect is like itself."""
 SHARP_MIRROR, SHARP_RARE = 20.0, 12.0
 """How strongly the most similar places count."""
-SOFTNESS = (8.0, 8.0, 11.0, 5.0)
+SOFTNESS = (8.0, 8.0, 11.0, 11.0)
 """The peak of a map is its mean weighted by its softmax, sharpened by this: 2 over the map's spread in usual images."""
 OUTSIDE = -1e4
 """Takes a place out of a soft nearest neighbour; FP16 holds it."""

@@ -49,11 +49,16 @@ class Difference(nn.Module):
     """How far each place lies from its own image's mean, each channel in units of its spread over the source.
 
     An unseen part's features are new as a whole; what differs within its own image is what carries over.
+
+    Args:
+        channels: of the features.
+        noise: added while training.
+        clip: largest difference either way; None for no limit.
     """
 
-    def __init__(self, channels: int, noise: float = 0.0):
+    def __init__(self, channels: int, noise: float = 0.0, clip: float | None = None):
         super().__init__()
-        self.noise = noise
+        self.noise, self.clip = noise, clip
         # Set by training alone: what gives noise like a tensor.
         self.draw: Callable[[Tensor], Tensor] | None = None
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
@@ -71,7 +76,8 @@ class Difference(nn.Module):
 
     def plain(self, features: Tensor) -> Tensor:
         """The same without noise."""
-        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        return difference if self.clip is None else difference.clamp(-self.clip, self.clip)
 
 
 class SpatialBranch(nn.Module):
@@ -103,7 +109,7 @@ class EdgeGLR(nn.Module):
         super().__init__()
         self.limit, self.ranking_limit = config.correction_limit, config.ranking_limit
         self.map_rarity, self.map_ranking = config.map_rarity, config.map_ranking
-        self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
+        self.difference = nn.ModuleList(Difference(count, config.noise, config.clip) for count in channels)
         self.unlikeness = nn.ModuleDict()
         for stride in config.self_similarity:
             if stride not in strides or size is None:
@@ -209,7 +215,8 @@ class EdgeGLR(nn.Module):
             return Output(nothing, drawn, nothing, nothing)
         cues, rare = self.read_cues(features)
         ranking = self.ranking(cues)
-        correction = self._correction(_peak(drawn)[1])
+        # The highest place itself: nothing is learned through it, so that it need not be smooth.
+        correction = self._correction(drawn.amax(dim=(1, 2, 3)))
         # Zero stays an even chance of a defect. And smooth, or the map would show the coarser stride's squares.
         rare = functional.avg_pool2d(
             enlarged(rare - self.rarity_middle, drawn.shape[-1] // rare.shape[-1]),

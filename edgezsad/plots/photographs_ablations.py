@@ -7,8 +7,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from edgezsad.checkpoints import CHECKPOINT
+from edgezsad.config import Readout
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
+from edgezsad.model.detector import read_checkpoint
 from edgezsad.plots.style import WIDTH, finished, styled
 
 MEASURES = {"image_auroc": "image AUROC", "cell_auroc": "cell AUROC", "map_auroc": "map's peak"}
@@ -62,6 +65,29 @@ def conditions(results: dict[str, Any] | None) -> str:
         f"{results['measured_on']} rows of the source; seeds {', '.join(map(str, results['seeds']))}; left out in "
         f"turn: {', '.join(results['sets'])}; intervals: {results['interval']}"
     )
+
+
+def recipe_since(results: dict[str, Any] | None, committed: Path | str = CHECKPOINT) -> str:
+    """What the recipe that was ablated sets otherwise than the committed checkpoint's, in a sentence; empty for nothing.
+
+    Raises:
+        InputError: the file does not say what was ablated, or the checkpoint cannot be read.
+    """
+    if results is None:
+        return ""
+    if "readout" not in results:
+        raise InputError("the ablations do not say of which readout; run benchmarks/photographs_ablations.py again")
+    now = read_checkpoint(committed).info.model.readout.model_dump(mode="json")
+    # What the file does not know is as it is when left out.
+    then = Readout().model_dump(mode="json") | results["readout"]
+    apart = [f"{name} {_plain(then[name])} (now {_plain(now[name])})" for name in now if then[name] != now[name]]
+    return f"The recipe around which this was measured had other settings: {', '.join(apart)}." if apart else ""
+
+
+def _plain(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def ablation_figure(results: dict[str, Any] | None) -> Figure:

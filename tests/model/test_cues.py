@@ -220,14 +220,30 @@ def test_only_the_map_learns_beside_cues() -> None:
         used = readout.eval()(features)
     assert torch.allclose(used.score, used.ranking + used.correction)
     assert torch.allclose(used.ranking, readout.ranking(readout.read_cues(features)[0]))
-    flat = used.map.flatten(1)
-    peak = (flat.softmax(dim=1) * flat).sum(dim=1)
-    assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * peak))
+    # Nothing is added to the map here, so that its highest place is the spatial head's.
+    assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * used.map.amax(dim=(1, 2, 3))))
+
+
+def test_clipping_bounds_what_a_channel_says_and_leaves_the_rest() -> None:
+    features = symmetric()
+    plain, clipped = (
+        EdgeGLR(CHANNELS, (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, clip=clip), SIZE).eval()
+        for clip in (None, 0.5)
+    )
+    for before, after, raw in zip(plain.difference, clipped.difference, features, strict=True):
+        assert before(raw).abs().max() > 0.5
+        assert torch.equal(after(raw), before(raw).clamp(-0.5, 0.5))
+    # One channel of one place, far beyond all others, hides what is rare elsewhere; clipped, it cannot.
+    wild = [one.clone() for one in features]
+    wild[1][0, 0, 0, 0] = 1e4
+    assert torch.isfinite(clipped(wild).map).all()
+    moved = [(readout.read_cues(wild)[1] - readout.read_cues(features)[1]).abs().max() for readout in (plain, clipped)]
+    assert moved[1] < moved[0] / 10
 
 
 def test_the_detector_with_cues_exports_to_plain_operators(tmp_path: Path) -> None:
     readout = Readout(
-        ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,), map_rarity=4.0, map_ranking=0.25
+        ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,), map_rarity=4.0, map_ranking=0.25, clip=1.0
     )
     detector = build_detector(Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE, readout=readout))
     path = export_onnx(detector, tmp_path / "cues.onnx", SIZE)
