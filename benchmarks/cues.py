@@ -45,11 +45,14 @@ EVERY = tuple(range(len(NAMES)))
 
 @dataclass(frozen=True)
 class Variant:
-    """One thing changed: which cues, from which rows of the source, whether they count alike or weights are fitted."""
+    """One thing changed: which cues, from which rows of the source, whether they count alike or weights are fitted, and
+    whether channels are clipped as the profile says or not at all.
+    """
 
     cues: tuple[int, ...] = EVERY
     source: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda sets, real: np.ones(len(sets), dtype=bool)
     alike: bool = True
+    clipped: bool = True
 
 
 def without(*left_out: int) -> tuple[int, ...]:
@@ -66,6 +69,7 @@ def variants() -> dict[str, Variant]:
         "fitted weights, photographs only": Variant(source=lambda sets, real: real, alike=False),
         "generated images only": Variant(source=lambda sets, real: ~real),
         "photographs only": Variant(source=lambda sets, real: real),
+        "unclipped channels": Variant(clipped=False),
         "no symmetry": Variant(without(*MIRRORS)),
         "symmetry only": Variant(MIRRORS),
     }
@@ -130,9 +134,16 @@ def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarr
 
 
 @torch.inference_mode()
-def numbers(readout: torch.nn.Module, inputs: CachedInputs, rows: np.ndarray) -> np.ndarray:
-    """(N, K) cues of some rows."""
-    return torch.cat([readout.read_cues(example.inputs)[0] for example in inputs.read(rows)]).numpy()
+def numbers(readout: torch.nn.Module, inputs: CachedInputs, rows: np.ndarray) -> dict[bool, np.ndarray]:
+    """(N, K) cues of some rows, by whether channels are clipped."""
+    found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+    clip = readout.cues.clip
+    for example in inputs.read(rows):
+        for clipped, values in found.items():
+            readout.cues.clip = clip if clipped else None
+            values.append(readout.read_cues(example.inputs)[0])
+    readout.cues.clip = clip
+    return {clipped: torch.cat(values).numpy() for clipped, values in found.items()}
 
 
 def main() -> int:
@@ -168,12 +179,11 @@ def main() -> int:
             target = numbers(readout, plain, tests)
             for name, variant in every.items():
                 rows = variant.source(set_of, real)
-                weight = fitted_weight(variant, source[rows], y[rows], group[rows])
+                of = source[variant.clipped]
+                weight = fitted_weight(variant, of[rows], y[rows], group[rows])
                 if name == RECIPE:
-                    weights.append(
-                        weight * np.mean([source[group == one].std(axis=0) for one in np.unique(group)], axis=0)
-                    )
-                score = target[:, variant.cues] @ weight
+                    weights.append(weight * np.mean([of[group == one].std(axis=0) for one in np.unique(group)], axis=0))
+                score = target[variant.clipped][:, variant.cues] @ weight
                 for category in np.unique(plain.group[tests]):
                     scores[name][str(category)] = score[plain.group[tests] == category]
                     label[str(category)] = plain.label[tests][plain.group[tests] == category]

@@ -7,7 +7,7 @@ writes benchmarks/results/photographs.json. It needs the manifests and the featu
 everything else, and tested on all test images of the set, as they are. No target is touched: a recipe is chosen here,
 and its targets are looked at afterwards. What has been trained is kept in the run's folder, with every image's scores.
 
-    ... --variant NAME --readout '{"ranking": "features", "map_rarity": 0, "map_ranking": 0}'
+    ... --variant NAME --readout '{"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": null}'
 
 measures the recipe with another readout, and adds it to the file under its name.
 """
@@ -151,7 +151,8 @@ def tested(
                 heads[name].append(output[place].numpy())
             own = learner.readout.drawn(read_by_readout(learner, example))
             look(category, example, output[1].squeeze(1).numpy(), own.squeeze(1).numpy())
-            heads["peak"].append(own.amax(dim=(1, 2, 3)).numpy())
+            flat = own.flatten(1)
+            heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
             for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:

@@ -24,7 +24,7 @@ FAMILIES = {
     "pasted textures": ("texture",),
 }
 """Kinds of generated and synthetic defects, by what they look like; each kind in one family."""
-FEATURES = {"ranking": "features", "map_rarity": 0.0, "map_ranking": 0.0}
+FEATURES = {"ranking": "features", "map_rarity": 0.0, "map_ranking": 0.0, "clip": None}
 """Of the readout; what the map gains comes from cues."""
 
 
@@ -79,9 +79,14 @@ def arms(full_coverage: float, tuning_steps: int) -> tuple[Arm, ...]:
         Arm("backbone: lite2", model={"backbone": "tf_efficientnet_lite2"}, equal_cost=False),
         Arm("map from strides 16 and 32", map_strides=(16, 32)),
         Arm("map from strides 8 and 16", map_strides=(8, 16)),
-        Arm("map with self-similarity", readout={"self_similarity": [16]}),
-        Arm("map without context", readout={"context": 0}),
-        Arm("no clipping of channels", readout={"clip": None}),
+        Arm("map without self-similarity", readout={"self_similarity": []}),
+        # Self-similarity is read by the head with context alone, so that both lack it here.
+        Arm(
+            "map without context or self-similarity",
+            readout={"context": 0, "self_similarity": []},
+            against="map without self-similarity",
+        ),
+        Arm("cues of unclipped channels", readout={"clip": None}),
         Arm("noise 0", readout={"noise": 0.0}),
         Arm("noise 1", readout={"noise": 1.0}),
         Arm("map target: strict share", coverage=full_coverage),

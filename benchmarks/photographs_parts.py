@@ -11,8 +11,8 @@ from edgezsad.config import Readout
 TOP = 0.01
 """Share of the cells that the mean of the highest is taken of."""
 POOLINGS = {
-    "hard max": lambda flat: flat.max(axis=1),
     "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
+    "hard max": lambda flat: flat.max(axis=1),
     "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
     "mean of all cells": lambda flat: flat.mean(axis=1),
 }

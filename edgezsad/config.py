@@ -204,8 +204,8 @@ class Readout(Strict):
     score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
     does not move it."""
     clip: float | None = Field(None, gt=0)
-    """No channel says of a place that it differs from its image's mean by more than this, in units of the channel's
-    spread over the source; without a limit where it is left out. Unseen parts drive single channels far beyond it."""
+    """Where cues compare places, no channel differs from its image's mean by more than this, in units of its spread
+    over the source; without a limit where it is left out. Unseen parts drive single channels far beyond it."""
     noise: float = Field(0.5, ge=0)
     """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
     augmentation of images, and without it a readout learns its source by heart."""
@@ -240,8 +240,9 @@ class Model(Strict):
             self.readout.correction_gain is None or self.readout.ranking_limit is not None
         ):
             raise ValueError("readout.ranking: cues lead, with a correction_gain and without a ranking_limit")
-        if self.readout.ranking != "cues" and (self.readout.map_rarity or self.readout.map_ranking):
-            raise ValueError("readout.map_rarity and readout.map_ranking: need ranking: cues")
+        of_cues = (self.readout.map_rarity, self.readout.map_ranking, self.readout.clip)
+        if self.readout.ranking != "cues" and any(of_cues):
+            raise ValueError("readout.map_rarity, readout.map_ranking and readout.clip: need ranking: cues")
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
         return self

@@ -41,10 +41,13 @@ class Cues(nn.Module):
 
     Args:
         size: height and width of the image in pixels.
+        clip: where places are compared, no channel differs by more than this either way; None for no limit. Unseen
+            parts drive single channels far beyond what the source shows, and one of them would decide what is near.
     """
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, clip: float | None = None):
         super().__init__()
+        self.clip = clip
         self.side = size // STRIDES[1]
         step = torch.arange(self.side)
         near = ((step[:, None] - step).abs() <= REACH * self.side).float()
@@ -63,6 +66,9 @@ class Cues(nn.Module):
 
         The map is at the middle stride, in units of the features' spread over the source.
         """
+        uneven = differences[-1].abs().mean(dim=(1, 2, 3))
+        if self.clip is not None:
+            differences = [one.clamp(-self.clip, self.clip) for one in differences]
         fine, middle, coarse = differences
         joint = [functional.avg_pool2d(fine, 2), middle, enlarged(coarse, 2)]
         # Every stride counts alike, however many channels it has.
@@ -73,7 +79,7 @@ class Cues(nn.Module):
         rare = _unlike(-_distances(below, length), SHARP_RARE, self.far)
         maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
         peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
-        numbers = torch.cat([*peaks, coarse.abs().mean(dim=(1, 2, 3))[:, None]], dim=1)
+        numbers = torch.cat([*peaks, uneven[:, None]], dim=1)
         return numbers, rare.view(-1, 1, self.side, self.side)
 
 

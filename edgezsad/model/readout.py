@@ -49,16 +49,11 @@ class Difference(nn.Module):
     """How far each place lies from its own image's mean, each channel in units of its spread over the source.
 
     An unseen part's features are new as a whole; what differs within its own image is what carries over.
-
-    Args:
-        channels: of the features.
-        noise: added while training.
-        clip: largest difference either way; None for no limit.
     """
 
-    def __init__(self, channels: int, noise: float = 0.0, clip: float | None = None):
+    def __init__(self, channels: int, noise: float = 0.0):
         super().__init__()
-        self.noise, self.clip = noise, clip
+        self.noise = noise
         # Set by training alone: what gives noise like a tensor.
         self.draw: Callable[[Tensor], Tensor] | None = None
         self.register_buffer("scale", torch.ones(1, channels, 1, 1))
@@ -76,8 +71,7 @@ class Difference(nn.Module):
 
     def plain(self, features: Tensor) -> Tensor:
         """The same without noise."""
-        difference = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
-        return difference if self.clip is None else difference.clamp(-self.clip, self.clip)
+        return (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
 
 
 class SpatialBranch(nn.Module):
@@ -109,7 +103,7 @@ class EdgeGLR(nn.Module):
         super().__init__()
         self.limit, self.ranking_limit = config.correction_limit, config.ranking_limit
         self.map_rarity, self.map_ranking = config.map_rarity, config.map_ranking
-        self.difference = nn.ModuleList(Difference(count, config.noise, config.clip) for count in channels)
+        self.difference = nn.ModuleList(Difference(count, config.noise) for count in channels)
         self.unlikeness = nn.ModuleDict()
         for stride in config.self_similarity:
             if stride not in strides or size is None:
@@ -127,7 +121,7 @@ class EdgeGLR(nn.Module):
         if config.ranking == "cues":
             if strides != CUE_STRIDES or size is None:
                 raise ValueError(f"cues of {size} pixels at strides {strides}; they are read at {CUE_STRIDES}")
-            self.cues = Cues(size)
+            self.cues = Cues(size, config.clip)
             # Between normal and defective places; set by the source.
             self.register_buffer("rarity_middle", torch.zeros(()))
             self.ranking: nn.Module = CueRanking()
@@ -215,8 +209,7 @@ class EdgeGLR(nn.Module):
             return Output(nothing, drawn, nothing, nothing)
         cues, rare = self.read_cues(features)
         ranking = self.ranking(cues)
-        # The highest place itself: nothing is learned through it, so that it need not be smooth.
-        correction = self._correction(drawn.amax(dim=(1, 2, 3)))
+        correction = self._correction(_peak(drawn)[1])
         # Zero stays an even chance of a defect. And smooth, or the map would show the coarser stride's squares.
         rare = functional.avg_pool2d(
             enlarged(rare - self.rarity_middle, drawn.shape[-1] // rare.shape[-1]),

@@ -44,6 +44,7 @@ def test_variants_change_what_they_are_named_for(benchmark: ModuleType) -> None:
     found = benchmark.variants()
     assert found["no rarity"].cues == tuple(one for one in range(len(NAMES)) if NAMES[one] != "rarity")
     sets, real = np.array(["parts", "cells"]), np.array([False, True])
+    assert [name for name, one in found.items() if not one.clipped] == ["unclipped channels"]
     assert found["generated images only"].source(sets, real).tolist() == [True, False]
     assert found["photographs only"].source(sets, real).tolist() == [False, True]
     # A cue that is lower in defective images gets no weight where weights are fitted, and counts like all otherwise.
@@ -52,3 +53,25 @@ def test_variants_change_what_they_are_named_for(benchmark: ModuleType) -> None:
     cues[:, 0] -= 4 * label
     assert benchmark.fitted_weight(found["fitted weights"], cues, label, group)[0] == 0
     assert (benchmark.fitted_weight(found["recipe"], cues, label, group) > 0).all()
+
+
+def test_cues_are_read_with_and_without_clipping(benchmark: ModuleType) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from edgezsad.config import Readout
+    from edgezsad.model.readout import EdgeGLR
+
+    torch.manual_seed(0)
+    clipped, plain = (
+        EdgeGLR((4, 5, 6), (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, clip=clip), 128).eval()
+        for clip in (0.5, None)
+    )
+    features = [torch.randn(2, count, 128 // stride, 128 // stride) for count, stride in ((4, 8), (5, 16), (6, 32))]
+    inputs = SimpleNamespace(read=lambda rows: [SimpleNamespace(inputs=[one[rows] for one in features])])
+    found = benchmark.numbers(clipped, inputs, np.array([1, 0]))
+    for way, readout in ((True, clipped), (False, plain)):
+        assert np.array_equal(found[way], readout.read_cues([one[[1, 0]] for one in features])[0].numpy())
+    assert not np.array_equal(found[True], found[False])
+    assert clipped.cues.clip == 0.5

@@ -56,7 +56,7 @@ def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> 
     from edgezsad.errors import EdgeZSADError
 
     profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
-    changed = benchmark.with_readout(profile, {"ranking": "features", "map_rarity": 0, "map_ranking": 0})
+    changed = benchmark.with_readout(profile, {"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": None})
     assert changed.model.readout.ranking == "features"
     assert profile.model.readout.ranking == "cues"
     with pytest.raises((ValueError, EdgeZSADError)):

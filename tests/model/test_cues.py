@@ -182,7 +182,7 @@ def test_cues_need_a_gain_and_lead() -> None:
 
 
 def test_rarity_and_ranking_need_cues() -> None:
-    for readout in (Readout(map_rarity=1.0), Readout(map_ranking=1.0)):
+    for readout in (Readout(map_rarity=1.0), Readout(map_ranking=1.0), Readout(clip=1.0)):
         with pytest.raises(ValidationError, match="need ranking: cues"):
             Model(backbone="tf_efficientnet_lite0", readout=readout)
 
@@ -220,8 +220,9 @@ def test_only_the_map_learns_beside_cues() -> None:
         used = readout.eval()(features)
     assert torch.allclose(used.score, used.ranking + used.correction)
     assert torch.allclose(used.ranking, readout.ranking(readout.read_cues(features)[0]))
-    # Nothing is added to the map here, so that its highest place is the spatial head's.
-    assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * used.map.amax(dim=(1, 2, 3))))
+    flat = used.map.flatten(1)
+    peak = (flat.softmax(dim=1) * flat).sum(dim=1)
+    assert torch.allclose(used.correction, 2.0 * torch.tanh(0.5 * peak))
 
 
 def test_clipping_bounds_what_a_channel_says_and_leaves_the_rest() -> None:
@@ -230,9 +231,14 @@ def test_clipping_bounds_what_a_channel_says_and_leaves_the_rest() -> None:
         EdgeGLR(CHANNELS, (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, clip=clip), SIZE).eval()
         for clip in (None, 0.5)
     )
-    for before, after, raw in zip(plain.difference, clipped.difference, features, strict=True):
-        assert before(raw).abs().max() > 0.5
-        assert torch.equal(after(raw), before(raw).clamp(-0.5, 0.5))
+    differences = [measure(raw) for measure, raw in zip(plain.difference, features, strict=True)]
+    assert max(one.abs().max() for one in differences) > 0.5
+    by_hand = [one.clamp(-0.5, 0.5) for one in differences]
+    (numbers, rare), (wanted, wanted_rare) = clipped.read_cues(features), plain.cues(by_hand)
+    assert torch.equal(rare, wanted_rare)
+    assert torch.equal(numbers[:, :-1], wanted[:, :-1])
+    # How uneven the image is compares no places.
+    assert torch.equal(numbers[:, -1], plain.read_cues(features)[0][:, -1])
     # One channel of one place, far beyond all others, hides what is rare elsewhere; clipped, it cannot.
     wild = [one.clone() for one in features]
     wild[1][0, 0, 0, 0] = 1e4
@@ -243,7 +249,13 @@ def test_clipping_bounds_what_a_channel_says_and_leaves_the_rest() -> None:
 
 def test_the_detector_with_cues_exports_to_plain_operators(tmp_path: Path) -> None:
     readout = Readout(
-        ranking="cues", correction_gain=0.1, context=1, self_similarity=(16,), map_rarity=4.0, map_ranking=0.25, clip=1.0
+        ranking="cues",
+        correction_gain=0.1,
+        context=1,
+        self_similarity=(16,),
+        map_rarity=4.0,
+        map_ranking=0.25,
+        clip=1.0,
     )
     detector = build_detector(Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE, readout=readout))
     path = export_onnx(detector, tmp_path / "cues.onnx", SIZE)

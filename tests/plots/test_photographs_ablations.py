@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from edgezsad.checkpoints import CHECKPOINT
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
+from edgezsad.model.detector import read_checkpoint
 from edgezsad.plots.photographs_ablations import (
     NOT_MEASURED,
     ablation_figure,
@@ -13,6 +15,7 @@ from edgezsad.plots.photographs_ablations import (
     conditions,
     missing,
     read_ablations,
+    recipe_since,
 )
 
 
@@ -50,6 +53,21 @@ def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
     assert [one.get_xdata().tolist() for one in figure.axes[0].lines[:2]] == [[-4.0, -2.0], [-3.0]]
     assert len(figure.axes[1].lines) == 1
     assert "60 steps, scales from 512 rows" in conditions(results())
+
+
+def test_an_earlier_recipe_is_told_from_the_committed_one() -> None:
+    now = read_checkpoint(CHECKPOINT).info.model.readout.model_dump(mode="json")
+    assert recipe_since(results() | {"readout": now}) == ""
+    told = recipe_since(results() | {"readout": now | {"noise": 0.25, "self_similarity": []}})
+    assert f"noise 0.25 (now {now['noise']})" in told
+    assert "self_similarity none (now 16)" in told
+    assert "clip" not in told
+    # A setting that was not there yet is as it is when left out.
+    without = {name: value for name, value in now.items() if name != "clip"}
+    assert "clip none (now 1.0)" in recipe_since(results() | {"readout": without})
+    assert recipe_since(None) == ""
+    with pytest.raises(InputError, match="of which readout"):
+        recipe_since(results())
 
 
 def test_nothing_measured_is_no_error_and_a_wrong_file_is(tmp_path: Path) -> None:
