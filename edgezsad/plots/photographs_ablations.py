@@ -68,7 +68,7 @@ def conditions(results: dict[str, Any] | None) -> str:
 
 
 def recipe_since(results: dict[str, Any] | None, committed: Path | str = CHECKPOINT) -> str:
-    """What the recipe that was ablated sets otherwise than the committed checkpoint's, in a sentence; empty for nothing.
+    """What the recipe that was ablated sets otherwise than the committed checkpoint, in a sentence; empty for nothing.
 
     Raises:
         InputError: the file does not say what was ablated, or the checkpoint cannot be read.
