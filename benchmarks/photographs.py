@@ -19,6 +19,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from lightning_fabric import Fabric
 from scipy.stats import rankdata
 
 from edgezsad.config import DataSet, Profile, Readout, load_profile
+from edgezsad.data.derived.randomise import turned
 from edgezsad.data.images import decode_mask
+from edgezsad.data.loading import Picture
 from edgezsad.data.manifest import Manifest
 from edgezsad.data.sources import SourceImages, plain_images
 from edgezsad.errors import EdgeZSADError, InputError
@@ -50,8 +53,8 @@ from edgezsad.versions import versions
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
-HEADS = {"image_auroc": 0, "ranking_auroc": 2, "correction_auroc": 3}
-"""Places of the heads in what a learner gives."""
+HEADS = {"image_auroc": "score", "ranking_auroc": "ranking", "correction_auroc": "correction"}
+"""Of the readout's output, by what is made of each."""
 REPLICATES, LEVEL = 1000, 95
 """Of the intervals; percent."""
 
@@ -125,6 +128,7 @@ def tested(
     manifest: Manifest,
     pixels: int | None,
     look: Callable[[str, Example, np.ndarray, np.ndarray], None] = lambda category, example, maps, drawn: None,
+    second: CachedInputs | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
     """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
 
@@ -137,6 +141,7 @@ def tested(
         pixels: height and width at which maps and masks are compared; None for no pixel metrics, which take long.
         look: is shown every category's images, some at a time, with their maps and what the spatial head has drawn of
             these, (B, h, w).
+        second: of the same photographs turned (`TurnedImages`), where they are looked at twice.
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
     result, said = {}, {}
@@ -145,15 +150,18 @@ def tested(
         rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
         heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, "peak")}
         evaluator, masks = PixelEvaluator(pixels=pixels or 1), 0
-        for example in inputs.read(rows):
-            output = learner(example.inputs)
-            for name, place in HEADS.items():
-                heads[name].append(output[place].numpy())
-            own = learner.readout.drawn(read_by_readout(learner, example))
-            look(category, example, output[1].squeeze(1).numpy(), own.squeeze(1).numpy())
+        # Not strict: what is repeated has no end.
+        for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None)):  # noqa: B905
+            example = pair[0]
+            looks = [read_by_readout(learner, one) for one in pair if one]
+            output = learner.readout(*looks)
+            for name, head in HEADS.items():
+                heads[name].append(getattr(output, head).numpy())
+            own = learner.readout.drawn(*looks)
+            look(category, example, output.map.squeeze(1).numpy(), own.squeeze(1).numpy())
             flat = own.flatten(1)
             heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
-            for row, one in zip(example.rows, output[1].squeeze(1).numpy(), strict=True) if pixels else ():
+            for row, one in zip(example.rows, output.map.squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:
                     continue
@@ -267,10 +275,38 @@ def features_in(folder: Path, images: SourceImages, backbone: Backbone, size: in
         return cache_features(images, backbone, size, folder)
 
 
+class TurnedImages:
+    """Images turned by 180 degrees once they have been resized, as a second look sees them."""
+
+    def __init__(self, images: SourceImages):
+        self._images = images
+        self.label, self.group, self.parent = images.label, images.group, images.parent
+        self.sha256 = sha256_of_bytes(f"{images.sha256} turned".encode())
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, row: int, size: int) -> Picture:
+        """The image of a row and its mask, both turned."""
+        return turned(self._images.read(row, size), 2)
+
+    def name(self, row: int) -> str:
+        """The image's own."""
+        return self._images.name(row)
+
+
 def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
     """Features of the photographs as they are, whatever the source derives from them; computed once."""
     images = plain_images([run.manifest(item) for item in sets])
     return features_in(run.folder / "photographs", images, backbone, run.profile.model.size)
+
+
+def second_look(run: Run, sets: list[DataSet], backbone: Backbone) -> CachedInputs | None:
+    """The same features of a second look, computed once; None where the profile takes none."""
+    if not run.profile.model.turned:
+        return None
+    images = TurnedImages(plain_images([run.manifest(item) for item in sets]))
+    return CachedInputs(features_in(run.folder / "photographs_turned", images, backbone, run.profile.model.size))
 
 
 def main() -> int:
@@ -292,7 +328,7 @@ def main() -> int:
         inputs = training_inputs(run, backbone)
         if not isinstance(inputs, CachedInputs):
             raise InputError("training.tuned_stages: this benchmark takes a frozen backbone; set it to 0")
-        plain = CachedInputs(plain_features(run, sets, backbone))
+        plain, second = CachedInputs(plain_features(run, sets, backbone)), second_look(run, sets, backbone)
         rows = []
         jobs = [(item, seed) for seed in profile.seeds for item in sets]
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
@@ -305,7 +341,7 @@ def main() -> int:
             path = run.folder / "left_out" / f"{key}.json"
             if not path.exists():
                 learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
-                found, said = tested(learner, plain, run.manifest(item), profile.evaluation.pixels)
+                found, said = tested(learner, plain, run.manifest(item), profile.evaluation.pixels, second=second)
                 write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
             row = read_json(path, "delete it, and run benchmarks/photographs.py again")
             rows.append(put_together(row, profile.model.readout) if profile.model.readout.ranking == "cues" else row)

@@ -220,6 +220,9 @@ class Model(Strict):
     size: Positive = 256
     """Input height and width in pixels; images are resized to a square."""
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
+    turned: bool = False
+    """In use, not in training: look at each image a second time, turned by 180 degrees, at twice the backbone's cost.
+    The map is drawn from both looks, and a place is rare only where neither look shows its like."""
     readout: Readout = Readout()
 
     @model_validator(mode="after")

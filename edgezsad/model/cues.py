@@ -17,9 +17,13 @@ Rarity is also a map, which is added to what the spatial head has drawn.
 Matrix products, exponentials and sums alone: no TopK, no sorting, nothing dynamic. Numbers stay within FP16.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from edgezsad.model.turning import turn_places
 
 STRIDES = (8, 16, 32)
 MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
@@ -61,26 +65,45 @@ class Cues(nn.Module):
         self.register_buffer("around", torch.stack(weights), persistent=False)
         self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=OUTSIDE), persistent=False)
 
-    def forward(self, differences: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """One (B, C, h, w) for each of `STRIDES` to the (B, len(NAMES)) numbers and rarity's (B, 1, h, w) map.
+    def forward(self, differences: list[Tensor], turned: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Compare the places of images.
 
-        The map is at the middle stride, in units of the features' spread over the source.
+        Args:
+            differences: one (B, C, h, w) for each of `STRIDES`.
+            turned: the same of the images turned by 180 degrees. A place is then rare only where neither look shows
+                its like.
+
+        Returns:
+            The (B, len(NAMES)) numbers, and rarity's (B, 1, h, w) map at the middle stride, in units of the features'
+            spread over the source.
         """
         uneven = differences[-1].abs().mean(dim=(1, 2, 3))
+        direction, length = self._places(differences)
+        below = _cosines(direction, direction)
+        # (B, mirrors, places, places around)
+        mirrored = below.flatten(1)[:, self.pairs]
+        # Distances, not angles: places of different images have to be told apart by it.
+        rare = _unlike(-_distances(below, length, length), SHARP_RARE, self.far)
+        if turned is not None:
+            other, its_length = (turn_places(one) for one in self._places(turned))
+            apart = _distances(_cosines(direction, other), length, its_length)
+            both = torch.stack([-rare, -_unlike(-apart, SHARP_RARE, self.far)], dim=2)
+            rare = _unlike(both, SHARP_RARE, -math.log(2))
+        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
+        peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
+        numbers = torch.cat([*peaks, uneven[:, None]], dim=1)
+        return numbers, rare.view(-1, 1, self.side, self.side)
+
+    def _places(self, differences: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """All strides' differences at each place of the middle one: direction, (B, C, N), and length, (B, 1, N)."""
         if self.clip is not None:
             differences = [one.clamp(-self.clip, self.clip) for one in differences]
         fine, middle, coarse = differences
         joint = [functional.avg_pool2d(fine, 2), middle, enlarged(coarse, 2)]
         # Every stride counts alike, however many channels it has.
-        below, length = _cosines(torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1))
-        # (B, mirrors, places, places around)
-        mirrored = below.flatten(1)[:, self.pairs]
-        # Distances, not angles: places of different images have to be told apart by it.
-        rare = _unlike(-_distances(below, length), SHARP_RARE, self.far)
-        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
-        peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
-        numbers = torch.cat([*peaks, uneven[:, None]], dim=1)
-        return numbers, rare.view(-1, 1, self.side, self.side)
+        places = torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1).flatten(2)
+        spread = places.square().mean(dim=1, keepdim=True).sqrt() + 1e-4
+        return places / spread, spread * places.shape[1] ** 0.5
 
 
 class CueRanking(nn.Module):
@@ -137,27 +160,19 @@ def enlarged(features: Tensor, factor: int) -> Tensor:
     return spread.reshape(batch, channels, factor * height, factor * width)
 
 
-def _cosines(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every two places, less one, so that no exponential is large, (B, h w, h w); and the length of each, (B, h w).
-
-    Args:
-        features: (B, C, h, w).
-    """
-    places = features.flatten(2)
-    spread = places.square().mean(dim=1, keepdim=True).sqrt() + 1e-4
-    direction = places / spread
-    below = torch.matmul(direction.transpose(1, 2), direction / features.shape[1]) - 1
-    return below, spread.squeeze(1) * features.shape[1] ** 0.5
+def _cosines(one: Tensor, other: Tensor) -> Tensor:
+    """Of every two places, less one, so that no exponential is large: directions, (B, C, N) each, to (B, N, N)."""
+    return torch.matmul(one.transpose(1, 2), other / other.shape[1]) - 1
 
 
-def _distances(below: Tensor, length: Tensor) -> Tensor:
-    """Of every two places, from their cosines less one and their lengths: (B, N, N)."""
-    one, other = length[:, :, None], length[:, None]
+def _distances(below: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Of every two places, from their cosines less one and their lengths, (B, 1, N) each: (B, N, N)."""
+    one = one.transpose(1, 2)
     # Rounding may take a cosine beyond one.
     return ((one - other).square() - 2 * one * other * below).clamp(min=1e-4).sqrt()
 
 
-def _unlike(below: Tensor, sharp: float, weight: Tensor) -> Tensor:
+def _unlike(below: Tensor, sharp: float, weight: Tensor | float) -> Tensor:
     """The soft distance of each place to the others, by the logarithms of their weights: (..., N, K) to (..., N)."""
     raised = sharp * below + weight
     top = raised.amax(dim=-1, keepdim=True)

@@ -18,6 +18,7 @@ from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.readout import EdgeGLR
+from edgezsad.model.turning import look
 from edgezsad.tensors import save_tensors
 
 TUNED = "backbone."
@@ -53,17 +54,17 @@ class Detector(nn.Module):
     """Backbone and readout; in eval mode unless asked otherwise.
 
     `forward` takes (B, 3, S, S) RGB pixel values 0..255 as float32 and gives the score (B,) and the map (B, 1, h, w),
-    both raw logits.
+    both raw logits. With `turned`, each image is looked at twice (`edgezsad.model.turning`).
     """
 
-    def __init__(self, backbone: Backbone, readout: EdgeGLR, size: int):
+    def __init__(self, backbone: Backbone, readout: EdgeGLR, size: int, turned: bool = False):
         super().__init__()
-        self.backbone, self.readout, self.size = backbone, readout, size
+        self.backbone, self.readout, self.size, self.turned = backbone, readout, size, turned
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Score and map of images."""
-        output = self.readout(self.backbone(image))
+        output = self.readout(*look(self.backbone, image, self.turned))
         return output.score, output.map
 
     def sha256(self) -> str:
@@ -79,7 +80,8 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
         backbone: a backbone already loaded for this configuration, to share among seeds; made when left out.
     """
     backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
-    return Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, model.readout, model.size), model.size)
+    readout = EdgeGLR(backbone.channels, backbone.strides, model.readout, model.size)
+    return Detector(backbone, readout, model.size, model.turned)
 
 
 def save_checkpoint(

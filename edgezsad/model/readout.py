@@ -26,6 +26,7 @@ from edgezsad.model.cues import STRIDES as CUE_STRIDES
 from edgezsad.model.cues import CueRanking, Cues, enlarged
 from edgezsad.model.similarity import CHANNELS as UNLIKE
 from edgezsad.model.similarity import Unlikeness
+from edgezsad.model.turning import turn
 
 
 @dataclass(frozen=True)
@@ -141,21 +142,28 @@ class EdgeGLR(nn.Module):
         for module in self.difference:
             module.draw = draw
 
-    def read_cues(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def read_cues(self, features: list[Tensor], turned: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(B, K) cues and the (B, 1, h, w) rarity of images by their feature maps, without noise.
 
-        Only where the ranking takes cues.
+        Only where the ranking takes cues. `turned` is as in `forward`.
         """
-        return self.cues([measure.plain(raw) for raw, measure in zip(features, self.difference, strict=True)])
+        looks = [features] if turned is None else [features, turned]
+        return self.cues(
+            *([measure.plain(raw) for raw, measure in zip(look, self.difference, strict=True)] for look in looks)
+        )
 
     def _unlike(self, stride: int) -> int:
         """Channels that self-similarity gives at a stride."""
         return UNLIKE if str(stride) in self.unlikeness else 0
 
-    def drawn(self, features: list[Tensor]) -> Tensor:
-        """The spatial head's own map, (B, 1, h, w), without what cues add to it."""
+    def drawn(self, features: list[Tensor], turned: list[Tensor] | None = None) -> Tensor:
+        """The spatial head's own map, (B, 1, h, w), without what cues add to it; arguments as in `forward`."""
         differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
-        return self._drawn(differences, self._unlikeness(differences))
+        return self._of_both(self._drawn(differences, self._unlikeness(differences)), turned)
+
+    def _of_both(self, drawn: Tensor, turned: list[Tensor] | None) -> Tensor:
+        """The mean of what is drawn of the image and of the image turned; the former alone without the latter."""
+        return drawn if turned is None else (drawn + turn(self.drawn(turned))) / 2
 
     def _unlikeness(self, differences: list[Tensor]) -> dict[str, Tensor]:
         return {
@@ -176,13 +184,18 @@ class EdgeGLR(nn.Module):
             drawn = drawn + share
         return drawn
 
-    def forward(self, features: list[Tensor]) -> Output:
-        """Read feature maps, one (B, C, h, w) for each stride, finest first."""
+    def forward(self, features: list[Tensor], turned: list[Tensor] | None = None) -> Output:
+        """Read feature maps.
+
+        Args:
+            features: one (B, C, h, w) for each stride, finest first.
+            turned: the same of the images turned by 180 degrees, as the backbone gave them; not in training.
+        """
         differences = [measure(raw) for raw, measure in zip(features, self.difference, strict=True)]
         unlike = self._unlikeness(differences)
-        drawn = self._drawn(differences, unlike)
+        drawn = self._of_both(self._drawn(differences, unlike), turned)
         if hasattr(self, "cues"):
-            return self._with_cues(features, drawn)
+            return self._with_cues(features, turned, drawn)
         attention, peak = _peak(drawn)
         # The ranking looks where the map points but does not move it: the map is trained by its own loss.
         place = attention.detach().view_as(drawn)
@@ -201,13 +214,13 @@ class EdgeGLR(nn.Module):
         ranking = self.ranking_limit * torch.tanh(ranking / self.ranking_limit)
         return Output(ranking + correction, drawn, ranking, correction)
 
-    def _with_cues(self, features: list[Tensor], drawn: Tensor) -> Output:
+    def _with_cues(self, features: list[Tensor], turned: list[Tensor] | None, drawn: Tensor) -> Output:
         if self.training:
             # Cues are fitted, and the gain is given: only the map learns by descent, and by its own loss. It learns
             # without rarity beneath it, since what it would learn then is where the source's rare places are normal.
             nothing = drawn.new_zeros(len(drawn))
             return Output(nothing, drawn, nothing, nothing)
-        cues, rare = self.read_cues(features)
+        cues, rare = self.read_cues(features, turned)
         ranking = self.ranking(cues)
         correction = self._correction(_peak(drawn)[1])
         # Zero stays an even chance of a defect. And smooth, or the map would show the coarser stride's squares.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import Detector, load_detector
 from edgezsad.model.fast import fast_copy
+from edgezsad.model.turning import Looks, look
 from edgezsad.versions import versions
 
 
@@ -23,18 +23,19 @@ class LastFeatures:
 
     Attributes:
         backbone: as it was given, with the hash that checkpoints name; a fast copy of it, made here, does the work.
+        turned: whether images are looked at a second time (`edgezsad.model.turning`).
     """
 
-    def __init__(self, backbone: Backbone):
-        self.backbone = backbone
+    def __init__(self, backbone: Backbone, turned: bool = False):
+        self.backbone, self.turned = backbone, turned
         self._fast = fast_copy(backbone)
         self._image: np.ndarray | None = None
-        self._features: list[Tensor] = []
+        self._features: Looks = ([], None)
 
-    def of(self, image: np.ndarray) -> list[Tensor]:
-        """Features of (S, S, 3) uint8 `image`; computed only if it is another array than last time."""
+    def of(self, image: np.ndarray) -> Looks:
+        """What the readout takes of (S, S, 3) uint8 `image`; computed only if it is another array than last time."""
         if image is not self._image:
-            self._features = self._fast(torch.from_numpy(image).permute(2, 0, 1)[None].float())
+            self._features = look(self._fast, torch.from_numpy(image).permute(2, 0, 1)[None].float(), self.turned)
             self._image = image
         return self._features
 
@@ -54,8 +55,8 @@ def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> "list[
     for path in checkpoints:
         detector, _ = load_detector(path, backbone, expected=model)
         # A seed that tuned the backbone has one of its own.
-        if shared is None or detector.backbone is not shared.backbone:
-            shared = LastFeatures(detector.backbone)
+        if shared is None or (detector.backbone, detector.turned) != (shared.backbone, shared.turned):
+            shared = LastFeatures(detector.backbone, detector.turned)
             scorers.append(TorchScorer(detector, shared, timed=True))
         else:
             scorers.append(TorchScorer(detector, shared, timed=False))
@@ -79,7 +80,7 @@ class TorchScorer:
         self.detector, self.size = detector, detector.size
         self.timed = timed
         self.detector_sha256 = detector.sha256()
-        self._features = features or LastFeatures(detector.backbone)
+        self._features = features or LastFeatures(detector.backbone, detector.turned)
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")
 
@@ -96,5 +97,5 @@ class TorchScorer:
         size = self.detector.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise InputError(f"image {image.shape} {image.dtype}: the detector takes ({size}, {size}, 3) uint8")
-        output = self.detector.readout(self._features.of(image))
+        output = self.detector.readout(*self._features.of(image))
         return output.score.item(), output.map[0, 0].numpy()
