@@ -6,8 +6,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from edgezsad.config import Model, Readout
+from edgezsad.data.images import load
+from edgezsad.data.sources import plain_images
 from edgezsad.errors import InputError
+from edgezsad.evaluate import test_images as images_of
+from edgezsad.model.detector import build_detector
+from edgezsad.scoring.torch_scorer import TorchScorer
+from edgezsad.training.inputs import CachedInputs
+from edgezsad.training.learner import Learner
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +71,54 @@ def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> 
     assert profile.model.readout.ranking == "cues"
     with pytest.raises((ValueError, EdgeZSADError)):
         benchmark.with_readout(profile, {"no_such": 1})
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: Path, twice: bool) -> None:
+    generator = np.random.default_rng(0)
+    names = [("good", 0), ("good", 1), ("bad", 0), ("bad", 1)]
+    for kind, number in names:
+        path = tmp_path / "parts" / "bolt" / "test" / kind / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(path)
+    (manifest,) = images_of([tmp_path / "parts"])
+    readout = Readout(ranking="cues", correction_gain=0.4, context=1, map_rarity=8, map_ranking=1, clip=1)
+    torch.manual_seed(0)
+    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, turned=twice, readout=readout)
+    detector = build_detector(model)
+    images = plain_images([manifest])
+    looks = [images, benchmark.TurnedImages(images)] if twice else [images]
+    inputs = [
+        CachedInputs(benchmark.features_in(tmp_path / str(number), look, detector.backbone, 64))
+        for number, look in enumerate(looks)
+    ]
+    maps: list[np.ndarray] = []
+    _, said = benchmark.tested(
+        Learner(detector.readout).eval(),
+        inputs[0],
+        manifest,
+        None,
+        lambda category, example, shown, drawn: maps.extend(shown),
+        second=inputs[1] if twice else None,
+    )
+    scorer = TorchScorer(detector)
+    wanted = [scorer.score(load(manifest.path(entry), 64)) for entry in manifest.entries]
+    # Cached features are rounded to float16.
+    assert said["bolt"]["image_auroc"] == pytest.approx([score for score, _ in wanted], abs=0.02)
+    assert np.abs(np.stack(maps) - np.stack([one for _, one in wanted])).max() < 0.05
+    assert np.std([one for _, one in wanted]) > 0.1
+
+
+def test_a_second_look_sees_image_and_mask_turned(benchmark: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "parts" / "bolt"
+    for place in (folder / "test" / "bad" / "0.png", folder / "ground_truth" / "bad" / "0_mask.png"):
+        place.parent.mkdir(parents=True)
+        values = np.zeros((16, 16), dtype=np.uint8)
+        values[1, 3] = 255
+        Image.fromarray(values).save(place)
+    (manifest,) = images_of([tmp_path / "parts"])
+    images = plain_images([manifest])
+    seen = benchmark.TurnedImages(images).read(0, 16)
+    assert seen.pixels[14, 12].tolist() == [255, 255, 255] and seen.pixels.sum() == 3 * 255
+    assert seen.mask[14, 12] and seen.mask.sum() == 1
+    assert benchmark.TurnedImages(images).sha256 != images.sha256
