@@ -9,7 +9,7 @@ and its targets are looked at afterwards. What has been trained is kept in the r
 
     ... --variant NAME --readout '{"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": null}'
 
-measures the recipe with another readout, and adds it to the file under its name.
+measures the recipe with another readout, and adds it to the file under its name; `--one-look` without the second look.
 """
 
 import argparse
@@ -301,10 +301,8 @@ def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Feature
     return features_in(run.folder / "photographs", images, backbone, run.profile.model.size)
 
 
-def second_look(run: Run, sets: list[DataSet], backbone: Backbone) -> CachedInputs | None:
-    """The same features of a second look, computed once; None where the profile takes none."""
-    if not run.profile.model.turned:
-        return None
+def second_look(run: Run, sets: list[DataSet], backbone: Backbone) -> CachedInputs:
+    """The same features of a second look, computed once."""
     images = TurnedImages(plain_images([run.manifest(item) for item in sets]))
     return CachedInputs(features_in(run.folder / "photographs_turned", images, backbone, run.profile.model.size))
 
@@ -318,17 +316,21 @@ def main() -> int:
     parser.add_argument(
         "--readout", type=json.loads, default={}, help="values of the readout in place of the profile's"
     )
+    parser.add_argument("--one-look", action="store_true", help="no second look, where the profile takes one")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "photographs.json")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
         run = Run(load_profile(options.config, options.data))
         profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
+        if options.one_look:
+            profile = profile.model_copy(update={"model": profile.model.model_copy(update={"turned": False})})
         backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
         inputs = training_inputs(run, backbone)
         if not isinstance(inputs, CachedInputs):
             raise InputError("training.tuned_stages: this benchmark takes a frozen backbone; set it to 0")
-        plain, second = CachedInputs(plain_features(run, sets, backbone)), second_look(run, sets, backbone)
+        plain = CachedInputs(plain_features(run, sets, backbone))
+        second = second_look(run, sets, backbone) if profile.model.turned else None
         rows = []
         jobs = [(item, seed) for seed in profile.seeds for item in sets]
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
