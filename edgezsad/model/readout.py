@@ -5,9 +5,9 @@ ranks. The image score is its ranking, plus a correction pooled from the map tha
 starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
 formula; this is our reading of its one-line description. `Readout.ranking` "cues" lets comparisons inside the image
 rank in place of features, with a gain that is set (on photographs of sets never seen features rank worse, see
-`edgezsad.model.cues`); rarity is then also added to what the spatial head has drawn, before the map is pooled, and the
-ranking to the map as a whole. `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head
-corrects it or is left out.
+`edgezsad.model.cues`); rarity is then also added to what the spatial head has drawn, before the map is
+pooled, and the ranking to the map as a whole. `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head corrects it or is left
+out.
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
 by a learned depth-to-space, not by interpolation.
