@@ -159,8 +159,7 @@ def tested(
                 heads[name].append(getattr(output, head).numpy())
             own = learner.readout.drawn(*looks)
             look(category, example, output.map.squeeze(1).numpy(), own.squeeze(1).numpy())
-            # What the correction is pooled from: the map before the ranking lifts it.
-            flat = (output.map - learner.readout.map_ranking * output.ranking[:, None, None, None]).flatten(1)
+            flat = own.flatten(1)
             heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
             for row, one in zip(example.rows, output.map.squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
@@ -216,7 +215,7 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ways = {
         "score: ranking, corrected by the map": lambda one: one["image_auroc"],
         "global only: ranking": lambda one: one["ranking_auroc"],
-        "local only: peak of the map": lambda one: one["peak"],
+        "local only: peak of what the spatial head draws": lambda one: one["peak"],
         "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one["peak"],
     }
     first = next(iter(ways))

@@ -56,13 +56,13 @@ def of_parts(
     """
     label, cues = np.array(scores["label"], dtype=int), readout.ranking == "cues"
     ranking = np.array(scores["ranking_auroc"])
-    share = readout.map_ranking * ranking[:, None, None]
     if cues:
+        share = readout.map_ranking * ranking[:, None, None]
         for name, made in MAPS.items():
             one = np.broadcast_to(made(drawn, maps - drawn - share, share), maps.shape)
             yield f"cell_auroc, {name}", of_cells(label, one, coverage, category)
     for name, pool in POOLINGS.items():
-        pooled = pool((maps - share).reshape(len(maps), -1))
+        pooled = pool(drawn.reshape(len(drawn), -1))
         yield f"map_auroc, {name}", of_images(label, pooled, category)
         if cues:
             yield f"image_auroc, {name}", of_images(label, corrected(ranking, pooled, readout), category)

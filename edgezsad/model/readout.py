@@ -5,8 +5,8 @@ ranks. The image score is its ranking, plus a correction pooled from the map tha
 starts at zero: training begins with a pure image ranking and lets the map in as far as it helps. The paper publishes no
 formula; this is our reading of its one-line description. `Readout.ranking` "cues" lets comparisons inside the image
 rank in place of features, with a gain that is set (on photographs of sets never seen features rank worse, see
-`edgezsad.model.cues`); rarity is then also added to what the spatial head has drawn, before the map is
-pooled, and the ranking to the map as a whole. `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head corrects it or is left
+`edgezsad.model.cues`); rarity is then also added to what the spatial head has drawn, and the ranking to the map as a
+whole. `Readout.ranking_limit` turns the two round: the map's peak ranks, and the global head corrects it or is left
 out.
 
 Everything here exports to plain operators: no Resize, no TopK, nothing dynamic. Coarser strides reach the finest one
@@ -222,6 +222,7 @@ class EdgeGLR(nn.Module):
             return Output(nothing, drawn, nothing, nothing)
         cues, rare = self.read_cues(features, turned)
         ranking = self.ranking(cues)
+        correction = self._correction(_peak(drawn)[1])
         # Zero stays an even chance of a defect. And smooth, or the map would show the coarser stride's squares.
         rare = functional.avg_pool2d(
             enlarged(rare - self.rarity_middle, drawn.shape[-1] // rare.shape[-1]),
@@ -230,10 +231,7 @@ class EdgeGLR(nn.Module):
             padding=1,
             count_include_pad=False,
         )
-        found = drawn + self.map_rarity * rare
-        # Of what is found inside the image: with the ranking in it, the ranking would count twice.
-        correction = self._correction(_peak(found)[1])
-        shown = found + self.map_ranking * ranking[:, None, None, None]
+        shown = drawn + self.map_rarity * rare + self.map_ranking * ranking[:, None, None, None]
         return Output(ranking + correction, shown, ranking, correction)
 
     def _correction(self, peak: Tensor) -> Tensor:
