@@ -222,7 +222,8 @@ class Model(Strict):
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     turned: bool = False
     """In use, not in training: look at each image a second time, turned by 180 degrees, at twice the backbone's cost.
-    The map is drawn from both looks, and a place is rare only where neither look shows its like."""
+    The map is drawn from both looks, and in it a place is rare only where neither shows its like; what ranks is of the
+    first look alone."""
     readout: Readout = Readout()
 
     @model_validator(mode="after")

@@ -70,8 +70,8 @@ class Cues(nn.Module):
 
         Args:
             differences: one (B, C, h, w) for each of `STRIDES`.
-            turned: the same of the images turned by 180 degrees. A place is then rare only where neither look shows
-                its like.
+            turned: the same of the images turned by 180 degrees. In the map a place is then rare only where neither
+                look shows its like; the numbers are of the first look alone, as their weights were fitted.
 
         Returns:
             The (B, len(NAMES)) numbers, and rarity's (B, 1, h, w) map at the middle stride, in units of the features'
@@ -84,14 +84,14 @@ class Cues(nn.Module):
         mirrored = below.flatten(1)[:, self.pairs]
         # Distances, not angles: places of different images have to be told apart by it.
         rare = _unlike(-_distances(below, length, length), SHARP_RARE, self.far)
+        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
+        peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
+        numbers = torch.cat([*peaks, uneven[:, None]], dim=1)
         if turned is not None:
             other, its_length = (turn_places(one) for one in self._places(turned))
             apart = _distances(_cosines(direction, other), length, its_length)
             both = torch.stack([-rare, -_unlike(-apart, SHARP_RARE, self.far)], dim=2)
             rare = _unlike(both, SHARP_RARE, -math.log(2))
-        maps = [*_unlike(mirrored, SHARP_MIRROR, self.around).unbind(dim=1), rare]
-        peaks = [_peak(one, softness) for one, softness in zip(maps, SOFTNESS, strict=True)]
-        numbers = torch.cat([*peaks, uneven[:, None]], dim=1)
         return numbers, rare.view(-1, 1, self.side, self.side)
 
     def _places(self, differences: list[Tensor]) -> tuple[Tensor, Tensor]:
