@@ -151,7 +151,7 @@ def tested(
         heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, "peak")}
         evaluator, masks = PixelEvaluator(pixels=pixels or 1), 0
         # Not strict: what is repeated has no end.
-        for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None)):  # noqa: B905
+        for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None), strict=False):
             example = pair[0]
             looks = [read_by_readout(learner, one) for one in pair if one]
             output = learner.readout(*looks)
