@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from photographs import fast_auroc, photographs, plain_features, rows_without
+from photographs import LEVEL, REPLICATES, drawn_again, fast_auroc, photographs, plain_features, rows_without
 
 from edgezsad.config import load_profile
 from edgezsad.errors import EdgeZSADError, InputError
@@ -37,8 +37,6 @@ from edgezsad.training.ranking import fit_ranking
 from edgezsad.versions import versions
 
 RECIPE = "recipe"
-REPLICATES = 1000
-LEVEL = 95
 MIRRORS = tuple(range(3))
 EVERY = tuple(range(len(NAMES)))
 
@@ -83,13 +81,6 @@ def fitted_weight(variant: Variant, cues: np.ndarray, label: np.ndarray, group: 
     return fit_ranking(cues[:, variant.cues], label, group, variant.alike)[0].numpy()
 
 
-def resamples(label: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Rows drawn again with replacement, within each label."""
-    rows = [np.flatnonzero(label == one) for one in (0, 1)]
-    for _ in range(REPLICATES):
-        yield np.concatenate([generator.choice(part, len(part)) for part in rows])
-
-
 def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """A row for each variant: AUROC of each set and the mean of the sets, and its difference from the recipe.
 
@@ -103,18 +94,12 @@ def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarr
         by_set = {one: np.mean([values[name] for name in values if name.startswith(f"{one}/")], axis=0) for one in sets}
         return by_set | {"mean": np.mean(list(by_set.values()), axis=0)}
 
-    drawn = {
-        name: list(resamples(values, np.random.default_rng(number)))
-        for number, (name, values) in enumerate(sorted(label.items()))
-    }
+    drawn = {name: drawn_again(values, name) for name, values in label.items()}
     whole, again = {}, {}
     for variant, found in scores.items():
         whole[variant] = {name: 100 * fast_auroc(label[name], score) for name, score in found.items()}
         again[variant] = means(
-            {
-                name: np.array([100 * fast_auroc(label[name][rows], score[rows]) for rows in drawn[name]])
-                for name, score in found.items()
-            }
+            {name: 100 * fast_auroc(label[name][drawn[name]], score[drawn[name]]) for name, score in found.items()}
         )["mean"]
     rows = []
     for variant in scores:

@@ -20,8 +20,8 @@ Row = dict[str, Any]
 
 def of_images(label: np.ndarray, score: np.ndarray, category: str) -> tuple[float, list[float]]:
     """AUROC of a category's images and its resamples."""
-    again = [fast_auroc(label[part], score[part]) for part in drawn_again(label, category)]
-    return fast_auroc(label, score), np.round(again, 5).tolist()
+    drawn = drawn_again(label, category)
+    return float(fast_auroc(label, score)), np.round(fast_auroc(label[drawn], score[drawn]), 5).tolist()
 
 
 def of_cells(
