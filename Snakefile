@@ -363,7 +363,10 @@ rule photographs:
     message: "photographs: the recorded runs on sets left out"
     input:
         needs("15_photographs"),
-        [f"benchmarks/results/{name}.json" for name in ("photographs", "cues", "photographs_ablations")],
+        expand(
+            "benchmarks/results/{name}.json",
+            name=["photographs", "cues", "photographs_ablations", "photographs_ablations_earlier"],
+        ),
         # What scores the photographs that are shown, where they are given.
         "edgezsad/checkpoints/photographs.onnx",
         notebook="notebooks/15_photographs.ipynb",

@@ -58,6 +58,21 @@ HEADS = {"image_auroc": "score", "ranking_auroc": "ranking", "correction_auroc":
 """Of the readout's output, by what is made of each."""
 REPLICATES, LEVEL = 1000, 95
 """Of the intervals; percent."""
+TOP = 0.01
+"""Share of the cells that the mean of the highest is taken of."""
+POOLINGS = {
+    "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
+    "hard max": lambda flat: flat.max(axis=1),
+    "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
+    "mean of all cells": lambda flat: flat.mean(axis=1),
+}
+"""How a map, (N, cells), becomes a number for each image; the recipe's first."""
+PEAK = next(iter(POOLINGS))
+
+
+def _softmax(flat: np.ndarray) -> np.ndarray:
+    weight = np.exp(flat - flat.max(axis=1, keepdims=True))
+    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def photographs(profile: Profile) -> list[DataSet]:
@@ -149,7 +164,7 @@ def tested(
     for category in sorted({entry.category for entry in entries.values()}):
         group = f"{manifest.name}/{category}"
         rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
-        heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, "peak")}
+        heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, *POOLINGS)}
         evaluator, masks = PixelEvaluator(pixels=pixels or 1), 0
         # Not strict: what is repeated has no end.
         for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None), strict=False):
@@ -160,8 +175,8 @@ def tested(
                 heads[name].append(getattr(output, head).numpy())
             own = learner.readout.drawn(*looks)
             look(category, example, output.map.squeeze(1).numpy(), own.squeeze(1).numpy())
-            flat = own.flatten(1)
-            heads["peak"].append((flat.softmax(dim=1) * flat).sum(dim=1).numpy())
+            for name, pool in POOLINGS.items():
+                heads[name].append(pool(own.flatten(1).numpy()))
             for row, one in zip(example.rows, output.map.squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:
@@ -197,18 +212,25 @@ def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
     return Profile.model_validate(raw)
 
 
+def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
+    """The score that the readout's gain and limit make of a ranking and a pooled map."""
+    return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
+
+
 def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
     """A row with the image scores that the readout's gain and limit make of the ranking and the map's peak."""
     for category, said in row["scores"].items():
-        ranking, peak = np.array(said["ranking_auroc"]), np.array(said["peak"])
-        score = ranking + readout.correction_limit * np.tanh(readout.correction_gain * peak)
+        ranking, peak = np.array(said["ranking_auroc"]), np.array(said[PEAK])
+        score = corrected(ranking, peak, readout)
         said["image_auroc"] = score.tolist()
         row["categories"][category]["image_auroc"] = round(100 * float(fast_auroc(np.array(said["label"]), score)), 2)
     return row
 
 
-def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def heads_compared(rows: list[dict[str, Any]], readout: Readout) -> list[dict[str, Any]]:
     """What ranks images best: the ranking alone, the map alone, their plain sum, or the score that is reported.
+
+    Where cues rank, also the score with the map pooled otherwise: no training knows how it is pooled.
 
     Differences are from the score, with intervals: images are drawn again with replacement within each category and
     label, alike for all seeds and for both of a pair.
@@ -216,9 +238,17 @@ def heads_compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ways = {
         "score: ranking, corrected by the map": lambda one: one["image_auroc"],
         "global only: ranking": lambda one: one["ranking_auroc"],
-        "local only: peak of what the spatial head draws": lambda one: one["peak"],
-        "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one["peak"],
+        "local only: peak of what the spatial head draws": lambda one: one[PEAK],
+        "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one[PEAK],
     }
+    if readout.ranking == "cues":
+        ways |= {
+            f"score, the map pooled by its {name}": lambda one, name=name: corrected(
+                one["ranking_auroc"], one[name], readout
+            )
+            for name in POOLINGS
+            if name != PEAK
+        }
     first = next(iter(ways))
     whole: dict[str, list[float]] = {name: [] for name in ways}
     again: dict[str, list[np.ndarray]] = {name: [] for name in ways}
@@ -342,7 +372,10 @@ def main() -> int:
         rows = []
         jobs = [(item, seed) for seed in profile.seeds for item in sets]
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
-            made_with = everything_that_matters(profile, inputs, seed) | {"left_out": item.name}
+            made_with = everything_that_matters(profile, inputs, seed) | {
+                "left_out": item.name,
+                "pooled": list(POOLINGS),
+            }
             if profile.model.readout.ranking == "cues":
                 # Without effect on what is trained: the score is put together from its parts below.
                 for name in ("correction_gain", "correction_limit"):
@@ -364,7 +397,7 @@ def main() -> int:
             "training": profile.training.model_dump(mode="json"),
             "source_sha256": inputs.source_sha256,
             "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in measures},
-            "heads": heads_compared(rows),
+            "heads": heads_compared(rows, profile.model.readout),
             "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
         }
         everything = read_json(options.output, "delete it") if options.output.exists() else {}

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from photographs import LEVEL, PACKAGES, REPLICATES, features_in, fit, photographs, rows_without, tested
+from photographs import LEVEL, PACKAGES, PEAK, REPLICATES, TOP, features_in, fit, photographs, rows_without, tested
 from photographs_arms import RECIPE, Arm, arms, changed, kept_rows, kinds
-from photographs_parts import TOP, of_parts, reused
+from photographs_parts import of_parts, reused
 from photographs_resampled import BINS, Row, compared, of_cells, of_images
 
 from edgezsad.config import load_profile
@@ -194,7 +194,7 @@ def _tested(learner: Any, plain: Inputs, run: Run, item: Any) -> dict[str, Any]:
         label = np.array(scores["label"], dtype=int)
         maps, drawn, coverage = (np.concatenate(parts) for parts in zip(*seen[category], strict=True))
         keep("image_auroc", category, of_images(label, np.array(scores["image_auroc"]), category))
-        keep("map_auroc", category, of_images(label, np.array(scores["peak"]), category))
+        keep("map_auroc", category, of_images(label, np.array(scores[PEAK]), category))
         keep("cell_auroc", category, of_cells(label, maps, coverage, category))
         for name, pair in of_parts(scores, maps, drawn, coverage, readout, category):
             keep(name, category, pair)

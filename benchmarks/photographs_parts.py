@@ -4,18 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from photographs import POOLINGS, corrected
 from photographs_resampled import Row, compared, of_cells, of_images
 
 from edgezsad.config import Readout
 
-TOP = 0.01
-"""Share of the cells that the mean of the highest is taken of."""
-POOLINGS = {
-    "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
-    "hard max": lambda flat: flat.max(axis=1),
-    "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
-    "mean of all cells": lambda flat: flat.mean(axis=1),
-}
 MAPS = {
     "head, rarity and ranking": lambda head, rare, ranking: head + rare + ranking,
     "head alone": lambda head, rare, ranking: head,
@@ -24,16 +17,6 @@ MAPS = {
     "head and ranking": lambda head, rare, ranking: head + ranking,
 }
 """What the map may be made of where cues rank: parts (N, h, w), and the ranking's (N, 1, 1)."""
-
-
-def _softmax(flat: np.ndarray) -> np.ndarray:
-    weight = np.exp(flat - flat.max(axis=1, keepdims=True))
-    return weight / weight.sum(axis=1, keepdims=True)
-
-
-def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
-    """The score that the readout's gain and limit make of a ranking and a pooled map."""
-    return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
 
 
 def of_parts(

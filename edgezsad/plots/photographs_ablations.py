@@ -47,11 +47,21 @@ def ablation_table(results: dict[str, Any] | None) -> pd.DataFrame:
     return pd.DataFrame(rows or [{"variant": NOT_MEASURED}])
 
 
-def missing(results: dict[str, Any] | None) -> str:
-    """The variants that have not been measured, in a sentence."""
+def not_again(earlier: dict[str, Any] | None, results: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Of an earlier measurement the recipe, and what has not been measured again since; None where nothing is left."""
+    if earlier is None:
+        return None
+    since = {one["variant"] for one in results["rows"]} if results else set()
+    left = [one for one in earlier["rows"] if one["variant"] not in since]
+    recipe = [one for one in earlier["rows"] if one["variant"] == RECIPE]
+    return earlier | {"rows": [*(one for one in recipe if one not in left), *left]} if left else None
+
+
+def missing(results: dict[str, Any] | None, earlier: dict[str, Any] | None = None) -> str:
+    """The variants that have not been measured, an earlier measurement included, in a sentence."""
     if results is None:
         return f"{NOT_MEASURED}: all"
-    found = {one["variant"] for one in results["rows"]}
+    found = {one["variant"] for one in (*results["rows"], *(earlier["rows"] if earlier else ()))}
     left = [name for name in results["wanted"] if name not in found]
     return f"{NOT_MEASURED}: {'; '.join(left)}" if left else "all variants are measured"
 

@@ -14,6 +14,7 @@ from edgezsad.data.images import load
 from edgezsad.data.sources import plain_images
 from edgezsad.errors import InputError
 from edgezsad.evaluate import test_images as images_of
+from edgezsad.metrics.image import auroc
 from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.training.inputs import CachedInputs
@@ -51,14 +52,25 @@ def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
         "label": label.tolist(),
         "image_auroc": (3 * label + generator.normal(size=80)).tolist(),
         "ranking_auroc": generator.normal(size=80).tolist(),
-        "peak": (3 * label + generator.normal(size=80)).tolist(),
+        **{name: (3 * label + generator.normal(size=80)).tolist() for name in benchmark.POOLINGS},
     }
+    said["hard max"] = np.zeros(80).tolist()
     rows = [{"set": name, "seed": 0, "categories": {}, "scores": {"x": said}} for name in ("a", "b")]
-    found = {one["way"].partition(":")[0]: one for one in benchmark.heads_compared(rows)}
+    readout = Readout(ranking="cues", correction_gain=0.4, correction_limit=1)
+    found = {one["way"].partition(":")[0]: one for one in benchmark.heads_compared(rows, readout)}
     assert (found["score"]["difference"], found["score"]["low"], found["score"]["high"]) == (0, 0, 0)
     assert found["global only"]["high"] < -10
     assert found["local only"]["low"] < 0 < found["local only"]["high"]
     assert found["score"]["image_auroc"] > 90
+    # A map that is the same everywhere corrects nothing; another one does, as the readout would.
+    assert found["score, the map pooled by its hard max"]["image_auroc"] == found["global only"]["image_auroc"]
+    top = np.array(said["mean of the highest 1%"])
+    expected = 100 * auroc(label, np.array(said["ranking_auroc"]) + np.tanh(0.4 * top))
+    assert found["score, the map pooled by its mean of the highest 1%"]["image_auroc"] == pytest.approx(
+        expected, abs=0.01
+    )
+    learned = benchmark.heads_compared(rows, Readout())
+    assert [one["way"].partition(":")[0] for one in learned] == ["score", "global only", "local only", "plain sum"]
 
 
 def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> None:

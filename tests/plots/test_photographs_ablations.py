@@ -14,6 +14,7 @@ from edgezsad.plots.photographs_ablations import (
     ablation_table,
     conditions,
     missing,
+    not_again,
     read_ablations,
     recipe_since,
 )
@@ -68,6 +69,16 @@ def test_an_earlier_recipe_is_told_from_the_committed_one() -> None:
     assert recipe_since(None) == ""
     with pytest.raises(InputError, match="of which readout"):
         recipe_since(results())
+
+
+def test_of_an_earlier_measurement_only_what_was_not_repeated_is_shown() -> None:
+    now, earlier = results(), results()
+    earlier["rows"][1] = earlier["rows"][1] | {"variant": "noise 1"}
+    assert [one["variant"] for one in not_again(earlier, now)["rows"]] == ["recipe", "noise 1"]
+    assert missing(now, earlier) == "all variants are measured"
+    assert not_again(now, now) is None
+    assert not_again(None, now) is None
+    assert not_again(earlier, None) == earlier
 
 
 def test_nothing_measured_is_no_error_and_a_wrong_file_is(tmp_path: Path) -> None:
