@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from photographs import LEVEL, drawn_again, fast_auroc
 
+COVERED = 1e-6
+"""Share of a cell that counts as covered: sums of areas miss zero by a rounding error."""
 BINS = 1024
 """Of a category's cells, equally filled; cells of one bin count as tied."""
 
@@ -37,7 +39,7 @@ def of_cells(
     """
     flat, share = maps.reshape(len(maps), -1), coverage.reshape(len(maps), -1)
     known = ~np.isnan(share)
-    defective = known & (np.nan_to_num(share) > 0)
+    defective = known & (np.nan_to_num(share) > COVERED)
     if not defective.any():
         return None
     edges = np.quantile(flat[known], np.linspace(0, 1, BINS + 1)[1:-1])
