@@ -52,9 +52,8 @@ def not_again(earlier: dict[str, Any] | None, results: dict[str, Any] | None) ->
     if earlier is None:
         return None
     since = {one["variant"] for one in results["rows"]} if results else set()
-    left = [one for one in earlier["rows"] if one["variant"] not in since]
-    recipe = [one for one in earlier["rows"] if one["variant"] == RECIPE]
-    return earlier | {"rows": [*(one for one in recipe if one not in left), *left]} if left else None
+    left = [one for one in earlier["rows"] if one["variant"] == RECIPE or one["variant"] not in since]
+    return earlier | {"rows": left} if {one["variant"] for one in left} - since else None
 
 
 def missing(results: dict[str, Any] | None, earlier: dict[str, Any] | None = None) -> str:
