@@ -363,10 +363,7 @@ rule photographs:
     message: "photographs: the recorded runs on sets left out"
     input:
         needs("15_photographs"),
-        expand(
-            "benchmarks/results/{name}.json",
-            name=["photographs", "cues", "photographs_ablations", "photographs_ablations_earlier"],
-        ),
+        expand("benchmarks/results/{name}.json", name=["photographs", "cues", "photographs_ablations"]),
         # What scores the photographs that are shown, where they are given.
         "edgezsad/checkpoints/photographs.onnx",
         notebook="notebooks/15_photographs.ipynb",

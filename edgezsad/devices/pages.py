@@ -31,7 +31,7 @@ def board_rows(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
         suspicious = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
         verdict = f"suspicious: exactly zero ({', '.join(suspicious)})" if suspicious else change.test.sentence()
         seeds = [str(device.record.seed) for _, device in measured.pairs if device.record.target == item.name]
-        ours = {"ours": f"{change.points:+.3f}", "seeds": ", ".join(seeds), "verdict": verdict}
+        ours = {"ours": f"{change.points:+z.3f}", "seeds": ", ".join(seeds), "verdict": verdict}
         rows.append(row | ours | {"needs": "a larger set" if change.test.needed and not suspicious else "-"})
     return pd.DataFrame(rows)
 
@@ -65,7 +65,7 @@ def metric_table(changes: Sequence[Change]) -> pd.DataFrame:
     for each in changes:
         if each.seed == MEAN:
             row = rows.setdefault(each.target, {"target": each.target})
-            row[LABELS[each.metric]] = f"{each.points:+.3f} ({_ends(each.low, each.high)})"
+            row[LABELS[each.metric]] = f"{each.points:+z.3f} ({_ends(each.low, each.high)})"
     return pd.DataFrame(rows.values())
 
 
@@ -151,4 +151,4 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _ends(low: float, high: float) -> str:
-    return f"{low:+.3f} to {high:+.3f}" if np.isfinite([low, high]).all() else "undefined"
+    return f"{low:+z.3f} to {high:+z.3f}" if np.isfinite([low, high]).all() else "undefined"

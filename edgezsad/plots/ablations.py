@@ -45,8 +45,8 @@ def ablation_table(results: dict[str, Any], measure: str = "image_auroc") -> pd.
         else:
             row |= {
                 "against": entry["against"],
-                "difference": f"{found['difference']:+.2f} ± {found['difference_spread']:.2f}",
-                "95% interval": f"{found['low']:+.2f} to {found['high']:+.2f}",
+                "difference": f"{found['difference']:+z.2f} ± {found['difference_spread']:.2f}",
+                "95% interval": f"{found['low']:+z.2f} to {found['high']:+z.2f}",
                 "clear of zero": _clear(found),
             }
         rows.append(row)

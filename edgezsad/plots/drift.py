@@ -57,7 +57,7 @@ def drift_scatter(pairs: Sequence[Pair], labels: tuple[str, str]) -> Figure:
         ):
             right.axhline(height, color="black", linewidth=1, linestyle=line)
             right.annotate(
-                f"{text} {height:+.3f}",
+                f"{text} {height:+z.3f}",
                 (1, height),
                 xycoords=("axes fraction", "data"),
                 xytext=(0, 2),
@@ -130,7 +130,7 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], Manifest], count
             for panel, name, side in ((panels[1], "host", same), (panels[2], "device", device)):
                 shown = heat(side.map[row], SIZE)
                 panel.imshow(shown, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
-                panel.set_title(f"{name} {side.score[row]:+.3f}", loc="left", fontsize=8)
+                panel.set_title(f"{name} {side.score[row]:+z.3f}", loc="left", fontsize=8)
         figure.subplots_adjust(left=0, right=0.93, top=1 - 0.4 / figure.get_figheight(), bottom=0.02, wspace=0.04)
         heat_scale(figure, (0.945, 0.1, 0.012, 0.75))
         return shown_once(figure)

@@ -46,7 +46,7 @@ def gallery(scores: ScoreFile, manifest: Manifest, count: int = 2) -> Figure:
                 left.set_title(f"{name}: {entry.defect}", loc="left", fontsize=9)
                 lit = heat(scores.map[row], SIZE)
                 middle.imshow(lit, cmap=HEAT, vmin=HEAT_RANGE[0], vmax=HEAT_RANGE[1], interpolation="none")
-                middle.set_title(f"score {scores.score[row]:+.1f}", loc="left", fontsize=9)
+                middle.set_title(f"score {scores.score[row]:+z.1f}", loc="left", fontsize=9)
                 if mask is not None:
                     shown = cv2.resize(mask.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
                     right.imshow(shown, cmap="gray", vmin=0, vmax=0.5, interpolation="none")

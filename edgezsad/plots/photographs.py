@@ -88,8 +88,8 @@ def heads_table(results: dict[str, Any], variant: str = RECIPE) -> pd.DataFrame:
             {
                 "ranked by": one["way"],
                 "image AUROC": one["image_auroc"],
-                "difference": f"{one['difference']:+.1f}",
-                "95% interval": f"{one['low']:+.1f} to {one['high']:+.1f}",
+                "difference": f"{one['difference']:+z.1f}",
+                "95% interval": f"{one['low']:+z.1f} to {one['high']:+z.1f}",
             }
             for one in results["variants"][variant]["heads"]
         ]
@@ -106,8 +106,8 @@ def cue_table(results: dict[str, Any]) -> pd.DataFrame:
                 "variant": one["variant"],
                 "mean": one["sets"]["mean"],
                 **sets,
-                "difference": f"{one['difference']:+.1f}",
-                "95% interval": f"{one['low']:+.1f} to {one['high']:+.1f}",
+                "difference": f"{one['difference']:+z.1f}",
+                "95% interval": f"{one['low']:+z.1f} to {one['high']:+z.1f}",
             }
         )
     return pd.DataFrame(rows)

@@ -47,20 +47,11 @@ def ablation_table(results: dict[str, Any] | None) -> pd.DataFrame:
     return pd.DataFrame(rows or [{"variant": NOT_MEASURED}])
 
 
-def not_again(earlier: dict[str, Any] | None, results: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Of an earlier measurement the recipe, and what has not been measured again since; None where nothing is left."""
-    if earlier is None:
-        return None
-    since = {one["variant"] for one in results["rows"]} if results else set()
-    left = [one for one in earlier["rows"] if one["variant"] == RECIPE or one["variant"] not in since]
-    return earlier | {"rows": left} if {one["variant"] for one in left} - since else None
-
-
-def missing(results: dict[str, Any] | None, earlier: dict[str, Any] | None = None) -> str:
-    """The variants that have not been measured, an earlier measurement included, in a sentence."""
+def missing(results: dict[str, Any] | None) -> str:
+    """The variants that have not been measured, in a sentence."""
     if results is None:
         return f"{NOT_MEASURED}: all"
-    found = {one["variant"] for one in (*results["rows"], *(earlier["rows"] if earlier else ()))}
+    found = {one["variant"] for one in results["rows"]}
     left = [name for name in results["wanted"] if name not in found]
     return f"{NOT_MEASURED}: {'; '.join(left)}" if left else "all variants are measured"
 
@@ -123,4 +114,4 @@ def ablation_figure(results: dict[str, Any] | None) -> Figure:
 
 def _said(one: dict[str, Any], itself: bool) -> str:
     mean = f"{one['mean']:.1f}"
-    return mean if itself else f"{mean} ({one['difference']:+.1f}; {one['low']:+.1f} to {one['high']:+.1f})"
+    return mean if itself else f"{mean} ({one['difference']:+z.1f}; {one['low']:+z.1f} to {one['high']:+z.1f})"

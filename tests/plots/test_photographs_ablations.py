@@ -14,7 +14,6 @@ from edgezsad.plots.photographs_ablations import (
     ablation_table,
     conditions,
     missing,
-    not_again,
     read_ablations,
     recipe_since,
 )
@@ -43,6 +42,9 @@ def test_numbers_are_shown_and_what_is_missing_is_said() -> None:
     assert table.loc["recipe", "image AUROC"] == "80.0"
     assert table.loc["noise 0", "cell AUROC"] == "-"
     assert table.index.tolist() == ["recipe", "noise 0"]
+    none = results()
+    none["rows"][1]["image_auroc"]["difference"] = -0.04
+    assert "(+0.0; " in ablation_table(none)["image AUROC"][1]
     assert missing(results()) == f"{NOT_MEASURED}: noise 1"
     other = results()
     other["rows"][1]["against"] = "noise 1"
@@ -69,16 +71,6 @@ def test_an_earlier_recipe_is_told_from_the_committed_one() -> None:
     assert recipe_since(None) == ""
     with pytest.raises(InputError, match="of which readout"):
         recipe_since(results())
-
-
-def test_of_an_earlier_measurement_only_what_was_not_repeated_is_shown() -> None:
-    now, earlier = results(), results()
-    earlier["rows"][1] = earlier["rows"][1] | {"variant": "noise 1"}
-    assert [one["variant"] for one in not_again(earlier, now)["rows"]] == ["recipe", "noise 1"]
-    assert missing(now, earlier) == "all variants are measured"
-    assert not_again(now, now) is None
-    assert not_again(None, now) is None
-    assert not_again(earlier, None) == earlier
 
 
 def test_nothing_measured_is_no_error_and_a_wrong_file_is(tmp_path: Path) -> None:
