@@ -13,15 +13,13 @@ from typing import Annotated
 
 import typer
 
+from edgezsad import __version__
 from edgezsad.data.commands import data_app
 from edgezsad.devices.commandline import device_app
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.export.commands import export_app
-from edgezsad.files import check_may_be_written
 
-app = typer.Typer(
-    help="Zero-shot anomaly detection on edge devices.", no_args_is_help=True, pretty_exceptions_enable=False
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")
@@ -34,6 +32,21 @@ AnyCheckpoint = Annotated[
     typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); the committed one if none."),
 ]
 Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; the checkpoint's if none.")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgezsad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Zero-shot anomaly detection on edge devices."""
 
 
 @app.command()
@@ -55,6 +68,7 @@ def predict(
     from edgezsad.predict import (
         Failure,
         HeatMaps,
+        check_table,
         find_photographs,
         load_scorer,
         predict_files,
@@ -68,15 +82,18 @@ def predict(
     if painted:
         painted.check()
     if table:
-        check_may_be_written(table)
+        check_table(table)
     results = []
     stream = predict_files(*load_scorer(config, checkpoint, threshold), chosen, painted)
-    for result in progress(stream, "scored", len(chosen)) if len(chosen) > 1 else stream:
-        results.append(result)
-        if not as_json and not isinstance(result, Failure):
-            typer.echo(result.as_text())
-    if table:
-        write_csv(table, results)
+    try:
+        for result in progress(stream, "scored", len(chosen)) if len(chosen) > 1 else stream:
+            results.append(result)
+            if not as_json and not isinstance(result, Failure):
+                typer.echo(result.as_text())
+    finally:
+        # What has been scored is kept, whatever ends it.
+        if table and results:
+            write_csv(table, results)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
@@ -84,35 +101,53 @@ def predict(
     if failures := [result for result in results if isinstance(result, Failure)]:
         for failure in failures:
             typer.echo(f"not scored: {failure.reason}", err=True)
+    bare = [result for result in results if not isinstance(result, Failure) and result.problem]
+    for result in bare:
+        typer.echo(f"no heat map: {result.problem}", err=True)
+    if failures:
         raise CheckError(
-            f"{len(failures)} of {len(results)} photographs could not be read, see above; mend or remove them"
+            f"{len(failures)} of {len(results)} photographs could not be scored, see above; mend or remove them"
         )
+    if bare:
+        raise CheckError(f"{len(bare)} of {len(results)} heat maps could not be written, see above")
 
 
 @app.command()
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
+    config: Annotated[Path | None, typer.Option(help="A profile: the first seed of its run is taken.")] = None,
     checkpoint: AnyCheckpoint = None,
+    threshold: Threshold = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
     table: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file too.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Score the test images of folders, and print the metrics of each category and their mean, in percent."""
+    """Score the test images of folders, and print the metrics of each category and their mean, in percent.
+
+    Below them stand what the threshold decides and, for parts whose state is known, which threshold would have decided
+    best. Images that cannot be read are listed at the end, with exit code 1; no number counts them.
+    """
     from edgezsad.evaluate import evaluate as measure
     from edgezsad.evaluate import test_images
     from edgezsad.files import written_beside
-    from edgezsad.predict import load_scorer
+    from edgezsad.predict import check_table, load_scorer
 
-    if table:
-        check_may_be_written(table)
+    for path in (table, scores):
+        if path:
+            check_table(path)
     manifests = test_images(folders)
-    # No metric depends on the threshold, so that a graph needs none.
-    scorer, _ = load_scorer(checkpoint=checkpoint, threshold=0.0)
-    found = measure(scorer, manifests, heatmaps)
-    if table:
-        with written_beside(table) as temporary:
-            found.table.to_csv(temporary, index=False)
+    scorer, limit = load_scorer(config, checkpoint, threshold)
+    found = measure(scorer, manifests, heatmaps, limit)
+    for path, what in ((table, found.table), (scores, found.scores)):
+        if path:
+            with written_beside(path) as temporary:
+                what.to_csv(temporary, index=False)
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
+    for line in found.unread:
+        typer.echo(f"not scored: {line}", err=True)
+    if found.unread:
+        raise CheckError(f"{len(found.unread)} images could not be read, see above; mend or remove them")
 
 
 @app.command()

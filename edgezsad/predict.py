@@ -7,23 +7,24 @@ come back as `Failure` in their place.
 
 import csv
 import glob
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from edgezsad.checkpoints import GRAPH
-from edgezsad.data.folders import IMAGE_ENDINGS, all_images
+from edgezsad.data.folders import HEATMAP, IMAGE_ENDINGS, OTHER_PICTURES, all_images
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.errors import InputError
-from edgezsad.files import written_beside
+from edgezsad.files import check_may_be_written, written_beside
 
-HEATMAP = ".heatmap.png"
 AHEAD = 4
 """Photographs that are read while another is scored."""
 READERS = 2
@@ -48,12 +49,14 @@ class Prediction:
         score: raw logit; higher is more anomalous.
         threshold: from source images, or the caller's; at or above it the photograph is called defective.
         heatmap: the picture written, if asked for.
+        problem: why there is none although it was asked for, in one line; empty otherwise.
     """
 
     path: Path
     score: float
     threshold: float
     heatmap: Path | None
+    problem: str = ""
 
     @property
     def defective(self) -> bool:
@@ -77,7 +80,7 @@ class Prediction:
             "threshold": self.threshold,
             "defective": self.defective,
             "heatmap": str(self.heatmap) if self.heatmap else None,
-        }
+        } | ({"error": self.problem} if self.problem else {})
 
     def as_row(self) -> dict[str, object]:
         """For `--csv`."""
@@ -87,7 +90,7 @@ class Prediction:
             "score": f"{self.score:.6g}",
             "threshold": f"{self.threshold:.6g}",
             "heatmap": self.heatmap or "",
-            "error": "",
+            "error": self.problem,
         }
 
 
@@ -123,8 +126,13 @@ def load_scorer(
         threshold: replaces the checkpoint's own.
 
     Raises:
-        InputError: there is no such checkpoint, or a graph carries no threshold and none is given.
+        InputError: there is no such checkpoint, or two are named; a graph carries no threshold and none is given; or
+            the one given is no number.
     """
+    if config is not None and checkpoint is not None:
+        raise InputError(f"{checkpoint}: the run of {config} has a checkpoint of its own; give one of the two")
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"--threshold {threshold}: not a finite number; give a score")
     if checkpoint is None:
         checkpoint = GRAPH if config is None else _of_run(config)
     if Path(checkpoint).suffix.lower() == ".onnx":
@@ -164,7 +172,8 @@ def find_photographs(given: Sequence[str | Path]) -> list[Path]:
             with the others that cannot be read.
 
     Returns:
-        those to score: heat maps that an earlier call wrote are left out.
+        those to score: heat maps that an earlier call wrote are left out. Pictures of a kind that is not read are kept
+        where a folder holds them, to be told of as well.
 
     Raises:
         InputError: a folder or a pattern holds no image, or there is nothing but heat maps.
@@ -173,7 +182,7 @@ def find_photographs(given: Sequence[str | Path]) -> list[Path]:
     for one in given:
         path = Path(one)
         if path.is_dir():
-            names = [path / name for name in sorted(all_images(path))]
+            names = [path / name for name in sorted(all_images(path, endings=IMAGE_ENDINGS + OTHER_PICTURES))]
         elif not path.exists() and glob.has_magic(str(one)):
             matches = (Path(name) for name in sorted(glob.glob(str(one), recursive=True)))  # noqa: PTH207
             names = [match for match in matches if match.suffix.lower() in IMAGE_ENDINGS and match.is_file()]
@@ -222,9 +231,12 @@ class HeatMaps:
         """The whole file name is kept, so that part.jpg and part.png do not overwrite each other's picture."""
         if self.folder is None:
             return photograph.with_name(photograph.name + HEATMAP)
-        above = os.path.commonpath([path.absolute().parent for path in self.photographs])
-        below = photograph.absolute().relative_to(above)
+        below = _in_full(photograph).relative_to(self._above)
         return self.folder / below.with_name(below.name + HEATMAP)
+
+    @cached_property
+    def _above(self) -> str:
+        return os.path.commonpath([_in_full(path).parent for path in self.photographs])
 
     def check(self) -> None:
         """Raise before anything is scored if they cannot be written.
@@ -251,10 +263,18 @@ class HeatMaps:
         return path
 
 
+def _in_full(path: Path) -> Path:
+    # Without `..`, which would lead out of the folder again; links stay as they are named.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def predict_files(
     scorer: Scorer, threshold: float, photographs: Sequence[Path], heatmaps: HeatMaps | None = None
 ) -> Iterator[Prediction | Failure]:
-    """Score photographs in order; the next ones are read meanwhile."""
+    """Score photographs in order; the next ones are read meanwhile.
+
+    A heat map that cannot be written does not stop the others: the `Prediction` says so.
+    """
 
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
         image = decode_image(path)
@@ -275,18 +295,49 @@ def predict_files(
             try:
                 image, prepared = future.result()
             except (InputError, OSError) as error:
-                yield Failure(path, " ".join(str(error).split()))
+                yield Failure(path, _in_a_line(error))
                 read_on()
                 continue
             read_on()
             score, anomaly_map = scorer.score(prepared)
-            written = heatmaps.write(path, image, anomaly_map) if heatmaps and image is not None else None
-            yield Prediction(path, score, threshold, written)
+            if not math.isfinite(score):
+                yield Failure(path, f"{path}: the score is {score}; use another checkpoint or graph")
+                continue
+            written, problem = None, ""
+            if heatmaps and image is not None:
+                try:
+                    written = heatmaps.write(path, image, anomaly_map)
+                except (InputError, OSError) as error:
+                    problem = _in_a_line(error)
+            yield Prediction(path, score, threshold, written, problem)
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def check_table(path: Path) -> None:
+    """Refuse a table's name that would cost a picture, or that cannot be written, before the work is done.
+
+    Raises:
+        InputError: it ends as a picture does, for instance because `--csv` stands before photographs; or there can be
+            no such file.
+    """
+    if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_PICTURES):
+        raise InputError(f"{path}: named as a picture; give --csv the name of a table, as results.csv")
+    check_may_be_written(path)
+    folder = path.absolute().parent
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: may not be written to; name another place with --csv FILE")
 
 
 def write_csv(path: Path, results: Sequence[Prediction | Failure]) -> Path:
     """Write one row for each photograph, those that could not be scored included; returns `path`."""
-    with written_beside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    # A file's name may hold bytes that are no text.
+    with (
+        written_beside(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(result.as_row() for result in results)

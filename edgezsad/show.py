@@ -14,6 +14,8 @@ LABELS = {
     "pixel_aupro": "pixel AUPRO",
     "pixel_aupro200": "pixel AUPRO-200",
     "without_mask": "without mask",
+    "false_alarms": "false alarms",
+    "best_threshold": "best threshold",
     "host_auroc": "host AUROC",
     "device_auroc": "device AUROC",
     "points": "drift (points)",

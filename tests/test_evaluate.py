@@ -1,6 +1,7 @@
 """Metrics of folders: against numbers by hand, without masks, and through the command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,51 @@ def test_the_table_is_as_by_hand(folder: Path) -> None:
     assert mean["pixel_auroc"] == plain["pixel_auroc"]
 
 
+def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
+    found = evaluate(Brightest(), images_of([folder / "plain"]), threshold=55)
+    plain, mean = found.table.iloc[0], found.table.iloc[-1]
+    # Of 50 and 200 the first is missed; of 40 and 60 the second is called defective.
+    assert (plain["missed"], plain["false_alarms"]) == (mean["missed"], mean["false_alarms"]) == (1, 1)
+    # From 50 on both defective and one of two normal; from 200 on one of two and none: the middle of 40 and 50, or of
+    # 60 and 200.
+    assert plain["best_threshold"] in (45, 130)
+    assert np.isnan(mean["best_threshold"])
+    assert "threshold 55.000" in found.as_text()
+    exact = evaluate(Brightest(), images_of([folder / "plain"]), threshold=50)
+    assert exact.table["missed"][0] == 0
+    assert found.scores[["image", "label", "score"]].to_numpy().tolist() == [
+        ["test/good/0.png", 0, 40],
+        ["test/good/1.png", 0, 60],
+        ["test/spot/0.png", 1, 50],
+        ["test/spot/1.png", 1, 200],
+    ]
+
+
+def test_heat_maps_beside_the_images_change_no_number(folder: Path) -> None:
+    before = evaluate(Brightest(), images_of([folder]))
+    for path in (*folder.rglob("test/*/*.png"), *folder.rglob("train/good/*.png")):
+        picture(path.with_name(f"{path.name}.heatmap.png"), 255)
+    evaluate(Brightest(), images_of([folder / "plain"]), folder / "plain" / "maps")
+    pd.testing.assert_frame_equal(evaluate(Brightest(), images_of([folder])).table, before.table)
+
+
+def test_images_that_cannot_be_read_are_told_and_in_no_number(folder: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    bad = folder / "plain" / "test" / "good" / "2.png"
+    Image.fromarray(noise).save(bad)
+    bad.write_bytes(bad.read_bytes()[:2000])
+    # Nor does a training image matter, which is never looked at.
+    (folder / "plain" / "train" / "good" / "0.png").write_bytes(b"no image")
+    found = evaluate(Brightest(), images_of([folder]))
+    assert found.table.set_index("category").loc["plain", "images"] == 4
+    assert len(found.unread) == 1
+    assert "plain/test/good/2.png" in found.unread[0]
+    for path in (folder / "blind" / "test").rglob("*.png"):
+        path.write_bytes(bad.read_bytes())
+    with pytest.raises(InputError, match="none of the test images can be read"):
+        evaluate(Brightest(), images_of([folder / "blind"]))
+
+
 def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Path) -> None:
     found = evaluate(Brightest(), images_of([folder]))
     blind = found.table.set_index("category").loc["blind"]
@@ -79,6 +125,15 @@ def test_several_folders_and_a_single_category(folder: Path) -> None:
     found = evaluate(Brightest(), images_of([folder / "plain", folder / "blind"]))
     assert list(found.table["category"]) == ["plain", "blind", "2 categories"]
     assert list(found.table["folder"][:2]) == [str(folder / "plain"), str(folder / "blind")]
+
+
+def test_folders_of_one_name_are_kept_apart_and_one_folder_counts_once(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "plain"
+    shutil.copytree(folder / "plain", other)
+    evaluate(Brightest(), images_of([folder / "plain", other]), tmp_path / "maps")
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["plain", "plain-2"]
+    with pytest.raises(InputError, match="given twice"):
+        images_of([folder / "plain", folder / "blind" / ".." / "plain"])
 
 
 def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
@@ -106,10 +161,14 @@ def test_heat_maps_lie_as_the_images_do(folder: Path, tmp_path: Path) -> None:
 
 def test_the_command_prints_and_writes_with_the_committed_checkpoint(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgezsad.cli", "evaluate", str(folder), "--csv", "t.csv", "--json"]
+    command += ["--scores", "s.csv", "--threshold", "1.5"]
     environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["rows"]
-    table = pd.read_csv(tmp_path / "t.csv")
+    said = json.loads(done.stdout)
+    rows, table, scores = said["rows"], pd.read_csv(tmp_path / "t.csv"), pd.read_csv(tmp_path / "s.csv")
+    assert said["threshold"] == 1.5
+    assert len(scores) == 8
+    assert table["missed"].iloc[-1] == (scores["score"][scores["label"] == 1] < 1.5).sum()
     assert [row["category"] for row in rows] == list(table["category"]) == ["blind", "plain", "2 categories"]
     assert table["image_auroc"].between(0, 100).all()

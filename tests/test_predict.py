@@ -70,6 +70,7 @@ def test_earlier_heat_maps_are_left_out(tmp_path: Path) -> None:
     assert find_photographs([good, earlier]) == [good]
     with pytest.raises(InputError, match="heat map of an earlier call"):
         find_photographs([earlier])
+    assert find_photographs([tmp_path]) == [good]
 
 
 def test_folders_patterns_and_files_give_each_photograph_once(tmp_path: Path) -> None:
@@ -84,6 +85,59 @@ def test_folders_patterns_and_files_give_each_photograph_once(tmp_path: Path) ->
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(InputError, match="no images there"):
             find_photographs([nothing])
+
+
+def test_pictures_of_other_kinds_are_told_of(tmp_path: Path) -> None:
+    photograph(tmp_path / "a.png")
+    (tmp_path / "b.heic").write_bytes(b"ftypheic")
+    found = list(predict_files(Brightness(), 0, find_photographs([tmp_path])))
+    assert [type(one) for one in found] == [Prediction, Failure]
+    assert "b.heic" in found[1].reason
+
+
+def test_a_table_never_takes_a_pictures_place(tmp_path: Path) -> None:
+    first, second = (photograph(tmp_path / name) for name in ("a.jpg", "b.jpg"))
+    before = first.read_bytes()
+    command = [sys.executable, "-m", "edgezsad.cli", "predict", "--csv", str(first), str(second)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment())
+    assert done.returncode == 2
+    assert "named as a picture" in done.stderr
+    assert first.read_bytes() == before
+
+
+def test_a_heat_map_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    paths = [photograph(tmp_path / name) for name in (f"{'a' * 246}.png", "b.png")]
+    long, short = predict_files(Brightness(), 0, paths, HeatMaps(paths))
+    assert (long.score, long.heatmap) == (100, None)
+    assert long.as_row()["error"] == long.problem != ""
+    assert short.heatmap == paths[1].with_name("b.png.heatmap.png")
+    assert "error" not in short.as_json()
+
+
+def test_heat_maps_stay_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("work/y.png", "other/x.png"):
+        photograph(tmp_path / name)
+    monkeypatch.chdir(tmp_path / "work")
+    paths = [Path("../other/x.png"), Path("y.png")]
+    maps = HeatMaps(paths, Path("maps"))
+    assert [maps.path_of(path).as_posix() for path in paths] == [
+        "maps/other/x.png.heatmap.png",
+        "maps/work/y.png.heatmap.png",
+    ]
+
+
+def test_no_verdict_without_a_number(tmp_path: Path) -> None:
+    class Nothing(Brightness):
+        def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+            return float("nan"), super().score(image)[1]
+
+    (found,) = predict_files(Nothing(), 0, [photograph(tmp_path / "a.png")])
+    assert isinstance(found, Failure)
+    assert "the score is nan" in found.reason
+    with pytest.raises(InputError, match="not a finite number"):
+        load_scorer(threshold=float("nan"))
+    with pytest.raises(InputError, match="one of the two"):
+        load_scorer("configs/mini.yaml", CHECKPOINT)
 
 
 def test_masks_of_mvtec_layout_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +203,9 @@ def test_the_csv_has_a_row_for_every_photograph(tmp_path: Path) -> None:
     assert list(table["verdict"].fillna("")) == ["defective", ""]
     assert table["score"][0] == 100
     assert "nowhere.png" in table["error"][1]
+    # Bytes that are no text: the table is written all the same.
+    odd = Failure(tmp_path / "n\udcff.png", "damaged")
+    assert "n\\udcff.png" in write_csv(tmp_path / "t.csv", [odd]).read_text(encoding="utf-8")
 
 
 def test_the_committed_checkpoint_scores_without_pytorch(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 OTHER_PICTURES = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
 """Pictures of other kinds among images are refused: without them the counts would be wrong, and nobody would notice."""
 
+HEATMAP = ".heatmap.png"
+"""How the names of the heat maps end that `edgezsad predict` and `evaluate` write: beside images they are none."""
+
 REPLICA_MARK = ".edgezsad-replica"
 """A file with this name marks a folder whose images are ours, under the names of a public set."""
 
@@ -63,9 +66,9 @@ def folders(folder: Path, tell: Tell = refuse) -> list[Path]:
 def images(folder: Path, tell: Tell = refuse) -> list[str]:
     """The names of the images in `folder`, in order; none when it does not exist.
 
-    Hidden files are left out: macOS puts a `._NAME.png`, which is no image, beside every NAME.png on foreign disks.
-    Told is what `folders` tells, pictures of a kind that is not read, and folders, pipes and the like that are named as
-    an image.
+    Hidden files are left out: macOS puts a `._NAME.png`, which is no image, beside every NAME.png on foreign disks. So
+    are heat maps. Told is what `folders` tells, pictures of a kind that is not read, and folders, pipes and the like
+    that are named as an image.
     """
     names = []
     for entry in _entries(folder, tell):
@@ -73,7 +76,7 @@ def images(folder: Path, tell: Tell = refuse) -> list[str]:
             tell(
                 Problem(folder / entry.name, "pictures of this kind are not read; save it as PNG, or move it elsewhere")
             )
-        elif entry.name.lower().endswith(IMAGE_ENDINGS) and _followed(entry, tell):
+        elif _is_named_as_image(entry.name) and _followed(entry, tell):
             if entry.is_file():
                 names.append(entry.name)
             else:
@@ -81,10 +84,15 @@ def images(folder: Path, tell: Tell = refuse) -> list[str]:
     return sorted(names)
 
 
-def all_images(folder: Path, tell: Tell = refuse) -> set[str]:
+def _is_named_as_image(name: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> bool:
+    return name.lower().endswith(endings) and not name.endswith(HEATMAP)
+
+
+def all_images(folder: Path, tell: Tell = refuse, endings: tuple[str, ...] = IMAGE_ENDINGS) -> set[str]:
     """Whatever has an image's ending, at any depth below `folder`, as paths below it with forward slashes.
 
-    Hidden files and folders are left out; folders that are links are not entered; none when `folder` does not exist.
+    Hidden files and folders and heat maps are left out; folders that are links are not entered; none when `folder` does
+    not exist.
     Told are folders that may not be read.
     """
 
@@ -99,7 +107,7 @@ def all_images(folder: Path, tell: Tell = refuse) -> set[str]:
         found |= {
             (below_folder / name).as_posix()
             for name in names
-            if name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".")
+            if _is_named_as_image(name, endings) and not name.startswith(".")
         }
     return found
 
