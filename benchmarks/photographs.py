@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from scipy.stats import rankdata
 
-from edgezsad.config import DataSet, Profile, Readout, load_profile
+from edgezsad.config import DataSet, Profile, Readout, load_profile, one_line
 from edgezsad.data.derived.randomise import turned
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Picture
@@ -206,10 +207,19 @@ def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
 
 
 def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
-    """The profile with some values of its readout replaced, and checked again."""
+    """The profile with some values of its readout replaced, and checked again.
+
+    Raises:
+        InputError: it has no such value.
+    """
     raw = profile.model_dump(mode="json")
+    if not isinstance(changed, dict):
+        raise InputError(f'--readout: {changed!r} names no value; give JSON such as {{"clip": null}}')
     raw["model"]["readout"] |= changed
-    return Profile.model_validate(raw)
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"--readout: {one_line(error)}") from None
 
 
 def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
@@ -375,6 +385,7 @@ def main() -> int:
             made_with = everything_that_matters(profile, inputs, seed) | {
                 "left_out": item.name,
                 "pooled": list(POOLINGS),
+                "pixels": profile.evaluation.pixels,
             }
             if profile.model.readout.ranking == "cues":
                 # Without effect on what is trained: the score is put together from its parts below.

@@ -187,7 +187,7 @@ class Readout(Strict):
     comparison grows with the fourth power of the image's side. It needs `context`."""
     ranking: Literal["features", "cues"] = "features"
     """What the global head reads: features where the map points, and learns by descent; or a few cues of the image
-    against itself, with fitted weights (see `edgezsad.model.cues`), which take strides 8, 16 and 32."""
+    against itself, which all count alike (see `edgezsad.model.cues`) and take strides 8, 16 and 32."""
     correction_limit: float = Field(4.0, ge=0)
     """The spatial head moves the image score by less than this (in logits), where the ranking leads; at 0 it does not
     move it."""
@@ -375,7 +375,7 @@ def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profi
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
+        raise InputError(f"{path}: {one_line(error)}") from None
 
 
 def save_profile(profile: Profile, path: Path | str) -> Path:
@@ -387,7 +387,8 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
     return path
 
 
-def _one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError) -> str:
+    """What is wrong with a profile, each fault after its place."""
     problems = []
     items = error.errors()
     for item in items:

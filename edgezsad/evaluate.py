@@ -134,7 +134,12 @@ def evaluate(
         everything.append(_each(scores, manifest))
     rows = pd.concat(tables, ignore_index=True)
     counts = rows[["images", "defective", "without_mask", "missed", "false_alarms"]].sum().to_dict()
-    mean = {"folder": MEAN, "category": f"{len(rows)} categories", **counts, "best_threshold": np.nan}
+    mean = {
+        "folder": MEAN,
+        "category": f"{len(rows)} categor{'y' if len(rows) == 1 else 'ies'}",
+        **counts,
+        "best_threshold": np.nan,
+    }
     mean |= {name: rows[name].mean() for name in METRICS}
     table = pd.concat([rows, pd.DataFrame([mean])], ignore_index=True)[rows.columns]
     lines = [" ".join(str(one).split()) for one in unread]

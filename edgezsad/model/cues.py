@@ -71,7 +71,7 @@ class Cues(nn.Module):
         Args:
             differences: one (B, C, h, w) for each of `STRIDES`.
             turned: the same of the images turned by 180 degrees. In the map a place is then rare only where neither
-                look shows its like; the numbers are of the first look alone, as their weights were fitted.
+                look shows its like; the numbers are of the first look alone, as their spreads over the source were.
 
         Returns:
             The (B, len(NAMES)) numbers, and rarity's (B, 1, h, w) map at the middle stride, in units of the features'

@@ -75,14 +75,16 @@ def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
 
 def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> None:
     from edgezsad.config import load_profile
-    from edgezsad.errors import EdgeZSADError
+    from edgezsad.errors import InputError
 
     profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
     changed = benchmark.with_readout(profile, {"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": None})
     assert changed.model.readout.ranking == "features"
     assert profile.model.readout.ranking == "cues"
-    with pytest.raises((ValueError, EdgeZSADError)):
+    with pytest.raises(InputError, match=r"--readout: .*no_such"):
         benchmark.with_readout(profile, {"no_such": 1})
+    with pytest.raises(InputError, match="names no value"):
+        benchmark.with_readout(profile, 5)
 
 
 @pytest.mark.parametrize("twice", [False, True])
