@@ -98,18 +98,18 @@ def predict(
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
-    if failures := [result for result in results if isinstance(result, Failure)]:
-        for failure in failures:
-            typer.echo(f"not scored: {failure.reason}", err=True)
-    bare = [result for result in results if not isinstance(result, Failure) and result.problem]
-    for result in bare:
-        typer.echo(f"no heat map: {result.problem}", err=True)
+    failures = [result.reason for result in results if isinstance(result, Failure)]
+    bare = [result.problem for result in results if not isinstance(result, Failure) and result.problem]
+    for line in (*(f"not scored: {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in bare)):
+        typer.echo(line, err=True)
     if failures:
         raise CheckError(
             f"{len(failures)} of {len(results)} photographs could not be scored, see above; mend or remove them"
         )
     if bare:
-        raise CheckError(f"{len(bare)} of {len(results)} heat maps could not be written, see above")
+        raise CheckError(
+            f"{len(bare)} of {len(results)} heat maps could not be written, see above; name a place with --heatmaps"
+        )
 
 
 @app.command()

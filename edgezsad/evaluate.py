@@ -134,12 +134,8 @@ def evaluate(
         everything.append(_each(scores, manifest))
     rows = pd.concat(tables, ignore_index=True)
     counts = rows[["images", "defective", "without_mask", "missed", "false_alarms"]].sum().to_dict()
-    mean = {
-        "folder": MEAN,
-        "category": f"{len(rows)} categor{'y' if len(rows) == 1 else 'ies'}",
-        **counts,
-        "best_threshold": np.nan,
-    }
+    of = f"{len(rows)} categories" if len(rows) > 1 else "1 category"
+    mean = {"folder": MEAN, "category": of, **counts, "best_threshold": np.nan}
     mean |= {name: rows[name].mean() for name in METRICS}
     table = pd.concat([rows, pd.DataFrame([mean])], ignore_index=True)[rows.columns]
     lines = [" ".join(str(one).split()) for one in unread]
@@ -151,7 +147,7 @@ def _decisions(scores: ScoreFile, table: pd.DataFrame, threshold: float) -> pd.D
     rows = []
     for category in table["category"]:
         label, value = (each[scores.category == category] for each in (scores.label, scores.score))
-        called = value >= threshold
+        called = value.astype(float) >= threshold
         decided = (int((label & ~called).sum()), int((called & (label == 0)).sum()), best_balanced(label, value))
         rows.append(dict(zip(DECISIONS, decided, strict=True)))
     return pd.DataFrame(rows, columns=list(DECISIONS))
