@@ -247,8 +247,7 @@ class HeatMaps:
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
         for folder in {path.parent for path in self.photographs} if self.folder is None else {self.folder}:
-            if folder.is_dir() and not os.access(folder, os.W_OK):
-                raise InputError(f"{folder}: may not be written to; name another place with --heatmaps FOLDER")
+            _check_folder(folder, "name another place with --heatmaps FOLDER")
 
     def write(self, photograph: Path, image: np.ndarray, anomaly_map: np.ndarray) -> Path:
         """Paint one; returns its path."""
@@ -261,6 +260,11 @@ class HeatMaps:
         with written_beside(path) as temporary:
             Image.fromarray(overlay(image, anomaly_map)).save(temporary)
         return path
+
+
+def _check_folder(folder: Path, remedy: str) -> None:
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: may not be written to; {remedy}")
 
 
 def _in_full(path: Path) -> Path:
@@ -320,15 +324,13 @@ def check_table(path: Path) -> None:
     """Refuse a table's name that would cost a picture, or that cannot be written, before the work is done.
 
     Raises:
-        InputError: it ends as a picture does, for instance because `--csv` stands before photographs; or there can be
-            no such file.
+        InputError: it ends as a picture does, for instance because the option stands before photographs; or there can
+            be no such file.
     """
     if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_PICTURES):
-        raise InputError(f"{path}: named as a picture; give --csv the name of a table, as results.csv")
+        raise InputError(f"{path}: named as a picture; give a table a name that ends in .csv")
     check_may_be_written(path)
-    folder = path.absolute().parent
-    if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: may not be written to; name another place with --csv FILE")
+    _check_folder(path.absolute().parent, f"name another place for {path.name}")
 
 
 def write_csv(path: Path, results: Sequence[Prediction | Failure]) -> Path:
