@@ -18,6 +18,8 @@ BENCH := $(VENV)/bench
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A run must not depend on where its user keeps other packages.
 export PYTHONNOUSERSITE := 1
+# ONNX Runtime sends usage data unless this is set before its import.
+export ORT_DISABLE_TELEMETRY := 1
 # An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)

@@ -1,20 +1,15 @@
-"""EdgeZSAD: zero-shot anomaly detection on edge devices, reproduced in the open.
+"""EdgeZSAD: zero-shot anomaly detection on edge devices.
 
-Reading order: ``config`` (what a run depends on), ``data`` (manifests and images), ``model`` (backbone, EdgeGLR),
-``training``, ``scoring`` (score files), ``metrics``, ``export`` (ONNX), ``devices`` (drift), ``reported`` and
-``claims`` (the paper's numbers and their status), ``plots``, ``cli``.
+Reading order: ``config``, ``run``, ``data`` (manifests and images), ``source`` (Real-IAD-DR), ``model`` (backbone and
+readouts), ``scoring`` (score files), ``metrics``, ``export`` (ONNX), ``training``, ``devices`` (drift), ``claims``,
+``show`` (tables, charts, maps), ``predict``, ``evaluate``, ``cli``.
 
-Submodules are imported on demand, so that ``import edgezsad`` costs nothing and a page of tables never loads PyTorch.
+Submodules are imported on demand: ``import edgezsad`` loads nothing else.
 """
 
 import os as _os
 
-# PyTorch's threads and memory on the CPU, read once when it is loaded: a script that imports torch before this package
-# has neither. Who sets these variables is obeyed. Neither changes a result. What they are worth: benchmarks/forward.py.
-# A thread that waits for another gives its core away instead of turning in a loop: beside other work, and steps of the
-# graph run side by side, a forward pass otherwise takes up to four times as long.
-_os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Large tensors on large pages: a pass at 512 px otherwise takes a quarter of a million page faults.
-_os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+# ONNX Runtime sends usage data and writes a device id below the home folder unless this is set before its import.
+_os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
