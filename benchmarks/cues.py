@@ -23,6 +23,7 @@ import torch
 from photographs import LEVEL, REPLICATES, drawn_again, fast_auroc, photographs, plain_features, rows_without
 
 from edgezsad.config import load_profile
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import write_json
 from edgezsad.model.backbone import Backbone
@@ -159,7 +160,9 @@ def main() -> int:
             source, y, group = numbers(readout, inputs, fitted), inputs.label[fitted], inputs.group[fitted]
             set_of = np.array([str(one).partition("/")[0] for one in group])
             real = ~np.isin(set_of, generated)
-            entries = {f"{item.name}/{entry.id}" for entry in run.manifest(item).entries if entry.split == "test"}
+            entries = {
+                f"{item.name}/{entry.id}" for entry in read_run_manifest(run, item).entries if entry.split == "test"
+            }
             tests = np.array([row for row in range(len(plain.label)) if str(plain.parent[row]) in entries])
             target = numbers(readout, plain, tests)
             for name, variant in every.items():

@@ -34,7 +34,7 @@ from edgezsad.config import DataSet, Profile, Readout, load_profile, one_line
 from edgezsad.data.derived.randomise import turned
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Picture
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.data.sources import SourceImages, plain_images
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
@@ -345,13 +345,13 @@ class TurnedImages:
 
 def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
     """Features of the photographs as they are, whatever the source derives from them; computed once."""
-    images = plain_images([run.manifest(item) for item in sets])
+    images = plain_images([read_run_manifest(run, item) for item in sets])
     return features_in(run.folder / "photographs", images, backbone, run.profile.model.size)
 
 
 def second_look(run: Run, sets: list[DataSet], backbone: Backbone) -> CachedInputs:
     """The same features of a second look, computed once."""
-    images = TurnedImages(plain_images([run.manifest(item) for item in sets]))
+    images = TurnedImages(plain_images([read_run_manifest(run, item) for item in sets]))
     return CachedInputs(features_in(run.folder / "photographs_turned", images, backbone, run.profile.model.size))
 
 
@@ -395,7 +395,9 @@ def main() -> int:
             path = run.folder / "left_out" / f"{key}.json"
             if not path.exists():
                 learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
-                found, said = tested(learner, plain, run.manifest(item), profile.evaluation.pixels, second=second)
+                found, said = tested(
+                    learner, plain, read_run_manifest(run, item), profile.evaluation.pixels, second=second
+                )
                 write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
             row = read_json(path, "delete it, and run benchmarks/photographs.py again")
             rows.append(put_together(row, profile.model.readout) if profile.model.readout.ranking == "cues" else row)

@@ -32,6 +32,7 @@ from photographs_parts import of_parts, reused
 from photographs_resampled import BINS, Row, compared, of_cells, of_images
 
 from edgezsad.config import load_profile
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.data.prepare import prepare_data
 from edgezsad.data.sources import SourceImages, plain_images, source_images
 from edgezsad.errors import EdgeZSADError, InputError
@@ -117,7 +118,7 @@ def opened(given: Given, name: str) -> tuple[Run, Inputs, Inputs, Backbone]:
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     folder = base.folder / "ablations_photographs"
-    plain = plain_images([base.manifest(item) for item in sets])
+    plain = plain_images([read_run_manifest(base, item) for item in sets])
     if run.profile.training.tuned_stages:
         workers = run.profile.training.workers
         return run, training_inputs(run, backbone), ImageInputs(plain, backbone, model.size, workers), backbone
@@ -181,7 +182,7 @@ def _tested(learner: Any, plain: Inputs, run: Run, item: Any) -> dict[str, Any]:
     def look(category: str, example: Any, maps: np.ndarray, drawn: np.ndarray) -> None:
         seen.setdefault(category, []).append((maps, drawn, example.coverage.numpy()))
 
-    manifest, readout = run.manifest(item), run.profile.model.readout
+    manifest, readout = read_run_manifest(run, item), run.profile.model.readout
     found, said = tested(learner, plain, manifest, None, look)
     whole: dict[str, dict[str, float]] = {}
     again: dict[str, dict[str, list[float]]] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from edgezsad.config import DataSet, Profile
 from edgezsad.data.derived.render import synthetic_kind
 from edgezsad.data.derived.rows import read_derived
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.data.sources import derived_path
 from edgezsad.errors import InputError
 from edgezsad.run import Run
@@ -167,7 +168,7 @@ def kinds(run: Run) -> np.ndarray:
 
 
 def _kinds_of(run: Run, item: DataSet) -> list[str]:
-    manifest = run.manifest(item)
+    manifest = read_run_manifest(run, item)
     entries = {entry.id: entry for entry in manifest.entries}
 
     def own(entry: Any) -> str:

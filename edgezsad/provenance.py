@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError
 from edgezsad.run import open_run
 from edgezsad.versions import versions
@@ -73,7 +74,7 @@ def data_of(config: Path | str) -> dict[str, Any]:
     try:
         run = open_run(config)
         items = (*run.profile.data.source, *run.profile.data.targets)
-        sets = {item.name: run.manifest(item).sha256 for item in items}
+        sets = {item.name: read_run_manifest(run, item).sha256 for item in items}
     except (EdgeZSADError, OSError):
         return {}
     lines = "".join(f"{name}\t{digest}\n" for name, digest in sets.items())

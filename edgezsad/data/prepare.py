@@ -11,7 +11,7 @@ from edgezsad.data.generate import generate_set
 from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import Disjoint, check_disjoint
-from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
 from edgezsad.data.published import as_published
 from edgezsad.data.sources import write_derived_lists
 from edgezsad.errors import InputError
@@ -87,7 +87,7 @@ def write_digests(run: Run) -> Path:
     sets = {}
     for item in (*run.profile.data.source, *run.profile.data.targets):
         if item.generated:
-            manifest = run.manifest(item)
+            manifest = read_run_manifest(run, item)
             defective = sum(entry.label for entry in manifest.entries)
             counts = {"images": len(manifest.entries), "defective": defective}
             sets[item.name] = counts | {"seed": run.profile.data.seed, "manifest_sha256": manifest.sha256}

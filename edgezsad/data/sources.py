@@ -15,7 +15,7 @@ from edgezsad.data.derived.render import render
 from edgezsad.data.derived.rows import DerivedList, read_derived, record_path, write_derived
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, load_fast
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.progress import ticker
 from edgezsad.run import Run
@@ -244,7 +244,7 @@ def write_derived_lists(run: Run, manifests: dict[str, Manifest], workers: int) 
 
 
 def _source(run: Run, item: DataSet, fast: bool) -> SourceImages:
-    manifest = run.manifest(item)
+    manifest = read_run_manifest(run, item)
     if item.derive is None:
         return PlainImages(manifest, fast)
     derived = read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.config import Runtime
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.devices.boards import Board
 from edgezsad.devices.changes import MEAN, Change, Pair, change_table, image_changes, pixel_changes
 from edgezsad.devices.drift import drift_table, not_run
@@ -205,7 +206,7 @@ def changes_of(run: Run, pairs: Sequence[Pair], pixels: bool) -> list[Change]:
         own = [pair for pair in pairs if pair[1].record.target == item.name]
         if own:
             found += image_changes(own)
-            found += pixel_changes(own, run.manifest(item), run.profile.evaluation.pixels) if pixels else []
+            found += pixel_changes(own, read_run_manifest(run, item), run.profile.evaluation.pixels) if pixels else []
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgezsad import checkpoints
 from edgezsad.data.images import load
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError
 from edgezsad.export.halves import store_in_halves
 from edgezsad.export.lint import check_lint
@@ -49,7 +50,7 @@ def commit(run: Run) -> float:
         for item in run.profile.data.source:
             if item.generated is None:
                 continue
-            manifest = run.manifest(item)
+            manifest = read_run_manifest(run, item)
             for entry in subset(manifest.select("test"), IMAGES).entries:
                 image = load(manifest.root / entry.id, detector.size)
                 largest = max(largest, abs(plain.score(image)[0] - exported.score(image)[0]))

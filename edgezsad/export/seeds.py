@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from edgezsad.data.images import load
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import CheckError
 from edgezsad.export.calibration import SourceSample, source_sample
 from edgezsad.export.fp16 import read_rounding, to_fp16
@@ -61,7 +61,9 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
     apart = None if run.profile.rehearsal is None else REHEARSED
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    samples = [subset(run.manifest(item).select("test"), images_per_target) for item in run.profile.data.targets]
+    samples = [
+        subset(read_run_manifest(run, item).select("test"), images_per_target) for item in run.profile.data.targets
+    ]
     for seed in progress(run.profile.seeds, "export", unit="seed"):
         detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
         metadata = {

@@ -6,6 +6,7 @@ import pandas as pd
 
 from edgezsad import reported
 from edgezsad.config import Runtime
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.metrics.table import (
     AVERAGING,
@@ -66,7 +67,7 @@ def benchmarks(run: Run, runtime: Runtime = "pytorch") -> Benchmarks:
     """
     categories, seeds, summary, left_out = [], [], {}, {}
     for item in progress(run.profile.data.targets, "metrics", unit="target"):
-        manifest = run.manifest(item)
+        manifest = read_run_manifest(run, item)
         tested = manifest.select("test")
         tables, resamples = {}, []
         for seed in run.profile.seeds:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from edgezsad.config import DataSet, Profile, Runtime
 from edgezsad.data.images import load
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_file
 from edgezsad.progress import progress
@@ -59,7 +59,7 @@ def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
     emulated = runtime == "qnn-htp-fp16"
     seeds = (run.profile.evaluation.emulator.seed,) if emulated else run.profile.seeds
     limit = run.profile.evaluation.emulator.images_per_target if emulated else None
-    manifests = {item.name: run.manifest(item).select("test") for item in run.profile.data.targets}
+    manifests = {item.name: read_run_manifest(run, item).select("test") for item in run.profile.data.targets}
     written = []
     scorers = _scorers(run, runtime, seeds, threads)
     for item in run.profile.data.targets:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgezsad.config import Profile
-from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest, write_manifest
 from edgezsad.data.sources import source_images
 from edgezsad.errors import InputError
 from edgezsad.export.calibration import source_sample
@@ -61,7 +61,7 @@ def test_without_validation_they_are_apart_all_the_same(run: Run) -> None:
 
 def test_a_target_in_the_source_is_refused(run: Run) -> None:
     item = run.profile.data.targets[1]
-    manifest = run.manifest(item)
+    manifest = read_run_manifest(run, item)
     copy = Entry(**(vars(manifest.entries[0]) | {"sha256": f"{3:064x}"}))
     write_manifest(Manifest(item.name, manifest.root, (copy,)), run.manifest_path(item.name))
     with pytest.raises(InputError, match=r"0000\.png: an image of a target, and in the source") as caught:

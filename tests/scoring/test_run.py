@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgezsad.config import Profile
 from edgezsad.data.images import load
-from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest, write_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_file
 from edgezsad.model.backbone import Backbone
@@ -102,7 +102,7 @@ def same_backbone(monkeypatch: pytest.MonkeyPatch, backbone: Backbone) -> None:
 def test_every_target_and_seed_is_scored(run: Run, backbone: Backbone) -> None:
     paths = score_targets(run, "pytorch")
     assert paths == [run.scores("pytorch", seed, name) for name in ("bolts", "nuts") for seed in (0, 1)]
-    manifest = run.manifest(run.profile.data.targets[1]).select("test")
+    manifest = read_run_manifest(run, run.profile.data.targets[1]).select("test")
     scores = read_scores(run.scores("pytorch", 1, "nuts"))
     # The test split alone, in the manifest's order.
     assert scores.image_id.tolist() == ["0001.png", "0002.png"]
@@ -183,7 +183,7 @@ class Counting:
 
 
 def test_score_set_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
-    manifest = run.manifest(run.profile.data.targets[0])
+    manifest = read_run_manifest(run, run.profile.data.targets[0])
     scores = score_set(Counting(), manifest, 16, make_scores([], []).record)
     assert scores.score.tolist() == [np.float32(load(manifest.path(e), 16).mean()) for e in manifest.entries]
     assert (scores.score.dtype, scores.map.dtype, scores.map.shape) == (np.float32, np.float32, (3, 2, 3))

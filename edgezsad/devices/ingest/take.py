@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices.ingest.archive import opened
 from edgezsad.devices.ingest.order import host_maps, misplaced, same_for_all
 from edgezsad.devices.ingest.outputs import Outputs, read_outputs
@@ -119,7 +119,7 @@ def _manifest(run: Run, result: Result, name: str, sha256: str) -> Manifest:
     item = next((item for item in run.profile.data.targets if item.name == name), None)
     if item is None:
         raise InputError(f"{name}: no target of {run.profile.title}")
-    manifest = run.manifest(item).select("test")
+    manifest = read_run_manifest(run, item).select("test")
     if result.kit.images_per_target is not None:
         manifest = subset(manifest, result.kit.images_per_target)
     if manifest.sha256 != sha256:

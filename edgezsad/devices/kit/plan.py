@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices.boards import Board
 from edgezsad.devices.kit.pictures import packed, picture_data
 from edgezsad.errors import InputError
@@ -127,7 +127,9 @@ def plan_kit(
     for name in targets:
         if name not in known:
             raise InputError(f"--targets {name}: no such target; the profile has {', '.join(known)}")
-    manifests = [run.manifest(item).select("test") for item in known.values() if not targets or item.name in targets]
+    manifests = [
+        read_run_manifest(run, item).select("test") for item in known.values() if not targets or item.name in targets
+    ]
     if images_per_target is not None:
         manifests = [subset(manifest, images_per_target) for manifest in manifests]
     for manifest in manifests:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgezsad import cli
-from edgezsad.data.manifest import Manifest, write_manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
 from edgezsad.devices.ingest.order import host_maps, misplaced, same_for_all
 from edgezsad.devices.ingest.take import ingest
 from edgezsad.devices.kit.record import KitRecord
@@ -186,7 +186,7 @@ def test_misplaced_needs_another_map_that_is_far_closer():
 
 
 def test_the_host_maps_are_the_score_files(bench: Any):
-    manifest = bench.run.manifest(bench.run.profile.data.targets[0])
+    manifest = read_run_manifest(bench.run, bench.run.profile.data.targets[0])
     rows, maps = host_maps(bench.run, 0, manifest, "0" * 64)
     assert np.array_equal(maps, bench.scores["fp32"]["bolts"].map) and rows.tolist() == list(range(7))
     # Of another detector: computed anew.
@@ -357,7 +357,7 @@ def spoilt_run(bench: Any, tmp_path: Path) -> Run:
 
 def test_a_manifest_that_changed_refuses_its_target(bench: Any, unpacked: Unpack, tmp_path: Path):
     run = spoilt_run(bench, tmp_path)
-    manifest = run.manifest(run.profile.data.targets[0])
+    manifest = read_run_manifest(run, run.profile.data.targets[0])
     write_manifest(Manifest("bolts", manifest.root, manifest.entries[:-1]), run.manifest_path("bolts"))
     taken = ingest(unpacked("jetson"), run, tmp_path / "out")
     assert set(taken.refused) == {"bolts"} and set(taken.scores) == {"nuts"}

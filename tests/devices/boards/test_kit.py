@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from edgezsad import cli
 from edgezsad.data.images import load
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.devices.boards import board
 from edgezsad.devices.kit import plan as planning
 from edgezsad.devices.kit import write as writing
@@ -45,7 +46,7 @@ def test_a_kit_holds_every_image_as_trtexec_reads_it(bench: Any, tmp_path: Path)
     wanted = [
         (item.name, entry.id, manifest.path(entry))
         for item in bench.run.profile.data.targets
-        for manifest in [bench.run.manifest(item)]
+        for manifest in [read_run_manifest(bench.run, item)]
         for entry in manifest.entries
     ]
     assert [(row[1], row[4]) for row in listed] == [(target, image) for target, image, _ in wanted]
@@ -65,7 +66,7 @@ def test_a_kit_has_models_record_script_and_their_hashes(bench: Any, tmp_path: P
     assert record.detector_sha256 == "0" * 64 and record.map_shape == (8, 8)
     for precision, model in record.models.items():
         assert sha256_of_file(folder / model.file) == model.sha256 == sha256_of_file(bench.run.onnx(0, precision))
-    manifest = bench.run.manifest(bench.run.profile.data.targets[0])
+    manifest = read_run_manifest(bench.run, bench.run.profile.data.targets[0])
     assert record.targets[0].manifest_sha256 == manifest.sha256
     sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -122,7 +123,7 @@ def test_the_estimate_of_the_size_is_close(bench: Any, tmp_path: Path):
 
 def test_a_part_of_each_target_is_the_subset_of_the_manifest(bench: Any, tmp_path: Path):
     record = write_kit(jetson(bench, images_per_target=2), tmp_path / "kit")
-    part = subset(bench.run.manifest(bench.run.profile.data.targets[0]), 2)
+    part = subset(read_run_manifest(bench.run, bench.run.profile.data.targets[0]), 2)
     assert record.images_per_target == 2
     assert record.targets[0].manifest_sha256 == part.sha256
     assert [row[4] for row in rows((tmp_path / "kit" / "images.tsv").read_text())][:2] == [e.id for e in part.entries]
