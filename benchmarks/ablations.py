@@ -28,7 +28,7 @@ from lightning_fabric import Fabric
 from edgezsad.config import Profile
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
-from edgezsad.metrics.image import auroc
+from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import open_run

@@ -15,7 +15,7 @@ from made import PIXELS
 from edgezsad.config import load_profile
 from edgezsad.data.manifest import read_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.table import known_pixels
+from edgezsad.metrics.category_metrics import known_pixels
 from edgezsad.progress import progress
 from edgezsad.scoring.scorefile import read_scores
 

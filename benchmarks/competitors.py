@@ -49,7 +49,7 @@ def version_of(competitor: Competitor) -> str:
 
 def one_pass(images: Iterable[Image]) -> dict[str, float]:
     """This package's evaluator."""
-    from edgezsad.metrics.pixel import PixelEvaluator
+    from edgezsad.metrics.pixel_metrics import PixelEvaluator
 
     with PixelEvaluator(pixels=PIXELS) as evaluator:
         for anomaly_map, mask in images:
@@ -59,7 +59,7 @@ def one_pass(images: Iterable[Image]) -> dict[str, float]:
 
 def exact(images: Iterable[Image]) -> dict[str, float]:
     """This package's reference."""
-    from edgezsad.metrics.pixel import exact_pixel_metrics
+    from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 
     return _named(exact_pixel_metrics((a for a, _ in images), (m for _, m in images), pixels=PIXELS))
 
@@ -243,7 +243,7 @@ def _stacked(images: Iterable[Image]) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(large), np.stack(masks)
 
 
-_PIXEL = ("edgezsad.metrics.pixel",)
+_PIXEL = ("edgezsad.metrics.pixel_metrics",)
 COMPETITORS = {
     "one_pass": Competitor("EdgeZSAD, one pass", one_pass, "edgezsad", _PIXEL, "streamed", ours=True),
     "one_pass_by_category": Competitor(

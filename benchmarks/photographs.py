@@ -38,8 +38,8 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.data.sources import SourceImages, plain_images
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
-from edgezsad.metrics.image import auroc
-from edgezsad.metrics.pixel import PixelEvaluator
+from edgezsad.metrics.image_metrics import auroc
+from edgezsad.metrics.pixel_metrics import PixelEvaluator
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run

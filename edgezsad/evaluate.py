@@ -19,8 +19,8 @@ from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import Found, index
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.image import best_balanced
-from edgezsad.metrics.table import METRICS, PIXEL_METRICS, category_table
+from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_table
+from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.predict import HeatMaps, Scorer
 from edgezsad.progress import progress, ticker
 from edgezsad.scoring.scorefile import RunRecord, ScoreFile

@@ -20,12 +20,11 @@ from scipy.stats import norm
 from edgezsad.data.manifest import Manifest
 from edgezsad.devices.drift import counterpart, resolution
 from edgezsad.errors import InputError
-from edgezsad.metrics.bootstrap import LEVEL, REPLICATES, interval, multiplicities
-from edgezsad.metrics.delong import Aurocs, delong
-from edgezsad.metrics.equivalence import Equivalence, equivalence
-from edgezsad.metrics.image import auroc, average_precision
+from edgezsad.metrics.category_metrics import category_seed, has_known_pixels, known_pixels, resample
+from edgezsad.metrics.image_metrics import auroc, average_precision
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, interval, multiplicities
 from edgezsad.metrics.pixel_bootstrap import resampled_pixels
-from edgezsad.metrics.table import category_seed, has_known_pixels, known_pixels, resample
+from edgezsad.metrics.significance import Aurocs, Equivalence, delong, equivalence
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.scoring.scorefile import ScoreFile
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from edgezsad.errors import CheckError, InputError
-from edgezsad.metrics.image import auroc
+from edgezsad.metrics.image_metrics import auroc
 from edgezsad.scoring.scorefile import RunRecord, ScoreFile
 
 

@@ -3,8 +3,8 @@
 Most zero-shot repositories compute it (`cal_pro_score` and its copies): 200 evenly spaced thresholds between the
 smallest and the largest value of all maps; points of the curve with a false-positive rate below 0.3 are kept, their
 rates are stretched to [0, 1], and the area is taken by the trapezoid rule. It depends on the extreme values of the maps
-and on where the last point falls, and it can lie far from MVTec's definition (`edgezsad.metrics.pixel`). It is here
-under its own name so that a number published that way can be compared with one computed that way.
+and on where the last point falls, and it can lie far from the definition of MVTec (`edgezsad.metrics.pixel_metrics`).
+It is here under its own name so that a number published that way can be compared with one computed that way.
 """
 
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ from numba import njit
 
 from edgezsad.errors import InputError
 from edgezsad.metrics import curves
-from edgezsad.metrics.pixel import FPR_LIMIT
+from edgezsad.metrics.pixel_metrics import FPR_LIMIT
 from edgezsad.metrics.regions import Regions, enlarge, find_regions
 
 BINS = 4096

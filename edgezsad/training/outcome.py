@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgezsad.files import read_json
-from edgezsad.metrics.image import auroc, best_balanced, best_f1
+from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.cues import CueRanking
 from edgezsad.model.readout import EdgeGLR
 from edgezsad.training.inputs import Inputs

@@ -6,7 +6,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from edgezsad.metrics.image import auroc
+from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.cues import NAMES
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edgezsad.config import Profile, load_profile
 from edgezsad.errors import InputError
-from edgezsad.metrics.image import auroc
+from edgezsad.metrics.image_metrics import auroc
 
 ROOT = Path(__file__).resolve().parents[2]
 

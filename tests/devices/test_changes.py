@@ -13,11 +13,11 @@ from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.devices.changes import MEAN, Change, change_table, image_changes, pixel_changes
 from edgezsad.devices.drift import mean_auroc
 from edgezsad.errors import InputError
-from edgezsad.metrics.bootstrap import bootstrap, interval
-from edgezsad.metrics.delong import delong
-from edgezsad.metrics.pixel import exact_pixel_metrics
+from edgezsad.metrics.category_metrics import category_seed
+from edgezsad.metrics.intervals import bootstrap, interval
+from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 from edgezsad.metrics.regions import reduce_mask
-from edgezsad.metrics.table import category_seed
+from edgezsad.metrics.significance import delong
 from edgezsad.scoring.scorefile import ScoreFile
 
 FP16 = {"runtime": "onnx-fp16", "precision": "fp16"}

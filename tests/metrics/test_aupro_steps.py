@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from edgezsad.errors import InputError
 from edgezsad.metrics.aupro_steps import AuproSteps, aupro_steps
-from edgezsad.metrics.pixel import exact_pixel_metrics
+from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 
 Regions = Callable[[np.ndarray], list[list[tuple[int, int]]]]
 

@@ -8,7 +8,7 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
-from edgezsad.metrics.decisions import COLUMNS, decision_table, decisions, threshold_of
+from edgezsad.metrics.benchmark_tables import COLUMNS, decision_table, decisions, threshold_of
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_scores
 

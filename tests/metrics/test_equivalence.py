@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from edgezsad.metrics.delong import delong
-from edgezsad.metrics.equivalence import ALPHA, Equivalence, equivalence
+from edgezsad.metrics.significance import ALPHA, Equivalence, delong, equivalence
 
 FINE = {"margin": 0.2, "images": 1000, "step": 1e-4}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.bootstrap import multiplicities
-from edgezsad.metrics.pixel import exact_pixel_metrics
+from edgezsad.metrics.intervals import multiplicities
 from edgezsad.metrics.pixel_bootstrap import resampled_pixels
+from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 
 PIXELS = 32
 

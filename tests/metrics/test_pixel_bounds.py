@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgezsad.metrics import ranks
-from edgezsad.metrics.pixel import LANES, PixelMetrics, exact_pixel_metrics, pixel_metrics
+from edgezsad.metrics.pixel_metrics import LANES, PixelMetrics, exact_pixel_metrics, pixel_metrics
 from edgezsad.metrics.rank_tree import SHARE
 
 Random = np.random.Generator

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.bootstrap import REPLICATES, Replicates, bootstrap, interval, multiplicities
-from edgezsad.metrics.image import auroc, average_precision, best_f1
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
+from edgezsad.metrics.intervals import REPLICATES, Replicates, bootstrap, interval, multiplicities
 
 NAMES = ("auroc", "average_precision", "f1_max")
 

@@ -10,9 +10,9 @@ from edgezsad.data.images import decode_mask
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.metrics.aupro_steps import AuproSteps
-from edgezsad.metrics.bootstrap import LEVEL, REPLICATES, Replicates, bootstrap, interval
-from edgezsad.metrics.image import auroc, average_precision, best_f1
-from edgezsad.metrics.pixel import PixelEvaluator
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, Replicates, bootstrap, interval
+from edgezsad.metrics.pixel_metrics import PixelEvaluator
 from edgezsad.metrics.regions import enlarge, reduce_mask
 from edgezsad.scoring.scorefile import ScoreFile
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from edgezsad.metrics import curves
-from edgezsad.metrics.image import check
+from edgezsad.metrics.image_metrics import check
 
 REPLICATES = 1000
 LEVEL = 0.95

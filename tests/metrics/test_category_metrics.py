@@ -12,11 +12,7 @@ import pytest
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.metrics.aupro_steps import aupro_steps
-from edgezsad.metrics.bootstrap import interval
-from edgezsad.metrics.image import auroc
-from edgezsad.metrics.pixel import exact_pixel_metrics
-from edgezsad.metrics.regions import enlarge
-from edgezsad.metrics.table import (
+from edgezsad.metrics.category_metrics import (
     IMAGE_METRICS,
     METRICS,
     category_table,
@@ -28,6 +24,10 @@ from edgezsad.metrics.table import (
     resample,
     undefined,
 )
+from edgezsad.metrics.image_metrics import auroc
+from edgezsad.metrics.intervals import interval
+from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
+from edgezsad.metrics.regions import enlarge
 from edgezsad.scoring.scorefile import ScoreFile
 
 ROWS = [("bolt", 0), ("bolt", 1), ("bolt", 0), ("bolt", 1), ("nut", 0), ("nut", 1), ("nut", 0), ("nut", 1), ("nut", 1)]

@@ -11,8 +11,8 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.benchmarks import benchmarks, category_means, interval_table, summary_table, undefined_table
-from edgezsad.metrics.table import METRICS
+from edgezsad.metrics.benchmark_tables import benchmarks, category_means, interval_table, summary_table, undefined_table
+from edgezsad.metrics.category_metrics import METRICS
 from edgezsad.run import Run
 from edgezsad.scoring.scorefile import ScoreFile, write_scores
 

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.pixel import PixelMetrics, exact_pixel_metrics, pixel_metrics
+from edgezsad.metrics.pixel_metrics import PixelMetrics, exact_pixel_metrics, pixel_metrics
 
 Metrics = Callable[..., PixelMetrics]
 Regions = Callable[[np.ndarray], list[list[tuple[int, int]]]]

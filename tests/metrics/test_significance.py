@@ -10,7 +10,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.delong import delong, placements
+from edgezsad.metrics.significance import delong, placements
 
 
 def naive(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.image import auroc, average_precision, best_f1
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
 
 # Few distinct values, so that ties are common; some far outside [0, 1], so that no metric may squash them.
 SCORES = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e30, 1e30), st.sampled_from([1e-300, -40.0, 40.0]))
@@ -92,7 +92,7 @@ def test_bad_input_is_named(metric: object) -> None:
 
 
 def test_the_balanced_threshold_is_between_the_classes_and_not_at_an_end() -> None:
-    from edgezsad.metrics.image import best_balanced
+    from edgezsad.metrics.image_metrics import best_balanced
 
     label = np.array([0, 0, 0, 1, 1, 1])
     assert best_balanced(label, np.array([0.0, 1, 2, 4, 5, 6])) == 3
