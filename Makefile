@@ -92,7 +92,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # The stamp is written last, so an interrupted installation starts again.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (about 7 GB, some minutes) ..."

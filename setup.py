@@ -6,7 +6,7 @@ All else is in pyproject.toml.
 from setuptools import find_namespace_packages, setup
 
 setup(
-    packages=[*find_namespace_packages(include=["edgezsad*"]), "edgezsad.data_manifests"],
+    packages=[*find_namespace_packages(include=["edgezsad*", "synthetic"]), "edgezsad.data_manifests"],
     package_dir={"edgezsad.data_manifests": "data_manifests"},
     package_data={
         "edgezsad.data_manifests": ["*.yaml", "*.json", "*.md", "lists/*.csv"],

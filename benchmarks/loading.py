@@ -28,14 +28,14 @@ from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
 from edgezsad.config import DataSet, Derive
-from edgezsad.data.derived.grids import read_grids
-from edgezsad.data.derived.recipe import derive_list
 from edgezsad.data.images import load
 from edgezsad.data.layouts import index
 from edgezsad.data.loading import in_order, load_fast, normalise
-from edgezsad.data.sources import DerivedImages
 from edgezsad.files import write_json
 from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.source.derive import derive_list
+from edgezsad.source.grids import read_grids
+from edgezsad.source.source_images import DerivedImages
 from edgezsad.versions import versions
 
 Item = TypeVar("Item")

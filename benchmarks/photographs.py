@@ -31,11 +31,9 @@ from pydantic import ValidationError
 from scipy.stats import rankdata
 
 from edgezsad.config import DataSet, Profile, Readout, load_profile, one_line
-from edgezsad.data.derived.randomise import turned
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Picture
 from edgezsad.data.manifest import Manifest, read_run_manifest
-from edgezsad.data.sources import SourceImages, plain_images
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
 from edgezsad.metrics.image_metrics import auroc
@@ -44,6 +42,8 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.source.randomise import turned
+from edgezsad.source.source_images import SourceImages, plain_images
 from edgezsad.training import recipe
 from edgezsad.training.features import Features, cache_features, read_features
 from edgezsad.training.inputs import CachedInputs, Example, training_inputs

@@ -33,14 +33,14 @@ from photographs_resampled import BINS, Row, compared, of_cells, of_images
 
 from edgezsad.config import load_profile
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.data.prepare import prepare_data
-from edgezsad.data.sources import SourceImages, plain_images, source_images
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.source.prepare import prepare_data
+from edgezsad.source.source_images import SourceImages, plain_images, source_images
 from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training_inputs
 from edgezsad.training.recipe import FULL_COVERAGE
 from edgezsad.training.session import Session

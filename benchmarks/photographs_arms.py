@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from edgezsad.config import DataSet, Profile
-from edgezsad.data.derived.render import synthetic_kind
-from edgezsad.data.derived.rows import read_derived
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.data.sources import derived_path
 from edgezsad.errors import InputError
 from edgezsad.run import Run
+from edgezsad.source.render import synthetic_kind
+from edgezsad.source.rows import read_derived
+from edgezsad.source.source_images import derived_path
 
 RECIPE = "recipe"
 OWN = "defects of photographs"
@@ -181,7 +181,7 @@ def _kinds_of(run: Run, item: DataSet) -> list[str]:
     found = []
     for row in read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed).rows:
         if row.kind == "synthetic":
-            found.append(synthetic_kind(row, manifest.root, entries, run.profile.model.size, item.derive.faults))
+            found.append(synthetic_kind(row, manifest.root, entries, run.profile.model.size, item.derive.defects))
         elif not row.label:
             found.append("")
         else:

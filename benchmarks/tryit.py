@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgezsad.data.generate.image import Address, defective_image, normal_image
 from edgezsad.data.images import load
 from edgezsad.predict import find_photographs, load_scorer, without_masks
+from synthetic.image import Address, defective_image, normal_image
 
 FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -29,7 +29,7 @@ class Strict(BaseModel):
 
 
 class Generated(Strict):
-    """How many images of which generated families to make for a data set (see `edgezsad.data.generate`).
+    """How many images of which generated families to make for a data set (see `synthetic`).
 
     Counts are per category; one category is made for each family. `size` is (height, width) in pixels.
     """
@@ -44,7 +44,7 @@ class Generated(Strict):
 
 
 class Randomise(Strict):
-    """Domain randomisation of a derived source (see `edgezsad.data.derived.randomise`): how strong each change may be.
+    """Domain randomisation of a derived source (see `edgezsad.source.randomise`): how strong each change may be.
 
     The paper says nothing of any of them; every value is ours.
     """
@@ -70,7 +70,7 @@ class Randomise(Strict):
 
 
 class Derive(Strict):
-    """A source list derived from a data set's images: Real-IAD-DR as we read it (see `edgezsad.data.derived.recipe`).
+    """A source list derived from a data set's images: Real-IAD-DR as we read it (see `edgezsad.source.derive`).
 
     Of the paper's recipe only the name and the number of images are published: the kinds, their shares and every other
     value here are ours. Whole numbers throughout, so that a list is the same on every machine.
@@ -87,9 +87,10 @@ class Derive(Strict):
     paste: Percent = 15
     """Share of normal images with a defect pasted from another image, percent."""
     synthetic: Percent = 0
-    """Share of normal images, whole or cut out, with a synthetic defect (`edgezsad.data.derived.faults`), percent."""
-    faults: tuple[str, ...] | None = Field(None, min_length=1)
-    """Kinds of synthetic defects, each as likely as the others; all kinds in the usual mixture when left out."""
+    """Share of normal images, whole or cropped, with a synthetic defect, percent."""
+    defects: tuple[str, ...] | None = Field(None, min_length=1)
+    """Kinds of synthetic defects, equally likely; by default all kinds with their own weights
+    (`edgezsad.source.synthetic_defects`)."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
     least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50

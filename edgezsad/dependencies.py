@@ -6,29 +6,30 @@ files that it writes.
 
 import ast
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgezsad.errors import InputError
 
 
-def notebook_library(notebook: Path | str, package: Path | str = "edgezsad") -> list[str]:
-    """Source files that a notebook imports, directly or through other files of the package.
+def notebook_library(notebook: Path | str, packages: Sequence[Path | str] = ("edgezsad", "synthetic")) -> list[str]:
+    """Source files that a notebook imports, directly or through other files of the packages.
 
     Args:
         notebook: an .ipynb file with plain imports.
-        package: the package's folder.
+        packages: folders of top-level packages.
 
     Returns:
         paths, sorted; the same for the same sources.
     """
-    package = Path(package)
+    folders = {Path(package).name: Path(package) for package in packages}
     found: set[Path] = set()
-    waiting = _imported(_code(notebook), package)
+    waiting = _imported(_code(notebook), folders)
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting |= _imported(ast.parse(path.read_text(encoding="utf-8")), package)
+            waiting |= _imported(ast.parse(path.read_text(encoding="utf-8")), folders)
     return sorted(path.as_posix() for path in found)
 
 
@@ -56,7 +57,7 @@ def _code(notebook: Path | str) -> ast.Module:
     return ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
 
 
-def _imported(tree: ast.AST, package: Path) -> set[Path]:
+def _imported(tree: ast.AST, folders: Mapping[str, Path]) -> set[Path]:
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -67,7 +68,7 @@ def _imported(tree: ast.AST, package: Path) -> set[Path]:
     paths = set()
     for name in names:
         head, *rest = name.split(".")
-        if head == package.name:
+        if package := folders.get(head):
             # Importing a module runs the __init__ of every package above it.
             places = [package.joinpath(*rest[:count]) for count in range(len(rest) + 1)]
             paths |= {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")}

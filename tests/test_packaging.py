@@ -264,12 +264,12 @@ def test_a_built_package_holds_every_module_and_the_data_manifests(tmp_path: Pat
     source, built = tmp_path / "source", tmp_path / "built"
     for path in tracked():
         name = path.relative_to(ROOT)
-        if name.parts[0] in ("edgezsad", "data_manifests") or len(name.parts) == 1:
+        if name.parts[0] in ("edgezsad", "synthetic", "data_manifests") or len(name.parts) == 1:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, source / name)
     command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(built)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
-    for folder, top in (("edgezsad", built), ("data_manifests", built / "edgezsad")):
+    for folder, top in (("edgezsad", built), ("synthetic", built), ("data_manifests", built / "edgezsad")):
         wanted = {path.relative_to(source) for path in (source / folder).rglob("*") if path.is_file()}
         there = {path.relative_to(top) for path in (top / folder).rglob("*") if path.is_file()}
         assert wanted <= there, wanted - there

@@ -8,11 +8,11 @@ from edgezsad.claims import CLAIMS, NOTHING, check, claims_table
 from edgezsad.config import Profile, load_profile, save_profile
 from edgezsad.data.few import few, keeps
 from edgezsad.data.layouts import Found, index
-from edgezsad.data.prepare import prepare_data
 from edgezsad.data.replica import make_replica
 from edgezsad.errors import InputError
 from edgezsad.rehearsal import notice, rehearse
 from edgezsad.run import Run, open_run
+from edgezsad.source.prepare import prepare_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,9 +15,9 @@ from matplotlib import colormaps
 
 from edgezsad.book.runtime import Runtime, integrity
 from edgezsad.checkpoints import GRAPH
-from edgezsad.data.generate.image import Address, defective_image, normal_image
 from edgezsad.files import write_json, written_beside
 from edgezsad.plots.overlay import HEAT, HEAT_RANGE
+from synthetic.image import Address, defective_image, normal_image
 
 EXAMPLE_SIDE = 384
 """Pixels."""

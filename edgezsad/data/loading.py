@@ -44,7 +44,7 @@ Change = Callable[[Picture, np.random.Generator], Picture]
 
 
 class Images(Protocol):
-    """What a loader reads from (see `edgezsad.data.sources`)."""
+    """What a loader reads from (see `edgezsad.source.source_images`)."""
 
     label: np.ndarray
     group: np.ndarray

@@ -10,10 +10,10 @@ import numpy as np
 
 from edgezsad.data.leak import overlaps
 from edgezsad.data.manifest import read_run_manifest, read_source_manifests
-from edgezsad.data.sources import source_images
 from edgezsad.errors import InputError
 from edgezsad.progress import progress
 from edgezsad.run import Run
+from edgezsad.source.source_images import source_images
 from edgezsad.training.outcome import split, spread_out
 
 CALIBRATION = 64

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from edgezsad.data.loading import in_order
-from edgezsad.data.sources import SourceImages
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.fast import fast_copy
 from edgezsad.progress import progress
+from edgezsad.source.source_images import SourceImages
 
 REMEDY = "run notebook 02_features"
 MOST_AT_A_TIME = 4

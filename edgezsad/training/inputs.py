@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgezsad.data.derived.randomise import turned
 from edgezsad.data.loading import BatchLoader, Picture, in_order, resize_mask
 from edgezsad.data.plan import Plan, rows_for
-from edgezsad.data.sources import SourceImages, source_images
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
+from edgezsad.source.randomise import turned
+from edgezsad.source.source_images import SourceImages, source_images
 from edgezsad.training.features import Features, read_features
 from edgezsad.versions import versions
 
@@ -55,7 +55,7 @@ class Inputs(Protocol):
     """Labelled examples of a source.
 
     Attributes:
-        label, group, parent: as in `edgezsad.data.sources.SourceImages`.
+        label, group, parent: as in `edgezsad.source.source_images.SourceImages`.
         source_sha256, backbone_sha256: what they come from.
         content_sha256: of what is read, beyond what these two say.
         backbone: the one that learns; None for features of a frozen one.

@@ -11,12 +11,12 @@ from PIL import Image
 
 from edgezsad.config import Model, Readout
 from edgezsad.data.images import load
-from edgezsad.data.sources import plain_images
 from edgezsad.errors import InputError
 from edgezsad.evaluate import test_images as images_of
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer
+from edgezsad.source.source_images import plain_images
 from edgezsad.training.inputs import CachedInputs
 from edgezsad.training.learner import Learner
 

@@ -218,8 +218,8 @@ def test_the_map_alone_is_blind_to_a_stride(benchmark: ModuleType, profile: Prof
 
 
 def test_a_synthetic_defects_kind_is_the_one_that_was_put_there() -> None:
-    from edgezsad.data.derived.synthetic import synthetic_defect, with_synthetic_defect
     from edgezsad.data.loading import Picture
+    from edgezsad.source.synthetic import synthetic_defect, with_synthetic_defect
 
     pixels = np.random.default_rng(0).integers(90, 160, (96, 96, 3)).astype(np.uint8)
     for name in ("texture", "scratch"):
@@ -230,9 +230,9 @@ def test_a_synthetic_defects_kind_is_the_one_that_was_put_there() -> None:
 
 
 def test_every_kind_of_defect_has_one_family(script: Callable[[str], ModuleType]) -> None:
-    from edgezsad.data.derived.faults import FAULTS
+    from edgezsad.source.synthetic_defects import DEFECTS
 
     families = script("photographs_arms").FAMILIES
     named = [kind for family in families.values() for kind in family]
     assert len(named) == len(set(named))
-    assert {kind.__name__ for kind in FAULTS} <= set(named)
+    assert {kind.__name__ for kind in DEFECTS} <= set(named)

@@ -30,8 +30,8 @@ from edgezsad.data.loading import (
     rows_for,
 )
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.data.sources import PlainImages
 from edgezsad.errors import InputError
+from edgezsad.source.source_images import PlainImages
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SIZE = 8

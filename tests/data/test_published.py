@@ -13,10 +13,10 @@ from edgezsad.cli import app
 from edgezsad.config import DataSet, Profile
 from edgezsad.data.descriptors import find_descriptor, read_list
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.data.prepare import set_table
 from edgezsad.data.published import as_published, differences
 from edgezsad.data.replica import make_replica
 from edgezsad.run import Run
+from edgezsad.source.prepare import set_table
 
 MPDD = find_descriptor("MPDD")
 ITEM = MPDD.data_set(Path("MPDD"))

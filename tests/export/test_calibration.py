@@ -9,10 +9,10 @@ import pytest
 
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest, write_manifest
-from edgezsad.data.sources import source_images
 from edgezsad.errors import InputError
 from edgezsad.export.calibration import source_sample
 from edgezsad.run import Run
+from edgezsad.source.source_images import source_images
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from PIL import Image
 
 from edgezsad.checkpoints import SEEN, UNSEEN
 from edgezsad.config import Profile, load_profile
-from edgezsad.data.generate.image import Address, defective_image, normal_image
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.execute import execute
 from edgezsad.plots.failures import NOT_SHOWN, drawn, failures, folder_of, outranked, sets_in, worst
 from edgezsad.scoring.scorefile import ScoreFile
+from synthetic.image import Address, defective_image, normal_image
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "15_photographs.ipynb"

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from edgezsad.config import Derive, Randomise
-from edgezsad.data.derived.grids import read_grids
-from edgezsad.data.derived.recipe import derive_list
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.data.sources import DerivedImages, plain_images
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
+from edgezsad.source.derive import derive_list
+from edgezsad.source.grids import read_grids
+from edgezsad.source.source_images import DerivedImages, plain_images
 from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
 
 SIZE = 32

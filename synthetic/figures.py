@@ -7,10 +7,10 @@ that a detector cannot take whatever sticks out, or is painted on, for a defect.
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import Random, axes, bevel, box, colour, cover, fractal, smooth
-from edgezsad.data.generate.parts import MOULDED, put, table
-from edgezsad.data.generate.registry import family
-from edgezsad.data.generate.scene import Array, Scene, Size
+from synthetic.fields import Random, axes, bevel, box, colour, cover, fractal, smooth
+from synthetic.parts import MOULDED, put, table
+from synthetic.registry import family
+from synthetic.scene import Array, Scene, Size
 
 
 @family(*MOULDED)

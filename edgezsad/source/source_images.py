@@ -9,16 +9,16 @@ from typing import Protocol
 import numpy as np
 
 from edgezsad.config import DataSet
-from edgezsad.data.derived.grids import read_grids
-from edgezsad.data.derived.recipe import derive_list
-from edgezsad.data.derived.render import render
-from edgezsad.data.derived.rows import DerivedList, read_derived, record_path, write_derived
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, load_fast
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.progress import ticker
 from edgezsad.run import Run
+from edgezsad.source.derive import derive_list
+from edgezsad.source.grids import read_grids
+from edgezsad.source.render import render
+from edgezsad.source.rows import DerivedList, read_derived, record_path, write_derived
 
 
 class SourceImages(Protocol):
@@ -142,7 +142,7 @@ class DerivedImages:
         """The image of a row; its mask is (size, size)."""
         one = self.derived.rows[row]
         config = self.derived.config
-        return render(one, self.manifest.root, self._entries, config.randomise, size, config.faults)
+        return render(one, self.manifest.root, self._entries, config.randomise, size, config.defects)
 
     def name(self, row: int) -> str:
         """The row's id and its parent's path."""

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 
 from edgezsad.config import Derive
-from edgezsad.data.derived.grids import Box, Grid
+from edgezsad.source.grids import Box, Grid
 
 ATTEMPTS = 8
 """Places that are tried for a crop at each scale."""

@@ -5,9 +5,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-from edgezsad.data.derived.faults import Change, Ground, mixture
-from edgezsad.data.derived.shapes import Random, part_of, soften
 from edgezsad.data.loading import Picture
+from edgezsad.source.shapes import Random, part_of, soften
+from edgezsad.source.synthetic_defects import Change, Ground, mixture
 
 ATTEMPTS = 12
 """How often a defect that is too faint, too small or too large is drawn anew."""
@@ -25,7 +25,7 @@ def with_synthetic_defect(picture: Picture, each: Random, names: tuple[str, ...]
     Args:
         picture: uint8 (S, S, 3), of a normal part.
         each: decides everything.
-        names: kinds of defects (`edgezsad.data.derived.faults.mixture`).
+        names: kinds of defects (`edgezsad.source.synthetic_defects.mixture`).
 
     Returns:
         The picture with a bool (S, S) mask that is never empty.

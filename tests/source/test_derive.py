@@ -16,20 +16,20 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from pydantic import ValidationError
 
 from edgezsad.config import Derive, Profile, Randomise
-from edgezsad.data.derived.crops import Draws, around_defect, beside_defect
-from edgezsad.data.derived.grids import Box, Grid, grid_of, read_grids
-from edgezsad.data.derived.randomise import background_of, randomise, turned
-from edgezsad.data.derived.recipe import counts, derive_list
-from edgezsad.data.derived.render import paste, render
-from edgezsad.data.derived.rows import KINDS, DerivedList, read_derived, record_path, write_derived
 from edgezsad.data.loading import Picture
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.data.prepare import prepare_data
-from edgezsad.data.sources import JoinedImages, derived_path, source_images, write_derived_lists
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
 from edgezsad.reported import SOURCE_IMAGES
 from edgezsad.run import Run
+from edgezsad.source.crops import Draws, around_defect, beside_defect
+from edgezsad.source.derive import counts, derive_list
+from edgezsad.source.grids import Box, Grid, grid_of, read_grids
+from edgezsad.source.prepare import prepare_data
+from edgezsad.source.randomise import background_of, randomise, turned
+from edgezsad.source.render import paste, render
+from edgezsad.source.rows import KINDS, DerivedList, read_derived, record_path, write_derived
+from edgezsad.source.source_images import JoinedImages, derived_path, source_images, write_derived_lists
 
 STILL = Randomise(chance=0, background=0, turn=False)
 """No randomisation."""

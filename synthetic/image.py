@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.defects import COMPONENT_KINDS, with_defect
-from edgezsad.data.generate.fields import Random
-from edgezsad.data.generate.photograph import Conditions, Pixels, develop, draw_conditions, expose
-from edgezsad.data.generate.randomise import distract
-from edgezsad.data.generate.registry import find
-from edgezsad.data.generate.scene import Array, Scene, Size
+from synthetic.defects import COMPONENT_KINDS, with_defect
+from synthetic.fields import Random
+from synthetic.photograph import Conditions, Pixels, develop, draw_conditions, expose
+from synthetic.randomise import distract
+from synthetic.registry import find
+from synthetic.scene import Array, Scene, Size
 
 ATTEMPTS = 8
 """How often a defect that is too faint, too small or too large is drawn anew before a plain one is taken."""

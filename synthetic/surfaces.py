@@ -6,7 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import (
+from synthetic.fields import (
     Random,
     axes,
     bevel,
@@ -21,8 +21,8 @@ from edgezsad.data.generate.fields import (
     step,
     streaks,
 )
-from edgezsad.data.generate.registry import family
-from edgezsad.data.generate.scene import Array, Component, Scene, Size, sheet
+from synthetic.registry import family
+from synthetic.scene import Array, Component, Scene, Size, sheet
 
 # ---- what a source may use -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ signed distances (negative inside), from which edges without stair steps, bevels
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.scene import Array, Size
+from synthetic.scene import Array, Size
 
 Random = np.random.Generator
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import Random, axes
-from edgezsad.data.generate.scene import Array, Scene
+from synthetic.fields import Random, axes
+from synthetic.scene import Array, Scene
 
 Pixels = np.ndarray
 """(H, W, 3) uint8, RGB."""

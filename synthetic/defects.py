@@ -9,8 +9,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
-from edgezsad.data.generate.scene import Array, Scene
+from synthetic.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
+from synthetic.scene import Array, Scene
 
 Apply = Callable[[Scene, Random, float], None]
 """(assembled scene to change, random numbers, strength 0 to 1)."""

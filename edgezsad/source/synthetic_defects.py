@@ -1,6 +1,6 @@
 """Kinds of synthetic defects: each changes the pixels of a photograph as a real defect might.
 
-They are not drawn into a scene that knows its light, as those of `edgezsad.data.generate` are, so that they look less
+They are not drawn into a scene that knows its light, as those of `synthetic` are, so that they look less
 real; in return they come on real photographs. Pasting a texture in an irregular shape is what DRAEM (Zavrtanik et al.,
 2021) trains with, moving a piece of the image itself what CutPaste (Li et al., 2021) does; the code and the other kinds
 are ours.
@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgezsad.data.derived.shapes import Random, blob, grown, line, place, soften, stroke
-from edgezsad.data.generate.fields import fractal
-from edgezsad.data.generate.scene import Array
 from edgezsad.errors import InputError
+from edgezsad.source.shapes import Array, Random, blob, fractal, grown, line, place, soften, stroke
 
 
 @dataclass(frozen=True)
@@ -303,9 +301,9 @@ def _behind(ground: Ground, each: Random) -> Array | None:
     return smooth + each.normal(0, 0.7 * noise, (ground.size, ground.size, 1)).astype(np.float32)
 
 
-Fault = Callable[[Ground, Random], Change | None]
+Defect = Callable[[Ground, Random], Change | None]
 
-FAULTS: dict[Fault, float] = {
+DEFECTS: dict[Defect, float] = {
     texture: 0.16,
     moved_piece: 0.12,
     scratch: 0.09,
@@ -323,15 +321,15 @@ FAULTS: dict[Fault, float] = {
 """How likely each kind is."""
 
 
-def mixture(names: tuple[str, ...] | None = None) -> dict[Fault, float]:
-    """How likely each kind is: the named ones alike, or all of `FAULTS`.
+def mixture(names: tuple[str, ...] | None = None) -> dict[Defect, float]:
+    """How likely each kind is: the named ones alike, or all of `DEFECTS`.
 
     Raises:
         InputError: there is no kind of that name.
     """
     if names is None:
-        return FAULTS
-    known = {kind.__name__: kind for kind in FAULTS}
+        return DEFECTS
+    known = {kind.__name__: kind for kind in DEFECTS}
     if unknown := sorted(set(names) - set(known)):
-        raise InputError(f"derive.faults: no kind of synthetic defect is called {unknown[0]!r}; use {', '.join(known)}")
+        raise InputError(f"derive.defects: unknown kind of defect {unknown[0]!r}; use {', '.join(known)}")
     return {known[name]: 1.0 for name in names}

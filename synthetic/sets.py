@@ -10,22 +10,44 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edgezsad.config import DataSet, Generated
-from edgezsad.data.generate.defects import COMPONENT_KINDS, KINDS
-from edgezsad.data.generate.image import Address, defect_of, defective_image, normal_image
-from edgezsad.data.generate.registry import find
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
+from synthetic.defects import COMPONENT_KINDS, KINDS
+from synthetic.image import Address, defect_of, defective_image, normal_image
+from synthetic.registry import find
 
 RECORD = "generated.json"
 """Lies in the root of every generated set and says what made it; only a folder that has it is ever replaced."""
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """A data set to generate. Counts are per category; each family makes one category.
+
+    Attributes:
+        name: the data set's name; it decides the images' random numbers.
+        layout: folder structure, a key of `LAYOUTS`.
+        families: names in `FAMILIES`.
+        train_normal, test_normal, test_defective: number of images.
+        size: (height, width) in pixels.
+        randomise: strong domain randomisation.
+    """
+
+    name: str
+    layout: str
+    families: tuple[str, ...]
+    train_normal: int
+    test_normal: int
+    test_defective: int
+    size: tuple[int, int] = (320, 320)
+    randomise: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,7 @@ class Job:
 
 
 def generate_set(
-    item: DataSet,
+    spec: SetSpec,
     root: Path,
     seed: int,
     workers: int,
@@ -57,7 +79,7 @@ def generate_set(
     """Make a generated data set; an earlier one at `root` is replaced once the new one is complete.
 
     Args:
-        item: its `generated` says what to make, its `layout` how the folders look.
+        spec: what to make.
         root: the data set's folder.
         seed: the profile's data seed.
         workers: processes; 1 works in this one. The files do not depend on it.
@@ -67,15 +89,13 @@ def generate_set(
         `root`.
 
     Raises:
-        InputError: nothing to generate, an unknown family, a layout that is not generated, fewer than one worker, or
+        InputError: an unknown family, a layout that is not generated, fewer than one worker, or
             a folder at `root` that this function did not make.
     """
     root = Path(root)
-    if item.generated is None:
-        raise InputError(f"data set {item.name}: has no `generated` section; add one or use its own files")
     if workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    jobs = plan(item, seed)
+    jobs = plan(spec, seed)
     if root.exists() and not (root.is_dir() and ((root / RECORD).is_file() or not any(root.iterdir()))):
         raise InputError(f"{root}: is not a generated data set and is left alone; move it or give another root")
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -87,39 +107,43 @@ def generate_set(
         for done, _ in enumerate(_made(jobs, beside, workers), start=1):
             if progress:
                 progress(done, len(jobs))
-        if item.layout == "visa":
+        if spec.layout == "visa":
             _write_visa_split(jobs, beside)
-        write_json(beside / RECORD, {"name": item.name, "seed": seed, **item.generated.model_dump(mode="json")})
+        write_json(beside / RECORD, _record(spec, seed))
         _swap(beside, root)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return root
 
 
-def plan(item: DataSet, seed: int) -> list[Job]:
+def _record(spec: SetSpec, seed: int) -> dict:
+    settings = asdict(spec)
+    del settings["name"], settings["layout"]
+    return {"name": spec.name, "seed": seed, **settings}
+
+
+def plan(spec: SetSpec, seed: int) -> list[Job]:
     """Every image of a set with the files it fills, in a fixed order.
 
     Raises:
         InputError: an unknown family or a layout that is not generated.
     """
-    spec = item.generated
-    assert spec is not None
     for name in spec.families:
         find(name)
     if len(set(spec.families)) != len(spec.families):
-        raise InputError(f"data set {item.name}: a family is listed twice; list each once")
+        raise InputError(f"data set {spec.name}: a family is listed twice; list each once")
     makers = {"mvtec": _mvtec, "mpdd": _mvtec, "dtd": _mvtec, "visa": _visa, "btad": _btad, "ksdd2": _ksdd2}
-    if item.layout not in makers:
-        raise InputError(f"data set {item.name}: layout {item.layout} is not generated; use one of {', '.join(makers)}")
-    return list(makers[item.layout](item.name, spec, seed))
+    if spec.layout not in makers:
+        raise InputError(f"data set {spec.name}: layout {spec.layout} is not generated; use one of {', '.join(makers)}")
+    return list(makers[spec.layout](spec, seed))
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------
 
 
-def _addresses(name: str, spec: Generated, seed: int, family: str) -> Iterator[tuple[Address, bool]]:
+def _addresses(spec: SetSpec, seed: int, family: str) -> Iterator[tuple[Address, bool]]:
     """The images of one family: normal for training, normal and defective for testing."""
-    at = partial(Address, seed, name, family, size=spec.size, wild=spec.randomise)
+    at = partial(Address, seed, spec.name, family, size=spec.size, wild=spec.randomise)
     for split, count, defective in (
         ("train", spec.train_normal, False),
         ("test", spec.test_normal, False),
@@ -129,11 +153,11 @@ def _addresses(name: str, spec: Generated, seed: int, family: str) -> Iterator[t
             yield at(split=split, index=index), defective
 
 
-def _mvtec(name: str, spec: Generated, seed: int) -> Iterator[Job]:
+def _mvtec(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/train/good, CAT/test/good, CAT/test/DEFECT, CAT/ground_truth/DEFECT/NNN_mask.png."""
     for family in spec.families:
         counts: dict[str, int] = {}
-        for address, defective in _addresses(name, spec, seed, family):
+        for address, defective in _addresses(spec, seed, family):
             if not defective:
                 yield Job(address, f"{family}/{address.split}/good/{address.index:03d}.png", "", False)
                 continue
@@ -143,12 +167,12 @@ def _mvtec(name: str, spec: Generated, seed: int) -> Iterator[Job]:
             yield Job(address, f"{family}/test/{kind}/{number:03d}.png", mask, True)
 
 
-def _visa(name: str, spec: Generated, seed: int) -> Iterator[Job]:
+def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/Data/Images/{Normal,Anomaly}/*.JPG and CAT/Data/Masks/Anomaly/NNN.png with small class numbers."""
     kinds = [*KINDS, *COMPONENT_KINDS]
     for family in spec.families:
         normal = 0
-        for address, defective in _addresses(name, spec, seed, family):
+        for address, defective in _addresses(spec, seed, family):
             base = f"{family}/Data"
             if defective:
                 number, value = f"{address.index:03d}", kinds.index(defect_of(address)) + 1
@@ -159,20 +183,20 @@ def _visa(name: str, spec: Generated, seed: int) -> Iterator[Job]:
                 normal += 1
 
 
-def _btad(name: str, spec: Generated, seed: int) -> Iterator[Job]:
+def _btad(spec: SetSpec, seed: int) -> Iterator[Job]:
     """BTech_Dataset_transformed/01, 02, ...; the first category's images are bitmaps with PNG masks, as in the set."""
     for number, family in enumerate(spec.families, start=1):
         base, ending = f"BTech_Dataset_transformed/{number:02d}", "bmp" if number == 1 else "png"
-        for address, defective in _addresses(name, spec, seed, family):
+        for address, defective in _addresses(spec, seed, family):
             file = f"{address.index:04d}"
             kind = "ko" if defective else "ok"
             mask = f"{base}/ground_truth/ko/{file}.png" if defective else ""
             yield Job(address, f"{base}/{address.split}/{kind}/{file}.{ending}", mask, defective)
 
 
-def _ksdd2(name: str, spec: Generated, seed: int) -> Iterator[Job]:
+def _ksdd2(spec: SetSpec, seed: int) -> Iterator[Job]:
     """{train,test}/NNNNN.png, each with NNNNN_GT.png; normal and defective are mixed, as in the set."""
-    images = [pair for family in spec.families for pair in _addresses(name, spec, seed, family)]
+    images = [pair for family in spec.families for pair in _addresses(spec, seed, family)]
     for split, first in (("train", 10000), ("test", 20000)):
         chosen = [pair for pair in images if pair[0].split == split]
         # A fixed shuffle: otherwise the file's number would tell the label.

@@ -81,7 +81,7 @@ class DerivedList:
     @cached_property
     def sha256(self) -> str:
         """Hash of what the images are: the rows, the parents' content and the settings of the randomisation."""
-        settings = self.config.randomise.model_dump_json() + "".join(f"\t{name}" for name in self.config.faults or ())
+        settings = self.config.randomise.model_dump_json() + "".join(f"\t{name}" for name in self.config.defects or ())
         digest = hashlib.sha256(f"{self.manifest_sha256}\t{settings}\n".encode())
         for row in self.rows:
             digest.update("\t".join(map(str, _values(row))).encode() + b"\n")

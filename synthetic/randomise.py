@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
-from edgezsad.data.generate.scene import Scene
+from synthetic.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
+from synthetic.scene import Scene
 
 
 def distract(scene: Scene, each: Random) -> None:

@@ -4,7 +4,7 @@ The paper trains on 216,917 images derived from Real-IAD by a reproducible sourc
 it. Here the list is a pure function of the data set's manifest (ids and content hashes), a seed and the settings
 (`edgezsad.config.Derive`): whole images, crops around defects, crops at normal places, defects pasted from one
 image into another, and normal images that get a synthetic defect. Images are made from the rows as they are needed
-(`edgezsad.data.derived.render`).
+(`edgezsad.source.render`).
 
 How an image more or less changes the list:
 
@@ -26,12 +26,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgezsad.config import Derive
-from edgezsad.data.derived.crops import Draws, around_defect, beside_defect, number
-from edgezsad.data.derived.faults import mixture
-from edgezsad.data.derived.grids import Box, Grid, empty_grid
-from edgezsad.data.derived.rows import DerivedList, Row
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
+from edgezsad.source.crops import Draws, around_defect, beside_defect, number
+from edgezsad.source.grids import Box, Grid, empty_grid
+from edgezsad.source.rows import DerivedList, Row
+from edgezsad.source.synthetic_defects import mixture
 
 _VIEW = re.compile(r"_C([0-9]+)_")
 """Real-IAD writes into the name of a file which of the five cameras took it."""
@@ -49,13 +49,13 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
         manifest: the data set; all its splits are used.
         config: how many rows of which kinds.
         seed: another seed gives another list.
-        grids: where the defects lie, by the hash of the mask (`edgezsad.data.derived.grids.read_grids`).
+        grids: where the defects lie, by the hash of the mask (`edgezsad.source.grids.read_grids`).
 
     Raises:
         InputError: the data set has no image from which a kind can be made, for instance no masks; or there is no such
             kind of synthetic defect.
     """
-    mixture(config.faults)
+    mixture(config.defects)
     recipe = _Recipe(manifest, config, seed, grids)
     rows = [row for kind, count in counts(config).items() for row in itertools.islice(recipe.rows(kind), count)]
     return DerivedList(tuple(sorted(rows, key=lambda row: row.id)), manifest.sha256, seed, config)

@@ -7,17 +7,17 @@ import pandas as pd
 from edgezsad.config import DataSet
 from edgezsad.data.few import keeps
 from edgezsad.data.folders import is_replica
-from edgezsad.data.generate import generate_set
 from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import Disjoint, check_disjoint
 from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
 from edgezsad.data.published import as_published
-from edgezsad.data.sources import write_derived_lists
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
 from edgezsad.run import Run
+from edgezsad.source.source_images import write_derived_lists
+from synthetic import SetSpec, generate_set
 
 
 def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
@@ -34,7 +34,8 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         folder = run.profile.data.folder(item)
         if item.generated:
             with ticker(f"generate {item.name}") as tick:
-                generate_set(item, folder, run.profile.data.seed, workers, tick)
+                spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
+                generate_set(spec, folder, run.profile.data.seed, workers, tick)
         manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name), keeps(item, run.profile))
     prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():

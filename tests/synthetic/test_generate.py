@@ -9,21 +9,26 @@ import yaml
 from PIL import Image
 
 from edgezsad.config import Data, DataSet
-from edgezsad.data.generate import FAMILIES, families, generate_set
-from edgezsad.data.generate import sets as sets_module
-from edgezsad.data.generate.defects import COMPONENT_KINDS, KINDS, with_defect
-from edgezsad.data.generate.image import Address, _scene, defective_image, mask_of, normal_image, normal_twin
-from edgezsad.data.generate.photograph import expose
 from edgezsad.data.layouts import index
+from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.plots.contact import contact_sheet
+from synthetic import FAMILIES, SetSpec, families, generate_set
+from synthetic import sets as sets_module
+from synthetic.defects import COMPONENT_KINDS, KINDS, with_defect
+from synthetic.image import Address, _scene, defective_image, mask_of, normal_image, normal_twin
+from synthetic.photograph import expose
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def data_set(layout: str = "mvtec", names: tuple[str, ...] = ("tiles", "dial"), **other) -> DataSet:
-    spec = {"families": names, "train_normal": 2, "test_normal": 2, "test_defective": 3, "size": (72, 96), **other}
-    return DataSet(name="tiny", layout=layout, root="tiny", generated=spec)
+def data_set(layout: str = "mvtec", names: tuple[str, ...] = ("tiles", "dial"), **other) -> SetSpec:
+    spec = {"train_normal": 2, "test_normal": 2, "test_defective": 3, "size": (72, 96), **other}
+    return SetSpec("tiny", layout, names, **spec)
+
+
+def indexed(spec: SetSpec, root: Path) -> Manifest:
+    return index(DataSet(name=spec.name, layout=spec.layout, root=root), root)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -58,7 +63,7 @@ def test_layouts_are_read_back(tmp_path, layout):
     names = ("ground_metal",) if layout == "ksdd2" else ("tiles", "dial")
     item = data_set(layout, names)
     root = generate_set(item, tmp_path / "set", 0, 1)
-    entries = index(item, root).entries
+    entries = indexed(item, root).entries
     assert len(entries) == 7 * len(names)
     for entry in entries:
         assert (entry.width, entry.height) == (96, 72)
@@ -188,8 +193,6 @@ def test_wrong_input_is_one_line(tmp_path):
         generate_set(data_set(names=("tile",)), tmp_path / "set", 0, 1)
     with pytest.raises(InputError, match="real_iad is not generated"):
         generate_set(data_set("real_iad"), tmp_path / "set", 0, 1)
-    with pytest.raises(InputError, match="no `generated` section"):
-        generate_set(DataSet(name="own", layout="mvtec", root="own"), tmp_path / "set", 0, 1)
     with pytest.raises(InputError, match="workers is 0"):
         generate_set(data_set(), tmp_path / "set", 0, 0)
     with pytest.raises(InputError, match="listed twice"):
@@ -205,7 +208,7 @@ def test_wrong_input_is_one_line(tmp_path):
 
 def test_contact_sheet_shows_both_halves(tmp_path):
     item = data_set()
-    figure = contact_sheet(index(item, generate_set(item, tmp_path / "set", 0, 1)), columns=4)
+    figure = contact_sheet(indexed(item, generate_set(item, tmp_path / "set", 0, 1)), columns=4)
     assert len(figure.axes) == 8
     titles = {axis.get_title() for axis in figure.axes}
     assert "good" in titles and titles & {*KINDS, *COMPONENT_KINDS}

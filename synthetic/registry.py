@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgezsad.data.generate.fields import Random
-from edgezsad.data.generate.scene import Scene, Size
 from edgezsad.errors import InputError
+from synthetic.fields import Random
+from synthetic.scene import Scene, Size
 
 Renderer = Callable[[Random, Random, Size], Scene]
 """(style, each, size) -> scene. `style` gives what a category's images share, `each` what differs between them."""
@@ -19,7 +19,7 @@ class Family:
     Attributes:
         name: its name in a configuration.
         render: makes a normal scene.
-        defects: kinds of defect, as named in `edgezsad.data.generate.defects`.
+        defects: kinds of defect, as named in `synthetic.defects`.
     """
 
     name: str

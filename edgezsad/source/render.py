@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.config import Randomise
-from edgezsad.data.derived.randomise import randomise
-from edgezsad.data.derived.rows import Row
-from edgezsad.data.derived.synthetic import synthetic_defect, with_synthetic_defect
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, resize_mask
 from edgezsad.data.manifest import Entry
 from edgezsad.errors import InputError
+from edgezsad.source.randomise import randomise
+from edgezsad.source.rows import Row
+from edgezsad.source.synthetic import synthetic_defect, with_synthetic_defect
 
 FEATHER = 100
 """The edge of a pasted defect is softened over about this part of the crop's side."""
@@ -26,7 +26,7 @@ def render(
     entries: Mapping[str, Entry],
     config: Randomise,
     size: int,
-    faults: tuple[str, ...] | None = None,
+    defects: tuple[str, ...] | None = None,
 ) -> Picture:
     """Make a derived image.
 
@@ -36,7 +36,7 @@ def render(
         entries: its images by id.
         config: the strengths of the randomisation.
         size: height and width of the result.
-        faults: kinds of synthetic defects.
+        defects: kinds of synthetic defects.
 
     Returns:
         The picture; its mask is bool (size, size), or None where a defective image has no mask.
@@ -47,16 +47,16 @@ def render(
     picture = _undamaged(row, root, entries, size)
     if row.kind == "synthetic":
         # A generator of its own: the randomisation is the same with and without the defect.
-        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)
+        picture = with_synthetic_defect(picture, np.random.default_rng([row.seed, 1]), defects)
     return randomise(picture, config, np.random.default_rng(row.seed))
 
 
 def synthetic_kind(
-    row: Row, root: Path, entries: Mapping[str, Entry], size: int, faults: tuple[str, ...] | None = None
+    row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple[str, ...] | None = None
 ) -> str:
     """The kind of the synthetic defect that `render` puts on a row at this size: a list says only that there is one."""
     picture = _undamaged(row, root, entries, size)
-    return synthetic_defect(picture, np.random.default_rng([row.seed, 1]), faults)[1]
+    return synthetic_defect(picture, np.random.default_rng([row.seed, 1]), defects)[1]
 
 
 def _undamaged(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -> Picture:

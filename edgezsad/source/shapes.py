@@ -1,6 +1,6 @@
 """Random fields and shapes on a square photograph: what synthetic defects are drawn with.
 
-Unlike in `edgezsad.data.generate`, nothing is known of the photograph but its pixels, so that a shape needs a place: on
+Unlike in `synthetic`, nothing is known of the photograph but its pixels, so that a shape needs a place: on
 the part, where a part can be told from what lies behind it, or anywhere.
 """
 
@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import fractal
-from edgezsad.data.generate.scene import Array
-
+Array = np.ndarray
 Random = np.random.Generator
 
 BORDER = 40
@@ -20,6 +18,33 @@ BORDER_SPREAD = 45
 """Levels by which most of the border may differ from its median if it is to be one background."""
 PART_LEAST, PART_MOST = 0.05, 0.85
 """Share of the image that a part takes."""
+
+
+def fractal(each: Random, size: tuple[int, int], cell: float, octaves: int = 3, gain: float = 0.5) -> Array:
+    """Smooth random field (H, W) with a standard deviation of about 1.
+
+    Args:
+        each: random numbers.
+        size: (H, W).
+        cell: size of the coarsest features in pixels; each octave is twice as fine and `gain` times as strong.
+        octaves: fields to add.
+        gain: see `cell`.
+    """
+    total, weight, power = np.zeros(size, np.float32), 1.0, 0.0
+    for _ in range(octaves):
+        rows, columns = (int(np.ceil(length / cell)) + 3 for length in size)
+        grid = each.standard_normal((rows, columns), dtype=np.float32)
+        shift_y, shift_x = each.random(2)
+        transform = np.array([[1 / cell, 0, shift_x + 0.5], [0, 1 / cell, shift_y + 0.5]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        total += np.float32(1.3 * weight) * cv2.warpAffine(
+            grid, transform, size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
+        power += weight**2
+        weight, cell = weight * gain, cell / 2
+        if cell < 1:
+            break
+    return total / np.float32(np.sqrt(power))
 
 
 def part_of(pixels: np.ndarray) -> np.ndarray | None:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from edgezsad.config import Derive, Randomise
-from edgezsad.data.derived import faults
-from edgezsad.data.derived.faults import FAULTS, Ground
-from edgezsad.data.derived.grids import Box
-from edgezsad.data.derived.recipe import counts, derive_list
-from edgezsad.data.derived.render import render
-from edgezsad.data.derived.shapes import part_of
-from edgezsad.data.derived.synthetic import LEAST_AREA, MOST_AREA, textures, with_synthetic_defect
 from edgezsad.data.loading import Picture
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
+from edgezsad.source import synthetic_defects as faults
+from edgezsad.source.derive import counts, derive_list
+from edgezsad.source.grids import Box
+from edgezsad.source.render import render
+from edgezsad.source.shapes import part_of
+from edgezsad.source.synthetic import LEAST_AREA, MOST_AREA, textures, with_synthetic_defect
+from edgezsad.source.synthetic_defects import DEFECTS, Ground
 
 SIZE = 128
 STILL = Randomise(chance=0, background=0, turn=False)
@@ -71,7 +71,7 @@ def test_the_generator_decides_everything() -> None:
     assert not np.array_equal(one.pixels, other.pixels)
 
 
-@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", DEFECTS, ids=lambda kind: kind.__name__)
 def test_every_kind_changes_a_part(kind: faults.Callable) -> None:
     pixels, _ = part_on_white()
     changes = [kind(ground(pixels), np.random.default_rng(seed)) for seed in range(12)]
@@ -145,10 +145,10 @@ def test_kinds_can_be_chosen(normals: Manifest) -> None:
         found = with_synthetic_defect(Picture(pixels, None), np.random.default_rng(seed), ("warped",))
         # Nothing but colours that were there, and mixtures of the two.
         assert found.pixels[..., 1].min() >= 170
-    config = Derive(images=4, whole=50, defect_crop=0, normal_crop=0, paste=0, synthetic=50, faults=("scratches",))
-    with pytest.raises(InputError, match="no kind of synthetic defect is called 'scratches'; use texture, "):
+    config = Derive(images=4, whole=50, defect_crop=0, normal_crop=0, paste=0, synthetic=50, defects=("scratches",))
+    with pytest.raises(InputError, match="unknown kind of defect 'scratches'; use texture, "):
         derive_list(normals, config, 0, {})
-    two = (config.model_copy(update={"faults": names}) for names in (("scratch",), ("crack",)))
+    two = (config.model_copy(update={"defects": names}) for names in (("scratch",), ("crack",)))
     assert len({derive_list(normals, one, 0, {}).sha256 for one in two}) == 2
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from edgezsad.data.generate.fields import (
+from synthetic.fields import (
     Random,
     axes,
     bevel,
@@ -19,8 +19,8 @@ from edgezsad.data.generate.fields import (
     step,
     streaks,
 )
-from edgezsad.data.generate.registry import family
-from edgezsad.data.generate.scene import Array, Component, Scene, Size
+from synthetic.registry import family
+from synthetic.scene import Array, Component, Scene, Size
 
 Along = Callable[[float, float], float]
 MACHINED = ("scratch", "chip", "dent", "stain", "spots", "crack", "abrasion", "discoloured")
