@@ -16,7 +16,7 @@ from pathlib import Path
 from edgezsad.config import load_profile, save_profile
 from edgezsad.data.layouts import fingerprint
 from edgezsad.dependencies import notebook_library
-from edgezsad.rehearsal import rehearse
+from edgezsad.config import rehearse
 from edgezsad.resources import asked, gpu_count, needs_of
 
 # The environment variable is for folders whose names Snakemake's own command line cannot take.

@@ -27,7 +27,7 @@ from lightning_fabric import Fabric
 
 from edgezsad.config import Profile
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
@@ -38,7 +38,6 @@ from edgezsad.training.inputs import Inputs, training_inputs
 from edgezsad.training.learner import Learner
 from edgezsad.training.session import Session
 from edgezsad.training.train import everything_that_matters
-from edgezsad.versions import versions
 
 PACKAGES = ("lightning-fabric", "numpy", "timm", "torch")
 FULL = "full recipe"

@@ -17,7 +17,7 @@ from edgezsad.data.manifest import read_manifest
 from edgezsad.errors import InputError
 from edgezsad.metrics.category_metrics import known_pixels
 from edgezsad.progress import progress
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 
 # The first is what the others are compared with.
 COMPARED = ("exact", "one_pass", "one_sort", "scikit_learn", "torchmetrics", "adeval", "mvtec", "steps", "loop")

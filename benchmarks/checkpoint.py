@@ -24,12 +24,11 @@ import pandas as pd
 from edgezsad.checkpoints import CHECKPOINT, GRAPH, UNSEEN
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.evaluate import PIXELS, evaluate, test_images
-from edgezsad.files import sha256_of_bytes, write_json
+from edgezsad.files import sha256_of_bytes, versions, write_json
 from edgezsad.metrics.category_metrics import METRICS
 from edgezsad.predict import find_photographs, load_scorer
 from edgezsad.scoring.graph_scorer import cores
 from edgezsad.scoring.runtimes import cpu_name
-from edgezsad.versions import versions
 
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 ROUNDS = 3

@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from made import CATEGORIES, PIXELS, Made
 
+from edgezsad.files import versions
 from edgezsad.metrics.regions import enlarge, find_regions
-from edgezsad.versions import versions
 
 METRICS = ("auroc", "average_precision", "f1_max", "aupro", "aupro_steps")
 Image = tuple[np.ndarray, np.ndarray | None]

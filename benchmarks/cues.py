@@ -25,7 +25,7 @@ from photographs import LEVEL, REPLICATES, drawn_again, fast_auroc, photographs,
 from edgezsad.config import load_profile
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import write_json
+from edgezsad.files import versions, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.cues import NAMES
 from edgezsad.model.detector import build_detector
@@ -35,7 +35,6 @@ from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.outcome import fit_scale
 from edgezsad.training.ranking import fit_ranking
-from edgezsad.versions import versions
 
 RECIPE = "recipe"
 MIRRORS = tuple(range(3))

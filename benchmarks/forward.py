@@ -31,13 +31,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import Readout
 from edgezsad.export.onnx_export import export_onnx
-from edgezsad.files import write_json
+from edgezsad.files import versions, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import Detector
 from edgezsad.model.fast import fold_batch_norms, give_attention_four_axes
 from edgezsad.model.readout import EdgeGLR
 from edgezsad.scoring.runtimes import cpu_name, cpu_session
-from edgezsad.versions import versions
 
 MODELS = (("tiny_vit_21m_512", 512, (16, 32)), ("tf_efficientnet_lite0", 256, (8, 16, 32)))
 TINY = (("tiny_vit_5m_224", 64, (16, 32)),)

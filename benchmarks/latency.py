@@ -29,9 +29,8 @@ from latency_models import files, network, networks
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.export.cost import count
-from edgezsad.files import write_json
+from edgezsad.files import versions, write_json
 from edgezsad.scoring.runtimes import cpu_name
-from edgezsad.versions import versions
 
 HERE = Path(__file__).parent
 NAMES = ("mini", "paper", "tower")

@@ -30,10 +30,9 @@ from edgezsad.data.fingerprints import Fingerprints, fingerprint, stacked
 from edgezsad.data.hamming import near
 from edgezsad.data.leak import Disjoint
 from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, at_finer_scale, near_duplicates
-from edgezsad.files import read_json, write_json
+from edgezsad.files import read_json, versions, write_json
 from edgezsad.progress import progress
 from edgezsad.scoring.runtimes import cpu_name
-from edgezsad.versions import versions
 
 PACKAGES = ("numba", "numpy", "pillow", "scipy")
 SOURCES, TARGETS, PLANTED = 150_000, 20_000, 2_000

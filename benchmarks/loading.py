@@ -31,12 +31,11 @@ from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import load
 from edgezsad.data.layouts import index
 from edgezsad.data.loading import in_order, load_fast, normalise
-from edgezsad.files import write_json
+from edgezsad.files import versions, write_json
 from edgezsad.scoring.runtimes import cpu_name
 from edgezsad.source.derive import derive_list
 from edgezsad.source.grids import read_grids
 from edgezsad.source.source_images import DerivedImages
-from edgezsad.versions import versions
 
 Item = TypeVar("Item")
 

@@ -25,9 +25,8 @@ from one_run import BUDGET, RUNS, WARM_UP
 from quiet import undisturbed
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
-from edgezsad.files import read_json, write_json
+from edgezsad.files import read_json, versions, write_json
 from edgezsad.progress import progress
-from edgezsad.versions import versions
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "metrics.json"

@@ -35,7 +35,7 @@ from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Picture
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.metrics.pixel_metrics import PixelEvaluator
 from edgezsad.model.backbone import Backbone
@@ -51,7 +51,6 @@ from edgezsad.training.learner import Learner
 from edgezsad.training.outcome import spread_out
 from edgezsad.training.session import Session
 from edgezsad.training.train import everything_that_matters, shares
-from edgezsad.versions import versions
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
@@ -372,13 +371,13 @@ def main() -> int:
         run = Run(load_profile(options.config, options.data))
         profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
         if options.one_look:
-            profile = profile.model_copy(update={"model": profile.model.model_copy(update={"turned": False})})
+            profile = profile.model_copy(update={"model": profile.model.model_copy(update={"tta": "none"})})
         backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
         inputs = training_inputs(run, backbone)
         if not isinstance(inputs, CachedInputs):
             raise InputError("training.tuned_stages: this benchmark takes a frozen backbone; set it to 0")
         plain = CachedInputs(plain_features(run, sets, backbone))
-        second = second_look(run, sets, backbone) if profile.model.turned else None
+        second = second_look(run, sets, backbone) if profile.model.tta == "rot180" else None
         rows = []
         jobs = [(item, seed) for seed in profile.seeds for item in sets]
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):

@@ -34,7 +34,7 @@ from photographs_resampled import BINS, Row, compared, of_cells, of_images
 from edgezsad.config import load_profile
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
@@ -45,7 +45,6 @@ from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training
 from edgezsad.training.recipe import FULL_COVERAGE
 from edgezsad.training.session import Session
 from edgezsad.training.train import everything_that_matters
-from edgezsad.versions import versions
 
 OUTPUT = Path(__file__).parent / "results" / "photographs_ablations.json"
 TUNING_STEPS = 50

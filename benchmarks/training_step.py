@@ -28,10 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import load_profile
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, write_json
+from edgezsad.files import read_json, versions, write_json
 from edgezsad.model.detector import build_detector
 from edgezsad.progress import progress
-from edgezsad.versions import versions
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "training_step.json"

@@ -1,7 +1,7 @@
 """One file holds everything a run depends on: a profile, read from YAML and checked key by key.
 
 The same notebooks and the same graph run in every profile (`configs/mini.yaml`, `folder.yaml`, `paper.yaml`).
-Relative paths in a profile are relative to the folder from which the run is started: the repository's root.
+Relative paths in a profile count from the project's root (see `edgezsad.run.open_run`).
 """
 
 import difflib
@@ -221,10 +221,9 @@ class Model(Strict):
     size: Positive = 256
     """Input height and width in pixels; images are resized to a square."""
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
-    turned: bool = False
-    """In use, not in training: look at each image a second time, turned by 180 degrees, at twice the backbone's cost.
-    The map is drawn from both looks, and in it a place is rare only where neither shows its like; what ranks is of the
-    first look alone."""
+    tta: Literal["none", "rot180"] = "none"
+    """Test-time augmentation: `rot180` also runs the backbone on the image rotated by 180 degrees, at twice the cost.
+    The map combines both passes; the image-level ranking uses the first pass only."""
     readout: Readout = Readout()
 
     @model_validator(mode="after")
@@ -324,7 +323,7 @@ class Profile(Strict):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     rehearsal: Positive | None = None
-    """Set by `edgezsad.rehearsal` alone: the run's numbers mean nothing."""
+    """Set by `rehearse` only: the numbers of such a run mean nothing."""
     paper_graph: Model = Model(
         backbone="tiny_vit_21m_512",
         weights="random",
@@ -347,6 +346,16 @@ class Profile(Strict):
         if self.evaluation.emulator.seed not in self.seeds:
             raise ValueError(f"evaluation.emulator.seed {self.evaluation.emulator.seed} is not one of seeds")
         return self
+
+    def below(self, root: Path) -> "Profile":
+        """Return the profile with its relative folders below `root`."""
+        if root == Path():
+            return self
+        data = {
+            name: folder if folder is None else root / folder
+            for name, folder in (("root", self.data.root), ("generated_root", self.data.generated_root))
+        }
+        return self.model_copy(update={"run": root / self.run, "data": self.data.model_copy(update=data)})
 
 
 def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profile:
@@ -386,6 +395,51 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
     if not (path.is_file() and path.read_text(encoding="utf-8") == text):
         write_text(path, text)
     return path
+
+
+def rehearse(profile: Profile, limit: int) -> Profile:
+    """Return the profile for a rehearsal: the same graph on a few images and steps; its numbers mean nothing.
+
+    Args:
+        profile: the profile as in its file.
+        limit: images of each set, split and label; also training steps.
+    """
+    source = tuple(
+        item.model_copy(
+            update={"derive": item.derive.model_copy(update={"images": min(item.derive.images, 4 * limit)})}
+        )
+        if item.derive
+        else item
+        for item in profile.data.source
+    )
+    # The emulator takes minutes for a single image of a large model.
+    runtimes = tuple(name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16")
+    # A rehearsal downloads no weights.
+    weights = "random" if profile.model.weights == "hub" else profile.model.weights
+    batch = min(profile.training.batch, 2 * limit)
+    return profile.model_copy(
+        update={
+            "title": f"{profile.title} (rehearsal)",
+            "run": profile.run.with_name(f"{profile.run.name}-rehearsal"),
+            "rehearsal": limit,
+            "data": profile.data.model_copy(update={"source": source}),
+            "model": profile.model.model_copy(update={"weights": weights}),
+            "training": profile.training.model_copy(
+                update={"steps": min(profile.training.steps, limit), "batch": batch}
+            ),
+            "evaluation": profile.evaluation.model_copy(update={"runtimes": runtimes}),
+        }
+    )
+
+
+def rehearsal_notice(profile: Profile) -> str:
+    """Return the notice for the pages of a rehearsal; empty for a real run."""
+    if profile.rehearsal is None:
+        return ""
+    return (
+        f"REHEARSAL: at most {profile.rehearsal} images of each set, split and label, {profile.training.steps} steps, "
+        f"a backbone with {profile.model.weights} weights. These numbers mean nothing."
+    )
 
 
 def one_line(error: ValidationError) -> str:

@@ -23,7 +23,7 @@ from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_t
 from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.predict import HeatMaps, Scorer
 from edgezsad.progress import progress, ticker
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile
+from edgezsad.scoring.score_file import RunRecord, ScoreFile
 from edgezsad.show import LABELS
 
 PIXELS = 256

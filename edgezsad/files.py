@@ -1,14 +1,21 @@
 """Writing and hashing files: written beside, then renamed, so that a good file is never half overwritten."""
 
 import hashlib
+import io
 import json
 import os
+import platform
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import edgezsad
 from edgezsad.errors import InputError
 
 
@@ -107,3 +114,63 @@ def sha256_of_file(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_arrays(path: Path | str, like: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray] | None:
+    """Load cached arrays from an `.npz` file, without pickles.
+
+    Args:
+        path: the file.
+        like: dtype ("U" is text of any length) and shape after the first axis of each array.
+
+    Returns:
+        The arrays; None if the file is missing, damaged, or has other dtypes or shapes.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Reading whole members compares their checksums.
+            members = {name: io.BytesIO(archive.read(f"{name}.npy")) for name in like}
+        arrays = {name: np.lib.format.read_array(data, allow_pickle=False) for name, data in members.items()}
+    except Exception:
+        # Damaged bytes raise BadZipFile, zlib.error, NotImplementedError, TypeError, ...
+        return None
+    for name, (kind, shape) in like.items():
+        array = arrays[name]
+        same = array.dtype.kind == "U" if kind == "U" else array.dtype == np.dtype(kind)
+        if not same or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
+            return None
+    return arrays
+
+
+def save_tensors(path: Path | str, tensors: Mapping[str, Any], header: dict[str, str] | None = None) -> str:
+    """Write PyTorch tensors as a safetensors file, atomically; returns the file's SHA-256.
+
+    Raises:
+        InputError: the disk is full, or the folder is not writable.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # The format rejects tensors that share memory; copies do not share.
+    copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    with written_beside(path) as temporary:
+        try:
+            save_file(copies, temporary, metadata=header)
+        except SafetensorError as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path}: cannot be written ({reason}); free disk space and run again") from None
+        # Without fsync a power cut could leave the renamed file empty.
+        with open(temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+        return sha256_of_file(temporary)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of Python, this package and `packages`; "absent" if not installed."""
+    found = {"python": platform.python_version(), "edgezsad": edgezsad.__version__}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "absent"
+    return found

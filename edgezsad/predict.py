@@ -153,11 +153,8 @@ def load_scorer(
 def _of_run(config: Path | str) -> Path:
     from edgezsad.run import open_run
 
-    here = Path.cwd()
     run = open_run(config)
-    # The run lies relative to the repository, the caller's photographs relative to where the caller stands.
     checkpoint = run.checkpoint(run.profile.seeds[0]).absolute()
-    os.chdir(here)
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
     return checkpoint

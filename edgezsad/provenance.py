@@ -11,8 +11,8 @@ from typing import Any
 
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError
+from edgezsad.files import versions
 from edgezsad.run import open_run
-from edgezsad.versions import versions
 
 KEY = "edgezsad"
 """Where it stands in a notebook's metadata, beside papermill's own record of parameters and times."""

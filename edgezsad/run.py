@@ -1,25 +1,32 @@
-"""A run: a profile and the folder that holds everything made from it. All paths are decided here and nowhere else."""
+"""Run: a profile and the paths of everything that is made from it. All paths are decided here."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgezsad.config import DataSet, Profile, load_profile
-from edgezsad.data.manifest import Manifest, read_manifest
+from edgezsad.config import Profile, load_profile, rehearsal_notice
+from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
-from edgezsad.rehearsal import notice
+
+ROOT_MARK = "Snakefile"
+"""File that marks the project's root: relative paths of a profile start there."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """Paths below `profile.run`, and readers that say which notebook makes a missing file."""
+    """Paths below `profile.run`.
+
+    Attributes:
+        profile: the configuration.
+        root: the project's folder: recorded benchmarks and data manifests lie in it.
+    """
 
     profile: Profile
+    root: Path = Path()
 
     @property
     def folder(self) -> Path:
-        """Where everything lies."""
+        """Folder of the run."""
         return self.profile.run
 
     @property
@@ -32,47 +39,39 @@ class Run:
         return self.folder / "seeds" / str(seed)
 
     def checkpoint(self, seed: int) -> Path:
-        """One seed's checkpoint."""
+        """Checkpoint of one seed."""
         return self.seed_folder(seed) / "checkpoint.safetensors"
 
     def onnx(self, seed: int, precision: str) -> Path:
-        """One seed's exported graph; `precision` is "fp32", "fp16" or "int8"."""
+        """Exported graph of one seed; `precision` is "fp32", "fp16" or "int8"."""
         return self.folder / "export" / f"seed{seed}-{precision}.onnx"
 
     def engine(self, seed: int) -> Path:
-        """One seed's TensorRT engine, for the GPU of this machine."""
+        """TensorRT engine of one seed, for the GPU of this machine."""
         return self.folder / "export" / f"seed{seed}-tensorrt.plan"
 
     def scores(self, runtime: str, seed: int, target: str) -> Path:
-        """The score file of a runtime, seed and target."""
+        """Score file of a runtime, seed and target."""
         return self.folder / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
 
     def board(self, name: str) -> Path:
-        """What was ingested from a board, "jetson" or "rb5": `seed{S}/{TARGET}.npz` score files and `latency.json`."""
+        """Folder of a board's ingested results: `seed{S}/{TARGET}.npz` score files and `latency.json`."""
         return self.folder / "boards" / name
 
     def manifest_path(self, name: str) -> Path:
-        """A data set's manifest."""
+        """Manifest of a data set."""
         return self.folder / "manifests" / f"{name}.csv"
 
-    def manifest(self, item: DataSet) -> Manifest:
-        """Read a data set's manifest."""
-        return read_manifest(self.manifest_path(item.name), self.profile.data.folder(item), item.name)
-
-    def sources(self) -> list[Manifest]:
-        """Manifests of the source."""
-        return [self.manifest(item) for item in self.profile.data.source]
-
     def result_path(self, name: str) -> Path:
-        """The results file of a notebook."""
+        """Results file of a notebook."""
         return self.folder / "results" / f"{name}.json"
 
     def write_result(self, name: str, value: Any) -> None:
-        """Write a notebook's results, with the profile they came from; nothing is returned that a page would show."""
+        """Write a notebook's results together with the name of the profile."""
         write_json(self.result_path(name), {"profile": self.profile.profile} | value)
 
     def read_result(self, name: str, notebook: str) -> Any:
-        """Read another notebook's results.
+        """Read the results of another notebook.
 
         Raises:
             InputError: that notebook has not run.
@@ -81,22 +80,41 @@ class Run:
 
 
 def open_run(config: Path | str) -> Run:
-    """Open the run of a profile.
+    """Open the run of a profile, from any folder.
 
-    A notebook started from its own folder, or a command from anywhere, finds the repository's root by looking for
-    `config` upwards and then in the checkout that holds this package, and moves there, so that relative paths mean the
-    same everywhere.
+    A relative `config` is looked up in the current folder, in the folders above it and in the checkout that holds this
+    package. Relative paths in the profile count from the project's root, the nearest folder above the configuration
+    that holds a `Snakefile`, or from the current folder where there is none.
 
     Raises:
-        InputError: the configuration is missing or wrong.
+        InputError: the configuration is missing or invalid.
+    """
+    config = find_config(config)
+    root = project_root(config)
+    run = Run(load_profile(config).below(root), root)
+    if notice := rehearsal_notice(run.profile):
+        print(notice)
+    return run
+
+
+def find_config(config: Path | str) -> Path:
+    """Return the path of a configuration, looked up from the current folder upwards, then in the checkout.
+
+    Raises:
+        InputError: there is no such file.
     """
     config = Path(config)
-    if not config.is_absolute() and not config.exists():
-        for folder in (*Path.cwd().parents, Path(__file__).resolve().parent.parent):
-            if (folder / config).exists():
-                os.chdir(folder)
-                break
-    run = Run(load_profile(config))
-    if run.profile.rehearsal is not None:
-        print(notice(run.profile))
-    return run
+    for folder in (Path(), *Path.cwd().parents, Path(__file__).resolve().parent.parent):
+        if (folder / config).is_file():
+            return folder / config
+    raise InputError(f"{config}: no such configuration; see configs/ for the profiles")
+
+
+def project_root(config: Path | str) -> Path:
+    """Return the nearest folder above `config` that holds a `Snakefile`, else the current folder.
+
+    The current folder is always returned as a relative path, so that recorded paths do not depend on the machine.
+    """
+    here = Path.cwd()
+    root = next((folder for folder in Path(config).resolve().parents if (folder / ROOT_MARK).is_file()), here)
+    return Path() if root == here.resolve() else root

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 
 from edgezsad.config import Profile
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile
+from edgezsad.scoring.score_file import RunRecord, ScoreFile
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

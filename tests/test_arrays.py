@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgezsad.arrays import read_again
+from edgezsad.files import read_arrays
 
 LIKE = {"names": ("U", ()), "values": ("i4", (2,))}
 ARRAYS = {"names": np.array(["a", "bc", "d"]), "values": np.arange(6, dtype=np.int32).reshape(3, 2)}
@@ -24,9 +24,9 @@ def test_any_flipped_bit_or_cut_is_noticed(tmp_path: Path, save) -> None:
         else:
             del data[chance.randrange(len(data)) :]
         damaged.write_bytes(data)
-        read = read_again(damaged, LIKE)
+        read = read_arrays(damaged, LIKE)
         assert read is None or all(np.array_equal(read[name], ARRAYS[name]) for name in ARRAYS)
-    assert read_again(path, LIKE) is not None
+    assert read_arrays(path, LIKE) is not None
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_any_flipped_bit_or_cut_is_noticed(tmp_path: Path, save) -> None:
 )
 def test_other_types_shapes_and_pickles_are_refused(tmp_path: Path, other: dict) -> None:
     np.savez(tmp_path / "other.npz", allow_pickle=True, **(ARRAYS | other))
-    assert read_again(tmp_path / "other.npz", LIKE) is None
-    assert read_again(tmp_path / "missing.npz", LIKE) is None
+    assert read_arrays(tmp_path / "other.npz", LIKE) is None
+    assert read_arrays(tmp_path / "missing.npz", LIKE) is None

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgezsad.config import load_profile
+from edgezsad.config import load_profile, rehearse
 from edgezsad.errors import InputError
-from edgezsad.rehearsal import rehearse
 from edgezsad.resources import SMALL, Needs, asked, gpu_count, needs_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -207,7 +207,7 @@ def _empty_run(project: Path, folder: Path) -> Path:
 
 def test_a_wrong_score_file_fails_the_claims(project: Path, monkeypatch: pytest.MonkeyPatch):
     """From the one interface on: scores of another model, measured by the notebook, judged by the check."""
-    from edgezsad.scoring.scorefile import read_scores, write_scores
+    from edgezsad.scoring.score_file import read_scores, write_scores
 
     monkeypatch.chdir(project)
     run = project / "runs" / "tiny"

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgezsad.claims import CLAIMS, NOTHING, check, claims_table
-from edgezsad.config import Profile, load_profile, save_profile
+from edgezsad.config import Profile, load_profile, rehearsal_notice, rehearse, save_profile
 from edgezsad.data.few import few, keeps
 from edgezsad.data.layouts import Found, index
 from edgezsad.data.replica import make_replica
 from edgezsad.errors import InputError
-from edgezsad.rehearsal import notice, rehearse
 from edgezsad.run import Run, open_run
 from edgezsad.source.prepare import prepare_data
 
@@ -31,8 +30,8 @@ def test_the_paper_profile_becomes_small_and_says_so(paper: Profile, tmp_path: P
     assert small.model.backbone == paper.model.backbone
     assert small.data.source[0].derive.images == 12
     assert "qnn-htp-fp16" not in small.evaluation.runtimes
-    assert "mean nothing" in notice(small)
-    assert notice(paper) == ""
+    assert "mean nothing" in rehearsal_notice(small)
+    assert rehearsal_notice(paper) == ""
     # What notebooks read is the saved file: it must still be a valid profile, and say that it is a rehearsal.
     assert load_profile(save_profile(small, tmp_path / "config.yaml")) == small
 

@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 from scipy.fft import dctn
 
-from edgezsad.arrays import read_again
 from edgezsad.data.images import decode_image
 from edgezsad.data.manifest import Manifest
 from edgezsad.data.opening import FORMATS, check_header, check_kind_of_file, orientation, told
-from edgezsad.files import written_beside
+from edgezsad.files import read_arrays, written_beside
 from edgezsad.progress import progress
 
 SIDE = 32
@@ -243,11 +242,11 @@ _CACHED = {
     "pixels": ("u1", (32,)),
     "lost": ("?", ()),
 }
-"""The arrays of the cache, as `read_again` wants them said."""
+"""The arrays of the cache, as `read_arrays` wants them said."""
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    stored = read_again(path, _CACHED)
+    stored = read_arrays(path, _CACHED)
     if stored is None or stored.pop("version").tolist() != [VERSION]:
         return
     columns = list(stored.values())

@@ -8,14 +8,11 @@ import hashlib
 import re
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
+from edgezsad.config import DataSet
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
-
-if TYPE_CHECKING:
-    from edgezsad.config import DataSet
-    from edgezsad.run import Run
+from edgezsad.run import Run
 
 NORMAL = "good"
 """`Entry.defect` of a normal image, in every layout."""
@@ -160,12 +157,12 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     return manifest
 
 
-def read_run_manifest(run: "Run", item: "DataSet") -> Manifest:
+def read_run_manifest(run: Run, item: DataSet) -> Manifest:
     """Read the manifest of one data set of a run."""
     return read_manifest(run.manifest_path(item.name), run.profile.data.folder(item), item.name)
 
 
-def read_source_manifests(run: "Run") -> list[Manifest]:
+def read_source_manifests(run: Run) -> list[Manifest]:
     """Read the manifests of all sources of a run."""
     return [read_run_manifest(run, item) for item in run.profile.data.source]
 

@@ -26,7 +26,7 @@ from edgezsad.metrics.intervals import LEVEL, REPLICATES, interval, multipliciti
 from edgezsad.metrics.pixel_bootstrap import resampled_pixels
 from edgezsad.metrics.significance import Aurocs, Equivalence, delong, equivalence
 from edgezsad.reported import DRIFT_POINTS
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 MEAN = "mean"
 """In place of a seed: the mean over seeds."""

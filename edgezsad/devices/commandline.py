@@ -58,8 +58,6 @@ def ingest(
     from edgezsad.devices.ingest.take import ingest as take
     from edgezsad.run import open_run
 
-    # Before the run moves to the repository's root.
-    result, output, timing = (path and path.absolute() for path in (result, output, timing))
     taken = take(result, open_run(config), output, timing)
     typer.echo(taken.as_text())
     taken.require_all()

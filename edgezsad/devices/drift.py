@@ -12,7 +12,7 @@ from scipy import stats
 
 from edgezsad.errors import CheckError, InputError
 from edgezsad.metrics.image_metrics import auroc
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile
+from edgezsad.scoring.score_file import RunRecord, ScoreFile
 
 
 @dataclass(frozen=True)

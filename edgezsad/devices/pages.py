@@ -14,7 +14,7 @@ from edgezsad.devices.latency import Latency, read_latency
 from edgezsad.devices.run import RuntimeDrift
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 from edgezsad.show import LABELS
 
 

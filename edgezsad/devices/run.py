@@ -17,7 +17,7 @@ from edgezsad.export.graphfile import read_metadata
 from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 from edgezsad.show import records
 
 HOST: Runtime = "pytorch"

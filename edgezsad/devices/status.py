@@ -6,7 +6,7 @@ from edgezsad.devices.boards import BOARDS, Board
 from edgezsad.devices.latency import read_latency
 from edgezsad.errors import InputError
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 
 
 def status(run: Run) -> list[str]:

@@ -19,7 +19,7 @@ from edgezsad.files import written_beside
 from edgezsad.model.detector import load_detector
 from edgezsad.run import Run, open_run
 from edgezsad.scoring.graph_scorer import THRESHOLD, GraphScorer
-from edgezsad.scoring.run import subset
+from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 AGREEMENT = 0.05

@@ -25,9 +25,8 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.export.backends import against
 from edgezsad.export.graphfile import load_graph, read_metadata
 from edgezsad.export.uses import Use
-from edgezsad.files import check_may_be_written, read_json, sha256_of_file, write_json, written_beside
+from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session, partitions
-from edgezsad.versions import versions
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)

@@ -21,7 +21,7 @@ from edgezsad.model.detector import load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.run import subset
+from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 REHEARSED = 2

@@ -23,9 +23,8 @@ from edgezsad.devices.commands import FIRST_STRONGLY_TYPED, trtexec_build
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.engine import Board, EngineRecord, read_engine, record_path
 from edgezsad.export.graphfile import load_graph, one_line, read_metadata
-from edgezsad.files import check_may_be_written, sha256_of_file, write_json, written_beside
+from edgezsad.files import check_may_be_written, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.runtimes import RuntimeUnavailable
-from edgezsad.versions import versions
 
 OLDEST = (10, 0)
 WORKSPACE = 1 << 30

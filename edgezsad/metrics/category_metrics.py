@@ -14,7 +14,7 @@ from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, Replicates, bootstrap, interval
 from edgezsad.metrics.pixel_metrics import PixelEvaluator
 from edgezsad.metrics.regions import enlarge, reduce_mask
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro200")

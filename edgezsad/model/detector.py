@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
+from edgezsad.files import save_tensors
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.readout import EdgeGLR
 from edgezsad.model.turning import look
-from edgezsad.tensors import save_tensors
 
 TUNED = "backbone."
 """What the names of tuned weights of the backbone begin with in a checkpoint."""
@@ -81,7 +81,7 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
     """
     backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
     readout = EdgeGLR(backbone.channels, backbone.strides, model.readout, model.size)
-    return Detector(backbone, readout, model.size, model.turned)
+    return Detector(backbone, readout, model.size, model.tta == "rot180")
 
 
 def save_checkpoint(
@@ -111,9 +111,13 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise InputError(f"{path}: no such checkpoint; train one with `make book` or notebook 03_training")
     try:
         with safe_open(path, framework="pt") as stream:
-            info = CheckpointInfo.model_validate(json.loads((stream.metadata() or {})["edgezsad"]))
+            described = json.loads((stream.metadata() or {})["edgezsad"])
+            # Checkpoints of earlier versions have a flag instead.
+            if "turned" in described["model"]:
+                described["model"]["tta"] = "rot180" if described["model"].pop("turned") else "none"
+            info = CheckpointInfo.model_validate(described)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, ValidationError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a checkpoint of this package ({reason}); train it again") from None
     tuned = {name.removeprefix(TUNED): tensors.pop(name) for name in list(tensors) if name.startswith(TUNED)}

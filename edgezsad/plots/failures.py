@@ -25,7 +25,7 @@ from edgezsad.plots.overlay import HEAT, HEAT_RANGE, heat
 from edgezsad.plots.scale import heat_scale
 from edgezsad.plots.style import WIDTH, shown_once, styled
 from edgezsad.predict import Scorer, load_scorer
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 COUNT = 3
 """Images of either kind that are drawn of a category."""

@@ -10,7 +10,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.plots.overlay import HEAT, HEAT_RANGE, heat
 from edgezsad.plots.scale import heat_scale
 from edgezsad.plots.style import WIDTH, shown_once, styled
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 SIZE = 192
 

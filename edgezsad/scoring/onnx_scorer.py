@@ -9,8 +9,8 @@ from onnx import ModelProto, TensorProto
 
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import REMEDY, load_graph, metadata_of
+from edgezsad.files import versions
 from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
-from edgezsad.versions import versions
 
 Precision = Literal["fp32", "fp16", "int8"]
 

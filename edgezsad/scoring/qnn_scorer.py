@@ -11,9 +11,9 @@ import numpy as np
 
 from edgezsad.errors import CheckError
 from edgezsad.export.graphfile import read_metadata
+from edgezsad.files import versions
 from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session
 from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
-from edgezsad.versions import versions
 
 # SM8550 and QCS8550 (RB5 Gen2) are SoC model 43, with Hexagon v73.
 EMULATOR = QnnLibrary(

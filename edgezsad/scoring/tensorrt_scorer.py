@@ -13,9 +13,9 @@ import numpy as np
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.engine import REMEDY, Board, read_engine
 from edgezsad.export.tensorrt import build_engine, package, this_board
+from edgezsad.files import versions
 from edgezsad.scoring.cuda import Cuda
 from edgezsad.scoring.runtimes import as_tensor
-from edgezsad.versions import versions
 
 SHAPES = {"image": 4, "score": 1, "map": 4}
 WARMUP = 10

@@ -11,11 +11,11 @@ import torch
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
+from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import Detector, load_detector
 from edgezsad.model.fast import fast_copy
 from edgezsad.model.turning import Looks, look
-from edgezsad.versions import versions
 
 
 class LastFeatures:

@@ -13,11 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgezsad.arrays import read_again
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import in_order
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.files import written_beside
+from edgezsad.files import read_arrays, written_beside
 
 CELLS = 64
 """Cells along each side; an image with fewer pixels has one cell a pixel."""
@@ -140,7 +139,7 @@ def _edges(length: int) -> np.ndarray:
 
 
 _CACHED = {"sha256": ("U", ()), "size": ("i4", (2,)), "ends": ("i8", ()), "cells": ("i4", ()), "counts": ("i4", ())}
-"""The arrays of the cache, as `read_again` wants them said."""
+"""The arrays of the cache, as `read_arrays` wants them said."""
 
 
 def _write_cache(grids: Mapping[str, Grid], path: Path) -> None:
@@ -158,7 +157,7 @@ def _write_cache(grids: Mapping[str, Grid], path: Path) -> None:
 
 def _read_cache(path: Path) -> dict[str, Grid]:
     """The counts in `path`; none when it is missing or damaged, as they can be made again."""
-    stored = read_again(path, _CACHED)
+    stored = read_arrays(path, _CACHED)
     if stored is None:
         return {}
     cells, counts, ends = stored["cells"], stored["counts"], [0, *stored["ends"].tolist()]

@@ -79,7 +79,7 @@ def known_digests(run: Run) -> dict[str, str]:
     """
     if run.profile.profile != "mini":
         return {}
-    sets = read_json(Path("data_manifests") / "mini.json", "restore it from the repository")
+    sets = read_json(run.root / "data_manifests" / "mini.json", "restore it from the repository")
     return {name: item["manifest_sha256"] for name, item in sets.items()}
 
 
@@ -92,7 +92,7 @@ def write_digests(run: Run) -> Path:
             defective = sum(entry.label for entry in manifest.entries)
             counts = {"images": len(manifest.entries), "defective": defective}
             sets[item.name] = counts | {"seed": run.profile.data.seed, "manifest_sha256": manifest.sha256}
-    return write_json(Path("data_manifests") / "mini.json", sets)
+    return write_json(run.root / "data_manifests" / "mini.json", sets)
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:

@@ -16,13 +16,12 @@ from torch.nn import functional
 from edgezsad.data.loading import BatchLoader, Picture, in_order, resize_mask
 from edgezsad.data.plan import Plan, rows_for
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_bytes
+from edgezsad.files import sha256_of_bytes, versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
 from edgezsad.source.randomise import turned
 from edgezsad.source.source_images import SourceImages, source_images
 from edgezsad.training.features import Features, read_features
-from edgezsad.versions import versions
 
 PIECE = 64
 """Cached rows read at a time; as many as a common batch."""

@@ -21,8 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json
-from edgezsad.tensors import save_tensors
+from edgezsad.files import read_json, save_tensors, sha256_of_bytes, sha256_of_file, write_json
 
 KEPT = 2
 

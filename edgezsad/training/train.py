@@ -16,7 +16,7 @@ import pandas as pd
 
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
+from edgezsad.files import read_json, sha256_of_bytes, versions, write_json, written_beside
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import CheckpointInfo, save_checkpoint
 from edgezsad.progress import meter
@@ -26,7 +26,6 @@ from edgezsad.training.inputs import Inputs
 from edgezsad.training.outcome import split, spread_out, validate
 from edgezsad.training.session import NotFinite, Session
 from edgezsad.training.states import State, States, differences, load_state, locked, save_state
-from edgezsad.versions import versions
 
 LOG_EVERY = 10
 STATES = "states"

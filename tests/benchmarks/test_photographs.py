@@ -98,7 +98,9 @@ def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: P
     (manifest,) = images_of([tmp_path / "parts"])
     readout = Readout(ranking="cues", correction_gain=0.4, context=1, map_rarity=8, map_ranking=1, clip=1)
     torch.manual_seed(0)
-    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, turned=twice, readout=readout)
+    model = Model(
+        backbone="tf_efficientnet_lite0", weights="random", size=64, tta="rot180" if twice else "none", readout=readout
+    )
     detector = build_detector(model)
     images = plain_images([manifest])
     looks = [images, benchmark.TurnedImages(images)] if twice else [images]

@@ -17,7 +17,7 @@ from edgezsad.devices.latency import Latency, write_latency
 from edgezsad.devices.run import board_drift, runtime_drift
 from edgezsad.errors import InputError
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import ScoreFile, write_scores
+from edgezsad.scoring.score_file import ScoreFile, write_scores
 
 JETSON = BOARDS["jetson"]
 LABEL = np.repeat([0, 1], 40)

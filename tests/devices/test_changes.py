@@ -18,7 +18,7 @@ from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 from edgezsad.metrics.regions import reduce_mask
 from edgezsad.metrics.significance import delong
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 FP16 = {"runtime": "onnx-fp16", "precision": "fp16"}
 LABEL = np.tile(np.repeat([0, 1], [12, 10]), 2)

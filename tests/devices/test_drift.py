@@ -8,7 +8,7 @@ import pytest
 
 from edgezsad.devices.drift import drift, drift_table, mean_auroc, not_run, resolution
 from edgezsad.errors import CheckError, InputError
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 HOST = [0.0, 1, 2, 3, 4, 5, 6, 7]
 LABEL = [0, 0, 0, 1, 0, 1, 1, 1]

@@ -12,7 +12,7 @@ from edgezsad.devices.changes import MEAN
 from edgezsad.devices.run import runtime_drift
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import ScoreFile, write_not_run, write_scores
+from edgezsad.scoring.score_file import ScoreFile, write_not_run, write_scores
 
 LABEL = [0, 0, 1, 1]
 HOST = np.array([0.0, 2, 1, 3], dtype=np.float32)

@@ -14,7 +14,7 @@ from edgezsad.errors import InputError
 from edgezsad.metrics.benchmark_tables import benchmarks, category_means, interval_table, summary_table, undefined_table
 from edgezsad.metrics.category_metrics import METRICS
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import ScoreFile, write_scores
+from edgezsad.scoring.score_file import ScoreFile, write_scores
 
 CATEGORY = ["a"] * 4 + ["b"] * 2
 LABEL = [0, 0, 1, 1, 0, 1]

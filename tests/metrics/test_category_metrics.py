@@ -28,7 +28,7 @@ from edgezsad.metrics.image_metrics import auroc
 from edgezsad.metrics.intervals import interval
 from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
 from edgezsad.metrics.regions import enlarge
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 ROWS = [("bolt", 0), ("bolt", 1), ("bolt", 0), ("bolt", 1), ("nut", 0), ("nut", 1), ("nut", 0), ("nut", 1), ("nut", 1)]
 SCORE = np.array([0.1, 5, 2, 1, -3, -9, 4, 8, 7], dtype=np.float32)

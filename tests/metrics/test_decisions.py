@@ -10,7 +10,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import write_json
 from edgezsad.metrics.benchmark_tables import COLUMNS, decision_table, decisions, threshold_of
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import ScoreFile, write_scores
+from edgezsad.scoring.score_file import ScoreFile, write_scores
 
 
 def test_by_hand(make_scores: Callable[..., ScoreFile]) -> None:

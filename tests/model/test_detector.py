@@ -206,7 +206,7 @@ def test_interrupted_save_keeps_the_old_one(
         Path(path).write_bytes(before[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgezsad.tensors.save_file", cut)
+    monkeypatch.setattr("safetensors.torch.save_file", cut)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(checkpoint, detector.readout, info(seed=1))
     assert checkpoint.read_bytes() == before

@@ -22,7 +22,13 @@ CUES = Readout(ranking="cues", correction_gain=0.4, context=1, map_rarity=8, map
 def detector(turned: bool, readout: Readout = CUES) -> Detector:
     torch.manual_seed(0)
     return build_detector(
-        Model(backbone="tf_efficientnet_lite0", weights="random", size=SIZE, turned=turned, readout=readout)
+        Model(
+            backbone="tf_efficientnet_lite0",
+            weights="random",
+            size=SIZE,
+            tta="rot180" if turned else "none",
+            readout=readout,
+        )
     )
 
 

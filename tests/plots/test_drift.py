@@ -12,7 +12,7 @@ from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.devices.changes import MEAN, image_changes
 from edgezsad.plots.drift import drift_scatter, forest, moved_most, worst
 from edgezsad.plots.overlay import HEAT_RANGE
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 FP16 = {"runtime": "onnx-fp16", "precision": "fp16"}
 LABEL = np.repeat([0, 1], 6)

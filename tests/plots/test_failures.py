@@ -14,7 +14,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.execute import execute
 from edgezsad.plots.failures import NOT_SHOWN, drawn, failures, folder_of, outranked, sets_in, worst
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 from synthetic.image import Address, defective_image, normal_image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import numpy as np
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.plots.gallery import gallery, pick
 from edgezsad.plots.overlay import HEAT, HEAT_RANGE
-from edgezsad.scoring.scorefile import ScoreFile
+from edgezsad.scoring.score_file import ScoreFile
 
 
 def test_hits_misses_and_false_alarms(make_scores: Callable[..., ScoreFile]) -> None:

@@ -14,7 +14,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 
 HOSTS: tuple[Runtime, ...] = ("onnx-fp32", "pytorch")
 SAMPLE = 8

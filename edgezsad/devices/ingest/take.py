@@ -20,8 +20,8 @@ from edgezsad.devices.latency import Latency, write_latency
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import sha256_of_bytes, write_text
 from edgezsad.run import Run
-from edgezsad.scoring.run import subset
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile, write_scores
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, write_scores
+from edgezsad.scoring.score_run import subset
 
 SHOWN = 5
 LATENCY = "latency"

@@ -13,8 +13,8 @@ from edgezsad.devices.kit.pictures import packed, picture_data
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import load_graph, read_metadata
 from edgezsad.run import Run
-from edgezsad.scoring.run import subset
 from edgezsad.scoring.runtimes import RuntimeUnavailable
+from edgezsad.scoring.score_run import subset
 
 SECONDS_AN_IMAGE = {"jetson": 2.5, "rb5": 0.4}
 """Estimates, not measured on a board. trtexec loads the engine anew for each image, which takes longer than the image;

@@ -27,8 +27,8 @@ from edgezsad.export.graphfile import save_graph, set_metadata
 from edgezsad.files import sha256_of_file
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.run import score_set
-from edgezsad.scoring.scorefile import RunRecord, write_scores
+from edgezsad.scoring.score_file import RunRecord, write_scores
+from edgezsad.scoring.score_run import score_set
 
 HERE = Path(__file__).parent
 SIZE = 64

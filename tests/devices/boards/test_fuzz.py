@@ -14,7 +14,7 @@ import pytest
 from edgezsad.devices.ingest.take import ingest
 from edgezsad.devices.latency import read_latency
 from edgezsad.errors import EdgeZSADError
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 
 ROUNDS = 40
 

@@ -20,7 +20,7 @@ from edgezsad.devices.kit.record import KitRecord
 from edgezsad.devices.latency import read_latency
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
-from edgezsad.scoring.scorefile import read_scores
+from edgezsad.scoring.score_file import read_scores
 
 Unpack = Callable[[str], Path]
 

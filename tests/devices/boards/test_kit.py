@@ -26,8 +26,8 @@ from edgezsad.devices.kit.record import KitRecord
 from edgezsad.devices.kit.write import write_kit
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_file
-from edgezsad.scoring.run import subset
 from edgezsad.scoring.runtimes import RuntimeUnavailable, as_tensor
+from edgezsad.scoring.score_run import subset
 
 SIZE = 64
 

@@ -20,7 +20,7 @@ from edgezsad.devices.kit.plan import plan_kit
 from edgezsad.devices.kit.write import write_kit
 from edgezsad.devices.latency import read_latency
 from edgezsad.errors import CheckError
-from edgezsad.scoring.scorefile import ScoreFile, read_scores
+from edgezsad.scoring.score_file import ScoreFile, read_scores
 
 SCRIPTS = Path(cli.__file__).parent / "devices" / "kit" / "board"
 PAGE = Path(__file__).parents[3] / "book" / "howto-board.md"

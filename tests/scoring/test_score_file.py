@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgezsad.errors import InputError
-from edgezsad.scoring.scorefile import ScoreFile, read_scores, write_not_run, write_scores
+from edgezsad.scoring.score_file import ScoreFile, read_scores, write_not_run, write_scores
 
 ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
 

@@ -11,12 +11,11 @@ from edgezsad.config import DataSet, Profile, Runtime
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_file
+from edgezsad.files import sha256_of_file, versions
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.runtimes import RuntimeUnavailable
-from edgezsad.scoring.scorefile import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
-from edgezsad.versions import versions
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
 
 PRECISION = {
     "pytorch": "fp32",

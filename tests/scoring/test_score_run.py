@@ -20,9 +20,9 @@ from edgezsad.files import sha256_of_file
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import CheckpointInfo, build_detector, load_detector, save_checkpoint
 from edgezsad.run import Run
-from edgezsad.scoring.run import score_set, score_table, score_targets, subset
 from edgezsad.scoring.runtimes import RuntimeUnavailable
-from edgezsad.scoring.scorefile import ScoreFile, read_scores
+from edgezsad.scoring.score_file import ScoreFile, read_scores
+from edgezsad.scoring.score_run import score_set, score_table, score_targets, subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 
@@ -146,7 +146,7 @@ def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeyp
     graph.parent.mkdir(parents=True)
     graph.write_bytes(b"graph")
     reason = RuntimeUnavailable("needs the moon")
-    monkeypatch.setattr("edgezsad.scoring.run._scorers", lambda *arguments: reason)
+    monkeypatch.setattr("edgezsad.scoring.score_run._scorers", lambda *arguments: reason)
     paths = score_targets(run, "qnn-htp-fp16")
     # The emulator runs one seed.
     assert paths == [run.scores("qnn-htp-fp16", 0, name) for name in ("bolts", "nuts")]
