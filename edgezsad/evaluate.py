@@ -24,7 +24,7 @@ from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.predict import HeatMaps, Scorer
 from edgezsad.progress import progress, ticker
 from edgezsad.scoring.score_file import RunRecord, ScoreFile
-from edgezsad.show import LABELS
+from edgezsad.show.tables import LABELS
 
 PIXELS = 256
 """Height and width at which maps and masks are compared: more than any map has, and quick."""

@@ -251,7 +251,7 @@ class HeatMaps:
         # Both are slow to load, and only needed here.
         from PIL import Image
 
-        from edgezsad.plots.overlay import overlay
+        from edgezsad.show.maps import overlay
 
         path = self.path_of(photograph)
         with written_beside(path) as temporary:

@@ -14,7 +14,6 @@ from edgezsad.checkpoints import CHECKPOINT, GRAPH
 from edgezsad.errors import InputError
 from edgezsad.export.graphfile import load_graph, read_metadata
 from edgezsad.model.detector import load_detector
-from edgezsad.plots.overlay import HEAT_RANGE, overlay
 from edgezsad.predict import (
     Failure,
     HeatMaps,
@@ -26,6 +25,7 @@ from edgezsad.predict import (
     write_csv,
 )
 from edgezsad.scoring.torch_scorer import TorchScorer
+from edgezsad.show.maps import HEAT_RANGE, overlay
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

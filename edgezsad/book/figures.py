@@ -52,7 +52,7 @@ def figure(svg: str, alt: str, caption: str) -> str:
     """An SVG drawing as the HTML of a figure.
 
     Args:
-        svg: one `<svg>` element, as `edgezsad.plots.vector` writes it.
+        svg: one `<svg>` element, as `edgezsad.show.charts` writes it.
         alt: alternative text, which readers who do not see it hear.
         caption: the line below it.
     """

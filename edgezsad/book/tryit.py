@@ -9,14 +9,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
-from matplotlib import colormaps
 
 from edgezsad.book.runtime import Runtime, integrity
 from edgezsad.checkpoints import GRAPH
 from edgezsad.files import write_json, written_beside
-from edgezsad.plots.overlay import HEAT, HEAT_RANGE
+from edgezsad.show.maps import HEAT_RANGE, heat_colours
 from synthetic.image import Address, defective_image, normal_image
 
 EXAMPLE_SIDE = 384
@@ -105,7 +103,10 @@ def bring_together(prose: Path, runtime: Runtime) -> TryIt:
             shutil.copy2(runtime.folder / file["file"], folder)
         known = {key: file[key] for key in ("bytes", "integrity")}
         files[use] = {"name": "runtime", "url": where + file["file"], **known}
-    write_json(folder / "files.json", {"files": files, "heat": {"colours": heat_colours(), "range": list(HEAT_RANGE)}})
+    write_json(
+        folder / "files.json",
+        {"files": files, "heat": {"colours": heat_colours().tobytes().hex(), "range": list(HEAT_RANGE)}},
+    )
     for example in EXAMPLES:
         write_example(example, folder / example.file)
     return TryIt(
@@ -121,11 +122,6 @@ def bring_together(prose: Path, runtime: Runtime) -> TryIt:
 def input_side(model: bytes) -> int:
     """Height and width in pixels of the images that a graph takes."""
     return onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[3].dim_value
-
-
-def heat_colours() -> str:
-    """The 256 colours of heat maps, "rrggbb" each, without anything between."""
-    return np.round(255 * colormaps[HEAT](np.arange(256))[:, :3]).astype(np.uint8).tobytes().hex()
 
 
 def write_example(example: Example, path: Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from edgezsad.claims.claim import NOTHING, By, Claim, Status, Verdict
-from edgezsad.show import table
+from edgezsad.show.tables import table
 
 STATUSES: tuple[Status, ...] = ("holds", "fails", "not run")
 

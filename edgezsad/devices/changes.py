@@ -41,7 +41,7 @@ class Change:
     Attributes:
         target: its name.
         seed: of the model, or `MEAN`.
-        metric: as in `edgezsad.show.LABELS`.
+        metric: as in `edgezsad.show.tables.LABELS`.
         images: compared.
         host, device: mean over categories, and over seeds for `MEAN`.
         points: device minus host.

@@ -15,7 +15,7 @@ from edgezsad.devices.run import RuntimeDrift
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import read_scores
-from edgezsad.show import LABELS
+from edgezsad.show.tables import LABELS
 
 
 def board_rows(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import read_scores
-from edgezsad.show import records
+from edgezsad.show.tables import records
 
 HOST: Runtime = "pytorch"
 

@@ -26,7 +26,7 @@ from edgezsad.metrics.category_metrics import (
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, read_scores
-from edgezsad.show import LABELS, records
+from edgezsad.show.tables import LABELS, records
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.show.charts import WIDTH, finished, styled
 
 NAMES = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 TICKS = (-50, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 50)

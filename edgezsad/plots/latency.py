@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from edgezsad import reported
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.show.charts import WIDTH, finished, styled
 
 REMEDY = "run `make bench-latency` to write it again"
 RUNTIME, PRECISION = "ONNX Runtime", "FP32"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.show.charts import WIDTH, finished, styled
 
 RECIPE = "recipe"
 MEASURES = {

@@ -12,7 +12,7 @@ from edgezsad.config import Readout
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
 from edgezsad.model.detector import read_checkpoint
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.show.charts import WIDTH, finished, styled
 
 MEASURES = {"image_auroc": "image AUROC", "cell_auroc": "cell AUROC", "map_auroc": "map's peak"}
 RECIPE = "recipe"

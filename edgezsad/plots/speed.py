@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from edgezsad.files import read_json
-from edgezsad.plots.style import WIDTH, finished, styled
+from edgezsad.show.charts import WIDTH, finished, styled
 
 NAMES = {
     "auroc": "AUROC",

@@ -17,7 +17,6 @@ from torch import nn
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
 from edgezsad.plots import ablations as page
-from edgezsad.plots.figures import seed_curves
 from edgezsad.training import recipe
 from edgezsad.training.features import CacheInfo, Features
 from edgezsad.training.inputs import CachedInputs
@@ -255,18 +254,6 @@ def test_an_interval_is_clear_of_zero_or_not() -> None:
 
     table = page.ablation_table({"summary": [made(-2, -1), made(1, 2), made(-1, 1), made(0, 0)]})
     assert table["clear of zero"].tolist() == ["worse", "better", "no", "no"]
-
-
-def test_curves_of_the_seeds(tmp_path: Path) -> None:
-    folders = {seed: tmp_path / str(seed) for seed in (0, 1)}
-    folders[0].mkdir()
-    curve = pd.DataFrame({"step": [0, 10, 20], "total": [3.0, 2.0, 1.0], "gain": [0.0, 0.1, 0.2]})
-    curve.to_csv(folders[0] / "curve.csv", index=False)
-    with pytest.raises(InputError, match=r"curve\.csv: missing; run notebook 03_training"):
-        seed_curves(folders)
-    folders[1].mkdir()
-    curve.to_csv(folders[1] / "curve.csv", index=False)
-    assert len(seed_curves(folders).axes) == 2
 
 
 def test_wrong_results_are_one_line(tmp_path: Path) -> None:

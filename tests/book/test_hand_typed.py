@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgezsad import reported
-from edgezsad.plots.overlay import HEAT_RANGE
+from edgezsad.show.maps import HEAT_RANGE
 
 ROOT = Path(__file__).resolve().parents[2]
 

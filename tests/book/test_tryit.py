@@ -15,8 +15,8 @@ from edgezsad.book.runtime import Runtime, find_runtime, integrity
 from edgezsad.book.tryit import EXAMPLES, bring_together
 from edgezsad.checkpoints import GRAPH
 from edgezsad.errors import CheckError
-from edgezsad.plots.overlay import HEAT_RANGE, overlay
 from edgezsad.scoring.graph_scorer import GraphScorer
+from edgezsad.show.maps import HEAT_RANGE, overlay
 
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ROOT / "book" / "tryit"

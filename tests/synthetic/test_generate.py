@@ -12,7 +12,7 @@ from edgezsad.config import Data, DataSet
 from edgezsad.data.layouts import index
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
-from edgezsad.plots.contact import contact_sheet
+from edgezsad.show.charts import contact_sheet
 from synthetic import FAMILIES, SetSpec, families, generate_set
 from synthetic import sets as sets_module
 from synthetic.defects import COMPONENT_KINDS, KINDS, with_defect
@@ -210,7 +210,7 @@ def test_contact_sheet_shows_both_halves(tmp_path):
     item = data_set()
     figure = contact_sheet(indexed(item, generate_set(item, tmp_path / "set", 0, 1)), columns=4)
     assert len(figure.axes) == 8
-    titles = {axis.get_title() for axis in figure.axes}
+    titles = {axis.get_title(loc="left") for axis in figure.axes}
     assert "good" in titles and titles & {*KINDS, *COMPONENT_KINDS}
     file = tmp_path / "sheet.png"
     figure.savefig(file, dpi=100)

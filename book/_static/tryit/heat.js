@@ -1,4 +1,4 @@
-/* The heat map over a photograph, as the package paints it (edgezsad/plots/overlay.py): one fixed scale for all. */
+/* The heat map over a photograph, as the package paints it (edgezsad/show/maps.py): one fixed scale for all. */
 
 /* A map at another size, bilinear, edges held: the same as OpenCV's INTER_LINEAR.
 

@@ -1,0 +1,65 @@
+"""Heat maps on one fixed colour scale, laid over images, and outlines of masks. Needs NumPy and OpenCV only."""
+
+import cv2
+import numpy as np
+
+HEAT_RANGE = (-6.0, 6.0)
+"""Logits at both ends of the colour scale; an even chance of a defect lies in the middle."""
+
+OUTLINE = (230, 159, 0)
+"""Orange of the Okabe-Ito palette: differs from greys and greens for every kind of colour vision."""
+
+
+def heat_colours() -> np.ndarray:
+    """Return the colours of heat maps from low to high: (256, 3) uint8 RGB, the inferno scale."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
+
+
+def heat_map(anomaly_map: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize an anomaly map (h, w) of logits bilinearly and colour it: (height, width, 3) uint8 RGB."""
+    return heat_colours()[np.round(255 * _levels(anomaly_map, height, width)).astype(np.uint8)]
+
+
+def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
+    """Blend a heat map over its image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        anomaly_map: (h, w) logits.
+
+    Returns:
+        (H, W, 3) uint8: the image where the map is low, the heat colours where it is high.
+    """
+    levels, colours = _levels(anomaly_map, *image.shape[:2]), heat_colours().astype(np.float32)
+    blended = np.empty_like(image)
+    # In bands of rows: a large image in floating point would take gigabytes.
+    for top in range(0, len(image), 256):
+        band = slice(top, top + 256)
+        alpha = 0.75 * levels[band, :, None]
+        painted = colours[np.round(255 * levels[band]).astype(np.uint8)]
+        blended[band] = np.round(image[band] * (1 - alpha) + painted * alpha)
+    return blended
+
+
+def outline(image: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Draw the outline of a mask on an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        coverage: (H, W) fraction of each pixel that the mask covers.
+
+    Returns:
+        A copy of the image; defects thinner than a pixel are outlined too.
+    """
+    inside = (coverage > min(0.5, float(coverage.max()) / 2)).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    drawn = cv2.drawContours(image.copy(), contours, -1, (0, 0, 0), thickness=3)
+    return cv2.drawContours(drawn, contours, -1, OUTLINE, thickness=1)
+
+
+def _levels(anomaly_map: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a map and scale it to 0..1."""
+    large = cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    low, high = HEAT_RANGE
+    return np.clip((large - low) / (high - low), 0, 1)

@@ -1,0 +1,206 @@
+"""Charts and image grids: what is drawn where, which images are picked, and SVG for the page."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.devices.changes import MEAN, image_changes
+from edgezsad.scoring.score_file import ScoreFile
+from edgezsad.show import charts
+from edgezsad.show.maps import HEAT_RANGE, OUTLINE, heat_colours
+
+FP16 = {"runtime": "onnx-fp16", "precision": "fp16"}
+LABEL = np.repeat([0, 1], 6)
+HOST = np.arange(12.0)
+Pair = tuple[ScoreFile, ScoreFile]
+MakeScores = Callable[..., ScoreFile]
+
+
+@pytest.fixture
+def pairs(make_scores: MakeScores) -> list[Pair]:
+    """Two seeds; image 3 moves by 0.5 in one and 0.7 in the other, image 10 by -0.6 in one, all others by 0.1."""
+    made = []
+    for seed, moved in ((0, {3: 0.5, 10: -0.6}), (1, {3: 0.7})):
+        device = HOST + [moved.get(row, 0.1) for row in range(12)]
+        made.append((make_scores(HOST, LABEL, seed=seed), make_scores(device, LABEL, seed=seed, **FP16)))
+    return made
+
+
+def make_manifest(folder: Path, labels: np.ndarray) -> Manifest:
+    """Images of grey level 20 * row; defective ones have a mask in the middle."""
+    entries = []
+    mask = np.zeros((80, 120), np.uint8)
+    mask[20:60, 40:80] = 255
+    for row, label in enumerate(labels):
+        cv2.imwrite(str(folder / f"{row:03d}.png"), np.full((80, 120, 3), 20 * row, np.uint8))
+        cv2.imwrite(str(folder / f"{row:03d}_mask.png"), mask)
+        own = f"{row:03d}_mask.png" if label else ""
+        entries.append(Entry(f"{row:03d}.png", "bolt", "test", int(label), f"kind {row}", own, 120, 80, "a" * 64, ""))
+    return Manifest("bolts", folder, tuple(entries))
+
+
+def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """Title and image of every panel."""
+    return [(axes.get_title(loc="left"), axes.images[0].get_array()) for axes in figure.axes if axes.images]
+
+
+def test_accuracy_draws_every_seed_with_its_own_shape_and_the_mean() -> None:
+    rows = pd.DataFrame(
+        {"target": ["bolts", "bolts", "nuts", "nuts"], "seed": [0, 1, 0, 1], "image_auroc": [70.0, 80.0, 90.0, 92.0]}
+    )
+    (axes,) = charts.accuracy(rows).axes
+    (points,) = axes.collections
+    assert {tuple(map(float, each)) for each in points.get_offsets().data} == {(70, 0), (80, 0), (90, 1), (92, 1)}
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["bolts", "nuts"]
+    assert {75.0, 91.0} <= {line.get_xdata()[0] for line in axes.lines if len(line.get_xdata())}
+    assert len({path.vertices.shape[0] for path in points.get_paths()}) == 2
+
+
+def test_loss_terms_have_different_dashes() -> None:
+    steps = np.arange(20)
+    curve = pd.DataFrame({"step": steps, "total": 1.0, "gain": steps / 100, "image": 1.0, "ranking": 2.0, "map": 3.0})
+    left, right = charts.training_curve(curve).axes
+    lines = [line for line in left.lines if len(line.get_xdata()) == 20]
+    assert {line.get_ydata()[0] for line in lines} == {1.0, 2.0, 3.0}
+    assert len({str(line._dash_pattern) for line in lines}) == 3
+    assert list(right.lines[0].get_ydata()) == pytest.approx(list(steps / 100))
+
+
+def test_seeds_have_a_line_each() -> None:
+    curve = pd.DataFrame({"step": [0, 1], "total": [2.0, 1.0], "gain": [0.0, 0.1]})
+    left, right = charts.seed_curves({0: curve, 7: curve + 1}).axes
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["0", "7"]
+    assert len([line for line in right.lines if len(line.get_xdata())]) == 2
+
+
+def test_scatter_and_limits_of_agreement(pairs: list[Pair]) -> None:
+    left, right = charts.drift_scatter(pairs, ("FP32", "FP16")).axes
+    assert (left.get_xlabel(), left.get_ylabel()) == ("score, FP32", "score, FP16")
+    difference = np.concatenate([device.score.astype(float) - host.score for host, device in pairs])
+    mean, reach = difference.mean(), 1.96 * difference.std()
+    assert sorted(line.get_ydata()[0] for line in right.lines) == pytest.approx(
+        sorted([0, mean, mean + reach, mean - reach])
+    )
+    drawn = np.concatenate([points.get_offsets().data for points in right.collections])
+    assert sorted(drawn[:, 1]) == pytest.approx(sorted(difference))
+
+
+def test_forest_draws_intervals_against_the_band(pairs: list[Pair]) -> None:
+    changes = image_changes(pairs)
+    (axes,) = charts.forest(changes).axes
+    (mean,) = [each for each in changes if each.seed == MEAN and each.metric == "image_auroc"]
+    spans = [tuple(line.get_xdata()) for line in axes.lines]
+    assert (mean.delong_low, mean.delong_high) in spans and (mean.test.low, mean.test.high) in spans
+    assert {(-0.2, -0.2), (0.2, 0.2)} <= set(spans)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["bolts"]
+    assert sum(line.get_marker() == "|" for line in axes.lines) == 2
+
+
+def test_an_undefined_change_draws_nothing(make_scores: MakeScores) -> None:
+    pair = make_scores([0, 1], [1, 1]), make_scores([0.5, 1], [1, 1], **FP16)
+    assert charts.forest(image_changes([pair])).axes
+
+
+def test_the_images_that_moved_most_once_each(pairs: list[Pair], tmp_path: Path) -> None:
+    # The device's rows need not be the host's.
+    host, device = pairs[0]
+    device.map[10] = 40
+    moved = [(host, device.take(device.image_id[::-1])), pairs[1]]
+    manifest = make_manifest(tmp_path, LABEL)
+    found = shown(charts.moved_most(moved, {"bolts": manifest}.__getitem__, count=3))
+    titles = ["bolts\nkind 3", "host +3.000", "device +3.700", "bolts\nkind 10", "host +10.000", "device +9.400"]
+    assert [title for title, _ in found[:6]] == titles and len(found) == 9
+    assert [int(image.mean()) for _, image in found[0:6:3]] == [60, 200]
+    assert found[0][1].shape == (107, 160, 3)
+    assert (found[5][1] == heat_colours()[255]).all() and not (found[4][1] == heat_colours()[255]).all()
+
+
+def test_hits_misses_and_false_alarms(make_scores: MakeScores) -> None:
+    scores = make_scores([3.0, -1.0, 2.0, 0.5, 9.0], [1, 1, 0, 0, 1])
+    picked = {name: rows.tolist() for name, rows in charts.pick(scores, 2).items()}
+    assert picked == {"hit": [4, 0], "miss": [1, 0], "false alarm": [2, 3]}
+    assert {name: len(rows) for name, rows in charts.pick(scores, 10).items()} == {
+        "hit": 3,
+        "miss": 3,
+        "false alarm": 2,
+    }
+
+
+def test_the_gallery_has_image_map_and_mask_and_states_its_scale(make_scores: MakeScores, tmp_path: Path) -> None:
+    maps = np.stack([np.full((4, 4), 40.0), np.full((4, 4), -40.0)]).astype(np.float32)
+    figure = charts.gallery(
+        make_scores([3.0, 2.0], [1, 0], map=maps), make_manifest(tmp_path, np.array([1, 0])), count=1
+    )
+    found = dict(shown(figure))
+    assert {"hit: kind 0", "score +3.0", "mask", "miss: kind 0", "false alarm: kind 1", "score +2.0"} <= set(found)
+    assert (found["score +3.0"] == heat_colours()[255]).all() and (found["score +2.0"] == heat_colours()[0]).all()
+    assert found["mask"].max() == 255 and found["mask"].min() == 0
+    (bar,) = [axes for axes in figure.axes if "logit" in axes.get_ylabel()]
+    assert bar.get_ylim() == HEAT_RANGE
+
+
+def test_wrong_pairs_are_counted_with_ties(make_scores: MakeScores) -> None:
+    # The defective 3 ties with a normal one, 0 is below both; the normal 3 outscores 0 and ties with 3.
+    assert charts.outranked(make_scores([1.0, 3.0, 3.0, 5.0, 0.0], [0, 0, 1, 1, 1])).tolist() == [1, 2, 1, 0, 2]
+    assert charts.outranked(make_scores([1.0, 3.0], [0, 0])).tolist() == [0, 0]
+
+
+def test_failures_are_the_images_on_the_wrong_side(make_scores: MakeScores, tmp_path: Path) -> None:
+    manifest = make_manifest(tmp_path, np.array([0, 0, 1, 1]))
+    found = shown(charts.failures(make_scores([9.0, 1.0, 2.0, 10.0], [0, 0, 1, 1]), manifest))
+    assert [title for title, _ in found] == ["miss: kind 2", "1 of 2", "false alarm: kind 0", "1 of 2"]
+    outlined = [(image == OUTLINE).all(axis=2).any() for _, image in found]
+    assert outlined == [True, False, False, False]
+    assert charts.failures(make_scores([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1]), manifest) is None
+
+
+def test_a_contact_sheet_shows_different_defects_of_every_category(tmp_path: Path) -> None:
+    found = shown(charts.contact_sheet(make_manifest(tmp_path, LABEL), columns=4))
+    assert len(found) == 4 and found[0][0] == "bolt"
+    assert len({title for title, _ in found[2:]}) == 2
+    assert [(image == OUTLINE).all(axis=2).any() for _, image in found] == [False, False, True, True]
+
+
+def test_the_first_colours_differ_in_grey_too() -> None:
+    with charts.styled():
+        colours = [line.get_color() for line in plt.plot([0, 1], [[0, 0], [1, 1]])]
+    plt.close("all")
+    grey = [np.dot(colour, (0.299, 0.587, 0.114)) for colour in colours]
+    assert abs(grey[0] - grey[1]) > 0.15
+
+
+def test_svg_is_reproducible_and_its_references_resolve(tmp_path: Path) -> None:
+    sheet = charts.contact_sheet(make_manifest(tmp_path, LABEL), columns=4)
+    text = charts.figure_svg(sheet)
+    assert text == charts.figure_svg(sheet) and "image/webp" in text and "image/png" not in text
+    assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert not re.search(r"\d{4}-\d\d-\d\d", text)
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(re.findall(r'\bid="([^"]+)"', text))
+
+
+def test_a_notebook_shows_a_figure_once_as_svg() -> None:
+    from IPython.core.displaypub import CapturingDisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    try:
+        shell.display_pub = CapturingDisplayPublisher()
+        figure = charts.seed_curves({0: pd.DataFrame({"step": [0, 1], "total": [2.0, 1.0], "gain": [0.0, 0.1]})})
+        # A notebook formats a cell's last value: nothing is left to draw.
+        assert shell.display_formatter.format(figure) == ({}, {})
+        (output,) = shell.display_pub.outputs
+        assert set(output["data"]) == {"image/svg+xml", "text/plain"}
+        assert output["data"]["image/svg+xml"] == charts.figure_svg(figure)
+    finally:
+        InteractiveShell.clear_instance()
+    assert not plt.get_fignums()
