@@ -19,7 +19,7 @@ from edgezsad.devices.commandline import device_app
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.export.commands import export_app
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")

@@ -24,12 +24,12 @@ PLUGIN = importlib.util.find_spec("snakemake_executor_plugin_slurm")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the graph reads; without messages, in whose place Snakemake prints a rule's resources."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("benchmarks", "notebooks", "book", "configs", "edgezsad", "profiles"):
+    for name in ("benchmarks", "notebooks", "book", "configs", "edgezsad", "synthetic", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "requirements.lock"):
         shutil.copy2(REPOSITORY / name, folder)
     text = (REPOSITORY / "Snakefile").read_text(encoding="utf-8")
-    (folder / "Snakefile").write_text(re.sub(r"^    message: .*\n", "", text, flags=re.MULTILINE), encoding="utf-8")
+    (folder / "Snakefile").write_text(re.sub(r"^ +message: .*\n", "", text, flags=re.MULTILINE), encoding="utf-8")
     return folder
 
 

@@ -1,0 +1,133 @@
+"""Render the book of a run: `python -m book._ext.build CONFIG HTML NOTEBOOK...`.
+
+The prose of `book/`, the executed notebooks and the top-level `_config.yml` and `_toc.yml` are staged in one folder,
+built by Jupyter Book with warnings as errors, checked for missing pages, and moved into place.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from book._ext.figures import place_figures
+from book._ext.fill import fill, sources
+from book._ext.footer import add_footer
+from book._ext.reference import write_reference
+from book._ext.tryit import stage_files
+from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.files import write_text
+from edgezsad.run import Run, open_run
+
+# Accessibility of the theme: the logo is outside every landmark, a role is obsolete, an arrow has no name.
+LOGO = re.compile(r'<a class="navbar-brand logo".*?</a>', re.DOTALL)
+ARROW = '<summary><span class="toctree-toggle"'
+# The theme loads its icons twice: by this script (1.5 MB) and by the style sheet's fonts, which suffice.
+ICON_SCRIPT = re.compile(r"<(?:script|link)[^>]*fontawesome\.js[^>]*>(?:</script>)?")
+REDIRECT = re.compile(r'<meta http-equiv="Refresh" content="0; url=(?P<first>[^"]+)" ?/>')
+
+
+def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
+    """Assemble the book's sources in `folder`, which is emptied first.
+
+    Args:
+        prose: the folder `book/`, with `_config.yml` and `_toc.yml` in its parent.
+        notebooks: executed notebooks that become pages.
+        run: fills the numbers in and gives the title.
+        folder: the staging folder.
+
+    Returns:
+        Names of the pages to expect, without suffix.
+
+    Raises:
+        InputError: a notebook, or a number used in the prose, is missing.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build", "_ext", "__pycache__"))
+    names = sources(run) | {"tryit": stage_files(folder / "book", run.folder / "onnxruntime-web")}
+    for page in sorted((folder / "book").rglob("*.md")):
+        where = prose / page.relative_to(folder / "book")
+        write_text(page, fill(page.read_text(encoding="utf-8"), names, where.as_posix()))
+    write_reference(folder / "book")
+    config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
+    for notebook in notebooks:
+        if not notebook.is_file():
+            raise InputError(f"{notebook}: missing executed notebook; run `make book`")
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        if parameter := notebook.stem.partition("-")[2]:
+            # "Training: one seed" executed as 03_training-seed0 becomes "Training: seed 0".
+            first = content["cells"][0]
+            title, _, rest = "".join(first["source"]).partition("\n")
+            first["source"] = f"{title.partition(':')[0]}: {re.sub(r'^seed(?=[0-9])', 'seed ', parameter)}\n{rest}"
+        place_figures(content, notebook.name)
+        add_footer(content, notebook, run, config, folder)
+        write_text(folder / "notebooks" / notebook.name, json.dumps(content, ensure_ascii=False))
+    shutil.copy2(prose.parent / "_toc.yml", folder)
+    write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
+    pages = [*(folder / "book").rglob("*.md"), *(folder / "notebooks").rglob("*.ipynb")]
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in pages)
+
+
+def fix_pages(html: Path) -> None:
+    """Fix accessibility and weight of every built page, in place."""
+    for path in sorted(html.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        text = LOGO.sub(r'<nav aria-label="Start page">\g<0></nav>', ICON_SCRIPT.sub("", text))
+        text = text.replace('role="doc-biblioentry"', 'role="listitem"')
+        text = text.replace(ARROW, ARROW.replace("<summary", '<summary aria-label="The pages below"'))
+        write_text(path, text)
+    start = html / "index.html"
+    if redirect := REDIRECT.search(start.read_text(encoding="utf-8")):
+        head = f'<head><meta charset="utf-8"><title>EdgeZSAD</title><link rel="icon" href="data:,">{redirect[0]}</head>'
+        body = f'<body><main><h1>EdgeZSAD</h1><p><a href="{redirect["first"]}">To the first page</a></p></main></body>'
+        write_text(start, f'<!doctype html>\n<html lang="en">\n{head}\n{body}\n</html>\n')
+
+
+def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
+    """Build the book of a run into `html` and return its start page.
+
+    Raises:
+        CheckError: jupyter-book warned or failed (its output is printed), or a page is missing.
+    """
+    run, html = open_run(config), Path(html)
+    staging = run.folder / "book-staging"
+    pages = stage(Path("book"), notebooks, run, staging)
+    # The program next to this interpreter: the environment need not be activated.
+    command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
+    done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)
+    built = staging / "_build" / "html"
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+        raise CheckError(f"{staging}: jupyter-book warned or failed (output above); fix the page it names")
+    if missing := [page for page in pages if not (built / f"{page}.html").is_file()]:
+        raise CheckError(f"{built}: pages missing: {', '.join(missing)}; list them in _toc.yml")
+    fix_pages(built)
+    html.parent.mkdir(parents=True, exist_ok=True)
+    old = html.with_name(html.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if html.exists():
+        html.replace(old)
+    built.replace(html)
+    shutil.rmtree(old, ignore_errors=True)
+    return html / "index.html"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line and return the exit code."""
+    if len(arguments) < 3:
+        print("usage: python -m book._ext.build CONFIG HTML NOTEBOOK...", file=sys.stderr)
+        return 2
+    try:
+        start = build(arguments[0], arguments[1], [Path(item) for item in arguments[2:]])
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"book: {start}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""Foldable footer of a notebook's page: how the page was made, and the notebook and its numbers as downloads.
+
+All facts come from the executed notebook: papermill's record of parameters and times, and the record of versions,
+machine and data that `edgezsad.execute` adds.
+"""
+
+import ast
+import copy
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgezsad.dependencies import results_of
+from edgezsad.errors import InputError
+from edgezsad.files import write_text
+from edgezsad.provenance import KEY
+from edgezsad.run import Run
+
+GITHUB = "https://github.com/"
+
+
+def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an executed notebook, defaults included."""
+    values: dict[str, Any] = {}
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", []):
+            for node in ast.parse("".join(cell["source"])).body:
+                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                    values[ast.unparse(target)] = ast.literal_eval(node.value)
+    return values | content["metadata"].get("papermill", {}).get("parameters", {})
+
+
+def without_outputs(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of an executed notebook without outputs, execution counts and papermill's additions."""
+    clean = copy.deepcopy(dict(content))
+    for key in ("papermill", KEY):
+        clean["metadata"].pop(key, None)
+    clean["cells"] = [cell for cell in clean["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    for cell in clean["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return clean
+
+
+def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
+    """Append the footer cell to a page and copy its downloads.
+
+    Args:
+        content: the executed notebook as it becomes a page; changed in place.
+        notebook: the executed notebook's file, `03_training-seed1.ipynb` for a copy with a parameter.
+        run: the page's run.
+        config: content of `_config.yml`; `repository.url`, or EDGEZSAD_REPOSITORY, adds Binder and Colab links.
+        folder: the book's sources; downloads go to `folder/downloads`.
+
+    Raises:
+        InputError: a results file is missing.
+    """
+    stem = notebook.stem
+    source = f"notebooks/{stem.partition('-')[0]}.ipynb"
+    parameters = parameters_of(content)
+    offered = folder / "downloads" / stem
+    executed = json.loads(notebook.read_text(encoding="utf-8"))
+    titles = {"Notebook as executed": f"{stem}.ipynb", "Notebook without outputs": f"{stem}-without-outputs.ipynb"}
+    for name, version in zip(titles.values(), (executed, without_outputs(executed)), strict=True):
+        write_text(offered / name, json.dumps(version, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    for path in _result_files(source, parameters, run):
+        if not path.is_file():
+            raise InputError(f"{path}: missing; run {source} first")
+        shutil.copyfile(path, offered / path.name)
+        titles[f"Numbers: {path.name}"] = path.name
+    links = [f"{{download}}`{title} <../downloads/{stem}/{name}>`" for title, name in titles.items()]
+    links += launch_links(source, config)
+    table = "\n".join(f"* - {name}\n  - {value}" for name, value in _facts(content, source, parameters, run).items())
+    text = (
+        "::::{dropdown} How this page was made, and what you can take from it\n:class-container: page-footer\n\n"
+        f":::{{list-table}}\n:stub-columns: 1\n:class: page-facts\n\n{table}\n:::\n\n"
+        f":::{{div}} page-downloads\n{' '.join(links)}\n:::\n::::\n"
+    )
+    content["cells"].append({"cell_type": "markdown", "id": "how-this-page-was-made", "metadata": {}, "source": text})
+
+
+def launch_links(notebook: str, config: Mapping[str, Any]) -> list[str]:
+    """Return Markdown links that open a notebook in Binder and Colab; empty without a repository's address.
+
+    Raises:
+        InputError: the address is not a repository on GitHub.
+    """
+    setting = config.get("repository") or {}
+    url = (os.environ.get("EDGEZSAD_REPOSITORY") or setting.get("url") or "").removesuffix("/").removesuffix(".git")
+    if not url:
+        return []
+    name, branch = url.removeprefix(GITHUB), setting.get("branch") or "main"
+    if not url.startswith(GITHUB) or name.count("/") != 1:
+        raise InputError(f"_config.yml: repository.url is {url!r}; expected {GITHUB}OWNER/NAME, or empty")
+    binder = f"https://mybinder.org/v2/gh/{name}/{branch.replace('/', '%2F')}"
+    return [
+        f"[Open in Binder]({binder}?urlpath=lab%2Ftree%2F{notebook})",
+        f"[Open in Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{notebook})",
+    ]
+
+
+def _result_files(source: str, parameters: Mapping[str, Any], run: Run) -> list[Path]:
+    if source.endswith("/03_training.ipynb"):
+        return [run.seed_folder(parameters["seed"]) / name for name in ("metrics.json", "curve.csv")]
+    return [run.result_path(name) for name in results_of(source)]
+
+
+def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any], run: Run) -> dict[str, str]:
+    """Rows of the footer, as Markdown."""
+    papermill, record = content["metadata"].get("papermill", {}), content["metadata"].get(KEY, {})
+    again = "".join(f" {name}={value}" for name, value in papermill.get("parameters", {}).items())
+    rows = {
+        "profile": f"`{run.profile.profile}`",
+        "parameters": ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items()),
+        "run it again": f"`python -m edgezsad.execute {source} out.ipynb{again}`",
+        "wall time": "not recorded",
+        "executed": "not recorded",
+    }
+    if papermill.get("duration") is not None:
+        rows["wall time"] = f"{papermill['duration']:.1f} s"
+        rows["executed"] = f"{papermill['start_time'][:16].replace('T', ' ')} UTC"
+    if "versions" in record:
+        rows["versions"] = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+        rows["versions"] += f"; commit `{record['commit']}`" if record.get("commit") else ""
+    if machine := record.get("hardware"):
+        rows["hardware"] = (
+            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['system']}; "
+            + (", ".join(machine["gpus"]) or "no NVIDIA GPU")
+        )
+    if data := record.get("data"):
+        sets = ", ".join(f"{name} `{digest[:12]}`" for name, digest in data["sets"].items())
+        rows["data"] = f"SHA-256 over the manifests `{data['sha256']}`; of each: {sets}"
+    return rows

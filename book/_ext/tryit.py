@@ -1,0 +1,143 @@
+"""Files of the page "Try it": the shipped graph, ONNX Runtime Web, example images and the heat map's colours.
+
+The page's scripts are in `book/_static/tryit`; `files.json` next to them lists what they load, with size and hash.
+ONNX Runtime Web comes from npm (`book/tryit/package-lock.json`); without npm the page loads it from the pinned address
+of `book/tryit/runtime.json`. The browser checks its hash in both cases.
+"""
+
+import base64
+import hashlib
+import html
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgezsad.checkpoints import GRAPH
+from edgezsad.errors import CheckError
+from edgezsad.files import read_json, write_json, written_beside
+from edgezsad.show.maps import HEAT_RANGE, heat_colours
+from synthetic.image import Address, defective_image, normal_image
+
+PINS = Path("book/tryit")
+EXAMPLE_SIDE = 384
+NPM_SECONDS = 300
+"""Longest time for npm; without a network it retries for minutes."""
+
+# (family, index, defective), chosen to show misses and false alarms too.
+EXAMPLES = (("button", 0, False), ("button", 0, True), ("wood", 1, True), ("washer", 0, True))
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """ONNX Runtime Web.
+
+    Attributes:
+        version: its version.
+        package: its npm package.
+        address: URL of the files without npm, with a trailing slash.
+        files: by use, `script` and `wasm`: `file` (name), `bytes` (size), `integrity` (SHA-384).
+    """
+
+    version: str
+    package: str
+    address: str
+    files: dict[str, dict[str, Any]]
+
+    def is_in(self, folder: Path) -> bool:
+        """Return whether a folder holds the pinned files."""
+        pairs = ((folder / file["file"], file["integrity"]) for file in self.files.values())
+        return all(path.is_file() and integrity(path.read_bytes()) == expected for path, expected in pairs)
+
+
+def integrity(data: bytes) -> str:
+    """Return a subresource-integrity hash: "sha384-" and Base64."""
+    return "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode()
+
+
+def fetch_runtime(runtime: Runtime, folder: Path) -> bool:
+    """Copy the pinned runtime from npm to a folder, unless it is there; return whether the folder holds it.
+
+    Raises:
+        CheckError: the npm package has other files than `runtime.json` pins.
+    """
+    if runtime.is_in(folder):
+        return True
+    with tempfile.TemporaryDirectory(prefix="edgezsad-npm.") as name:
+        for pin in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy2(PINS / pin, name)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]
+        try:
+            subprocess.run(command, cwd=name, capture_output=True, check=True, timeout=NPM_SECONDS)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"book: npm: {error}; the page 'Try it' loads its runtime from a pinned address", file=sys.stderr)
+            return False
+        dist = Path(name) / "node_modules" / runtime.package / "dist"
+        if not runtime.is_in(dist):
+            raise CheckError(f"{PINS / 'runtime.json'}: hashes differ from {runtime.package} {runtime.version}; fix it")
+        for file in runtime.files.values():
+            with written_beside(folder / file["file"]) as temporary:
+                shutil.copyfile(dist / file["file"], temporary)
+    return True
+
+
+def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
+    """Copy what the page "Try it" loads into a staged book.
+
+    Args:
+        prose: the staged folder `book`, whose `_static/tryit` receives the files.
+        cache: keeps the runtime between builds.
+
+    Returns:
+        Values for the page's text: megabytes, size (pixels), version, source (a sentence), examples (HTML).
+    """
+    runtime = Runtime(**read_json(PINS / "runtime.json", "restore it"))
+    cache = cache / runtime.version
+    local = fetch_runtime(runtime, cache)
+    folder = prose / "_static" / "tryit"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = GRAPH.read_bytes()
+    shutil.copy2(GRAPH, folder)
+    files = {"model": {"name": "model", "url": GRAPH.name, "bytes": len(model), "integrity": integrity(model)}}
+    for use, file in runtime.files.items():
+        url = file["file"] if local else runtime.address + file["file"]
+        files[use] = {"name": "runtime", "url": url, "bytes": file["bytes"], "integrity": file["integrity"]}
+        if local:
+            shutil.copy2(cache / file["file"], folder)
+    colours = heat_colours().tobytes().hex()
+    write_json(folder / "files.json", {"files": files, "heat": {"colours": colours, "range": list(HEAT_RANGE)}})
+    source = "Both come from this book's own server, and from nowhere else."
+    if not local:
+        source = (
+            f"The model comes from this book's own server; the runtime, whose hash is checked, from {runtime.address}."
+        )
+    return {
+        "megabytes": sum(file["bytes"] for file in files.values()) / 1e6,
+        "size": onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[3].dim_value,
+        "version": runtime.version,
+        "source": source,
+        "card": "model-card.html" if (prose / "model-card.md").is_file() else "howto-own-photographs.html",
+        "examples": "\n".join(write_example(folder, *example) for example in EXAMPLES),
+    }
+
+
+def write_example(folder: Path, family: str, index: int, defective: bool) -> str:
+    """Generate an example as JPEG and return its list entry as HTML; the image is the same each time."""
+    from PIL import Image
+
+    address = Address(0, "try-it", family, "test", index, (EXAMPLE_SIDE, EXAMPLE_SIDE), False)
+    image = defective_image(address)[0] if defective else normal_image(address)
+    file = f"{family}-{'defective' if defective else 'normal'}.jpg"
+    with written_beside(folder / file) as temporary:
+        Image.fromarray(image).save(temporary, quality=88)
+    name = html.escape(f"{family.capitalize()}, {'with' if defective else 'without'} a defect")
+    return (
+        f'<li><button type="button" data-example="../_static/tryit/{file}" data-name="{name}">'
+        f'<img src="../_static/tryit/{file}" alt="" width="{EXAMPLE_SIDE}" height="{EXAMPLE_SIDE}" '
+        f'loading="lazy">{name}</button></li>'
+    )

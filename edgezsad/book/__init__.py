@@ -1,1 +1,0 @@
-"""The book: its numbers filled in, its pages staged, built by Jupyter Book, and mended where the theme falls short."""

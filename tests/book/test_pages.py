@@ -1,0 +1,275 @@
+"""How the book's pages are assembled: computed numbers, figures, footers, the page "Try it", the reference."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from book._ext import tryit
+from book._ext.build import fix_pages
+from book._ext.figures import inline_figure, place_figures
+from book._ext.fill import fill, sources
+from book._ext.footer import add_footer, launch_links, parameters_of, without_outputs
+from book._ext.reference import write_reference
+from edgezsad.config import Profile
+from edgezsad.errors import CheckError, InputError
+from edgezsad.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("EDGEZSAD_REPOSITORY", raising=False)
+    run = Run(make_profile(tmp_path / "run"))
+    run.write_result("efficiency", {"paper_graph": {"backbone_gflops": 53.7661, "nodes": 1556, "board": None}})
+    run.write_result("benchmarks", {"rows": [{"set": "a", "value": 1.25}, {"set": "b", "value": 2.5}]})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("expression", "shown"),
+    [
+        ("run.efficiency.paper_graph.backbone_gflops | digits(2)", "53.77"),
+        ("run.efficiency.paper_graph.nodes", "1,556"),
+        ("run.efficiency.paper_graph.board", "not run"),
+        ("run.efficiency.paper_graph.board | digits(3)", "not run"),
+        ('(run.benchmarks.rows | where(set="b")).value | digits(1)', "2.5"),
+        ("profile.profile", "mini"),
+        ("profiles.paper.model.size", "512"),
+        ("12345.678 | digits(1)", "12,345.7"),
+    ],
+)
+def test_expressions_become_numbers(run: Run, expression: str, shown: str) -> None:
+    assert fill(f"a {{{{ {expression} }}}} b", sources(run), "page.md") == f"a {shown} b"
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("run.efficiency.paper_graph.backbone_gflops", "number of decimals"),
+        ("run.efficiency.none", "has no attribute 'none'"),
+        ("run.efficiency", "expected a number or text, got dict"),
+        ("run.export.images", r"export\.json: missing; run notebook 04_export first"),
+        ("recorded.nonsense.x", r"nonsense\.json: missing"),
+        ('run.benchmarks.rows | where(set="c")', "0 rows have"),
+        ("nothing", "'nothing' is undefined"),
+        ("1 +", "unexpected|expected|Expected"),
+    ],
+)
+def test_an_invalid_expression_names_its_page(run: Run, expression: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        fill(f"a {{{{ {expression} }}}}", sources(run), "book/page.md")
+    assert str(caught.value).startswith("book/page.md: ")
+
+
+def test_the_rest_of_a_page_is_unchanged(run: Run) -> None:
+    text = "{cite}`x` {% if %} {# no #} `{OK,NG}` $x_{i}$ ::: {div}\n"
+    assert fill(text, sources(run), "page.md") == text
+
+
+SVG = (
+    '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><defs><path id="tick" d="M 0 0"/></defs>'
+    '<g style="stroke: #262626; fill: #ffffff"><use xlink:href="#tick"/></g>'
+    '<g clip-path="url(#tick)" style="fill: #0173b2; stroke: #000000"/></svg>'
+)
+
+
+def notebook(*data: dict[str, Any], **about: dict[str, str]) -> dict[str, Any]:
+    outputs = [{"output_type": "display_data", "data": one} for one in data]
+    return {"cells": [{"cell_type": "code", "metadata": {"mystnb": about}, "outputs": outputs}]}
+
+
+def test_charts_get_caption_alternative_text_and_their_own_names() -> None:
+    content = notebook(
+        {"text/markdown": "**bolts**"},
+        {"image/svg+xml": SVG},
+        {"text/markdown": ["**nuts**"]},
+        {"image/svg+xml": SVG.replace("0173b2", "d55e00")},
+        image={"alt": 'rows "a" & <b>'},
+        figure={"caption": "x < y"},
+    )
+    place_figures(content, "10")
+    first, second = (content["cells"][0]["outputs"][at]["data"]["text/html"] for at in (1, 3))
+    assert 'role="img" aria-label="bolts. rows &quot;a&quot; &amp; &lt;b&gt;"' in first
+    assert '<span class="caption-text">nuts. x &lt; y</span>' in second
+    names = [re.search(r'\bid="([^"]+)"', html)[1] for html in (first, second)]
+    assert names[0] != names[1]
+    assert f'href="#{names[0]}"' in first and f"url(#{names[1]})" in second
+
+
+@pytest.mark.parametrize("about", [{}, {"image": {"alt": "a"}}, {"figure": {"caption": "c"}}])
+@pytest.mark.parametrize("kind", ["image/svg+xml", "image/png"])
+def test_a_figure_without_caption_or_text_is_rejected(about: dict[str, Any], kind: str) -> None:
+    with pytest.raises(CheckError, match=r"06\.ipynb: figure without caption or alternative text"):
+        place_figures(notebook({kind: SVG}, **about), "06.ipynb")
+
+
+def test_greys_follow_the_page_and_colours_stay() -> None:
+    drawing = inline_figure(SVG, "a", "c")
+    assert "#0173b2" in drawing and not re.search(r"#(262626|ffffff|000000)", drawing)
+    assert "stroke: var(--grey-26); fill: var(--grey-ff)" in drawing
+    assert "--grey-26: color-mix(in srgb, var(--ground) 15%, var(--ink))" in drawing
+
+
+def executed(run: Run, name: str, parameters: dict[str, Any]) -> Path:
+    """A notebook of the repository as `edgezsad.execute` leaves it."""
+    content = json.loads((ROOT / "notebooks" / f"{name.partition('-')[0]}.ipynb").read_text(encoding="utf-8"))
+    for number, cell in enumerate(content["cells"]):
+        cell["metadata"] |= {"papermill": {"duration": 0.1}}
+        if cell["cell_type"] == "code":
+            cell |= {"execution_count": number, "outputs": [{"output_type": "stream", "name": "stdout", "text": "x"}]}
+    added = {"cell_type": "code", "id": "added", "outputs": [], "execution_count": 2, "source": ["# Parameters\n"]}
+    content["cells"].insert(2, added | {"metadata": {"tags": ["injected-parameters"]}})
+    start = "2026-11-25T10:15:54.379063+00:00"
+    content["metadata"]["papermill"] = {"duration": 12.34, "start_time": start, "parameters": parameters}
+    content["metadata"]["edgezsad"] = {
+        "versions": {"python": "3.11.7", "torch": "2.15.0"},
+        "hardware": {"processor": "A CPU", "cores": 2, "memory_gb": 25.3, "system": "Linux x86_64", "gpus": []},
+        "commit": "abc",
+        "data": {"sets": {"source": "1234567890abcdef"}, "sha256": "f" * 64},
+    }
+    path = run.folder / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_a_footer_states_the_record_and_offers_the_files(run: Run, tmp_path: Path) -> None:
+    run.write_result("export", {"images": 4})
+    run.write_result("sensitivity", {"limit": 1})
+    path = executed(run, "04_export", {"config": "runs/x.yaml"})
+    content = json.loads(path.read_text(encoding="utf-8"))
+    add_footer(content, path, run, {}, tmp_path)
+    text = content["cells"][-1]["source"]
+    for words in (
+        "`config = 'runs/x.yaml'`",
+        "`python -m edgezsad.execute notebooks/04_export.ipynb out.ipynb config=runs/x.yaml`",
+        "12.3 s",
+        "2026-11-25 10:15 UTC",
+        "python 3.11.7, torch 2.15.0; commit `abc`",
+        "A CPU, 2 cores, 25.3 GB, Linux x86_64; no NVIDIA GPU",
+        f"`{'f' * 64}`; of each: source `1234567890ab`",
+    ):
+        assert words in text, words
+    offered = tmp_path / "downloads" / "04_export"
+    assert json.loads((offered / "export.json").read_text())["images"] == 4
+    for name in (item.name for item in offered.iterdir()):
+        assert f"<../downloads/04_export/{name}>`" in text
+    original = json.loads((ROOT / "notebooks" / "04_export.ipynb").read_text(encoding="utf-8"))
+    assert without_outputs(json.loads(path.read_text())) == original
+
+
+def test_a_missing_results_file_names_its_notebook(run: Run, tmp_path: Path) -> None:
+    path = executed(run, "11_claims", {})
+    with pytest.raises(InputError, match=r"claims\.json: missing; run notebooks/11_claims\.ipynb first"):
+        add_footer(json.loads(path.read_text()), path, run, {}, tmp_path)
+
+
+def test_parameters_include_defaults() -> None:
+    cell = {"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": ["# a\n", "a: int = 1\n", "b = 'x'"]}
+    content = {"cells": [cell], "metadata": {"papermill": {"parameters": {"b": "y"}}}}
+    assert parameters_of(content) == {"a": 1, "b": "y"}
+
+
+def test_launch_links_need_a_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGEZSAD_REPOSITORY", raising=False)
+    assert launch_links("notebooks/01_data.ipynb", {}) == []
+    fork = {"repository": {"url": "https://github.com/me/fork", "branch": "a/b"}}
+    binder, colab = launch_links("notebooks/01_data.ipynb", fork)
+    assert "/gh/me/fork/a%2Fb?urlpath=lab%2Ftree%2Fnotebooks/01_data.ipynb" in binder
+    assert "/github/me/fork/blob/a/b/notebooks/01_data.ipynb" in colab
+    with pytest.raises(InputError, match=r"repository\.url"):
+        launch_links("notebooks/01_data.ipynb", {"repository": {"url": "https://example.org/x"}})
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program `npm` whose script a test writes, and pins of a runtime with two small files."""
+    pins, command = tmp_path / "pins", tmp_path / "bin" / "npm"
+    pins.mkdir()
+    for name in ("package.json", "package-lock.json", ".npmrc"):
+        (pins / name).write_text("{}")
+    files = {
+        use: {"file": f"{use}.bin", "bytes": len(use), "integrity": tryit.integrity(use.encode())}
+        for use in ("script", "wasm")
+    }
+    pinned = {"package": "one", "version": "1.2.3", "address": "https://cdn.example/one/", "files": files}
+    (pins / "runtime.json").write_text(json.dumps(pinned))
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\nexit 1\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(tryit, "PINS", pins)
+    return command
+
+
+def install(wasm: str) -> str:
+    return (
+        f"#!/bin/sh\nmkdir -p node_modules/one/dist && cd node_modules/one/dist\n"
+        f"printf script > script.bin && printf {wasm} > wasm.bin\n"
+    )
+
+
+def listed(book: Path) -> dict[str, Any]:
+    return json.loads((book / "_static" / "tryit" / "files.json").read_text())
+
+
+def test_try_it_lists_its_files_with_their_hashes(tmp_path: Path, npm: Path) -> None:
+    npm.write_text(install("wasm"))
+    facts = tryit.stage_files(tmp_path / "book", tmp_path / "kept")
+    folder = tmp_path / "book" / "_static" / "tryit"
+    files = listed(tmp_path / "book")["files"]
+    assert set(files) == {"model", "script", "wasm"}
+    for file in files.values():
+        data = (folder / file["url"]).read_bytes()
+        assert (len(data), tryit.integrity(data)) == (file["bytes"], file["integrity"])
+    assert facts["megabytes"] == pytest.approx(sum(file["bytes"] for file in files.values()) / 1e6)
+    assert facts["examples"].count("<img") == len(tryit.EXAMPLES) == len(list(folder.glob("*.jpg")))
+    # The second build does not need npm.
+    npm.write_text("#!/bin/sh\nexit 1\n")
+    assert tryit.stage_files(tmp_path / "again", tmp_path / "kept") == facts
+
+
+def test_without_npm_the_runtime_comes_from_the_pinned_address(tmp_path: Path, npm: Path) -> None:
+    facts = tryit.stage_files(tmp_path / "book", tmp_path / "kept")
+    wasm = listed(tmp_path / "book")["files"]["wasm"]
+    assert (wasm["url"], wasm["integrity"]) == ("https://cdn.example/one/wasm.bin", tryit.integrity(b"wasm"))
+    assert "https://cdn.example/one/" in facts["source"]
+
+
+def test_an_npm_package_with_other_files_stops_the_build(tmp_path: Path, npm: Path) -> None:
+    npm.write_text(install("other"))
+    with pytest.raises(CheckError, match=r"runtime\.json: hashes differ"):
+        tryit.stage_files(tmp_path / "book", tmp_path / "kept")
+
+
+def test_the_reference_lists_every_package_and_command(tmp_path: Path) -> None:
+    write_reference(tmp_path)
+    pages = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert "automodule:: edgezsad.metrics." in pages["reference-metrics.md"]
+    cli = pages["reference-cli.md"]
+    for words in ("## `edgezsad predict`", "## `edgezsad device kit`", "--heatmaps", "Usage: edgezsad predict"):
+        assert words in cli, words
+    assert " at 0x" not in cli
+
+
+def test_built_pages_are_fixed_for_screen_readers(tmp_path: Path) -> None:
+    logo = '<a class="navbar-brand logo" href="#">\n<img src="logo.svg" alt="Home"/>\n</a>'
+    script = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    arrow = '<summary><span class="toctree-toggle"></span></summary>'
+    (tmp_path / "book").mkdir()
+    page = tmp_path / "book" / "index.html"
+    page.write_text(f'{script}{logo}{arrow}<div role="doc-biblioentry">')
+    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=book/index.html" />\n')
+    fix_pages(tmp_path)
+    text = page.read_text()
+    assert f'<nav aria-label="Start page">{logo}</nav><summary aria-label="The pages below"' in text
+    assert 'role="listitem"' in text and "fontawesome" not in text
+    start = (tmp_path / "index.html").read_text()
+    assert '<html lang="en">' in start and '<a href="book/index.html">' in start
