@@ -216,15 +216,13 @@ def profile(
 @app.command()
 def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one refuses it."""
-    from edgezsad.export.backends import BACKENDS, check_backends, findings, source, summary
-    from edgezsad.export.lint import check_lint
+    from edgezsad.export.lint import BACKENDS, backend_findings, check_backends, check_lint, read_backend, summarise
 
     check_lint(graph)
     typer.echo(f"{graph}: every operator is on the allow-list")
     for backend in BACKENDS:
-        origin = source(backend)
-        what = summary(findings(graph, backend))
-        typer.echo(f"{origin.title}, findings: {what} [{origin.list}; read {origin.read}]")
+        listed = read_backend(backend)
+        typer.echo(f"{listed.title}, findings: {summarise(backend_findings(graph, backend))} [{listed.source}]")
     check_backends(graph)
 
 

@@ -20,3 +20,8 @@ class CheckError(EdgeZSADError):
     """The input was fine, but a check failed: a claim, a lint, parity, a leak. Exit code 1."""
 
     exit_code = 1
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception's text on one line, at most 160 characters."""
+    return " ".join(str(error).split())[:160]

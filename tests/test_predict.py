@@ -12,7 +12,7 @@ from PIL import Image
 
 from edgezsad.checkpoints import CHECKPOINT, GRAPH
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import load_graph, read_metadata
+from edgezsad.export.lint import load_graph
 from edgezsad.model.detector import load_detector
 from edgezsad.predict import (
     Failure,
@@ -24,6 +24,7 @@ from edgezsad.predict import (
     without_masks,
     write_csv,
 )
+from edgezsad.scoring.runtimes import read_metadata
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.show.maps import HEAT_RANGE, overlay
 

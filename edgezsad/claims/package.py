@@ -7,7 +7,7 @@ from edgezsad import reported
 from edgezsad.claims.claim import ANY, CPU, Claim
 from edgezsad.claims.paper import COST
 from edgezsad.claims.readers import Value, missing_rows, number, result, results
-from edgezsad.export.backends import BACKENDS
+from edgezsad.export.lint import BACKENDS
 from edgezsad.run import Run
 
 _QNN = "the onnxruntime-qnn package (Linux x86-64)"

@@ -13,10 +13,10 @@ from edgezsad.devices.boards import Board
 from edgezsad.devices.changes import MEAN, Change, Pair, change_table, image_changes, pixel_changes
 from edgezsad.devices.drift import drift_table, not_run
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import read_metadata
 from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
+from edgezsad.scoring.runtimes import THRESHOLD, read_metadata
 from edgezsad.scoring.score_file import read_scores
 from edgezsad.show.tables import records
 
@@ -215,7 +215,7 @@ def thresholds(run: Run) -> dict[int, float]:
     found = {}
     for seed in run.profile.seeds:
         path = run.onnx(seed, "fp32")
-        value = read_metadata(path).get("threshold") if path.is_file() else None
+        value = read_metadata(path).get(THRESHOLD) if path.is_file() else None
         if value is not None:
             found[seed] = float(value)
     return found

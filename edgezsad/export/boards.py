@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from edgezsad.devices.commands import qnn_net_run, trtexec_build, trtexec_run
 from edgezsad.export.dlc import write_dlc
-from edgezsad.export.tensorrt import graph_precision, status
+from edgezsad.export.tensorrt_engine import tensorrt_status, trtexec_options
 from edgezsad.scoring.runtimes import RuntimeUnavailable
+from edgezsad.scoring.tensorrt_scorer import graph_precision
 
 
 def dlc_table(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -64,24 +64,16 @@ def largest(table: pd.DataFrame, column: str, **where: object) -> float | None:
 
 
 def status_table() -> pd.DataFrame:
-    """What was run of each way onto a board, and the command that runs it there."""
+    """List the ways onto a board: what was run, and the command that runs it there (see the kit's scripts)."""
     needs = "needs a device"
     rows = []
     for version in ((10, 3), (11, 0)):
         graph = f"paper-{graph_precision(version)}.onnx"
-        rows.append(
-            {
-                "way": f"TensorRT {version[0]}.{version[1]}, build",
-                "status": needs,
-                "command": shlex.join(trtexec_build(graph, "paper.plan", version, "timing.cache")),
-            }
-        )
-        run = trtexec_run(
-            "paper.plan", {"image": "0001.raw"}, "times.json", "profile.json", "output.json", version=version
-        )
-        name = f"TensorRT {version[0]}.{version[1]}, run"
-        rows.append({"way": name, "status": needs, "command": shlex.join(run)})
-    rows.append({"way": "TensorRT, Python package", "status": status(), "command": "edgezsad export tensorrt"})
-    board = shlex.join(qnn_net_run("paper-fp16.dlc", "images.txt", "output"))
-    rows.append({"way": "QNN GPU, run", "status": needs, "command": board})
-    return pd.DataFrame(rows)
+        build = shlex.join(["trtexec", *trtexec_options(graph, "paper.plan", version, "timing.cache")])
+        rows.append((f"TensorRT {version[0]}.{version[1]}, build", needs, build))
+    run = "trtexec --loadEngine=paper.plan --loadInputs=image:0001.raw --exportTimes=times.json --exportOutput=out.json"
+    rows.append(("TensorRT, run", needs, run))
+    rows.append(("TensorRT, Python package", tensorrt_status(), "edgezsad export tensorrt"))
+    run = "qnn-net-run --dlc_path paper-fp16.dlc --backend libQnnGpu.so --input_list images.txt --output_dir output"
+    rows.append(("QNN GPU, run", needs, run))
+    return pd.DataFrame(rows, columns=["way", "status", "command"])

@@ -36,13 +36,14 @@ def tensorrt(
     trtexec: Annotated[str | None, typer.Option(help="Build with this program instead of the Python package.")] = None,
 ) -> None:
     """Build an FP16 engine for the NVIDIA GPU of this machine; one that fits already is kept."""
-    from edgezsad.export.tensorrt import build_engine, build_with_trtexec, package, this_board
+    from edgezsad.export.tensorrt_engine import build_engine, build_with_trtexec
     from edgezsad.scoring.runtimes import RuntimeUnavailable
+    from edgezsad.scoring.tensorrt_scorer import tensorrt_package, this_device
 
     if trtexec is None:
         try:
-            found = package()
-            record = build_engine(graph, out, this_board(found), found, timing_cache)
+            found = tensorrt_package()
+            record = build_engine(graph, out, this_device(found), found, timing_cache)
         except RuntimeUnavailable:
             record = build_with_trtexec(graph, out, timing_cache)
     else:

@@ -18,7 +18,8 @@ from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import written_beside
 from edgezsad.model.detector import load_detector
 from edgezsad.run import Run, open_run
-from edgezsad.scoring.graph_scorer import THRESHOLD, GraphScorer
+from edgezsad.scoring.graph_scorer import GraphScorer
+from edgezsad.scoring.runtimes import THRESHOLD
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 

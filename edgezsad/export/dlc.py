@@ -1,6 +1,6 @@
 """An ONNX graph as a DLC, Qualcomm's format, written on the host by ONNX Runtime's QNN IR backend.
 
-`qnn-net-run` runs it on a board by `libQnnGpu.so` (see `edgezsad.devices.commands`), in the types that it finds there:
+`qnn-net-run` runs it on a board by `libQnnGpu.so`, in the types that it finds there:
 give the FP16 graph for FP16. The IR backend only writes; nothing here computes an image.
 
 A DLC counts only if it holds the whole graph: one partition, no node left to the CPU. What the graph became is read
@@ -22,11 +22,10 @@ from onnx import TensorProto
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgezsad.errors import CheckError, InputError
-from edgezsad.export.backends import against
-from edgezsad.export.graphfile import load_graph, read_metadata
-from edgezsad.export.uses import Use
+from edgezsad.export.lint import OperatorUse, findings_of, load_graph
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session, partitions
+from edgezsad.scoring.runtimes import read_metadata
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)
@@ -120,7 +119,7 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
         partitions=partitions(session),
         operations=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         most_axes=max(rank for use in uses for rank in use.ranks),
-        gpu_findings=against("qnn-gpu", uses),
+        gpu_findings=findings_of(uses, "qnn-gpu"),
         versions=versions("onnxruntime", "onnxruntime-qnn"),
     )
     write_json(record_path(target), record.model_dump())
@@ -155,7 +154,7 @@ def record_path(target: Path | str) -> Path:
     return Path(target).with_suffix(".json")
 
 
-def qnn_uses(description: dict[str, Any]) -> list[Use]:
+def qnn_uses(description: dict[str, Any]) -> list[OperatorUse]:
     """The operations of a graph as QNN's description of it tells them.
 
     Args:
@@ -163,7 +162,7 @@ def qnn_uses(description: dict[str, Any]) -> list[Use]:
     """
     tensors = description["graph"]["tensors"]
     return [
-        Use(
+        OperatorUse(
             name,
             node["type"],
             frozenset(

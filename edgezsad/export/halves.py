@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import load_graph, save_graph
+from edgezsad.export.lint import load_graph, save_graph
 
 LEAST = 1024
 """Values of a weight that is worth a node."""

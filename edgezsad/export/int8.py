@@ -24,9 +24,9 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import load_graph, metadata_of, save_graph, set_metadata
 from edgezsad.export.int8_rounding import input_moments, rounded_weights
 from edgezsad.export.layers import Layer, layers
+from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
 from edgezsad.scoring.runtimes import as_tensor
 
 OPERATORS = ["Conv", "MatMul", "Add"]

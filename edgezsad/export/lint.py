@@ -1,23 +1,36 @@
-"""What keeps a graph deployable: an allow-list of operators, static shapes, opset 18, one file, no float64.
+"""Read, check and save ONNX graphs, and compare their operators with what devices support.
 
-The list holds what the backbones and the readout need and what TensorRT, QNN's HTP and ONNX Runtime all take. Of the
-pair that INT8 needs, TensorRT asks for zero points of zero (onnx-tensorrt, docs/operators.md), QNN's HTP takes any
-(ONNX Runtime, documentation of the QNN provider); see `symmetric` in `edgezsad.export.int8`.
-What is not on it either differs among runtimes (Resize), is slow or missing on accelerators (TopK, NonZero), or makes
-shapes depend on data (Shape, If, Loop).
+Two checks keep a graph deployable. `lint` holds it against one allow-list: the operators that the backbones and the
+readouts need and that TensorRT, QNN's HTP and ONNX Runtime all support; static shapes, opset 18, one file, no float64.
+What is not on it differs among runtimes (Resize), is slow or missing on accelerators (TopK, NonZero), or makes shapes
+depend on data (Shape, If, Loop).
+
+`backend_findings` holds it against the operator lists of TensorRT, QNN GPU and QNN HTP in `operators/`: supported types
+and tensor ranks, with document and date in `sources.json`. An empty cell means "not documented". QNN's lists name QNN
+operations, so ONNX operators are translated to what ONNX Runtime's provider makes of them (`onnx_to_qnn.csv`).
 """
 
+import csv
+import functools
+import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import pandas as pd
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import TensorProto
 
-from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import load_graph, one_line
+from edgezsad.errors import CheckError, InputError, one_line
+from edgezsad.files import written_beside
+from edgezsad.scoring.runtimes import REMEDY
 
 OPSET = 18
+BACKENDS = ("tensorrt", "qnn-gpu", "qnn-htp")
+FOLDER = Path(__file__).with_name("operators")
 
 # fmt: off
 ALLOWED = frozenset(
@@ -34,16 +47,95 @@ ALLOWED = frozenset(
     }
 )
 # fmt: on
+TYPES = {
+    TensorProto.FLOAT: "FP32",
+    TensorProto.FLOAT16: "FP16",
+    TensorProto.BFLOAT16: "BF16",
+    TensorProto.DOUBLE: "FP64",
+    TensorProto.INT32: "INT32",
+    TensorProto.INT64: "INT64",
+    TensorProto.BOOL: "BOOL",
+}
+
+
+def load_graph(path: Path | str) -> onnx.ModelProto:
+    """Read an ONNX file, without external data.
+
+    Raises:
+        InputError: missing, unreadable, or not an ONNX graph.
+    """
+    path = Path(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it") from None
+    except (DecodeError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable ONNX file ({one_line(error)}); {REMEDY} again") from None
+    # An empty file, and some truncated ones, are valid protobuf messages without content.
+    if not model.graph.node or not model.opset_import:
+        raise InputError(f"{path}: not a readable ONNX file (no graph in it); {REMEDY} again")
+    return model
+
+
+def save_graph(model: onnx.ModelProto, path: Path | str) -> Path:
+    """Check a graph with full shape inference and write it atomically as one file; returns `path`.
+
+    Raises:
+        CheckError: the graph is invalid, or larger than 2 GiB.
+    """
+    path = Path(path)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        data = model.SerializeToString()
+    # These exceptions of the checker and of shape inference have no common base.
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, EncodeError, ValueError) as error:
+        raise CheckError(f"{path}: the graph is invalid ONNX ({one_line(error)}); report it with the model") from None
+    with written_beside(path) as temporary:
+        temporary.write_bytes(data)
+    return path
+
+
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the `metadata_props` of a graph."""
+    return {item.key: item.value for item in model.metadata_props}
+
+
+def set_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
+    """Add to `metadata_props`, replacing equal keys, in sorted order so that equal exports are equal bytes."""
+    merged = metadata_of(model) | metadata
+    del model.metadata_props[:]
+    for key in sorted(merged):
+        model.metadata_props.add(key=key, value=merged[key])
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """Summarise a graph.
+
+    Returns:
+        `nodes`; `operators`, counts by operator, most frequent first; `parameters`, number of FP32, FP16 and INT8
+        weights; `bytes`, size of the file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    graph = load_graph(path).graph
+    weights = [
+        tensor
+        for tensor in graph.initializer
+        # Zero points are INT8 too, with one axis at most.
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        or (tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1)
+    ]
+    return {
+        "nodes": len(graph.node),
+        "operators": dict(Counter(map(_operator, sorted(graph.node, key=_operator))).most_common()),
+        "parameters": sum(int(np.prod(tensor.dims)) for tensor in weights),
+        "bytes": Path(path).stat().st_size,
+    }
 
 
 def lint(path: Path | str) -> list[str]:
-    """Everything that makes a graph unfit for a device; empty when there is nothing.
-
-    Args:
-        path: an ONNX file.
-
-    Returns:
-        One line for each problem, naming the node or tensor.
+    """Return everything that makes a graph unfit for devices, one line for each problem.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -59,17 +151,28 @@ def lint(path: Path | str) -> list[str]:
             problems.append(f"opset {opset.version}, not {OPSET}")
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
-            problems.append(f"tensor {tensor.name}: kept in external data, not in the file")
+            problems.append(f"tensor {tensor.name}: stored in external data, not in the file")
         if tensor.data_type == TensorProto.DOUBLE:
             problems.append(f"tensor {tensor.name}: float64")
-    return problems + _shapes_and_types(model)
+    try:
+        kinds = _tensor_types(model)
+    except onnx.shape_inference.InferenceError as error:
+        return [*problems, f"shapes cannot be inferred ({one_line(error)})"]
+    for name, kind in kinds.items():
+        if kind.elem_type == TensorProto.DOUBLE:
+            problems.append(f"tensor {name}: float64")
+        axes = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in kind.shape.dim]
+        if not kind.HasField("shape") or not all(isinstance(axis, int) for axis in axes):
+            problems.append(f"tensor {name}: dynamic shape ({', '.join(map(str, axes))})")
+    unknown = {name for node in model.graph.node for name in node.output if name} - set(kinds)
+    return problems + [f"tensor {name}: unknown shape" for name in sorted(unknown)]
 
 
 def check_lint(path: Path | str) -> None:
     """Raise if `lint` finds anything.
 
     Raises:
-        CheckError: one line with the first problems and their count.
+        CheckError: one line with the first problems and their number.
         InputError: the file is missing or damaged.
     """
     problems = lint(path)
@@ -78,63 +181,212 @@ def check_lint(path: Path | str) -> None:
         raise CheckError(f"{path}: unfit for devices: {'; '.join(problems[:3])}{more}; change the model, export again")
 
 
-def describe(path: Path | str) -> dict[str, Any]:
-    """A graph in numbers.
+@dataclass(frozen=True)
+class Rule:
+    """One row of an operator list.
 
-    Returns:
-        `nodes`; `operators`, counts by operator, most frequent first; `parameters`, elements of all floating point
-        initialisers and of INT8 weights; `bytes`, of the file; `opset`.
+    Attributes:
+        supported: "yes", "no" or "not documented".
+        types: supported output types, "FP32" and the like; empty if not documented.
+        ranks: smallest and largest supported rank of its tensors.
+    """
+
+    supported: str
+    types: frozenset[str]
+    ranks: tuple[int, float]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An operator list.
+
+    Attributes:
+        title: name for tables.
+        source: document, version and the day it was read.
+        rules: by operator.
+    """
+
+    title: str
+    source: str
+    rules: dict[str, Rule]
+
+
+@dataclass(frozen=True)
+class OperatorUse:
+    """An operator as a graph uses it.
+
+    Attributes:
+        node: name, for messages.
+        operator: in the words of the backend's list.
+        ranks: of inputs and outputs, weights excluded.
+        types: of outputs.
+    """
+
+    node: str
+    operator: str
+    ranks: frozenset[int]
+    types: frozenset[str]
+
+
+@functools.cache
+def read_backend(name: str) -> Backend:
+    """Read the operator list of one of `BACKENDS`."""
+    source = json.loads((FOLDER / "sources.json").read_text(encoding="utf-8"))[name]
+    largest = source["max_rank"] or float("inf")
+    rules = {}
+    for row in _read_csv(f"{name.replace('-', '_')}.csv"):
+        ranks = (int(row["min_rank"] or 0), float(row["max_rank"] or largest))
+        rules[row["operator"]] = Rule(row["supported"], frozenset(row["types"].split()), ranks)
+    return Backend(source["title"], f"{source['list']}; read {source['read']}", rules)
+
+
+def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
+    """List the operators of an ONNX file as a backend receives them.
 
     Raises:
         InputError: the file is missing or damaged.
+        CheckError: its shapes cannot be inferred.
     """
-    path = Path(path)
     model = load_graph(path)
-    counts = Counter(_operator(node) for node in model.graph.node)
-    return {
-        "nodes": len(model.graph.node),
-        "operators": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        "parameters": sum(_elements(t) for t in model.graph.initializer if _is_parameter(t)),
-        "bytes": path.stat().st_size,
-        "opset": next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0),
-    }
+    try:
+        kinds = _tensor_types(model)
+    except onnx.shape_inference.InferenceError as error:
+        raise CheckError(f"{path}: shapes cannot be inferred ({one_line(error)}); fix the model") from None
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    gelus = _gelu_erfs(model.graph)
+    uses = []
+    for node in model.graph.node:
+        # ONNX Runtime and TensorRT's parser remove Identity.
+        if node.op_type == "Identity":
+            continue
+        tensors = [kinds[name] for name in (*node.input, *node.output) if name in kinds and name not in weights]
+        ranks = frozenset(len(kind.shape.dim) for kind in tensors)
+        types = frozenset(TYPES.get(kinds[name].elem_type, "other") for name in node.output if name in kinds)
+        operators: tuple[str, ...] = (_operator(node),)
+        if backend != "tensorrt":
+            operators = ("Gelu",) if node.output[0] in gelus else _qnn_operations(node, weights)
+            # ONNX Runtime passes indices to QNN as INT32.
+            types = frozenset("INT32" if kind == "INT64" else kind for kind in types)
+        uses += [OperatorUse(node.name or node.output[0], operator, ranks, types) for operator in operators]
+    return uses
 
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+def findings_of(uses: list[OperatorUse], backend: str) -> list[str]:
+    """Compare operator uses with a backend's list; one line for each problem."""
+    rules = read_backend(backend).rules
+    problems = []
+    for use in uses:
+        rule = rules.get(use.operator, Rule("no", frozenset(), (0, 0)))
+        if rule.supported != "yes":
+            reason = "not supported" if rule.supported == "no" else rule.supported
+            problems.append(f"node {use.node}: {use.operator} is {reason}")
+            continue
+        if rule.types and use.types - rule.types:
+            types = ", ".join(sorted(use.types - rule.types))
+            problems.append(f"node {use.node}: {use.operator} does not support {types}")
+        low, high = rule.ranks
+        problems += [
+            f"node {use.node}: {use.operator} supports rank {low} to {high:g}, not {rank}"
+            for rank in sorted(use.ranks)
+            if not low <= rank <= high
+        ]
+    return problems
 
 
-def _is_parameter(tensor: TensorProto) -> bool:
-    # Zero points are INT8 too, with one axis at most.
-    return tensor.data_type in _FLOATS or (tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1)
+def backend_findings(path: Path | str, backend: str) -> list[str]:
+    """Compare a graph with a backend's operator list; one line for each problem.
+
+    Raises:
+        InputError: the file is missing or damaged.
+        CheckError: its shapes cannot be inferred.
+    """
+    return findings_of(operator_uses(path, backend), backend)
+
+
+def check_backends(path: Path | str) -> None:
+    """Raise if a backend's list rejects a graph.
+
+    Raises:
+        CheckError: one line with the findings of each backend.
+        InputError: the file is missing or damaged.
+    """
+    found = {read_backend(name).title: backend_findings(path, name) for name in BACKENDS}
+    rejected = [f"{title}: {summarise(problems)}" for title, problems in found.items() if problems]
+    if rejected:
+        raise CheckError(f"{path}: {'; '.join(rejected)}; change the model, export again")
+
+
+def summarise(problems: list[str]) -> str:
+    """Return each kind of problem once, with the number of nodes; "none" without problems."""
+    kinds = Counter(problem.partition(": ")[2] for problem in problems)
+    return "; ".join(f"{kind} ({count} node{'s' * (count > 1)})" for kind, count in kinds.items()) or "none"
+
+
+def backend_table(paths: dict[str, Path]) -> pd.DataFrame:
+    """Compare graphs with all backends: one row for each graph and backend.
+
+    Args:
+        paths: ONNX files by their name in the table.
+    """
+    rows = []
+    for graph, path in paths.items():
+        for name in BACKENDS:
+            uses, backend = operator_uses(path, name), read_backend(name)
+            problems = findings_of(uses, name)
+            rows.append(
+                {
+                    "graph": graph,
+                    "backend": backend.title,
+                    "operators": len({use.operator for use in uses}),
+                    "most axes": max(rank for use in uses for rank in use.ranks),
+                    "findings": len(problems),
+                    "what": summarise(problems),
+                    "source": backend.source,
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def _operator(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
-def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for axis in tensor.dims:
-        count *= axis
-    return count
+def _tensor_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+    """Infer type and shape of every input, output and intermediate tensor."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    return {item.name: item.type.tensor_type for item in (*graph.input, *graph.output, *graph.value_info)}
 
 
-def _shapes_and_types(model: onnx.ModelProto) -> list[str]:
-    """Dynamic dimensions and float64 among inputs, outputs and everything between."""
-    try:
-        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-    except onnx.shape_inference.InferenceError as error:
-        return [f"shapes cannot be inferred ({one_line(error)})"]
-    problems = []
-    known = {}
-    for item in (*graph.input, *graph.output, *graph.value_info):
-        known[item.name] = item.type.tensor_type
-    for name, kind in known.items():
-        if kind.elem_type == TensorProto.DOUBLE:
-            problems.append(f"tensor {name}: float64")
-        axes = [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in kind.shape.dim]
-        if not kind.HasField("shape") or not all(isinstance(axis, int) for axis in axes):
-            problems.append(f"tensor {name}: dynamic shape ({', '.join(map(str, axes))})")
+def _read_csv(name: str) -> list[dict[str, str]]:
+    with open(FOLDER / name, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@functools.cache
+def _onnx_to_qnn() -> dict[str, tuple[str, ...]]:
+    return {row["operator"]: tuple(row["operations"].split()) for row in _read_csv("onnx_to_qnn.csv")}
+
+
+def _qnn_operations(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> tuple[str, ...]:
+    """Return the QNN operations that ONNX Runtime's provider makes of a node."""
+    if node.op_type == "MatMul":
+        return ("FullyConnected",) if node.input[1] in weights else ("MatMul",)
+    if node.op_type == "Conv":
+        group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        weight = weights.get(node.input[1])
+        return ("DepthWiseConv2d",) if weight is not None and group > 1 and weight.dims[1] == 1 else ("Conv2d",)
+    return _onnx_to_qnn().get(node.op_type) or (_operator(node),)
+
+
+def _gelu_erfs(graph: onnx.GraphProto) -> set[str]:
+    """Return the outputs of each Erf that is part of a GELU, x / sqrt(2) -> Erf -> + 1, which QNN's provider fuses."""
+    makers = {name: node for node in graph.node for name in node.output}
+    weights = {tensor.name for tensor in graph.initializer}
+    found = set()
     for node in graph.node:
-        problems += [f"tensor {name}: unknown shape" for name in node.output if name and name not in known]
-    return problems
+        erf = next((makers[name] for name in node.input if name in makers and makers[name].op_type == "Erf"), None)
+        if node.op_type == "Add" and erf is not None and weights & set(node.input):
+            scale = makers.get(erf.input[0])
+            if scale is not None and scale.op_type in ("Div", "Mul") and weights & set(scale.input):
+                found.add(erf.output[0])
+    return found

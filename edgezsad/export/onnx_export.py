@@ -19,10 +19,9 @@ import torch
 from onnx_ir.passes import common as passes
 from torch import nn
 
-from edgezsad.errors import CheckError
+from edgezsad.errors import CheckError, one_line
 from edgezsad.export.attention import compact_biases
-from edgezsad.export.gelu import order_gelus
-from edgezsad.export.graphfile import one_line, save_graph, set_metadata
+from edgezsad.export.lint import save_graph, set_metadata
 from edgezsad.export.ranks import merge_axes
 
 OPSET = 18
@@ -62,7 +61,6 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
     except torch.onnx.OnnxExporterError as error:
         raise CheckError(f"{path}: PyTorch cannot export this detector ({one_line(error)}); simplify it") from None
     model = _tidy(program.model)
-    order_gelus(model)
     _check_signature(model, size, path)
     set_metadata(model, metadata or {})
     return save_graph(model, path)
@@ -77,7 +75,22 @@ def _fresh_copy(detector: nn.Module) -> nn.Module:
     """
     fresh = copy.deepcopy(detector).to("cpu").train().eval()
     compact_biases(fresh)
+    for module in list(fresh.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.GELU) and child.approximate == "none":
+                setattr(module, name, OrderedGelu())
     return fresh
+
+
+class OrderedGelu(nn.Module):
+    """GELU with its factors in the order that ONNX Runtime computes as one operator; equal to `nn.GELU` but rounding.
+
+    The exporter's own order costs TinyViT a fifth more time.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute (0.5 x) (1 + erf(x / sqrt 2)) of a tensor of any shape."""
+        return (0.5 * x) * (1 + torch.erf(x / 2**0.5))
 
 
 def _tidy(model: ir.Model) -> onnx.ModelProto:

@@ -10,11 +10,10 @@ from torch import nn
 
 from edgezsad import reported
 from edgezsad.config import Model
-from edgezsad.export.backends import backend_table
 from edgezsad.export.cost import Cost, count
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.int8 import to_int8
-from edgezsad.export.lint import describe, lint
+from edgezsad.export.lint import backend_table, describe, lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
 

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from edgezsad.export.graphfile import read_metadata
 from edgezsad.run import Run
+from edgezsad.scoring.runtimes import read_metadata
 
 FACTS = {
     "calibration_images": "images behind the ranges, of the source",

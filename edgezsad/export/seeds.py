@@ -21,6 +21,7 @@ from edgezsad.model.detector import load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.runtimes import THRESHOLD
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -69,7 +70,7 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
         metadata = {
             "model_sha256": detector.sha256(),
             "source_sha256": info.source_sha256,
-            "threshold": repr(info.threshold),
+            THRESHOLD: repr(info.threshold),
             "preprocessing": f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside",
         }
         fp32 = export_onnx(detector, run.onnx(seed, "fp32"), detector.size, metadata)

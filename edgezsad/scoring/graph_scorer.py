@@ -7,11 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import read_metadata
-from edgezsad.scoring.runtimes import as_tensor, cpu_session, input_size
-
-THRESHOLD = "threshold"
-"""Name of the metadata of a graph that says at or above which score an image is called defective."""
+from edgezsad.scoring.runtimes import THRESHOLD, as_tensor, cpu_session, input_size
 
 
 def cores() -> int:
@@ -33,8 +29,8 @@ class GraphScorer:
         Raises:
             InputError: the file is missing, damaged, or not ours.
         """
-        self.threshold = _threshold(read_metadata(path), path)
         self._session = cpu_session(path, cores())
+        self.threshold = _threshold(self._session.get_modelmeta().custom_metadata_map, path)
         self.size = input_size(self._session, path)
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from onnx import ModelProto, TensorProto
 
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import REMEDY, load_graph, metadata_of
 from edgezsad.files import versions
-from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
+from edgezsad.scoring.runtimes import REMEDY, as_tensor, cpu_name, cpu_session, input_size, thread_count
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -40,17 +38,17 @@ class OnnxScorer:
             raise InputError(f"precision {precision!r}: ONNX Runtime scores in fp32, fp16 or int8; choose one of them")
         if threads < 1:
             raise InputError(f"threads {threads}: at least one is needed")
-        model = load_graph(path)
-        found = precision_of(model)
+        self._session = cpu_session(path, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        found = metadata.get("precision", "fp32")
         if found != precision:
             raise InputError(f"{path}: an {found} graph, asked to run as {precision}; {REMEDY} or name the other file")
-        self.detector_sha256 = metadata_of(model).get("model_sha256", "")
-        self._session = cpu_session(path, threads)
+        self.detector_sha256 = metadata.get("model_sha256", "")
         self.size = input_size(self._session, path)
         self.precision = precision
         self.runtime = f"onnx-{precision}"
         self.device = f"CPU: {cpu_name()}, {thread_count(threads)}" + _ARITHMETIC[precision]()
-        self.versions = versions("onnxruntime", "onnx")
+        self.versions = versions("onnxruntime")
         self.timing_method = (
             f"wall time of one image, batch 1, {thread_count(threads)}, after decoding and resizing; one warm-up"
         )
@@ -70,13 +68,6 @@ class OnnxScorer:
         """
         score, anomaly_map = self._session.run(["score", "map"], {"image": as_tensor(image, self.size)})
         return float(score[0]), anomaly_map[0, 0]
-
-
-def precision_of(model: ModelProto) -> Precision:
-    """What a graph computes in, by what is in it: nothing that its metadata say could be wrong about it."""
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        return "int8"
-    return "fp16" if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer) else "fp32"
 
 
 def _fp16_arithmetic() -> str:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import read_metadata
 from edgezsad.files import versions
 from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session
-from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, thread_count
+from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, read_metadata, thread_count
 
 # SM8550 and QCS8550 (RB5 Gen2) are SoC model 43, with Hexagon v73.
 EMULATOR = QnnLibrary(
@@ -24,8 +23,7 @@ EMULATOR = QnnLibrary(
 class QnnHtpScorer:
     """An exported graph on the HTP emulator.
 
-    Give it the FP16 graph: the emulator takes an FP32 one too, and rounds each of its weights to the nearest number,
-    where `edgezsad.export.fp16_rounding` keeps what matters of filters.
+    Give it the FP16 graph: it names the layers that stay in FP32, where the emulator would round all of an FP32 graph.
 
     Attributes:
         runtime, precision, device, versions, timing_method: what the run record says.

@@ -17,8 +17,7 @@ from types import ModuleType
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from edgezsad.errors import CheckError
-from edgezsad.export.graphfile import one_line
+from edgezsad.errors import CheckError, one_line
 from edgezsad.scoring.runtimes import RuntimeUnavailable, native_silence
 
 PROVIDER = "QNNExecutionProvider"

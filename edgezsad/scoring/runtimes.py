@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.export.graphfile import REMEDY, one_line
-from edgezsad.export.host import host_graph
+from edgezsad.errors import EdgeZSADError, InputError, one_line
+
+REMEDY = "run notebook 04_export"
+THRESHOLD = "threshold"
+"""Metadata key of a graph's threshold: images with this score or a higher one are defective."""
 
 
 class RuntimeUnavailable(EdgeZSADError):
@@ -44,13 +46,19 @@ def thread_count(threads: int) -> str:
     return f"{threads} thread" + ("" if threads == 1 else "s")
 
 
-def cpu_session(path: Path | str, threads: int) -> ort.InferenceSession:
-    """A session on ONNX Runtime's own CPU provider, on the graph as that provider likes it (`edgezsad.export.host`).
+def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.InferenceSession:
+    """Open a graph on ONNX Runtime's CPU provider.
+
+    Args:
+        path: the ONNX file.
+        threads: threads that one image may use.
+        optimise: False opens faster, for a graph that is inspected and not run.
 
     Raises:
         InputError: the file is missing or damaged, or ONNX Runtime cannot read the graph.
     """
-    graph = host_graph(path)
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Errors come back as exceptions; its log would only say them twice.
@@ -58,11 +66,22 @@ def cpu_session(path: Path | str, threads: int) -> ort.InferenceSession:
     # x86-64 without VNNI adds pairs of INT8 products in 16 bits, which overflow; this has it take slower kernels that
     # do not. Without effect on other graphs and processors.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions have no common base but Exception.
     except Exception as error:
         raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {REMEDY} again") from None
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Read the `metadata_props` of an ONNX file.
+
+    Raises:
+        InputError: as `cpu_session`.
+    """
+    return dict(cpu_session(path, 1, optimise=False).get_modelmeta().custom_metadata_map)
 
 
 def input_size(session: ort.InferenceSession, path: Path | str) -> int:

@@ -171,17 +171,16 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
         return run.checkpoint(seed)
     if runtime == "tensorrt-fp16":
         return run.onnx(seed, tensorrt_graph())
-    # The emulator would round an FP32 graph's weights itself, each to the nearest number: see `export.fp16_rounding`.
+    # The emulator would round all of an FP32 graph; the FP16 graph names the layers that stay in FP32.
     return run.onnx(seed, PRECISION[runtime])
 
 
 def tensorrt_graph() -> str:
     """The precision of the graph that this machine's TensorRT is given; without one it does not matter."""
-    from edgezsad.export.engine import Board
-    from edgezsad.export.tensorrt import graph_precision, package
+    from edgezsad.scoring.tensorrt_scorer import graph_precision, tensorrt_package, tensorrt_version
 
     try:
-        return graph_precision(Board("", "", package().__version__).version)
+        return graph_precision(tensorrt_version(tensorrt_package().__version__))
     except RuntimeUnavailable:
         return "fp32"
 

@@ -1,39 +1,165 @@
-"""Scores by a TensorRT engine, through the Python package.
+"""Score images with a TensorRT engine, through the `tensorrt` Python package and PyTorch's CUDA memory and clocks.
 
-Memory and clocks are PyTorch's (`torch.cuda`): this package needs PyTorch anyway, whereas cuda-python or pycuda would
-be one more library that has to match the board's CUDA. Not run by us: see `edgezsad.export.tensorrt`.
+An engine runs only on the kind of GPU and the TensorRT version that built it. The record next to it names both, and an
+engine that does not fit is rejected before it is loaded. Not run on a device by us: see `edgezsad.export`.
 """
 
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgezsad.errors import CheckError, InputError
-from edgezsad.export.engine import REMEDY, Board, read_engine
-from edgezsad.export.tensorrt import build_engine, package, this_board
-from edgezsad.files import versions
+from edgezsad.files import read_json, sha256_of_file, versions
 from edgezsad.scoring.cuda import Cuda
-from edgezsad.scoring.runtimes import as_tensor
+from edgezsad.scoring.runtimes import RuntimeUnavailable, as_tensor
 
+REMEDY = "build it again with `edgezsad export tensorrt`"
 SHAPES = {"image": 4, "score": 1, "map": 4}
 WARMUP = 10
+FIRST_STRONGLY_TYPED = (11, 0)
+"""From this TensorRT version on a network computes in the types of its graph, and `--fp16` is rejected."""
+
+
+@dataclass(frozen=True)
+class TensorRTDevice:
+    """What an engine is tied to.
+
+    Attributes:
+        gpu: name of the GPU, for instance "Orin".
+        capability: compute capability, for instance "8.7".
+        tensorrt: version, for instance "10.3.0".
+    """
+
+    gpu: str
+    capability: str
+    tensorrt: str
+
+
+class EngineRecord(BaseModel):
+    """How an engine was built; stored next to it as NAME.json.
+
+    Attributes:
+        model_sha256: of the ONNX file.
+        detector_sha256: of the weights in the ONNX file, "" if unknown.
+        engine_sha256: of the engine.
+        gpu, capability, tensorrt: what it is tied to, see `TensorRTDevice`.
+        builder: the Python package or `trtexec`.
+        command: what built it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    model_sha256: str
+    detector_sha256: str
+    engine_sha256: str
+    precision: Literal["fp16"] = "fp16"
+    gpu: str
+    capability: str
+    tensorrt: str
+    builder: Literal["tensorrt", "trtexec"]
+    command: str
+    versions: dict[str, str]
+
+
+def tensorrt_version(text: str) -> tuple[int, int]:
+    """Return major and minor version of, for instance, "10.3.0".
+
+    Raises:
+        InputError: not a version.
+    """
+    try:
+        major, minor = map(int, text.split(".")[:2])
+    except ValueError:
+        raise InputError(f"TensorRT {text!r}: not a version; reinstall TensorRT") from None
+    return major, minor
+
+
+def graph_precision(version: tuple[int, int]) -> Literal["fp32", "fp16"]:
+    """Return the precision of the graph that an FP16 engine is built from."""
+    return "fp32" if version < FIRST_STRONGLY_TYPED else "fp16"
+
+
+def tensorrt_package() -> ModuleType:
+    """Import the `tensorrt` package.
+
+    Raises:
+        RuntimeUnavailable: not installed, or older than 10.0.
+    """
+    try:
+        found = importlib.import_module("tensorrt")
+    except ImportError:
+        raise RuntimeUnavailable(
+            "needs a device: an NVIDIA GPU with TensorRT (on a Jetson it comes with JetPack; else pip install tensorrt)"
+        ) from None
+    if tensorrt_version(found.__version__) < (10, 0):
+        raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
+    return found
+
+
+def this_device(tensorrt: ModuleType) -> TensorRTDevice:
+    """Return the GPU that PyTorch sees and the TensorRT version.
+
+    Raises:
+        RuntimeUnavailable: no GPU.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeUnavailable("needs a device: PyTorch sees no NVIDIA GPU here")
+    major, minor = torch.cuda.get_device_capability()
+    return TensorRTDevice(torch.cuda.get_device_name(), f"{major}.{minor}", tensorrt.__version__)
+
+
+def engine_record_path(engine: Path | str) -> Path:
+    """Return the path of an engine's record."""
+    return Path(engine).with_suffix(".json")
+
+
+def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path | str | None = None) -> EngineRecord:
+    """Read the record of an engine and check that the engine fits this device.
+
+    Args:
+        engine: the plan.
+        device: what it is to run on.
+        graph: the ONNX file that it must be built from, if known.
+
+    Raises:
+        InputError: engine or record is missing or damaged, or built for another GPU, TensorRT version or graph.
+    """
+    engine, path = Path(engine), engine_record_path(engine)
+    raw = read_json(path, REMEDY)
+    try:
+        record = EngineRecord.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{path}: not the record of an engine ({error.error_count()} errors); {REMEDY}") from None
+    if not engine.is_file():
+        raise InputError(f"{engine}: missing; {REMEDY}")
+    if sha256_of_file(engine) != record.engine_sha256:
+        raise InputError(f"{engine}: changed since {path.name} was written; {REMEDY}")
+    built = TensorRTDevice(record.gpu, record.capability, record.tensorrt)
+    if built != device:
+        raise InputError(f"{engine}: built for {built}, this is {device}; {REMEDY}")
+    if graph is not None and sha256_of_file(graph) != record.model_sha256:
+        raise InputError(f"{engine}: built from another graph than {graph}; {REMEDY}")
+    return record
 
 
 def tensorrt_scorers(graphs: list[Path], engines: list[Path]) -> "list[TensorRTScorer]":
-    """One scorer for each graph; engines that do not fit are built first.
+    """Open one scorer for each graph's engine.
 
     Raises:
-        RuntimeUnavailable: no TensorRT or no GPU here.
+        InputError: an engine is missing or does not fit.
+        RuntimeUnavailable: no TensorRT or no GPU.
     """
-    tensorrt = package()
-    board = this_board(tensorrt)
-    cache = engines[0].with_name("tensorrt-timing.cache")
-    for graph, engine in zip(graphs, engines, strict=True):
-        build_engine(graph, engine, board, tensorrt, cache)
-    pairs = zip(graphs, engines, strict=True)
-    return [TensorRTScorer(engine, graph, tensorrt, board) for graph, engine in pairs]
+    tensorrt = tensorrt_package()
+    device = this_device(tensorrt)
+    return [TensorRTScorer(engine, graph, tensorrt, device) for graph, engine in zip(graphs, engines, strict=True)]
 
 
 class TensorRTScorer:
@@ -54,7 +180,7 @@ class TensorRTScorer:
         engine: Path | str,
         graph: Path | str | None = None,
         tensorrt: ModuleType | None = None,
-        board: Board | None = None,
+        device: TensorRTDevice | None = None,
         cuda: Cuda | None = None,
     ):
         """Load an engine and run it a few times, so that no timed run pays for first-time work.
@@ -63,7 +189,7 @@ class TensorRTScorer:
             engine: the plan, its record beside it.
             graph: the ONNX file that it should be of.
             tensorrt: the package, unless given the one that is installed.
-            board: this machine's, unless given.
+            device: this machine's, unless given.
             cuda: memory and clock of this machine's GPU, unless given.
 
         Raises:
@@ -71,20 +197,20 @@ class TensorRTScorer:
             CheckError: TensorRT does not load it.
             RuntimeUnavailable: no TensorRT or no GPU here.
         """
-        tensorrt = tensorrt or package()
-        board = board or this_board(tensorrt)
-        record = read_engine(engine, board, graph)
+        tensorrt = tensorrt or tensorrt_package()
+        device = device or this_device(tensorrt)
+        record = read_engine_record(engine, device, graph)
         self._cuda = cuda or Cuda()
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
         self._engine = self._runtime.deserialize_cuda_engine(Path(engine).read_bytes())
         if self._engine is None:
-            raise CheckError(f"{engine}: TensorRT {board.tensorrt} does not load it; {REMEDY}")
+            raise CheckError(f"{engine}: TensorRT {device.tensorrt} does not load it; {REMEDY}")
         self._context = self._engine.create_execution_context()
         self._tensors = self._bind(tensorrt, engine)
         self.size = int(self._tensors["image"].shape[2])
         self.detector_sha256 = record.detector_sha256
-        self.device = f"{board.gpu}, compute capability {board.capability}, TensorRT {board.tensorrt}"
-        self.versions = versions("torch") | {"tensorrt": board.tensorrt}
+        self.device = f"{device.gpu}, compute capability {device.capability}, TensorRT {device.tensorrt}"
+        self.versions = versions("torch") | {"tensorrt": device.tensorrt}
         self.timing_method = (
             f"CUDA events around the network, batch 1, transfers left out, {WARMUP} warm-up runs; "
             "power mode and clocks are not in this record"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgezsad.checkpoints import GRAPH
 from edgezsad.data.images import load
-from edgezsad.export.graphfile import read_metadata
+from edgezsad.scoring.runtimes import read_metadata
 
 Prepared = Callable[[bytes, int], np.ndarray]
 

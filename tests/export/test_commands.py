@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from edgezsad.cli import app
 from edgezsad.errors import EdgeZSADError
-from edgezsad.export import tensorrt
+from edgezsad.export import tensorrt_engine
 from edgezsad.export.dlc import WRITER
 from edgezsad.scoring.runtimes import RuntimeUnavailable
 
@@ -25,7 +25,7 @@ def test_dlc(exported: Path, tmp_path: Path) -> None:
 
 def test_tensorrt_without_a_device(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setattr(tensorrt.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(tensorrt_engine.shutil, "which", lambda name, path=None: None)
     result = CliRunner().invoke(app, ["export", "tensorrt", str(exported), str(tmp_path / "e.plan")])
     assert isinstance(result.exception, EdgeZSADError) and "needs a device" in str(result.exception)
     assert list(tmp_path.iterdir()) == []

@@ -145,4 +145,4 @@ def test_qnn_s_description_is_read() -> None:
     }
     nodes = {"n": {"type": "Foo", "input_names": ["x", "w"], "output_names": ["y"]}}
     (use,) = qnn_uses({"graph": {"nodes": nodes, "tensors": tensors}})
-    assert (use.where, use.operator, use.ranks, use.types) == ("n", "Foo", {2, 3}, {"FP32"})
+    assert (use.node, use.operator, use.ranks, use.types) == ("n", "Foo", {2, 3}, {"FP32"})

@@ -12,13 +12,13 @@ from onnx import TensorProto, numpy_helper
 
 from edgezsad.errors import InputError
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.graphfile import load_graph, read_metadata
 from edgezsad.export.int8 import to_int8
 from edgezsad.export.layers import layers
-from edgezsad.export.lint import check_lint, describe
+from edgezsad.export.lint import check_lint, describe, load_graph
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import Detector
 from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.runtimes import read_metadata
 
 SIZE = 96
 SOURCE = "5" * 64

@@ -12,10 +12,10 @@ from torch import nn
 from edgezsad.config import Model
 from edgezsad.errors import CheckError
 from edgezsad.export import lint, onnx_export
-from edgezsad.export.graphfile import read_metadata
 from edgezsad.export.lint import check_lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import Detector, build_detector
+from edgezsad.scoring.runtimes import read_metadata
 
 SIZE = 96
 

@@ -7,7 +7,7 @@ import pytest
 
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import load_graph, save_graph, set_metadata
+from edgezsad.export.lint import load_graph, save_graph, set_metadata
 from edgezsad.export.report import file_sizes, int8_facts
 from edgezsad.run import Run
 from edgezsad.show.charts import sensitivity_bars

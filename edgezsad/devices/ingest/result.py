@@ -16,9 +16,9 @@ from edgezsad.devices.kit.pictures import key
 from edgezsad.devices.kit.plan import map_shape
 from edgezsad.devices.kit.record import IMAGES, RECORD, SUMS, KitRecord
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import read_metadata
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.run import Run
+from edgezsad.scoring.runtimes import read_metadata
 
 TOLD = (RECORD, IMAGES, "facts.tsv", "commands.tsv", "sessions.tsv")
 """What says whose result it is; `SHA256SUMS` has their hashes, and those of the timing run's files."""

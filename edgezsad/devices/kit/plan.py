@@ -11,9 +11,9 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices.boards import Board
 from edgezsad.devices.kit.pictures import packed, picture_data
 from edgezsad.errors import InputError
-from edgezsad.export.graphfile import load_graph, read_metadata
+from edgezsad.export.lint import load_graph
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import RuntimeUnavailable
+from edgezsad.scoring.runtimes import RuntimeUnavailable, read_metadata
 from edgezsad.scoring.score_run import subset
 
 SECONDS_AN_IMAGE = {"jetson": 2.5, "rb5": 0.4}

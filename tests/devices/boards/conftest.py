@@ -23,7 +23,7 @@ from edgezsad.devices.boards import board
 from edgezsad.devices.kit.plan import plan_kit
 from edgezsad.devices.kit.write import write_kit
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.graphfile import save_graph, set_metadata
+from edgezsad.export.lint import save_graph, set_metadata
 from edgezsad.files import sha256_of_file
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
