@@ -34,12 +34,10 @@ book: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest
 
-# The paper profile's whole graph, book included, on replicas of its data sets: nobody's images, numbers that mean nothing.
+# The paper profile's whole graph, book included, on small generated sets in the real layouts: the numbers mean nothing.
 rehearsal: $(INSTALLED)
-	rm -rf runs/replicas
-	for name in MVTec-AD VisA BTAD MPDD KolektorSDD2 DTD-Synthetic Real-IAD; do \
-		$(BIN)/edgezsad data replica "$$name" "runs/replicas/$$name" --limit 2 --size 192 || exit 1; done
-	EDGEZSAD_DATA=runs/replicas EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
+	$(BIN)/python -m synthetic configs/paper.yaml runs/rehearsal-data
+	EDGEZSAD_DATA=runs/rehearsal-data EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
 		--config profile=configs/paper.yaml
 
 # Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.

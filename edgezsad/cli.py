@@ -1,4 +1,4 @@
-"""The command line: `edgezsad predict`, `evaluate`, `train`, `claims check`, `data check|index|replica`,
+"""The command line: `edgezsad predict`, `evaluate`, `train`, `claims check`, `data check|index`,
 `export dlc|tensorrt`, `device kit|ingest|status`, `profile`, `lint`.
 
 Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.

@@ -75,7 +75,7 @@ def normal_twin(address: Address) -> Pixels:
     return develop(normal, how, address.random("defective noise"))
 
 
-def mask_of(change: Array, how: Conditions) -> np.ndarray:
+def mask_of(change: Array) -> np.ndarray:
     """Where an image really differs from its normal twin: (H, W) bool, from the largest change of a colour (H, W).
 
     The threshold is a share of the change's own peak, and at least what can be told from rounding; gaps of a pixel or
@@ -109,7 +109,7 @@ def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
         image, _ = expose(with_defect(kind, scene, each, strength), how, gain)
         red, green, blue = cv2.split(cv2.absdiff(image, normal))
         change = cv2.max(cv2.max(red, green), blue)
-        mask = mask_of(change, how)
+        mask = mask_of(change)
         share = float(mask.mean())
         if not share:
             strength = min(1.0, strength + 0.25)

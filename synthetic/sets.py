@@ -1,7 +1,7 @@
-"""Writes a generated data set to disk in the folder structure of the benchmark it stands for.
+"""Write a generated data set in the folder structure of a benchmark.
 
-The files are the same whatever the number of workers. A set appears whole or not at all: it is written beside its place
-and then renamed, so an interrupted run leaves the earlier set where it was.
+The files do not depend on the number of workers. A set is written to a temporary folder and then renamed, so that an
+interrupted run leaves the previous set in place.
 """
 
 import csv
@@ -24,18 +24,20 @@ from synthetic.image import Address, defect_of, defective_image, normal_image
 from synthetic.registry import find
 
 RECORD = "generated.json"
-"""Lies in the root of every generated set and says what made it; only a folder that has it is ever replaced."""
+"""Settings of a generated set, in its folder; a folder without this file is never replaced."""
+
+REAL_IAD_CODES = ("AK", "BX", "CH", "HS", "PS", "QS", "YW", "ZW")
 
 
 @dataclass(frozen=True)
 class SetSpec:
-    """A data set to generate. Counts are per category; each family makes one category.
+    """A data set to generate; each family makes one category.
 
     Attributes:
-        name: the data set's name; it decides the images' random numbers.
+        name: the data set's name; it seeds the images together with the family.
         layout: folder structure, a key of `LAYOUTS`.
         families: names in `FAMILIES`.
-        train_normal, test_normal, test_defective: number of images.
+        train_normal, test_normal, test_defective: number of images per category.
         size: (height, width) in pixels.
         randomise: strong domain randomisation.
     """
@@ -52,15 +54,7 @@ class SetSpec:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to be made: where it stands and, relative to the set's root, which files it fills.
-
-    Attributes:
-        address: what to draw.
-        image: the image's file; its ending is the format.
-        mask: the mask's file, or empty.
-        defective: whether to draw a defect.
-        mask_value: value of defective pixels in the mask.
-    """
+    """One image to render; `image` and `mask` (may be empty) are paths below the set's root."""
 
     address: Address
     image: str
@@ -70,79 +64,65 @@ class Job:
 
 
 def generate_set(
-    spec: SetSpec,
-    root: Path,
-    seed: int,
-    workers: int,
-    progress: Callable[[int, int], None] | None = None,
+    spec: SetSpec, root: Path | str, seed: int, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Make a generated data set; an earlier one at `root` is replaced once the new one is complete.
+    """Render a data set into `root`, replacing an earlier generated set.
 
     Args:
-        spec: what to make.
+        spec: what to generate.
         root: the data set's folder.
         seed: the profile's data seed.
-        workers: processes; 1 works in this one. The files do not depend on it.
-        progress: called with (images made, images in all).
-
-    Returns:
-        `root`.
+        workers: processes; 1 renders in this one.
+        progress: called with (images done, images in total).
 
     Raises:
-        InputError: an unknown family, a layout that is not generated, fewer than one worker, or
-            a folder at `root` that this function did not make.
+        InputError: unknown family or layout, fewer than one worker, or `root` holds other files.
     """
     root = Path(root)
     if workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
     jobs = plan(spec, seed)
     if root.exists() and not (root.is_dir() and ((root / RECORD).is_file() or not any(root.iterdir()))):
-        raise InputError(f"{root}: is not a generated data set and is left alone; move it or give another root")
+        raise InputError(f"{root}: not a generated data set; move it or give another folder")
     root.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     try:
-        beside.chmod(0o755)
-        for folder in {str(Path(name).parent) for job in jobs for name in (job.image, job.mask) if name}:
-            (beside / folder).mkdir(parents=True, exist_ok=True)
-        for done, _ in enumerate(_made(jobs, beside, workers), start=1):
+        new = temporary / "new"
+        for folder in {(new / name).parent for job in jobs for name in (job.image, job.mask) if name}:
+            folder.mkdir(parents=True, exist_ok=True)
+        for done, _ in enumerate(_rendered(jobs, new, workers), start=1):
             if progress:
                 progress(done, len(jobs))
-        if spec.layout == "visa":
-            _write_visa_split(jobs, beside)
-        write_json(beside / RECORD, _record(spec, seed))
-        _swap(beside, root)
+        if spec.layout in _LISTS:
+            _LISTS[spec.layout](jobs, new)
+        settings = {key: value for key, value in asdict(spec).items() if key not in ("name", "layout")}
+        write_json(new / RECORD, {"name": spec.name, "seed": seed, **settings})
+        _swap(new, root, temporary / "old")
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return root
 
 
-def _record(spec: SetSpec, seed: int) -> dict:
-    settings = asdict(spec)
-    del settings["name"], settings["layout"]
-    return {"name": spec.name, "seed": seed, **settings}
-
-
 def plan(spec: SetSpec, seed: int) -> list[Job]:
-    """Every image of a set with the files it fills, in a fixed order.
+    """List the images of a set with their files, in a fixed order.
 
     Raises:
-        InputError: an unknown family or a layout that is not generated.
+        InputError: unknown family or layout.
     """
     for name in spec.families:
         find(name)
     if len(set(spec.families)) != len(spec.families):
         raise InputError(f"data set {spec.name}: a family is listed twice; list each once")
-    makers = {"mvtec": _mvtec, "mpdd": _mvtec, "dtd": _mvtec, "visa": _visa, "btad": _btad, "ksdd2": _ksdd2}
-    if spec.layout not in makers:
-        raise InputError(f"data set {spec.name}: layout {spec.layout} is not generated; use one of {', '.join(makers)}")
-    return list(makers[spec.layout](spec, seed))
+    if spec.layout not in LAYOUTS:
+        raise InputError(f"data set {spec.name}: unknown layout {spec.layout}; use one of {', '.join(LAYOUTS)}")
+    return list(LAYOUTS[spec.layout](spec, seed))
 
 
 # ---- layouts ---------------------------------------------------------------------------------------------------
 
 
 def _addresses(spec: SetSpec, seed: int, family: str) -> Iterator[tuple[Address, bool]]:
-    """The images of one family: normal for training, normal and defective for testing."""
+    """Yield the images of one family and whether they are defective."""
     at = partial(Address, seed, spec.name, family, size=spec.size, wild=spec.randomise)
     for split, count, defective in (
         ("train", spec.train_normal, False),
@@ -184,33 +164,67 @@ def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
 
 
 def _btad(spec: SetSpec, seed: int) -> Iterator[Job]:
-    """BTech_Dataset_transformed/01, 02, ...; the first category's images are bitmaps with PNG masks, as in the set."""
+    """BTech_Dataset_transformed/01, 02, ...; the first category has bitmaps with PNG masks, as in the real set."""
     for number, family in enumerate(spec.families, start=1):
         base, ending = f"BTech_Dataset_transformed/{number:02d}", "bmp" if number == 1 else "png"
         for address, defective in _addresses(spec, seed, family):
-            file = f"{address.index:04d}"
             kind = "ko" if defective else "ok"
-            mask = f"{base}/ground_truth/ko/{file}.png" if defective else ""
-            yield Job(address, f"{base}/{address.split}/{kind}/{file}.{ending}", mask, defective)
+            mask = f"{base}/ground_truth/ko/{address.index:04d}.png" if defective else ""
+            yield Job(address, f"{base}/{address.split}/{kind}/{address.index:04d}.{ending}", mask, defective)
 
 
 def _ksdd2(spec: SetSpec, seed: int) -> Iterator[Job]:
-    """{train,test}/NNNNN.png, each with NNNNN_GT.png; normal and defective are mixed, as in the set."""
+    """{train,test}/NNNNN.png, each with NNNNN_GT.png; normal and defective images are mixed, as in the real set."""
     images = [pair for family in spec.families for pair in _addresses(spec, seed, family)]
     for split, first in (("train", 10000), ("test", 20000)):
         chosen = [pair for pair in images if pair[0].split == split]
-        # A fixed shuffle: otherwise the file's number would tell the label.
+        # A fixed shuffle: otherwise the file's number would reveal the label.
         order = np.random.default_rng([seed % 2**32, first]).permutation(len(chosen))
         for number, pick in enumerate(order, start=first):
             address, defective = chosen[pick]
             yield Job(address, f"{split}/{number:05d}.png", f"{split}/{number:05d}_GT.png", defective)
 
 
-def _write_visa_split(jobs: list[Job], root: Path) -> None:
-    """The authors' one-class split: object,split,label,image,mask."""
-    folder = root / "split_csv"
-    folder.mkdir()
-    with open(folder / "1cls.csv", "w", newline="", encoding="utf-8") as stream:
+def _dagm(spec: SetSpec, seed: int) -> Iterator[Job]:
+    """ClassN/{Train,Test}/NNNN.PNG, and Label/NNNN_label.PNG for defective images only."""
+    for number, family in enumerate(spec.families, start=1):
+        for index, (address, defective) in enumerate(_addresses(spec, seed, family), start=1):
+            base = f"Class{number}/{address.split.capitalize()}"
+            mask = f"{base}/Label/{index:04d}_label.PNG" if defective else ""
+            yield Job(address, f"{base}/{index:04d}.PNG", mask, defective)
+
+
+def _real_iad(spec: SetSpec, seed: int) -> Iterator[Job]:
+    """realiad_1024/CAT/{OK,NG/CODE}/SNNNN/*.jpg with masks next to them; cameras C1 to C5 in turn."""
+    for family in spec.families:
+        for index, (address, defective) in enumerate(_addresses(spec, seed, family)):
+            view = address.index % 5 + 1
+            kind = f"NG_{_real_iad_code(address)}" if defective else "OK"
+            folder = f"realiad_1024/{family}/{kind.replace('_', '/')}/S{index:04d}"
+            image = f"{folder}/{family}_{index:04d}_{kind}_C{view}_20231021133301"
+            yield Job(address, f"{image}.jpg", f"{image}.png" if defective else "", defective)
+
+
+def _real_iad_code(address: Address) -> str:
+    return REAL_IAD_CODES[[*KINDS, *COMPONENT_KINDS].index(defect_of(address)) % len(REAL_IAD_CODES)]
+
+
+LAYOUTS: dict[str, Callable[[SetSpec, int], Iterator[Job]]] = {
+    "mvtec": _mvtec,
+    "mpdd": _mvtec,
+    "dtd": _mvtec,
+    "visa": _visa,
+    "btad": _btad,
+    "ksdd2": _ksdd2,
+    "dagm": _dagm,
+    "real_iad": _real_iad,
+}
+
+
+def _write_visa_list(jobs: list[Job], root: Path) -> None:
+    """Write the authors' one-class split: object,split,label,image,mask."""
+    (root / "split_csv").mkdir()
+    with open(root / "split_csv" / "1cls.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("object", "split", "label", "image", "mask"))
         for job in jobs:
@@ -218,36 +232,53 @@ def _write_visa_split(jobs: list[Job], root: Path) -> None:
             writer.writerow((job.address.family, job.address.split, label, job.image, job.mask))
 
 
-# ---- making ----------------------------------------------------------------------------------------------------
+def _write_real_iad_lists(jobs: list[Job], root: Path) -> None:
+    """Write realiad_jsons/realiad_jsons/CATEGORY.json, whose paths are relative to realiad_1024/CATEGORY."""
+    for category in dict.fromkeys(job.address.family for job in jobs):
+        prefix = f"realiad_1024/{category}/"
+        content: dict = {"meta": {"prefix": f"{category}/", "normal_class": "OK", "pre_transform": None}}
+        for split in ("train", "test"):
+            content[split] = [
+                {
+                    "category": category,
+                    "anomaly_class": _real_iad_code(job.address) if job.defective else "OK",
+                    "image_path": job.image.removeprefix(prefix),
+                    "mask_path": job.mask.removeprefix(prefix) or None,
+                }
+                for job in jobs
+                if (job.address.family, job.address.split) == (category, split)
+            ]
+        write_json(root / "realiad_jsons" / "realiad_jsons" / f"{category}.json", content)
 
 
-def _made(jobs: list[Job], root: Path, workers: int) -> Iterator[None]:
-    """Make all images, in this process or in `workers` spawned ones; yields once for each."""
+_LISTS = {"visa": _write_visa_list, "real_iad": _write_real_iad_lists}
+
+
+# ---- files -----------------------------------------------------------------------------------------------------
+
+
+def _rendered(jobs: list[Job], root: Path, workers: int) -> Iterator[None]:
+    """Render all images, in this process or in `workers` spawned ones; yield once for each."""
     if workers == 1 or len(jobs) == 1:
         threads = cv2.getNumThreads()
-        _one_thread()
+        cv2.setNumThreads(1)
         try:
             for job in jobs:
-                yield make(job, root)
+                yield render(job, root)
         finally:
             cv2.setNumThreads(threads)
         return
-    # Spawned workers inherit nothing, so they behave alike on every platform. If one dies the pool says so.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_one_thread)
+    # The workers share the cores: OpenCV must not start more threads in each.
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=cv2.setNumThreads, initargs=(1,))
     try:
-        yield from pool.map(partial(make, root=root), jobs, chunksize=8)
+        yield from pool.map(partial(render, root=root), jobs, chunksize=8)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """The workers share the cores; OpenCV must not start threads of its own in each."""
-    cv2.setNumThreads(1)
-
-
-def make(job: Job, root: Path) -> None:
-    """Draw one image and write its files below `root`."""
+def render(job: Job, root: Path) -> None:
+    """Render one image and write its files below `root`."""
     if job.defective:
         image, mask = defective_image(job.address)
     else:
@@ -258,12 +289,12 @@ def make(job: Job, root: Path) -> None:
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    """Encode in memory and write: OpenCV's own writer fails silently on a full disk or an odd path."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".JPG" else []
-    if path.suffix == ".png":
+    """Encode in memory and write: OpenCV's own writer ignores a full disk."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() == ".jpg" else []
+    if path.suffix.lower() == ".png":
         options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
         if pixels.ndim == 3:
-            # Sensor noise does not repeat, so searching for repeats costs half the time and saves nothing.
+            # Sensor noise does not repeat: searching for repeats takes half the time and saves nothing.
             options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     done, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels), options)
     if not done:
@@ -271,17 +302,13 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _swap(beside: Path, root: Path) -> None:
-    """Put the finished folder in its place; should that fail, the earlier one is put back."""
-    if not root.exists():
-        beside.replace(root)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{root.name}.old.", dir=root.parent))
-    root.replace(old / "set")
+def _swap(new: Path, root: Path, old: Path) -> None:
+    """Rename `new` to `root`; if that fails, restore what was there."""
+    if root.exists():
+        root.replace(old)
     try:
-        beside.replace(root)
+        new.replace(root)
     except BaseException:
-        (old / "set").replace(root)
+        if old.exists():
+            old.replace(root)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

@@ -8,10 +8,10 @@ from edgezsad.claims import CLAIMS, NOTHING, check, claims_table
 from edgezsad.config import Profile, load_profile, rehearsal_notice, rehearse, save_profile
 from edgezsad.data.few import few, keeps
 from edgezsad.data.layouts import Found, index
-from edgezsad.data.replica import make_replica
 from edgezsad.errors import InputError
 from edgezsad.run import Run, open_run
 from edgezsad.source.prepare import prepare_data
+from synthetic import SetSpec, generate_set
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,18 +53,19 @@ def test_few_images_of_the_same_categories() -> None:
 
 
 def test_masks_tell_where_nothing_else_does(paper: Profile, tmp_path: Path) -> None:
-    make_replica("KolektorSDD2", tmp_path / "KolektorSDD2", limit=4)
+    spec = SetSpec("KolektorSDD2", "ksdd2", ("tiles",), 3, 3, 3, (64, 64))
+    generate_set(spec, tmp_path / "KolektorSDD2", 0, 1)
     item = next(item for item in paper.data.targets if item.layout == "ksdd2")
     manifest = index(item, tmp_path / "KolektorSDD2", choose=keeps(item, rehearse(paper, 2)))
     assert [sum(e.label == label for e in manifest.select("test").entries) for label in (0, 1)] == [2, 2]
     assert keeps(item, paper) is None
 
 
-def test_only_a_rehearsal_takes_a_replica_for_a_set(paper: Profile, tmp_path: Path) -> None:
+def test_only_a_rehearsal_accepts_generated_images(paper: Profile, tmp_path: Path) -> None:
     for item in (*paper.data.source, *paper.data.targets):
         (tmp_path / item.root).mkdir()
-    make_replica("BTAD", tmp_path / "BTAD", limit=1)
-    with pytest.raises(InputError, match="BTAD: a replica, not BTAD; give the real set, or rehearse with LIMIT"):
+    generate_set(SetSpec("BTAD", "btad", ("tiles",), 1, 1, 1, (64, 64)), tmp_path / "BTAD", 0, 1)
+    with pytest.raises(InputError, match="BTAD: generated images, not BTAD; give the real set, or rehearse with LIMIT"):
         prepare_data(Run(paper.model_copy(update={"run": tmp_path / "run"})), 1)
     with pytest.raises(InputError, match="Real-IAD: no images found"):
         prepare_data(Run(rehearse(paper, 1).model_copy(update={"run": tmp_path / "run"})), 1)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from edgezsad.data.copies import Copy, expected_number, scan, tally
 from edgezsad.data.descriptors import ANY, FOUR, Counts, Descriptor
-from edgezsad.data.folders import is_replica, shown
+from edgezsad.data.folders import is_generated, shown
 from edgezsad.data.images import decode_image, decode_mask, measure
 from edgezsad.data.layouts import Found
 from edgezsad.data.manifest import name_problem
@@ -50,7 +50,7 @@ def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = Fa
             if wrong.reason:
                 reasons[wrong.name] = wrong.reason
     without = [one.image for one in found if one.label and not one.mask]
-    notes = ["a replica, made here: none of its images is of the real set"] if is_replica(copy.root) else []
+    notes = ["generated images: none of them is of the real set"] if is_generated(copy.root) else []
     if descriptor is None and without:
         notes.append(f"{PROBLEMS['no_mask']}, left out of pixel metrics: {len(without):,}")
     else:

@@ -1,4 +1,4 @@
-"""`edgezsad data check NAME ROOT`, `data index NAME ROOT` and `data replica NAME ROOT`."""
+"""`edgezsad data check NAME ROOT` and `data index NAME ROOT`."""
 
 import json
 import os
@@ -84,17 +84,3 @@ def index(
     typer.echo("pixels were not decoded: `data check` finds cut-off images and masks that are empty or missing")
     if indexed.unsettled:
         typer.echo(f"{indexed.unsettled:,} changed within seconds before they were read; the next time they are again")
-
-
-@data_app.command()
-def replica(
-    name: Annotated[str, typer.Argument(help="A data set, for instance MVTec-AD.")],
-    root: Annotated[Path, typer.Argument(help="A new folder.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Images of each category, split and label.")] = None,
-    size: Annotated[int, typer.Option(min=8, help="Height and width of the images in pixels.")] = 64,
-) -> None:
-    """Write the paths of a public data set with small pictures of our own in the files, to try things on."""
-    from edgezsad.data.replica import make_replica
-
-    made = make_replica(name, root, limit=limit, size=(size, size))
-    typer.echo(f"{root}: {len(made):,} images under the names of {name}; none of them is of the real set")

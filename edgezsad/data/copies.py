@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from edgezsad.data.descriptors import Counts, Descriptor, Listed, descriptors, read_list
-from edgezsad.data.folders import Problem, all_images, folders, is_file, is_replica, refuse_links_out, shown
+from edgezsad.data.folders import Problem, all_images, folders, is_file, is_generated, refuse_links_out, shown
 from edgezsad.data.layouts import LAYOUTS, Found
 from edgezsad.errors import InputError
 from edgezsad.run import Run
@@ -223,8 +223,8 @@ def status(descriptor: Descriptor, root: Path | None) -> str:
         return "not here"
     if not copy.whole:
         return "here, not readable"
-    if is_replica(copy.root):
-        return f"a replica of ours, {len(copy.found):,} images; not the set"
+    if is_generated(copy.root):
+        return f"{len(copy.found):,} generated images; not the set"
     missing = len(copy.missing) + len(copy.other_case)
     if descriptor.file_list is None:
         total = descriptor.expected.total.get("images")

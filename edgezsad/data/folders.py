@@ -23,8 +23,8 @@ OTHER_PICTURES = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", "
 HEATMAP = ".heatmap.png"
 """How the names of the heat maps end that `edgezsad predict` and `evaluate` write: beside images they are none."""
 
-REPLICA_MARK = ".edgezsad-replica"
-"""A file with this name marks a folder whose images are ours, under the names of a public set."""
+GENERATED_RECORD = "generated.json"
+"""A folder with this file holds generated images (see `synthetic.sets`)."""
 
 UNPACK = "unpack the data set again"
 
@@ -208,9 +208,9 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def is_replica(root: Path) -> bool:
-    """Whether a folder was written by `edgezsad data replica`."""
-    return is_file(root / REPLICA_MARK)
+def is_generated(root: Path) -> bool:
+    """Whether a folder holds generated images."""
+    return is_file(root / GENERATED_RECORD)
 
 
 def check_list(source: Path) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from edgezsad.config import DataSet
 from edgezsad.data.few import keeps
-from edgezsad.data.folders import is_replica
+from edgezsad.data.folders import is_generated
 from edgezsad.data.indexing import cache_path, index_again
 from edgezsad.data.layouts import Choose
 from edgezsad.data.leak import Disjoint, check_disjoint
@@ -24,11 +24,11 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     """Make or find every data set of the profile and write its manifest; returns manifests by name.
 
     Raises:
-        InputError: a folder is missing, empty or holds damaged files; or it is a replica, whose images would bear out
-            the paper's claims.
+        InputError: a folder is missing, empty or holds damaged files; or it holds generated images under a
+            public set's name outside a rehearsal.
         CheckError: an image of the source is also in a target.
     """
-    _refuse_replicas(run)
+    _reject_generated(run)
     manifests = {}
     for item in (*run.profile.data.source, *run.profile.data.targets):
         folder = run.profile.data.folder(item)
@@ -44,14 +44,14 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     return manifests
 
 
-def _refuse_replicas(run: Run) -> None:
-    """What the paper profile says counts as the paper's, unless it is a rehearsal."""
+def _reject_generated(run: Run) -> None:
+    """Reject generated images in the paper profile, whose numbers count as the paper's, except in a rehearsal."""
     if run.profile.profile != "paper" or run.profile.rehearsal is not None:
         return
     for item in (*run.profile.data.source, *run.profile.data.targets):
         folder = run.profile.data.folder(item)
-        if is_replica(folder):
-            raise InputError(f"{folder}: a replica, not {item.name}; give the real set, or rehearse with LIMIT")
+        if is_generated(folder):
+            raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
 
 
 def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Disjoint:

@@ -14,9 +14,9 @@ from edgezsad.config import DataSet, Profile
 from edgezsad.data.descriptors import find_descriptor, read_list
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.data.published import as_published, differences
-from edgezsad.data.replica import make_replica
 from edgezsad.run import Run
 from edgezsad.source.prepare import set_table
+from synthetic import SetSpec, generate_set
 
 MPDD = find_descriptor("MPDD")
 ITEM = MPDD.data_set(Path("MPDD"))
@@ -94,12 +94,10 @@ def test_the_page_says_so_but_not_in_a_rehearsal(whole: Manifest, make_profile: 
 
 
 def test_the_command_says_so(tmp_path: Path):
-    make_replica("MPDD", tmp_path / "MPDD", limit=2)
+    generate_set(SetSpec("MPDD", "mpdd", ("tiles", "dial"), 2, 2, 2, (32, 32)), tmp_path / "MPDD", 0, 1)
     out = str(tmp_path / "m.csv")
     done = CliRunner().invoke(app, ["data", "index", "mpdd", str(tmp_path / "MPDD"), "--out", out])
     assert done.exit_code == 0
-    assert (
-        "not as published: images 36 of 1,346, train normal 12 of 888, test normal 12 of 176 and 2 more" in done.stdout
-    )
+    assert "not as published: images 12 of 1,346, train normal 4 of 888, test normal 4 of 176 and 2 more" in done.stdout
     done = CliRunner().invoke(app, ["data", "index", "any", str(tmp_path / "MPDD"), "--out", out])
     assert "not as published" not in done.stdout
