@@ -14,7 +14,6 @@ that has these values. A null in a results file becomes "not run".
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +46,15 @@ def where(rows: Iterable[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]
     return found[0]
 
 
-class _Files:
-    """Attributes read from files on first use."""
+class _Files(dict):
+    """A mapping whose values are read from files on first use."""
 
     def __init__(self, read: Callable[[str], Any]):
-        self._read = cache(read)
+        self._read = read
 
-    def __getattr__(self, name: str) -> Any:
-        # Jinja probes for special names.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self._read(name)
+    def __missing__(self, name: str) -> Any:
+        self[name] = self._read(name)
+        return self[name]
 
 
 def sources(run: Run) -> dict[str, Any]:

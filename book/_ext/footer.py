@@ -5,8 +5,6 @@ machine and data that `edgezsad.execute` adds.
 """
 
 import ast
-import copy
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,11 +13,8 @@ from typing import Any
 
 from edgezsad.dependencies import results_of
 from edgezsad.errors import InputError
-from edgezsad.files import write_text
 from edgezsad.provenance import KEY
 from edgezsad.run import Run
-
-GITHUB = "https://github.com/"
 
 
 def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,20 +27,6 @@ def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
                     target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
                     values[ast.unparse(target)] = ast.literal_eval(node.value)
     return values | content["metadata"].get("papermill", {}).get("parameters", {})
-
-
-def without_outputs(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of an executed notebook without outputs, execution counts and papermill's additions."""
-    clean = copy.deepcopy(dict(content))
-    for key in ("papermill", KEY):
-        clean["metadata"].pop(key, None)
-    clean["cells"] = [cell for cell in clean["cells"] if "injected-parameters" not in cell["metadata"].get("tags", [])]
-    for cell in clean["cells"]:
-        for key in ("papermill", "execution"):
-            cell["metadata"].pop(key, None)
-        if cell["cell_type"] == "code":
-            cell |= {"outputs": [], "execution_count": None}
-    return clean
 
 
 def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
@@ -65,11 +46,14 @@ def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mappin
     source = f"notebooks/{stem.partition('-')[0]}.ipynb"
     parameters = parameters_of(content)
     offered = folder / "downloads" / stem
-    executed = json.loads(notebook.read_text(encoding="utf-8"))
     titles = {"Notebook as executed": f"{stem}.ipynb", "Notebook without outputs": f"{stem}-without-outputs.ipynb"}
-    for name, version in zip(titles.values(), (executed, without_outputs(executed)), strict=True):
-        write_text(offered / name, json.dumps(version, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    for path in _result_files(source, parameters, run):
+    offered.mkdir(parents=True, exist_ok=True)
+    for name, original in zip(titles.values(), (notebook, source), strict=True):
+        shutil.copyfile(original, offered / name)
+    results = [run.result_path(name) for name in results_of(source)]
+    if source == "notebooks/03_training.ipynb":
+        results = [run.seed_folder(parameters["seed"]) / name for name in ("metrics.json", "curve.csv")]
+    for path in results:
         if not path.is_file():
             raise InputError(f"{path}: missing; run {source} first")
         shutil.copyfile(path, offered / path.name)
@@ -86,29 +70,15 @@ def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mappin
 
 
 def launch_links(notebook: str, config: Mapping[str, Any]) -> list[str]:
-    """Return Markdown links that open a notebook in Binder and Colab; empty without a repository's address.
-
-    Raises:
-        InputError: the address is not a repository on GitHub.
-    """
+    """Return Markdown links that open a notebook in Binder and Colab; empty without a repository's address."""
     setting = config.get("repository") or {}
-    url = (os.environ.get("EDGEZSAD_REPOSITORY") or setting.get("url") or "").removesuffix("/").removesuffix(".git")
+    url = os.environ.get("EDGEZSAD_REPOSITORY") or setting.get("url") or ""
     if not url:
         return []
-    name, branch = url.removeprefix(GITHUB), setting.get("branch") or "main"
-    if not url.startswith(GITHUB) or name.count("/") != 1:
-        raise InputError(f"_config.yml: repository.url is {url!r}; expected {GITHUB}OWNER/NAME, or empty")
-    binder = f"https://mybinder.org/v2/gh/{name}/{branch.replace('/', '%2F')}"
-    return [
-        f"[Open in Binder]({binder}?urlpath=lab%2Ftree%2F{notebook})",
-        f"[Open in Colab](https://colab.research.google.com/github/{name}/blob/{branch}/{notebook})",
-    ]
-
-
-def _result_files(source: str, parameters: Mapping[str, Any], run: Run) -> list[Path]:
-    if source.endswith("/03_training.ipynb"):
-        return [run.seed_folder(parameters["seed"]) / name for name in ("metrics.json", "curve.csv")]
-    return [run.result_path(name) for name in results_of(source)]
+    name, branch = url.removeprefix("https://github.com/").removesuffix(".git"), setting.get("branch") or "main"
+    binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab%2Ftree%2F{notebook}"
+    colab = f"https://colab.research.google.com/github/{name}/blob/{branch}/{notebook}"
+    return [f"[Open in Binder]({binder})", f"[Open in Colab]({colab})"]
 
 
 def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any], run: Run) -> dict[str, str]:

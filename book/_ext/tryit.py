@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,40 +32,24 @@ NPM_SECONDS = 300
 EXAMPLES = (("button", 0, False), ("button", 0, True), ("wood", 1, True), ("washer", 0, True))
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """ONNX Runtime Web.
-
-    Attributes:
-        version: its version.
-        package: its npm package.
-        address: URL of the files without npm, with a trailing slash.
-        files: by use, `script` and `wasm`: `file` (name), `bytes` (size), `integrity` (SHA-384).
-    """
-
-    version: str
-    package: str
-    address: str
-    files: dict[str, dict[str, Any]]
-
-    def is_in(self, folder: Path) -> bool:
-        """Return whether a folder holds the pinned files."""
-        pairs = ((folder / file["file"], file["integrity"]) for file in self.files.values())
-        return all(path.is_file() and integrity(path.read_bytes()) == expected for path, expected in pairs)
-
-
 def integrity(data: bytes) -> str:
     """Return a subresource-integrity hash: "sha384-" and Base64."""
     return "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode()
 
 
-def fetch_runtime(runtime: Runtime, folder: Path) -> bool:
+def _holds(folder: Path, files: dict[str, dict[str, Any]]) -> bool:
+    """Return whether a folder holds files with the pinned hashes."""
+    pairs = ((folder / file["file"], file["integrity"]) for file in files.values())
+    return all(path.is_file() and integrity(path.read_bytes()) == expected for path, expected in pairs)
+
+
+def fetch_runtime(pinned: dict[str, Any], folder: Path) -> bool:
     """Copy the pinned runtime from npm to a folder, unless it is there; return whether the folder holds it.
 
     Raises:
         CheckError: the npm package has other files than `runtime.json` pins.
     """
-    if runtime.is_in(folder):
+    if _holds(folder, pinned["files"]):
         return True
     with tempfile.TemporaryDirectory(prefix="edgezsad-npm.") as name:
         for pin in ("package.json", "package-lock.json", ".npmrc"):
@@ -77,12 +60,12 @@ def fetch_runtime(runtime: Runtime, folder: Path) -> bool:
         except (OSError, subprocess.SubprocessError) as error:
             print(f"book: npm: {error}; the page 'Try it' loads its runtime from a pinned address", file=sys.stderr)
             return False
-        dist = Path(name) / "node_modules" / runtime.package / "dist"
-        if not runtime.is_in(dist):
-            raise CheckError(f"{PINS / 'runtime.json'}: hashes differ from {runtime.package} {runtime.version}; fix it")
-        for file in runtime.files.values():
-            with written_beside(folder / file["file"]) as temporary:
-                shutil.copyfile(dist / file["file"], temporary)
+        dist = Path(name) / "node_modules" / pinned["package"] / "dist"
+        if not _holds(dist, pinned["files"]):
+            raise CheckError(f"{PINS / 'runtime.json'}: hashes differ from {pinned['package']} {pinned['version']}")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in pinned["files"].values():
+            shutil.copyfile(dist / file["file"], folder / file["file"])
     return True
 
 
@@ -96,16 +79,16 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
     Returns:
         Values for the page's text: megabytes, size (pixels), version, source (a sentence), examples (HTML).
     """
-    runtime = Runtime(**read_json(PINS / "runtime.json", "restore it"))
-    cache = cache / runtime.version
-    local = fetch_runtime(runtime, cache)
+    pinned = read_json(PINS / "runtime.json", "restore it")
+    cache = cache / pinned["version"]
+    local = fetch_runtime(pinned, cache)
     folder = prose / "_static" / "tryit"
     folder.mkdir(parents=True, exist_ok=True)
     model = GRAPH.read_bytes()
     shutil.copy2(GRAPH, folder)
     files = {"model": {"name": "model", "url": GRAPH.name, "bytes": len(model), "integrity": integrity(model)}}
-    for use, file in runtime.files.items():
-        url = file["file"] if local else runtime.address + file["file"]
+    for use, file in pinned["files"].items():
+        url = file["file"] if local else pinned["address"] + file["file"]
         files[use] = {"name": "runtime", "url": url, "bytes": file["bytes"], "integrity": file["integrity"]}
         if local:
             shutil.copy2(cache / file["file"], folder)
@@ -113,13 +96,11 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
     write_json(folder / "files.json", {"files": files, "heat": {"colours": colours, "range": list(HEAT_RANGE)}})
     source = "Both come from this book's own server, and from nowhere else."
     if not local:
-        source = (
-            f"The model comes from this book's own server; the runtime, whose hash is checked, from {runtime.address}."
-        )
+        source = f"The model comes from this book's server, the runtime (hash checked) from {pinned['address']}."
     return {
         "megabytes": sum(file["bytes"] for file in files.values()) / 1e6,
         "size": onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[3].dim_value,
-        "version": runtime.version,
+        "version": pinned["version"],
         "source": source,
         "card": "model-card.html" if (prose / "model-card.md").is_file() else "howto-own-photographs.html",
         "examples": "\n".join(write_example(folder, *example) for example in EXAMPLES),
