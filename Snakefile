@@ -90,6 +90,7 @@ CHECKPOINTS = expand(f"{SEED}/checkpoint.safetensors", seed=SEEDS)
 METRICS = expand(f"{SEED}/metrics.json", seed=SEEDS)
 GRAPHS = expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=["fp32", "fp16", "int8"])
 OPERATORS = sorted(path.as_posix() for path in Path("edgezsad/export/operators").glob("*.*"))
+REPORTED = "edgezsad/claims/reported.yaml"
 SHIPPED = ["edgezsad/checkpoints/photographs.onnx", "edgezsad/checkpoints/photographs.safetensors"]
 
 # Rule: notebook, input files, output files, parts of the profile; optionally `arguments` of the notebook, `copies` (what
@@ -143,27 +144,31 @@ JOBS = {
     },
     "benchmarks": {
         "notebook": "06_benchmarks",
-        "input": scores("pytorch"),
+        "input": [scores("pytorch"), REPORTED],
         "output": result("benchmarks"),
         "params": part("evaluation.pixels"),
     },
     "efficiency": {
         "notebook": "07_efficiency",
-        "input": [OPERATORS, recorded("latency")],
+        "input": [OPERATORS, recorded("latency"), REPORTED],
         "output": [result("efficiency"), result("latency")],
         "params": part("paper_graph"),
     },
     "jetson_drift": {
         "notebook": "08_jetson_drift",
         "input": [
-            scores(*(name for name in RUNTIMES if name != "qnn-htp-fp16")), GRAPHS, MANIFESTS, board_files("jetson")
+            scores(*(name for name in RUNTIMES if name != "qnn-htp-fp16")),
+            GRAPHS,
+            MANIFESTS,
+            board_files("jetson"),
+            REPORTED,
         ],
         "output": result("jetson_drift"),
         "params": part("evaluation.pixels"),
     },
     "rb5_drift": {
         "notebook": "09_rb5_drift",
-        "input": [scores("pytorch", "qnn-htp-fp16"), GRAPHS, MANIFESTS, board_files("rb5")],
+        "input": [scores("pytorch", "qnn-htp-fp16"), GRAPHS, MANIFESTS, board_files("rb5"), REPORTED],
         "output": result("rb5_drift"),
         "params": part("evaluation.pixels"),
     },
@@ -196,8 +201,13 @@ JOBS = {
     "claims": {
         "notebook": "11_claims",
         "input": [
-            result(name)
-            for name in ("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift", "int8")
+            METRICS,
+            REPORTED,
+            "edgezsad/claims/claims.yaml",
+            [
+                result(name)
+                for name in ("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift", "int8")
+            ],
         ],
         "output": result("claims"),
     },

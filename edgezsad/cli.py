@@ -187,11 +187,12 @@ def train(
 @claims_app.command("check")
 def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
-    from edgezsad.claims import check, lines, require
+    from edgezsad.claims.evaluation import check, require
     from edgezsad.run import open_run
+    from edgezsad.show.claim_tables import claim_lines
 
     verdicts = check(open_run(config))
-    for line in lines(verdicts):
+    for line in claim_lines(verdicts):
         typer.echo(line)
     require(verdicts)
 

@@ -1,14 +1,10 @@
-"""Tables of the page *The field*: what other methods report, from `edgezsad.reported` and `book/published/cost.csv`."""
+"""Tables of the page *The field*: what other methods report, from `edgezsad/claims/reported.yaml`."""
 
 from collections.abc import Iterable
-from pathlib import Path
-
-import pandas as pd
 
 from edgezsad import reported
 from edgezsad.errors import InputError
 
-PUBLISHED = Path("book/published")
 NOTHING = "–"
 """Not given in the source, or not copied."""
 
@@ -24,7 +20,7 @@ def accuracy(benchmark: str) -> str:
     found = [row for row in reported.FIELD_ACCURACY if row.benchmark == benchmark]
     if not found:
         known = sorted({row.benchmark for row in reported.FIELD_ACCURACY})
-        raise InputError(f"edgezsad/reported.py: nothing of {benchmark}; it has {', '.join(known)}")
+        raise InputError(f"reported.yaml: nothing of {benchmark}; it has {', '.join(known)}")
     rows = [[_method(row), row.backbone or NOTHING, *map(_percent, _numbers(row)), _source(row)] for row in found]
     if own := reported.EDGEZSAD.get(benchmark):
         numbers = [f"**{_percent(value)}**" for value in _numbers(own)]
@@ -38,12 +34,13 @@ def image_auroc(*benchmarks: str) -> str:
     Raises:
         InputError: nothing is known of one of them.
     """
+    methods = reported.OTHER_IMAGE_AUROC
+    known = dict.fromkeys(name for values in methods.values() for name in values)
     for name in benchmarks:
-        if name not in reported.OTHER_SETS:
-            raise InputError(f"edgezsad/reported.py: nothing of {name}; it has {', '.join(reported.OTHER_SETS)}")
-    places = [reported.OTHER_SETS.index(name) for name in benchmarks]
+        if name not in known:
+            raise InputError(f"reported.yaml: nothing of {name}; it has {', '.join(known)}")
     rows = [
-        [method, *(_percent(values[place]) for place in places)]
+        [method, *(_percent(values[name]) for name in benchmarks)]
         for method, values in reported.OTHER_IMAGE_AUROC.items()
     ]
     return _markdown(("method", *benchmarks), rows)
@@ -51,16 +48,20 @@ def image_auroc(*benchmarks: str) -> str:
 
 def cost() -> str:
     """Markdown table of parameters and time an image, with where each was measured."""
-    rows = _read("cost").values.tolist()
+    rows = [
+        [
+            f"{one.method}, {one.backbone}",
+            " + ".join(f"{part:.1f}" for part in one.millions) or NOTHING,
+            str(one.milliseconds),
+            one.where,
+            f"{one.source} {{cite}}`{one.cite}`",
+        ]
+        for one in reported.FIELD_COSTS
+    ]
     for device in (reported.JETSON, reported.RB5):
         where = f"{device.device.partition(' (')[0]}, {device.runtime}"
         rows.append(["**EdgeZSAD**", "not published", f"**{device.milliseconds:.2f}**", where, _OWN])
     return _markdown(("method", "parameters (millions)", "milliseconds an image", "where", "source"), rows)
-
-
-def _read(name: str) -> pd.DataFrame:
-    # As text: a number is shown with the digits that its source prints.
-    return pd.read_csv(PUBLISHED / f"{name}.csv", dtype=str, keep_default_na=False).replace("", NOTHING)
 
 
 def _method(row: reported.ReportedAccuracy) -> str:

@@ -1,68 +1,61 @@
-"""How a page shows a table: plain HTML with fixed digits, missing values in words, no index column."""
+"""Tables of the book's pages: readable column names, fixed digits, missing values in words."""
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 from pydantic import BaseModel
 
 LABELS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "pixel_aupro": "pixel AUPRO",
-    "pixel_aupro200": "pixel AUPRO-200",
-    "without_mask": "without mask",
-    "false_alarms": "false alarms",
-    "best_threshold": "best threshold",
     "host_auroc": "host AUROC",
     "device_auroc": "device AUROC",
     "points": "drift (points)",
     "spearman": "Spearman",
     "kendall": "Kendall",
     "largest": "largest score change",
-    "largest_spreads": "in spreads of the host's",
+    "largest_spreads": "in standard deviations of the host's",
     "newly_defective": "newly called defective",
     "newly_normal": "newly called normal",
-    "map_correlation": "map correlation",
-    "score_difference": "score difference",
-    "map_difference": "map difference",
     "validation_auroc_score": "AUROC, score",
     "validation_auroc_ranking": "AUROC, global head",
     "validation_auroc_correction": "AUROC, correction",
     "megabytes": "MB",
     "parameters": "parameters (M)",
     "weights": "weights (thousands)",
-    "score_error": "score error",
-    "map_error": "map error",
     "left_out": "layers in FP32",
 }
+"""Column names that are more than their words; see `label`."""
+
+_METRICS = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200"}
+
+
+def label(name: str) -> str:
+    """Return the words of a column name: "pixel_aupro200" becomes "pixel AUPRO-200"."""
+    return LABELS.get(name) or " ".join(_METRICS.get(word, word) for word in str(name).split("_"))
 
 
 def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", caption: str = "") -> Styler:
-    """A table for a page.
+    """Format a table for a page; HTML in its cells is shown as text.
 
     Args:
-        frame: what to show; known column names are written out.
-        digits: after the point, for numbers that are not whole.
-        missing: the word for a missing value, which is never left blank.
-        caption: one sentence saying what the numbers are.
+        frame: the rows, without the index.
+        digits: after the decimal point.
+        missing: text for missing values.
+        caption: one sentence.
     """
-    styler = frame.rename(columns=LABELS).style.hide(axis="index").format(precision=digits, na_rep=missing)
+    styler = frame.rename(columns=label).style.hide(axis="index")
+    styler = styler.format(precision=digits, na_rep=missing, escape="html")
     return styler.set_caption(caption) if caption else styler
 
 
 def counts(values: dict[str, int]) -> pd.DataFrame:
-    """Counts by name as a table of one row, so that a long list of operators stays short on the page."""
+    """Return counts by name as a table of one row."""
     return pd.DataFrame([values])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows for a results file; JSON has no NaN, so what is undefined or absent becomes null."""
+    """Return the rows of a table for a results file; missing values become null, as JSON has no NaN."""
     return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def settings(*parts: BaseModel) -> pd.DataFrame:
-    """Parts of the configuration, or a record, as rows of name and value."""
+    """Return parts of the configuration as rows of name and value."""
     return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])

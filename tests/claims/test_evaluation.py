@@ -1,0 +1,232 @@
+"""Claims are evaluated correctly, and an incomplete result confirms none, however well its number fits."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgezsad import reported
+from edgezsad.claims.evaluation import CLAIMS, CONDITIONS, FUNCTIONS, GROUPS, Claim, Verdict, check, require
+from edgezsad.config import Profile
+from edgezsad.errors import CheckError, InputError
+from edgezsad.run import Run
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+BOARDS = pytest.mark.parametrize(("page", "board"), [("jetson_drift", "Jetson"), ("rb5_drift", "RB5")])
+UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
+
+
+def only(run: Run, name: str) -> Verdict:
+    (verdict,) = check(run, [CLAIMS[name]])
+    return verdict
+
+
+def incomplete(run: Run, name: str, reason: str) -> None:
+    verdict = only(run, name)
+    assert (verdict.status, verdict.ours, verdict.reason) == ("not run", None, f"incomplete: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("comparison", "holding", "failing"),
+    [
+        ("equals", (9.5, 10.5), (9.49, 10.51, math.inf)),
+        ("at most", (10.5, -1e9), (10.51, -math.inf)),
+        ("at least", (9.5, 1e9), (9.49, math.inf)),
+    ],
+)
+def test_a_number_within_the_tolerance_confirms(comparison: str, holding: tuple, failing: tuple) -> None:
+    claim = replace(CLAIMS["GFLOPs"], comparison=comparison, bound=10.0, tolerance=0.5)
+    assert all(map(claim.holds, holding)) and not any(map(claim.holds, (*failing, math.nan)))
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
+def test_every_claim_is_well_formed(claim: Claim) -> None:
+    assert claim.needs and claim.statement and claim.unit and claim.group in GROUPS
+    assert claim.comparison in ("equals", "at most", "at least")
+    assert math.isfinite(claim.bound) and claim.tolerance >= 0
+    assert (NOTEBOOKS / f"{claim.page}.ipynb").is_file()
+    assert set(claim.profiles) <= {"mini", "folder", "paper"}
+    assert set(claim.complete_if) <= set(CONDITIONS) and set(claim.compute[:1]) <= set(FUNCTIONS)
+    assert bool(claim.value) + bool(claim.compute) == bool(claim.profiles)
+
+
+def test_bounds_are_the_published_numbers_and_promises_have_no_tolerance() -> None:
+    published = {
+        "MVTec-AD image AUROC": 91.6, "VisA PRO": 74.2, "Jetson latency": 32.83, "RB5 latency": 139.97, "runs": 3,
+        "source images": 216_917, "steps": 2_000, "benchmarks": 6, "GFLOPs": 53.77, "RB5 drift": 0.2,
+    }  # fmt: skip
+    assert {name: CLAIMS[name].bound for name in published} == published
+    assert "53.77 GFLOPs" in CLAIMS["GFLOPs"].statement
+    assert CLAIMS["RB5 latency"].tolerance == pytest.approx(6.9985)
+    assert {claim.tolerance for claim in CLAIMS.values() if claim.group == "package"} == {0}
+    assert len(CLAIMS) == 43
+
+
+def test_a_mini_run_confirms_no_number_of_the_paper(mini: Any) -> None:
+    verdicts = {verdict.claim.name: verdict for verdict in check(mini)}
+    require(verdicts.values())
+    assert list(verdicts) == list(CLAIMS)
+    missing = {name for name, verdict in verdicts.items() if verdict.status == "not run"}
+    assert missing == {"QNN emulator ranking", *(name for name, each in CLAIMS.items() if "mini" not in each.profiles)}
+    assert {"MVTec-AD image AUROC", "VisA PRO", "Jetson latency", "RB5 drift", "steps"} < missing
+    assert verdicts["VisA PRO"].reason == f"needs {CLAIMS['VisA PRO'].needs}" and verdicts["host parity"].ours == 2e-5
+
+
+def test_a_paper_run_checks_the_papers_numbers(paper: Any) -> None:
+    verdicts = {verdict.claim.name: verdict for verdict in check(paper)}
+    assert all(verdicts[name].status == "holds" for name in CLAIMS if name.startswith(("MVTec-AD", "VisA")))
+    assert [verdicts[name].ours for name in ("benchmarks", "runs", "steps", "source images")] == [6, 3, 2000, 216_917]
+    paper.plant("benchmarks", "by_benchmark", "VisA", "image_auroc", "mean", value=86.0)
+    with pytest.raises(CheckError, match=r"VisA image AUROC: 86 %, equals 88\.2"):
+        require(check(paper))
+    paper.seed_folder(1).joinpath("metrics.json").write_text('{"steps": 20}')
+    assert (only(paper, "steps").status, only(paper, "steps").ours) == ("fails", 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "value", "words"),
+    [
+        ("efficiency", ("paper_graph", "backbone_gflops"), 55.0, "GFLOPs: 55 GFLOPs, equals 53.77"),
+        ("efficiency", ("paper_graph", "readout_mflops"), 9.001, "readout cost: 9.001 MFLOPs, at most 9"),
+        ("efficiency", ("paper_graph", "dlc_partitions"), 2, "one QNN partition: 2 partitions, equals 1"),
+        ("efficiency", ("paper_graph", "files", 0, "megabytes"), 136.0, "FP32 ONNX size: 136 MB, at most 85"),
+        ("export", ("largest_score_difference",), math.nan, "host parity: nan logit"),
+        ("jetson_drift", ("smallest_spearman",), 0.9, "host FP16 ranking: 0.9 Spearman, at least 0.999"),
+        ("data", ("overlaps",), 1, "no leak: 1 images"),
+    ],
+)
+def test_a_wrong_number_fails_the_check(mini: Any, name: str, keys: tuple, value: float, words: str) -> None:
+    mini.plant(name, *keys, value=value)
+    with pytest.raises(CheckError) as caught:
+        require(check(mini))
+    assert str(caught.value).startswith(f"1 claim(s) fail: {words}")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("frames a second", 30.460),
+        ("ranking, VisA", 88.2 - 86.8),
+        ("ranking, MVTec-AD", 91.6 - (92.0 + 92.2) / 2),
+        ("localisation, MVTec-AD pixel AUROC", 91.1 - 79.3),
+        ("localisation, MVTec-AD PRO", (64.6 + 81.4) / 2 - 67.8),
+        ("localisation, VisA pixel AUROC", 95.1 - 92.9),
+        ("localisation, VisA PRO", 86.8 - 74.2),
+        ("parameters, ratio", (427.9 + 0.6) / 21),
+    ],
+)
+def test_arithmetic_on_published_numbers_by_hand(mini: Any, name: str, ours: float) -> None:
+    assert only(mini, name).status == "holds" and only(mini, name).ours == pytest.approx(ours, abs=1e-3)
+
+
+def test_published_numbers_that_were_read_from_several_sources_are_stored_once() -> None:
+    costs = {(one.method, one.backbone): one.parameters for one in reported.FIELD_COSTS}
+    assert costs["AnomalyCLIP", "ViT-L"] == 433.5 and costs["AdaCLIP", "ViT-L"] == 439.5
+    rows = [(row.method, row.benchmark, row.rerun) for row in reported.FIELD_ACCURACY]
+    assert len(set(rows)) == len(rows) and len(set(costs)) == len(reported.FIELD_COSTS)
+
+
+def test_files_that_are_missing_or_wrong_are_one_line(mini: Any, make_profile: Callable[..., Profile]) -> None:
+    mini.plant("data", "overlaps", value="0")
+    with pytest.raises(InputError, match=r"data\.json: overlaps is not a number; run notebook 01_data again"):
+        check(mini)
+    mini.write_result("efficiency", {"paper_graph": None})
+    with pytest.raises(InputError, match=r"efficiency\.json: missing paper_graph\.backbone_gflops; run notebook 07_"):
+        check(mini)
+    mini.result_path("efficiency").unlink()
+    with pytest.raises(InputError, match=r"efficiency\.json: missing; run notebook 07_efficiency first"):
+        check(mini)
+    with pytest.raises(InputError, match=r"benchmarks\.json: made by profile mini, not paper; run notebook 06_"):
+        check(Run(make_profile(mini.folder, profile="paper")))
+
+
+def test_sets_categories_seeds_and_model_must_be_those_of_the_paper(paper: Any) -> None:
+    paper.plant("benchmarks", "undefined", "VisA", value={"pixel_aupro": ["pcb1"]})
+    incomplete(paper, "VisA PRO", "the mean leaves out pcb1")
+    assert only(paper, "VisA image AUROC").status == "holds"
+    paper.plant("data", "sets", 1, "same as published", value="no: test normal 466 of 467")
+    incomplete(paper, "MVTec-AD PRO", "not the published sets: MVTec-AD (no: test normal 466 of 467)")
+    assert (only(paper, "benchmarks").ours, only(paper, "benchmarks").status) == (5, "fails")
+    paper.plant("data", "sets", 0, "same as published", value=None)
+    incomplete(paper, "source images", "not the published sets: Real-IAD (no published numbers)")
+    seeds = [{"target": row["target"], "seed": row["seed"]} for row in paper.drift_rows()]
+    paper.plant("benchmarks", "seeds", value=[row for row in seeds if row != {"target": "MPDD", "seed": 2}])
+    incomplete(paper, "VisA image AUROC", "2 of 3 seeds")
+    assert (only(paper, "runs").status, only(paper, "runs").ours) == ("fails", 2)
+    smaller = paper.profile.model.model_copy(update={"size": 256})
+    other = type(paper)(paper.profile.model_copy(update={"model": smaller}))
+    incomplete(other, "VisA PRO", "another model: tiny_vit_21m_512 at 256 px, not tiny_vit_21m_512 at 512 px")
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "column", "bad"),
+    [
+        ("jetson_drift", "host FP16 ranking", "spearman", ("smallest_spearman", 0.9)),
+        ("jetson_drift", "host FP16 drift", "points", ("largest_drift_points_of_the_mean", 0.5)),
+        ("int8", "host INT8 drift", "points", ("largest_drift_points_of_the_mean", 3.0)),
+    ],
+)
+def test_a_part_may_fail_but_not_confirm(mini: Any, page: str, name: str, column: str, bad: tuple[str, float]) -> None:
+    mini.plant(page, "rows", 0, column, value=None)
+    incomplete(mini, name, "no value of bolts seed 0")
+    mini.plant(page, bad[0], value=bad[1])
+    assert (only(mini, name).status, only(mini, name).ours) == ("fails", bad[1])
+
+
+def test_nothing_compared_finds_nothing(mini: Any) -> None:
+    mini.plant("efficiency", "paper_graph", "backends", value=[])
+    incomplete(mini, "operator lists", "0 of 6 comparisons")
+    mini.plant("data", "no_leak", "source_images", value=0)
+    incomplete(mini, "no leak", "nothing to compare")
+    mini.plant("data", "overlaps", value=1)
+    assert only(mini, "no leak").status == "fails"
+
+
+def test_the_emulator_must_score_every_target(mini: Any) -> None:
+    mini.plant("rb5_drift", "smallest_spearman", value=0.995)
+    mini.plant("rb5_drift", "rows", value=mini.drift_rows()[1:])
+    incomplete(mini, "QNN emulator ranking", "no value of bolts seed 0")
+    mini.plant("rb5_drift", "rows", value=mini.drift_rows())
+    assert only(mini, "QNN emulator ranking").status == "holds"
+
+
+def test_a_set_too_small_for_the_bound_does_not_fail_the_host(mini: Any) -> None:
+    mini.plant("jetson_drift", "largest_drift_points_of_the_mean", value=0.5)
+    mini.plant("jetson_drift", "verdicts", value={"not equivalent": 0, "undecided": 2})
+    assert only(mini, "host FP16 drift").reason == "undecided: sets are too small"
+    mini.plant("jetson_drift", "verdicts", value={"not equivalent": 1, "undecided": 1})
+    assert only(mini, "host FP16 drift").status == "fails"
+
+
+@BOARDS
+@pytest.mark.parametrize(
+    ("changes", "ours", "reason"),
+    [
+        ({}, 0.11, ""),
+        ({"drift_points_below": 0.31, "verdicts": UNDECIDED | {"not equivalent": 1}}, 0.31, ""),
+        ({"drift_points_below": 0.31, "verdicts": UNDECIDED, "images_needed": 900}, None, "needs about 900 images"),
+        ({"drift_points_below": None, "verdicts": UNDECIDED}, None, "undecided: sets are too small"),
+        ({"missing": ["BTAD"]}, None, "incomplete: needs the board's scores of BTAD"),
+        ({"rows": [{"target": "BTAD", "images": 12}]}, None, "incomplete: the board scored only some images of BTAD"),
+        ({"status": "suspicious", "drift_points_below": 0.0}, None, "a drift of exactly zero"),
+        ({"status": "not run", "drift_points_below": None, "verdicts": {}}, None, "and the paper's data sets"),
+    ],
+)  # fmt: skip
+def test_drift_on_a_board(paper: Any, page: str, board: str, changes: dict, ours: float | None, reason: str) -> None:
+    paper.plant_board(page, **changes)
+    verdict = only(paper, f"{board} drift")
+    assert verdict.ours == ours and reason in verdict.reason
+    assert verdict.status == ("not run" if ours is None else "holds" if ours < 0.2 else "fails")
+    paper.plant("data", "sets", 6, "same as published", value="no: test normal 1 of 2")
+    assert only(paper, f"{board} drift").status == "not run" or verdict.status != "holds"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "status"), [(30.0, "holds"), (34.4, "holds"), (34.6, "fails"), (None, "not run")]
+)
+def test_latency_on_a_board(paper: Any, milliseconds: float | None, status: str) -> None:
+    paper.plant("jetson_drift", "board_latency", value={"median_ms": milliseconds})
+    assert (only(paper, "Jetson latency").status, only(paper, "Jetson latency").ours) == (status, milliseconds)
