@@ -27,6 +27,8 @@ LOGO = re.compile(r'<a class="navbar-brand logo".*?</a>', re.DOTALL)
 ARROW = '<summary><span class="toctree-toggle"'
 # The theme loads its icons twice: by this script (1.5 MB) and by the style sheet's fonts, which suffice.
 ICON_SCRIPT = re.compile(r"<(?:script|link)[^>]*fontawesome\.js[^>]*>(?:</script>)?")
+# Only the search page needs the index, which grows with every word of the book.
+SEARCH_INDEX = re.compile(r"<script[^>]*searchindex\.js[^>]*></script>")
 REDIRECT = re.compile(r'<meta http-equiv="Refresh" content="0; url=(?P<first>[^"]+)" ?/>')
 
 
@@ -75,6 +77,8 @@ def fix_pages(html: Path) -> None:
     """Fix accessibility and weight of every built page, in place."""
     for path in sorted(html.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
+        if path != html / "search.html":
+            text = SEARCH_INDEX.sub("", text)
         text = LOGO.sub(r'<nav aria-label="Start page">\g<0></nav>', ICON_SCRIPT.sub("", text))
         text = text.replace('role="doc-biblioentry"', 'role="listitem"')
         text = text.replace(ARROW, ARROW.replace("<summary", '<summary aria-label="The pages below"'))
