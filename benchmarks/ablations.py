@@ -32,7 +32,7 @@ from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import open_run
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training import recipe
 from edgezsad.training.inputs import Inputs, training_inputs
 from edgezsad.training.learner import Learner

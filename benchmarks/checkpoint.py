@@ -23,12 +23,11 @@ import pandas as pd
 
 from edgezsad.checkpoints import CHECKPOINT, GRAPH, UNSEEN
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.evaluate import PIXELS, evaluate, test_images
+from edgezsad.evaluate import PIXELS, evaluate, find_test_images
 from edgezsad.files import sha256_of_bytes, versions, write_json
 from edgezsad.metrics.category_metrics import METRICS
-from edgezsad.predict import find_photographs, load_scorer
-from edgezsad.scoring.graph_scorer import cores
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.predict import find_images, load_scorer
+from edgezsad.scoring.onnx_scorer import cores, cpu_name
 
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 ROUNDS = 3
@@ -36,7 +35,7 @@ ROUNDS = 3
 
 def speed(folder: Path) -> dict[str, float]:
     """Seconds to the first score and photographs a second afterwards of `edgezsad predict FOLDER`, the best of some."""
-    photographs = len(find_photographs([folder]))
+    photographs = len(find_images([folder])[0])
     if photographs < 2:
         raise InputError(f"{folder}: {photographs} photograph; give a folder of more")
     command = [sys.executable, "-u", "-m", "edgezsad.cli", "predict", str(folder)]
@@ -58,8 +57,10 @@ def speed(folder: Path) -> dict[str, float]:
 
 def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str, Any]]:
     """Mean and standard deviation over checkpoints of each metric of a set's categories; percent, and points."""
-    manifests = test_images([data / name])
-    tables = pd.concat(evaluate(load_scorer(checkpoint=path)[0], manifests).table.iloc[:-1] for path in checkpoints)
+    manifests = find_test_images([data / name])
+    tables = pd.DataFrame(
+        [row for path in checkpoints for row in evaluate(load_scorer(checkpoint=path)[0], manifests).rows[:-1]]
+    )
     rows: list[dict[str, Any]] = []
     for category, table in tables.groupby("category", sort=False):
         row: dict[str, Any] = {"set": name, "category": category, "seeds": len(table)}
@@ -79,7 +80,7 @@ def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] 
         recipe: checkpoints of the same recipe on all four sets of photographs, to measure on the last of `names`.
     """
     scorer, threshold = load_scorer()
-    found: Any = evaluate(scorer, test_images([data / name for name in names])).as_json()["rows"]
+    found: Any = evaluate(scorer, find_test_images([data / name for name in names])).as_json()["rows"]
     # Without the mean; and where the photographs lie here is nobody's business.
     rows = [{"set": Path(row.pop("folder")).name} | row for row in found[:-1]]
     timed = rows[0]["category"]

@@ -31,7 +31,7 @@ from edgezsad.model.cues import NAMES
 from edgezsad.model.detector import build_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.outcome import fit_scale
 from edgezsad.training.ranking import fit_ranking

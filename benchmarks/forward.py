@@ -36,7 +36,7 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import Detector
 from edgezsad.model.fast import fold_batch_norms, give_attention_four_axes
 from edgezsad.model.readout import EdgeGLR
-from edgezsad.scoring.runtimes import cpu_name, cpu_session
+from edgezsad.scoring.onnx_scorer import cpu_name, cpu_session
 
 MODELS = (("tiny_vit_21m_512", 512, (16, 32)), ("tf_efficientnet_lite0", 256, (8, 16, 32)))
 TINY = (("tiny_vit_5m_224", 64, (16, 32)),)

@@ -30,7 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.export.cost import count
 from edgezsad.files import versions, write_json
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 
 HERE = Path(__file__).parent
 NAMES = ("mini", "paper", "tower")

@@ -32,7 +32,7 @@ from edgezsad.data.leak import Disjoint
 from edgezsad.data.perceptual import BITS, RADIUS, VIEWS, at_finer_scale, near_duplicates
 from edgezsad.files import read_json, versions, write_json
 from edgezsad.progress import progress
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 
 PACKAGES = ("numba", "numpy", "pillow", "scipy")
 SOURCES, TARGETS, PLANTED = 150_000, 20_000, 2_000

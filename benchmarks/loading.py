@@ -32,7 +32,7 @@ from edgezsad.data.images import load
 from edgezsad.data.layouts import index
 from edgezsad.data.loading import in_order, load_fast, normalise
 from edgezsad.files import versions, write_json
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.derive import derive_list
 from edgezsad.source.grids import read_grids
 from edgezsad.source.source_images import DerivedImages

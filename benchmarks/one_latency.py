@@ -27,7 +27,7 @@ def image(size: int) -> np.ndarray:
 def forward_of(job: dict[str, Any]) -> Callable[[], float]:
     """What computes one image, and gives its score; or, of matrix products, anything."""
     if job["kind"] == "onnx":
-        from edgezsad.scoring.runtimes import cpu_session
+        from edgezsad.scoring.onnx_scorer import cpu_session
 
         session, pixels = cpu_session(job["graph"], job["threads"]), image(job["size"])
         return lambda: float(session.run(["score", "map"], {"image": pixels})[0][0])

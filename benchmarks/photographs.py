@@ -41,7 +41,7 @@ from edgezsad.metrics.pixel_metrics import PixelEvaluator
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.randomise import turned
 from edgezsad.source.source_images import SourceImages, plain_images
 from edgezsad.training import recipe

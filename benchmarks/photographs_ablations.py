@@ -38,7 +38,7 @@ from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import cpu_name
+from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.prepare import prepare_data
 from edgezsad.source.source_images import SourceImages, plain_images, source_images
 from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training_inputs

@@ -19,8 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.files import written_beside
-from edgezsad.scoring.qnn_scorer import EMULATOR
-from edgezsad.scoring.qnn_session import open_session
+from edgezsad.scoring.qnn_scorer import EMULATOR, open_session
 
 SHAPE = (1, 4, 4, 4)
 OPSET = 18

@@ -125,7 +125,7 @@ def gpu() -> str | None:
 def processor() -> str:
     """The processor's name."""
     # It asks for ONNX Runtime, which a GPU box need not have.
-    from edgezsad.scoring.runtimes import cpu_name
+    from edgezsad.scoring.onnx_scorer import cpu_name
 
     return cpu_name()
 

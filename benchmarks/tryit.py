@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.data.images import load
-from edgezsad.predict import find_photographs, load_scorer, without_masks
+from edgezsad.predict import find_images, load_scorer
 from synthetic.image import Address, defective_image, normal_image
 
 FAMILIES = ("bracket", "cap", "felt", "leather", "perforated")
@@ -55,7 +55,7 @@ def photographs(folder: Path, root: Path | None = None) -> list[Path]:
             paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
             Image.fromarray(image).save(paths[-1], quality=92)
     if root is not None:
-        found, _ = without_masks(find_photographs([root]))
+        found, _ = find_images([root])
         paths += [found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
     return paths
 

@@ -65,50 +65,44 @@ def predict(
     Masks of a folder in MVTec layout (ground_truth beside test) are left out, and counted at the end. Files that cannot
     be read are listed at the end, with exit code 1; the others are scored all the same.
     """
-    from edgezsad.predict import (
-        Failure,
-        HeatMaps,
-        check_table,
-        find_photographs,
-        load_scorer,
-        predict_files,
-        without_masks,
-        write_csv,
-    )
+    from edgezsad.files import write_csv
+    from edgezsad.predict import COLUMNS, Failure, HeatMaps, check_csv, find_images, load_scorer, predict_files
     from edgezsad.progress import progress
 
-    chosen, masks = without_masks(find_photographs(photographs))
-    painted = HeatMaps(chosen, heatmaps) if heatmap or heatmaps else None
-    if painted:
-        painted.check()
+    chosen, masks = find_images(photographs)
+    maps = HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
-        check_table(table)
+        check_csv(table)
     results = []
-    stream = predict_files(*load_scorer(config, checkpoint, threshold), chosen, painted)
+    stream = predict_files(*load_scorer(config, checkpoint, threshold), chosen, maps)
     try:
-        for result in progress(stream, "scored", len(chosen)) if len(chosen) > 1 else stream:
+        for result in progress(stream, "score", len(chosen)) if len(chosen) > 1 else stream:
             results.append(result)
             if not as_json and not isinstance(result, Failure):
                 typer.echo(result.as_text())
     finally:
-        # What has been scored is kept, whatever ends it.
+        # Keeps what has been scored if the command is interrupted.
         if table and results:
-            write_csv(table, results)
+            write_csv(table, [result.as_row() for result in results], COLUMNS)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
     failures = [result.reason for result in results if isinstance(result, Failure)]
-    bare = [result.problem for result in results if not isinstance(result, Failure) and result.problem]
-    for line in (*(f"not scored: {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in bare)):
+    problems = [result.problem for result in results if not isinstance(result, Failure) and result.problem]
+    _report(failures, problems, len(results))
+
+
+def _report(failures: list[str], problems: list[str], count: int) -> None:
+    """Print images without a score and heat maps that could not be written; exit code 1 if there are any."""
+    for line in (*(f"skipped {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in problems)):
         typer.echo(line, err=True)
     if failures:
+        raise CheckError(f"{len(failures)} of {count} images could not be scored (listed above)")
+    if problems:
         raise CheckError(
-            f"{len(failures)} of {len(results)} photographs could not be scored, see above; mend or remove them"
-        )
-    if bare:
-        raise CheckError(
-            f"{len(bare)} of {len(results)} heat maps could not be written, see above; name a place with --heatmaps"
+            f"{len(problems)} of {count} heat maps could not be written (listed above); "
+            "give another folder with --heatmaps"
         )
 
 
@@ -128,26 +122,23 @@ def evaluate(
     Below them stand what the threshold decides and, for parts whose state is known, which threshold would have decided
     best. Images that cannot be read are listed at the end, with exit code 1; no number counts them.
     """
-    from edgezsad.evaluate import evaluate as measure
-    from edgezsad.evaluate import test_images
-    from edgezsad.files import written_beside
-    from edgezsad.predict import check_table, load_scorer
+    from edgezsad.evaluate import COLUMNS, find_test_images
+    from edgezsad.evaluate import evaluate as run_evaluation
+    from edgezsad.files import write_csv
+    from edgezsad.predict import check_csv, load_scorer
 
     for path in (table, scores):
         if path:
-            check_table(path)
-    manifests = test_images(folders)
+            check_csv(path)
+    manifests = find_test_images(folders)
     scorer, limit = load_scorer(config, checkpoint, threshold)
-    found = measure(scorer, manifests, heatmaps, limit)
-    for path, what in ((table, found.table), (scores, found.scores)):
-        if path:
-            with written_beside(path) as temporary:
-                what.to_csv(temporary, index=False)
+    found = run_evaluation(scorer, manifests, heatmaps, limit)
+    if table:
+        write_csv(table, found.rows, COLUMNS)
+    if scores:
+        write_csv(scores, found.scores, ("folder", "image", "category", "label", "score"))
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
-    for line in found.unread:
-        typer.echo(f"not scored: {line}", err=True)
-    if found.unread:
-        raise CheckError(f"{len(found.unread)} images could not be read, see above; mend or remove them")
+    _report(found.skipped, found.problems, len(found.scores) + len(found.skipped))
 
 
 @app.command()

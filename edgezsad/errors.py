@@ -1,27 +1,28 @@
-"""The two ways in which a run can end badly, and their exit codes.
-
-Both carry one line that names the file and the remedy. The command line prints that line and nothing else.
-"""
+"""Errors and exit codes. Each error carries one line, `FILE: what is wrong; what to do`, which the CLI prints."""
 
 
 class EdgeZSADError(Exception):
-    """Base class: `exit_code` is what the command line returns."""
+    """Base class; `exit_code` is what the command line returns."""
 
     exit_code = 2
 
 
 class InputError(EdgeZSADError, ValueError):
-    """The user's input is wrong or missing: a file, a configuration, an argument. Exit code 2."""
+    """Invalid or missing input: a file, a configuration, an argument. Exit code 2."""
 
     exit_code = 2
 
 
 class CheckError(EdgeZSADError):
-    """The input was fine, but a check failed: a claim, a lint, parity, a leak. Exit code 1."""
+    """A check failed on valid input: a claim, a lint, parity, a leak. Exit code 1."""
 
     exit_code = 1
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception's text on one line, at most 160 characters."""
-    return " ".join(str(error).split())[:160]
+class RuntimeUnavailable(EdgeZSADError):
+    """A runtime cannot be used on this machine; the text is the reason, printed after "not run: "."""
+
+
+def one_line(error: object, limit: int = 160) -> str:
+    """Return an exception's text on one line, cut at `limit` characters."""
+    return " ".join(str(error).split())[:limit]

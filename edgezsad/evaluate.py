@@ -1,222 +1,241 @@
-"""How good a checkpoint is on folders in MVTec layout: scores of their test images, and the metrics of each category.
+"""Evaluate a detector on folders in MVTec layout: scores of the test images, metrics of each category.
 
-The score and the metrics are those of the book, from the same code: image metrics of all test images, pixel metrics of
-those whose defective pixels are known. With them what a threshold decides, and which one would have decided best.
+The metrics are those of the book, from the same code. They come with the decisions of a threshold, and with the
+threshold of the best balanced accuracy.
 """
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from edgezsad.config import DataSet
-from edgezsad.data.folders import Tell, refuse
-from edgezsad.data.images import decode_image, prepare
-from edgezsad.data.layouts import Found, index
+from edgezsad.data.layouts import index
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
 from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_table
 from edgezsad.metrics.image_metrics import best_balanced
-from edgezsad.predict import HeatMaps, Scorer
+from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.progress import progress, ticker
-from edgezsad.scoring.score_file import RunRecord, ScoreFile
-from edgezsad.show.tables import LABELS
+from edgezsad.scoring.score_file import ScoreFile, Scorer
 
 PIXELS = 256
-"""Height and width at which maps and masks are compared: more than any map has, and quick."""
+"""Height and width at which maps and masks are compared: finer than any map."""
 MEAN = "mean"
-DECISIONS = ("missed", "false_alarms", "best_threshold")
-"""Columns of what thresholds decide."""
+COUNTS = ("images", "defective", "without_mask", "missed", "false_alarms")
+COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS, *COUNTS[3:], "best_threshold")
+DECISIONS = ("folder", "category", "images", "defective", "missed", "false_alarms", "best_threshold")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found.
+    """Result of `evaluate`.
 
     Attributes:
-        table: one row for each category, then the mean over all of them: folder, category, images, defective,
-            without_mask, `METRICS` in percent (NaN where undefined); then the defective images below the threshold,
-            the normal ones from it on, and the threshold of the best balanced accuracy on these very images, a logit.
-        scores: one row for each image: folder, image, category, label, score (a logit).
-        threshold: that decided, a logit.
-        notes: what the reader must know of the table, a sentence each.
-        unread: images that could not be read and are in no number, a line each.
+        rows: `COLUMNS` of each category, then of the mean over all categories: metrics in percent (NaN if undefined),
+            defective images below the threshold, normal images at or above it, and the threshold of the best balanced
+            accuracy on these images, a logit.
+        scores: folder, image, category, label and score (a logit) of each image.
+        threshold: the threshold, a logit.
+        notes: which metrics are undefined and why, a sentence each.
+        skipped: images without a score, excluded from all numbers, one line each.
+        problems: heat maps that could not be written, one line each.
     """
 
-    table: pd.DataFrame
-    scores: pd.DataFrame
+    rows: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
     threshold: float
     notes: list[str]
-    unread: list[str]
+    skipped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def as_text(self) -> str:
-        """The metrics, then the decisions, for a terminal."""
-        decided = self.table[["folder", "category", "images", "defective", *DECISIONS]]
+        """Format the metrics, then the decisions, for a terminal."""
+        metrics = [name for name in COLUMNS if name not in ("missed", "false_alarms", "best_threshold")]
         return "\n".join(
             [
-                _in_columns(self.table.drop(columns=list(DECISIONS)), 1),
+                *_format_table(self.rows, metrics, 1),
                 "",
-                f"With the threshold {self.threshold:.3f} (another by --threshold):",
-                _in_columns(decided, 3),
+                f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):",
+                *_format_table(self.rows, DECISIONS, 3),
                 *self.notes,
             ]
         )
 
     def as_json(self) -> dict[str, object]:
-        """The same with names and null where undefined."""
-        rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
+        """Return the object of `--json`; undefined metrics are null."""
+        rows = [{name: None if _undefined(value) else value for name, value in row.items()} for row in self.rows]
         about = {"unit": "percent", "pixels": PIXELS, "threshold": self.threshold}
-        return {**about, "rows": rows, "notes": self.notes, "unread": self.unread}
+        return {**about, "rows": rows, "notes": self.notes, "unread": self.skipped}
 
 
-def _in_columns(table: pd.DataFrame, digits: int) -> str:
-    shown = table.rename(columns=LABELS)
-    return shown.to_string(index=False, float_format=lambda value: f"{value:.{digits}f}", na_rep="-")
-
-
-def test_images(folders: Sequence[Path]) -> list[Manifest]:
-    """The test images of each folder; the name of a manifest is its folder's, with a number if it is taken.
+def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
+    """Index the test images of each folder; a manifest is named after its folder, with a number if that is taken.
 
     Raises:
-        InputError: a folder is not in MVTec layout, is given twice, or holds no test images; or one of them is no
-            image, or has a mask of another size.
+        InputError: a folder is not in MVTec layout, is given twice, or has no test images; or a file is not an image or
+            its mask has another size.
     """
     found: dict[Path, Manifest] = {}
     for folder in folders:
-        if (place := folder.resolve()) in found:
-            raise InputError(f"{folder}: given twice; name each folder once")
-        own = re.sub(r"[^A-Za-z0-9_.-]", "_", place.name).lstrip("_.-") or "folder"
+        if (location := folder.resolve()) in found:
+            raise InputError(f"{folder}: given twice; give each folder once")
+        own = re.sub(r"[^A-Za-z0-9_.-]", "_", location.name).lstrip("_.-") or "folder"
         taken = {manifest.name for manifest in found.values()}
-        name = next(name for name in _numbered(own) if name not in taken)
+        numbered = itertools.chain([own], (f"{own}-{number}" for number in itertools.count(2)))
+        item = DataSet(name=next(name for name in numbered if name not in taken), layout="mvtec", root=folder)
         with ticker(f"index of {folder}") as tick:
-            item = DataSet(name=name, layout="mvtec", root=folder)
-            tests = index(item, folder, workers=2, progress=tick, choose=_tests)
+            tests = index(
+                item,
+                folder,
+                workers=2,
+                progress=tick,
+                choose=lambda images: [one for one in images if one.split == "test"],
+            )
         if not tests.entries:
             raise InputError(f"{folder}: no test images; they lie in CATEGORY/test/good and CATEGORY/test/DEFECT")
-        found[place] = tests
+        found[location] = tests
     return list(found.values())
-
-
-def _tests(found: list[Found]) -> list[Found]:
-    return [one for one in found if one.split == "test"]
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in itertools.count(2))
 
 
 def evaluate(
     scorer: Scorer, manifests: Sequence[Manifest], heatmaps: Path | None = None, threshold: float = 0.0
 ) -> Evaluation:
-    """Score all images and compute the metrics of each category; images that cannot be read are left out, and told.
+    """Score all images and compute the metrics of each category; images without a score are excluded.
 
     Args:
-        scorer: what scores.
-        manifests: from `test_images`.
-        heatmaps: folder that receives a heat map of each image, when wanted.
-        threshold: at or above it an image counts as called defective; no metric depends on it.
+        scorer: the detector.
+        manifests: from `find_test_images`.
+        heatmaps: folder for a heat map of each image: FOLDER/NAME/CATEGORY/...
+        threshold: images with this score or a higher one count as defective; no metric depends on it.
 
     Raises:
-        InputError: no image can be read, or a mask cannot.
+        InputError: no image of a folder has a score, or a mask cannot be read.
     """
-    unread: list[InputError] = []
-    tables, everything = [], []
+    found = Evaluation([], [], threshold, [])
     for manifest in manifests:
-        scores = score(scorer, manifest, heatmaps, unread.append)
-        table = category_table(scores, manifest, PIXELS)
-        table.insert(0, "folder", str(manifest.root))
-        tables.append(pd.concat([table, _decisions(scores, table, threshold)], axis=1))
-        everything.append(_each(scores, manifest))
-    rows = pd.concat(tables, ignore_index=True)
-    counts = rows[["images", "defective", "without_mask", "missed", "false_alarms"]].sum().to_dict()
-    of = f"{len(rows)} categories" if len(rows) > 1 else "1 category"
-    mean = {"folder": MEAN, "category": of, **counts, "best_threshold": np.nan}
-    mean |= {name: rows[name].mean() for name in METRICS}
-    table = pd.concat([rows, pd.DataFrame([mean])], ignore_index=True)[rows.columns]
-    lines = [" ".join(str(one).split()) for one in unread]
-    return Evaluation(table, pd.concat(everything, ignore_index=True), threshold, _notes(rows), lines)
+        scores = score_manifest(scorer, manifest, heatmaps, found)
+        folder = str(manifest.root)
+        for row in category_table(scores, manifest, PIXELS).to_dict("records"):
+            part = scores.category == row["category"]
+            found.rows.append({"folder": folder} | row | _decisions(scores.label[part], scores.score[part], threshold))
+        for image, category, label, score in zip(
+            scores.image_id, scores.category, scores.label, scores.score, strict=True
+        ):
+            one = {"image": str(image), "category": str(category), "label": int(label), "score": float(score)}
+            found.scores.append({"folder": folder} | one)
+    found.notes.extend(_notes(found.rows))
+    found.rows.append(_mean(found.rows))
+    return found
 
 
-def _decisions(scores: ScoreFile, table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """`DECISIONS` of each category of a table, in its order."""
-    rows = []
-    for category in table["category"]:
-        label, value = (each[scores.category == category] for each in (scores.label, scores.score))
-        called = value.astype(float) >= threshold
-        decided = (int((label & ~called).sum()), int((called & (label == 0)).sum()), best_balanced(label, value))
-        rows.append(dict(zip(DECISIONS, decided, strict=True)))
-    return pd.DataFrame(rows, columns=list(DECISIONS))
-
-
-def _each(scores: ScoreFile, manifest: Manifest) -> pd.DataFrame:
-    columns = {"image": scores.image_id, "category": scores.category, "label": scores.label, "score": scores.score}
-    table = pd.DataFrame(columns)
-    table.insert(0, "folder", str(manifest.root))
-    return table
-
-
-def score(scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, tell: Tell = refuse) -> ScoreFile:
-    """Scores and maps of a manifest's images; heat maps are written to FOLDER/NAME/CATEGORY/..., when wanted.
+def score_manifest(
+    scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: Evaluation | None = None
+) -> ScoreFile:
+    """Score the images of a manifest.
 
     Args:
-        scorer: what scores.
-        manifest: of the images.
-        heatmaps: folder for heat maps.
-        tell: told of each image that cannot be read, which is then left out.
+        scorer: the detector.
+        manifest: the images.
+        heatmaps: folder for heat maps: FOLDER/NAME/CATEGORY/...
+        report: receives images without a score and heat maps that could not be written; images without a score are
+            left out.
 
     Raises:
-        InputError: none can be read.
+        InputError: no image has a score.
     """
-    entries, scores, maps = [], [], []
-    # Paths as below the root, whichever images are there.
-    painted = HeatMaps([manifest.root / "x"], heatmaps / manifest.name) if heatmaps else None
-    for entry in progress(manifest.entries, f"scored of {manifest.name}", len(manifest.entries)):
-        try:
-            image = decode_image(manifest.root / entry.id)
-        except (InputError, OSError) as error:
-            tell(error if isinstance(error, InputError) else InputError(str(error)))
+    paths = [manifest.path(entry) for entry in manifest.entries]
+    maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
+    entries, results = [], []
+    stream = predict_files(scorer, 0.0, paths, maps)
+    for entry, result in zip(manifest.entries, progress(stream, f"score {manifest.name}", len(paths)), strict=True):
+        if isinstance(result, Failure):
+            if report:
+                report.skipped.append(result.reason)
             continue
-        value, anomaly_map = scorer.score(prepare(image, scorer.size))
+        if report and result.problem:
+            report.problems.append(result.problem)
         entries.append(entry)
-        scores.append(value)
-        maps.append(anomaly_map)
-        if painted:
-            painted.write(manifest.root / entry.id, image, anomaly_map)
-    if not entries:
-        raise InputError(f"{manifest.root}: none of the test images can be read; copy them again")
+        results.append(result)
+    if not results:
+        raise InputError(f"{manifest.root}: no test image could be scored; check the files and the checkpoint")
     return ScoreFile(
         image_id=np.array([entry.id for entry in entries]),
         category=np.array([entry.category for entry in entries]),
         label=np.array([entry.label for entry in entries], dtype=np.int8),
-        score=np.array(scores, dtype=np.float32),
-        map=np.stack(maps).astype(np.float32),
-        milliseconds=np.full(len(scores), np.nan, dtype=np.float32),
-        record=_record(manifest),
+        score=np.array([result.score for result in results], dtype=np.float32),
+        map=np.stack([result.map for result in results]).astype(np.float32),
+        milliseconds=np.full(len(results), np.nan, dtype=np.float32),
     )
 
 
-def _record(manifest: Manifest) -> RunRecord:
-    """Only the target's name is read here: these scores are never written."""
-    nothing = dict.fromkeys(("profile", "runtime", "precision", "device", "model_sha256", "manifest_sha256"), "")
-    return RunRecord(target=manifest.name, seed=0, command="edgezsad evaluate", versions={}, **nothing)
+def _decisions(label: np.ndarray, score: np.ndarray, threshold: float) -> dict[str, Any]:
+    called = score.astype(float) >= threshold
+    return {
+        "missed": int((label.astype(bool) & ~called).sum()),
+        "false_alarms": int((called & (label == 0)).sum()),
+        "best_threshold": best_balanced(label, score),
+    }
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
-    """What is undefined, and why."""
+def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Average the metrics over the categories that have them, and add up the counts."""
+    mean = {"folder": MEAN, "category": f"{len(rows)} categories" if len(rows) > 1 else "1 category"}
+    mean |= {name: sum(row[name] for row in rows) for name in COUNTS}
+    for name in METRICS:
+        values = [row[name] for row in rows if not _undefined(row[name])]
+        mean[name] = sum(values) / len(values) if values else math.nan
+    return {name: (mean | {"best_threshold": math.nan})[name] for name in COLUMNS}
+
+
+def _notes(rows: list[dict[str, Any]]) -> list[str]:
+    """Say which metrics are undefined, and why."""
     notes = []
-    if len(blind := rows[rows["defective"].gt(0) & rows["without_mask"].eq(rows["defective"])]):
-        notes.append(f"image metrics only, no masks: {', '.join(blind['category'])}")
-    if len(some := rows[rows["without_mask"].gt(0) & rows["without_mask"].lt(rows["defective"])]):
-        notes.append(f"pixel metrics without the defective images that have no mask: {', '.join(some['category'])}")
-    if len(single := rows[rows["defective"].eq(0) | rows["defective"].eq(rows["images"])]):
-        notes.append(f"no image metrics, all test images are of one kind: {', '.join(single['category'])}")
-    if rows[list(PIXEL_METRICS)].isna().to_numpy().any() and len(rows) > 1:
+
+    def note(text: str, chosen: list[dict[str, Any]]) -> None:
+        if chosen:
+            notes.append(f"{text}: {', '.join(row['category'] for row in chosen)}")
+
+    note(
+        "image metrics only, no masks",
+        [row for row in rows if row["defective"] and row["without_mask"] == row["defective"]],
+    )
+    note(
+        "pixel metrics without the defective images that have no mask",
+        [row for row in rows if 0 < row["without_mask"] < row["defective"]],
+    )
+    note(
+        "no image metrics, all test images have the same label",
+        [row for row in rows if row["defective"] in (0, row["images"])],
+    )
+    if len(rows) > 1 and any(_undefined(row[name]) for row in rows for name in PIXEL_METRICS):
         notes.append("each mean is over the categories that have the metric")
-    if rows["best_threshold"].notna().any():
-        notes.append("the best threshold is that of these very images: try it on others before you rely on it")
+    if not all(_undefined(row["best_threshold"]) for row in rows):
+        notes.append("the best threshold was chosen on these images: check it on others before you rely on it")
     return notes
+
+
+def _undefined(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> list[str]:
+    """Format rows as right-aligned lines below a header."""
+
+    def cell(value: object) -> str:
+        if _undefined(value):
+            return "-"
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    header = [" ".join(_UPPER.get(word, word) for word in name.split("_")) for name in columns]
+    cells = [header, *([cell(row[name]) for name in columns] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
+    return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+
+
+_UPPER = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200"}

@@ -1,37 +1,47 @@
-"""Run one notebook by papermill as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
+"""Run one notebook as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
-While it runs, the executed copy grows at OUTPUT's name in a folder `running` beside it; it moves to OUTPUT only when
-every cell has passed, so a failed notebook leaves its copy to look at and never a result. Into the metadata goes what
-it was made with: versions, machine, data (`edgezsad.provenance`).
+While it runs, the executed copy is in the folder `running` next to OUTPUT. It moves to OUTPUT only when every cell has
+passed, so that a failed notebook never leaves a result. Its metadata records versions, machine, commit and data.
 """
 
 import ast
+import hashlib
 import json
 import os
+import platform
+import shutil
+import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
-from edgezsad.files import write_text
-from edgezsad.provenance import KEY, provenance
+from edgezsad.files import versions, write_text
+from edgezsad.run import open_run
+from edgezsad.scoring.onnx_scorer import cores, cpu_name
+
+RECORD_KEY = "edgezsad"
+"""Key of the record in a notebook's metadata, next to papermill's own record of parameters and times."""
+PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
 
 
-def execute(notebook: Path | str, output: Path | str, parameters: dict[str, object]) -> Path:
+def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
     """Execute a notebook with parameters; its standard error is passed on live.
 
     Returns:
         `output`, the executed copy.
 
     Raises:
-        CheckError: a cell failed or the kernel died; the message carries the cell's error and where the executed copy
-            is kept.
-        InputError: there is no such notebook, it is damaged, or it has no such parameter.
+        CheckError: a cell failed or the kernel died.
+        InputError: the notebook is missing or damaged, or has no such parameter.
     """
-    # Heavy, and not needed to print a usage line.
+    # Slow to import.
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -43,48 +53,89 @@ def execute(notebook: Path | str, output: Path | str, parameters: dict[str, obje
     try:
         known = papermill.inspect_notebook(str(notebook))
     except Exception as error:
-        # Whatever the damaged file led to: nbformat and papermill have no common error for it.
-        raise InputError(f"{notebook}: not a notebook ({_one_line(error)}); restore it") from None
-    for name in parameters:
-        if name not in known:
-            raise InputError(f"{notebook}: has no parameter {name!r}; it takes {sorted(known)}")
-    # Progress bars look for notebook widgets that nothing here uses; the kernel inherits this.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress")
+        # Damaged files raise various errors of nbformat and papermill.
+        raise InputError(f"{notebook}: invalid notebook ({_one_line(error)}); restore it") from None
+    if unknown := sorted(set(parameters) - set(known)):
+        raise InputError(f"{notebook}: unknown parameter {unknown[0]!r}; expected one of {sorted(known)}")
     running = output.parent / "running" / output.name
     running.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Unix sockets in a folder of our own instead of TCP: nobody else on the machine can listen in, kernels that run
-        # side by side do not meet, and the kernel has nothing to warn about.
+        # Unix sockets instead of TCP ports: kernels that run side by side cannot take each other's.
         with tempfile.TemporaryDirectory(prefix="edgezsad-") as sockets:
             papermill.execute_notebook(
                 str(notebook),
                 str(running),
-                parameters=parameters,
+                parameters=dict(parameters),
                 kernel_name="python3",
                 progress_bar=False,
                 stderr_file=sys.stderr,
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
     except PapermillExecutionError as error:
-        exit_code = 2 if error.ename == "InputError" else 1
         failure = CheckError(f"{notebook}: {error.ename}: {_one_line(error.evalue)} (executed copy kept at {running})")
-        failure.exit_code = exit_code
+        failure.exit_code = 2 if error.ename == "InputError" else 1
         raise failure from None
     except DeadKernelError as error:
-        # Most often the memory was full; the copy says how far it came.
         raise CheckError(
             f"{notebook}: the kernel died ({_one_line(error)}; out of memory?) (executed copy kept at {running})"
         ) from None
     defaults = {name: _literal(found["default"]) for name, found in known.items()}
     content = json.loads(running.read_text(encoding="utf-8"))
-    content["metadata"][KEY] = provenance(defaults | parameters)
+    content["metadata"][RECORD_KEY] = execution_record(defaults | dict(parameters))
     write_text(running, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     running.replace(output)
     return output
 
 
+def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a notebook was executed with: versions, hardware, commit (None outside a checkout) and data."""
+    return {
+        "versions": versions(*PACKAGES),
+        "hardware": {
+            "processor": cpu_name(),
+            "cores": cores(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            "system": f"{platform.system()} {platform.machine()}",
+            "gpus": _output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines(),
+        },
+        "commit": _commit(),
+        "data": data_hashes(str(parameters.get("config", ""))),
+    }
+
+
+def data_hashes(config: Path | str) -> dict[str, Any]:
+    """Return the hashes of a profile's manifests ("sets") and their combined hash ("sha256").
+
+    Empty if the profile or a manifest does not exist: the notebook then read no image.
+    """
+    try:
+        run = open_run(config)
+        items = (*run.profile.data.source, *run.profile.data.targets)
+        sets = {item.name: read_run_manifest(run, item).sha256 for item in items}
+    except (EdgeZSADError, OSError):
+        return {}
+    lines = "".join(f"{name}\t{digest}\n" for name, digest in sets.items())
+    return {"sets": sets, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+
+
+def _commit() -> str | None:
+    """Return the checkout's commit, with "+changes" if tracked files differ from it."""
+    # A parent folder's checkout belongs to another project.
+    if not Path(".git").exists() or not (found := _output_of("git", "rev-parse", "HEAD")):
+        return None
+    return found + ("+changes" if _output_of("git", "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _output_of(*command: str) -> str:
+    """Return a program's output; empty if it is missing or fails."""
+    if not shutil.which(command[0]):
+        return ""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode else done.stdout.strip()
+
+
 def _literal(text: str) -> object:
-    """A default value as the notebook writes it; None where it is computed."""
+    """Evaluate a parameter's default; None if it is computed."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -96,14 +147,14 @@ def _one_line(text: object) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; returns the exit code."""
     if len(arguments) < 2 or any("=" not in item for item in arguments[2:]):
         print("usage: python -m edgezsad.execute NOTEBOOK OUTPUT [key=value ...]", file=sys.stderr)
         return 2
-    # Values are YAML scalars, so that `seed=0` is a number and `runtime=pytorch` a string.
+    # Values are YAML scalars: `seed=0` is a number, `runtime=pytorch` a string.
     pairs = (item.split("=", 1) for item in arguments[2:])
     try:
-        # Papermill and its kernel client warn about things a user cannot change.
+        # Papermill and its kernel client warn about things that a user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             execute(arguments[0], arguments[1], {key: yaml.safe_load(value) for key, value in pairs})

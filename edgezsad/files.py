@@ -1,5 +1,6 @@
 """Writing and hashing files: written beside, then renamed, so that a good file is never half overwritten."""
 
+import csv
 import hashlib
 import io
 import json
@@ -7,7 +8,7 @@ import os
 import platform
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -84,6 +85,20 @@ def write_text(path: Path | str, text: str) -> Path:
 def write_json(path: Path | str, value: Any) -> Path:
     """Write `value` as indented JSON with a final newline, atomically. NaN and infinities are refused."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
+    """Write rows as CSV with a header, atomically; None and NaN become empty cells. Returns `path`."""
+    # File names may hold bytes that are not text.
+    with (
+        written_beside(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        # NaN is the only value that differs from itself.
+        writer.writerows({name: "" if row[name] != row[name] else row[name] for name in columns} for row in rows)
+    return Path(path)
 
 
 def read_json(path: Path | str, remedy: str) -> Any:

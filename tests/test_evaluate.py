@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,7 @@ import pytest
 from PIL import Image
 
 from edgezsad.errors import InputError
-from edgezsad.evaluate import evaluate
-from edgezsad.evaluate import test_images as images_of
+from edgezsad.evaluate import Evaluation, evaluate, find_test_images
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -51,14 +51,18 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def row_of(found: Evaluation, category: str) -> dict[str, Any]:
+    return next(row for row in found.rows if row["category"] == category)
+
+
 def test_the_table_is_as_by_hand(folder: Path) -> None:
-    found = evaluate(Brightest(), images_of([folder]))
-    plain = found.table.set_index("category").loc["plain"]
+    found = evaluate(Brightest(), find_test_images([folder]))
+    plain = row_of(found, "plain")
     # Normal 40 and 60, defective 50 and 200: three of four pairs are in order.
     assert plain["image_auroc"] == 75
     assert (plain["images"], plain["defective"], plain["without_mask"]) == (4, 2, 0)
     assert 50 < plain["pixel_auroc"] < 100
-    mean = found.table.iloc[-1]
+    mean = found.rows[-1]
     assert mean["folder"] == "mean"
     assert mean["image_auroc"] == 75
     assert mean["images"] == 8
@@ -66,8 +70,8 @@ def test_the_table_is_as_by_hand(folder: Path) -> None:
 
 
 def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
-    found = evaluate(Brightest(), images_of([folder / "plain"]), threshold=55)
-    plain, mean = found.table.iloc[0], found.table.iloc[-1]
+    found = evaluate(Brightest(), find_test_images([folder / "plain"]), threshold=55)
+    plain, mean = found.rows[0], found.rows[-1]
     # Of 50 and 200 the first is missed; of 40 and 60 the second is called defective.
     assert (plain["missed"], plain["false_alarms"]) == (mean["missed"], mean["false_alarms"]) == (1, 1)
     # From 50 on both defective and one of two normal; from 200 on one of two and none: the middle of 40 and 50, or of
@@ -75,9 +79,9 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
     assert plain["best_threshold"] in (45, 130)
     assert np.isnan(mean["best_threshold"])
     assert "threshold 55.000" in found.as_text()
-    exact = evaluate(Brightest(), images_of([folder / "plain"]), threshold=50)
-    assert exact.table["missed"][0] == 0
-    assert found.scores[["image", "label", "score"]].to_numpy().tolist() == [
+    exact = evaluate(Brightest(), find_test_images([folder / "plain"]), threshold=50)
+    assert exact.rows[0]["missed"] == 0
+    assert [[row["image"], row["label"], row["score"]] for row in found.scores] == [
         ["test/good/0.png", 0, 40],
         ["test/good/1.png", 0, 60],
         ["test/spot/0.png", 1, 50],
@@ -86,11 +90,11 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
 
 
 def test_heat_maps_beside_the_images_change_no_number(folder: Path) -> None:
-    before = evaluate(Brightest(), images_of([folder]))
+    before = evaluate(Brightest(), find_test_images([folder]))
     for path in (*folder.rglob("test/*/*.png"), *folder.rglob("train/good/*.png")):
         picture(path.with_name(f"{path.name}.heatmap.png"), 255)
-    evaluate(Brightest(), images_of([folder / "plain"]), folder / "plain" / "maps")
-    pd.testing.assert_frame_equal(evaluate(Brightest(), images_of([folder])).table, before.table)
+    evaluate(Brightest(), find_test_images([folder / "plain"]), folder / "plain" / "maps")
+    assert evaluate(Brightest(), find_test_images([folder])).as_json() == before.as_json()
 
 
 def test_images_that_cannot_be_read_are_told_and_in_no_number(folder: Path) -> None:
@@ -100,19 +104,19 @@ def test_images_that_cannot_be_read_are_told_and_in_no_number(folder: Path) -> N
     bad.write_bytes(bad.read_bytes()[:2000])
     # Nor does a training image matter, which is never looked at.
     (folder / "plain" / "train" / "good" / "0.png").write_bytes(b"no image")
-    found = evaluate(Brightest(), images_of([folder]))
-    assert found.table.set_index("category").loc["plain", "images"] == 4
-    assert len(found.unread) == 1
-    assert "plain/test/good/2.png" in found.unread[0]
+    found = evaluate(Brightest(), find_test_images([folder]))
+    assert row_of(found, "plain")["images"] == 4
+    assert len(found.skipped) == 1
+    assert "plain/test/good/2.png" in found.skipped[0]
     for path in (folder / "blind" / "test").rglob("*.png"):
         path.write_bytes(bad.read_bytes())
-    with pytest.raises(InputError, match="none of the test images can be read"):
-        evaluate(Brightest(), images_of([folder / "blind"]))
+    with pytest.raises(InputError, match="no test image could be scored"):
+        evaluate(Brightest(), find_test_images([folder / "blind"]))
 
 
 def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Path) -> None:
-    found = evaluate(Brightest(), images_of([folder]))
-    blind = found.table.set_index("category").loc["blind"]
+    found = evaluate(Brightest(), find_test_images([folder]))
+    blind = row_of(found, "blind")
     assert blind["image_auroc"] == 75
     assert np.isnan(blind["pixel_auroc"])
     assert "image metrics only, no masks: blind" in found.as_text()
@@ -122,18 +126,18 @@ def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Pa
 
 
 def test_several_folders_and_a_single_category(folder: Path) -> None:
-    found = evaluate(Brightest(), images_of([folder / "plain", folder / "blind"]))
-    assert list(found.table["category"]) == ["plain", "blind", "2 categories"]
-    assert list(found.table["folder"][:2]) == [str(folder / "plain"), str(folder / "blind")]
+    found = evaluate(Brightest(), find_test_images([folder / "plain", folder / "blind"]))
+    assert [row["category"] for row in found.rows] == ["plain", "blind", "2 categories"]
+    assert [row["folder"] for row in found.rows[:2]] == [str(folder / "plain"), str(folder / "blind")]
 
 
 def test_folders_of_one_name_are_kept_apart_and_one_folder_counts_once(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "plain"
     shutil.copytree(folder / "plain", other)
-    evaluate(Brightest(), images_of([folder / "plain", other]), tmp_path / "maps")
+    evaluate(Brightest(), find_test_images([folder / "plain", other]), tmp_path / "maps")
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["plain", "plain-2"]
     with pytest.raises(InputError, match="given twice"):
-        images_of([folder / "plain", folder / "blind" / ".." / "plain"])
+        find_test_images([folder / "plain", folder / "blind" / ".." / "plain"])
 
 
 def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
@@ -141,24 +145,45 @@ def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
         path.unlink()
     for path in (folder / "plain" / "ground_truth" / "spot").iterdir():
         path.unlink()
-    found = evaluate(Brightest(), images_of([folder / "plain"]))
-    assert np.isnan(found.table["image_auroc"][0])
-    assert any("all test images are of one kind: plain" in note for note in found.notes)
+    found = evaluate(Brightest(), find_test_images([folder / "plain"]))
+    assert np.isnan(found.rows[0]["image_auroc"])
+    assert any("all test images have the same label: plain" in note for note in found.notes)
 
 
 def test_a_folder_without_test_images_is_refused(folder: Path, tmp_path: Path) -> None:
     picture(tmp_path / "half" / "part" / "train" / "good" / "0.png", 1)
     with pytest.raises(InputError, match="no test images"):
-        images_of([tmp_path / "half"])
+        find_test_images([tmp_path / "half"])
 
 
 def test_heat_maps_lie_as_the_images_do(folder: Path, tmp_path: Path) -> None:
-    evaluate(Brightest(), images_of([folder]), tmp_path / "maps")
+    evaluate(Brightest(), find_test_images([folder]), tmp_path / "maps")
     names = {path.relative_to(tmp_path / "maps").as_posix() for path in (tmp_path / "maps").rglob("*.png")}
     assert len(names) == 8
     assert "my_parts/plain/test/spot/1.png.heatmap.png" in names
 
 
+def test_one_bad_score_or_heat_map_is_reported_and_the_rest_evaluated(folder: Path, tmp_path: Path) -> None:
+    class SometimesNan(Brightest):
+        def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+            value, anomaly_map = super().score(image)
+            return (float("nan") if value == 60 else value), anomaly_map
+
+    found = evaluate(SometimesNan(), find_test_images([folder / "plain"]))
+    assert row_of(found, "plain")["images"] == 3
+    assert row_of(found, "plain")["image_auroc"] == 100
+    (reason,) = found.skipped
+    assert "plain/test/good/1.png: the score is not finite" in reason
+    # A folder stands where a heat map is to be written.
+    (tmp_path / "maps" / "plain" / "test" / "good" / "0.png.heatmap.png").mkdir(parents=True)
+    found = evaluate(Brightest(), find_test_images([folder / "plain"]), tmp_path / "maps")
+    assert row_of(found, "plain")["images"] == 4
+    (problem,) = found.problems
+    assert "0.png.heatmap.png: is a folder" in problem
+    assert len(list((tmp_path / "maps").rglob("1.png.heatmap.png"))) == 2
+
+
+@pytest.mark.slow
 def test_the_command_prints_and_writes_with_the_committed_checkpoint(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgezsad.cli", "evaluate", str(folder), "--csv", "t.csv", "--json"]
     command += ["--scores", "s.csv", "--threshold", "1.5"]

@@ -87,7 +87,9 @@ def test_a_kernel_that_dies_is_a_failure_in_one_line(tmp_path: Path, capfd: pyte
 
 def test_unknown_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = notebook(tmp_path / "good.ipynb", "seed = 0\nruntime = 'x'")
-    with pytest.raises(InputError, match=r"good\.ipynb: has no parameter 'sed'; it takes \['runtime', 'seed'\]"):
+    with pytest.raises(
+        InputError, match=r"good\.ipynb: unknown parameter 'sed'; expected one of \['runtime', 'seed'\]"
+    ):
         execute(source, tmp_path / "out.ipynb", {"sed": 1})
     assert main([str(source), str(tmp_path / "out.ipynb"), "sed=1"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
@@ -108,5 +110,5 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
 def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
     path = tmp_path / "broken.ipynb"
     path.write_text("{")
-    with pytest.raises(InputError, match=r"broken\.ipynb: not a notebook"):
+    with pytest.raises(InputError, match=r"broken\.ipynb: invalid notebook"):
         execute(path, tmp_path / "out.ipynb", {})

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgezsad.dependencies import results_of
 from edgezsad.errors import InputError
-from edgezsad.provenance import KEY
+from edgezsad.execute import RECORD_KEY
 from edgezsad.run import Run
 
 
@@ -83,7 +83,7 @@ def launch_links(notebook: str, config: Mapping[str, Any]) -> list[str]:
 
 def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any], run: Run) -> dict[str, str]:
     """Rows of the footer, as Markdown."""
-    papermill, record = content["metadata"].get("papermill", {}), content["metadata"].get(KEY, {})
+    papermill, record = content["metadata"].get("papermill", {}), content["metadata"].get(RECORD_KEY, {})
     again = "".join(f" {name}={value}" for name, value in papermill.get("parameters", {}).items())
     rows = {
         "profile": f"`{run.profile.profile}`",

@@ -16,7 +16,7 @@ from edgezsad.errors import InputError
 from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import THRESHOLD, read_metadata
+from edgezsad.scoring.onnx_scorer import THRESHOLD, read_metadata
 from edgezsad.scoring.score_file import read_scores
 from edgezsad.show.tables import records
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export.dlc import write_dlc
 from edgezsad.export.tensorrt_engine import tensorrt_status, trtexec_options
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.tensorrt_scorer import graph_precision
 
 

@@ -36,8 +36,8 @@ def tensorrt(
     trtexec: Annotated[str | None, typer.Option(help="Build with this program instead of the Python package.")] = None,
 ) -> None:
     """Build an FP16 engine for the NVIDIA GPU of this machine; one that fits already is kept."""
+    from edgezsad.errors import RuntimeUnavailable
     from edgezsad.export.tensorrt_engine import build_engine, build_with_trtexec
-    from edgezsad.scoring.runtimes import RuntimeUnavailable
     from edgezsad.scoring.tensorrt_scorer import tensorrt_package, this_device
 
     if trtexec is None:

@@ -18,8 +18,7 @@ from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import written_beside
 from edgezsad.model.detector import load_detector
 from edgezsad.run import Run, open_run
-from edgezsad.scoring.graph_scorer import GraphScorer
-from edgezsad.scoring.runtimes import THRESHOLD
+from edgezsad.scoring.onnx_scorer import THRESHOLD, OnnxScorer
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -46,7 +45,7 @@ def commit(run: Run) -> float:
         whole = export_onnx(detector, Path(folder) / "whole.onnx", detector.size, metadata)
         graph = store_in_halves(whole, Path(folder) / "graph.onnx")
         check_lint(graph)
-        plain, exported = TorchScorer(detector), GraphScorer(graph)
+        plain, exported = TorchScorer(detector), OnnxScorer(graph)
         largest = 0.0
         for item in run.profile.data.source:
             if item.generated is None:

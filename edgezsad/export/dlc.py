@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import OperatorUse, findings_of, load_graph
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
-from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session, partitions
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
+from edgezsad.scoring.qnn_scorer import QnnLibrary, assignment, check_assignment, open_session, partitions
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)

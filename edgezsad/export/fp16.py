@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgezsad.errors import InputError
 from edgezsad.export.fp16_rounding import keeping_sums, nearest, remainder
 from edgezsad.export.lint import load_graph, save_graph, set_metadata
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 

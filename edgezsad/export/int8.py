@@ -27,7 +27,7 @@ from edgezsad.errors import InputError
 from edgezsad.export.int8_rounding import input_moments, rounded_weights
 from edgezsad.export.layers import Layer, layers
 from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
-from edgezsad.scoring.runtimes import as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor
 
 OPERATORS = ["Conv", "MatMul", "Add"]
 # Smallest and largest value seen. Percentiles (99.99, 99.999) were about as good on the mini profile, and they keep

@@ -26,7 +26,7 @@ from onnx import TensorProto
 
 from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import written_beside
-from edgezsad.scoring.runtimes import REMEDY
+from edgezsad.scoring.onnx_scorer import REMEDY
 
 OPSET = 18
 BACKENDS = ("tensorrt", "qnn-gpu", "qnn-htp")

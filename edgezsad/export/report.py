@@ -3,7 +3,7 @@
 import pandas as pd
 
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 FACTS = {
     "calibration_images": "images behind the ranges, of the source",

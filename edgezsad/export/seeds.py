@@ -20,8 +20,7 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.runtimes import THRESHOLD
+from edgezsad.scoring.onnx_scorer import THRESHOLD, OnnxScorer
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 

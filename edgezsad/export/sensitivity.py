@@ -16,7 +16,7 @@ from edgezsad.errors import InputError
 from edgezsad.export.int8 import Prepared, quantised
 from edgezsad.export.layers import Layer
 from edgezsad.progress import progress
-from edgezsad.scoring.runtimes import as_tensor, cpu_session, input_size
+from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 from edgezsad.show.tables import records
 
 LIMIT = 0.005

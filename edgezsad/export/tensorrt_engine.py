@@ -14,11 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
 from edgezsad.files import check_may_be_written, sha256_of_file, versions, write_json, written_beside
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.tensorrt_scorer import (
     FIRST_STRONGLY_TYPED,
     EngineRecord,

@@ -1,1 +1,1 @@
-"""Scoring: every runtime writes the same score file, and everything after reads only score files."""
+"""Scorers of all runtimes, and the score file that each of them fills."""

@@ -1,95 +1,204 @@
-"""Scores by ONNX Runtime on the CPU, from the FP32 graph or its FP16 or INT8 twin."""
+"""Score images with ONNX Runtime on the CPU: FP32, FP16 and INT8 graphs. Needs neither PyTorch nor the onnx package."""
 
+import math
+import os
 import platform
+import subprocess
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
+import onnxruntime as ort
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import versions
-from edgezsad.scoring.runtimes import REMEDY, as_tensor, cpu_name, cpu_session, input_size, thread_count
 
-Precision = Literal["fp32", "fp16", "int8"]
+REMEDY = "run notebook 04_export"
+THRESHOLD = "threshold"
+"""Metadata key of a graph's threshold: images with this score or a higher one are defective."""
+
+ARITHMETIC = {
+    "fp32": "",
+    # On x86-64 ONNX Runtime has no FP16 kernels: it casts the weights to FP32 once.
+    "fp16": ", FP16 weights, arithmetic in FP32 (no FP16 kernels for this CPU)"
+    if platform.machine().lower() in ("x86_64", "amd64")
+    else ", FP16 weights, arithmetic in FP16 where the CPU provider has kernels",
+    # ONNX Runtime fuses a layer with its QuantizeLinear nodes only where both input and output are INT8.
+    "int8": ", INT8 weights and activations; sums in INT32 where input and output are INT8, else in FP32",
+}
+"""What the device line of a record adds for each precision."""
 
 
-class OnnxScorer:
-    """An exported graph as a scorer.
+class SessionScorer:
+    """Base of the scorers that run an ONNX Runtime session.
 
     Attributes:
-        runtime, precision, device, versions, timing_method: what the run record says.
         size: input height and width in pixels.
+        detector_sha256: hash of the weights in the graph, "" if unknown.
+        threshold: the graph's threshold; None if it has none.
     """
 
     timed = True
 
-    def __init__(self, path: Path | str, threads: int = 1, precision: Precision = "fp32"):
-        """Open a graph and run it once, so that no timed run pays for first-time work.
+    def __init__(self, session: ort.InferenceSession, path: Path | str):
+        self.session, self.path = session, path
+        self.size = input_size(session, path)
+        self.metadata = dict(session.get_modelmeta().custom_metadata_map)
+        self.detector_sha256 = self.metadata.get("model_sha256", "")
+
+    @property
+    def threshold(self) -> float | None:
+        """The threshold in the graph's metadata.
+
+        Raises:
+            InputError: it is not a finite number.
+        """
+        text = self.metadata.get(THRESHOLD)
+        try:
+            value = None if text is None else float(text)
+        except ValueError:
+            value = math.nan
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{self.path}: invalid threshold {text!a} in the metadata; export the graph again")
+        return value
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score one image (see `Scorer.score`).
+
+        Raises:
+            InputError: another shape or dtype.
+        """
+        score, anomaly_map = self.run(as_tensor(image, self.size))
+        return float(score[0]), anomaly_map[0, 0]
+
+    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
+        """Run the graph on a (1, 3, size, size) float32 tensor; returns its score (1,) and map (1, 1, h, w)."""
+        return self.session.run(["score", "map"], {"image": tensor})
+
+
+class OnnxScorer(SessionScorer):
+    """An exported graph on ONNX Runtime's CPU provider (see `Scorer`)."""
+
+    def __init__(
+        self,
+        path: Path | str,
+        threads: int = 1,
+        precision: Literal["fp32", "fp16", "int8"] | None = None,
+        warm_up: bool = True,
+    ):
+        """Open a graph.
 
         Args:
             path: the ONNX file.
-            threads: that one image may use.
-            precision: what the file is meant to be; a file of another kind is refused.
+            threads: threads for one image.
+            precision: the expected precision; any if None.
+            warm_up: run once, so that the first timed run does no first-time work.
 
         Raises:
-            InputError: the file is missing, damaged, not ours, or of another precision.
+            InputError: the file is missing, damaged, not exported by this package, or of another precision.
         """
-        if precision not in get_args(Precision):
-            raise InputError(f"precision {precision!r}: ONNX Runtime scores in fp32, fp16 or int8; choose one of them")
         if threads < 1:
-            raise InputError(f"threads {threads}: at least one is needed")
-        self._session = cpu_session(path, threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        found = metadata.get("precision", "fp32")
-        if found != precision:
-            raise InputError(f"{path}: an {found} graph, asked to run as {precision}; {REMEDY} or name the other file")
-        self.detector_sha256 = metadata.get("model_sha256", "")
-        self.size = input_size(self._session, path)
-        self.precision = precision
-        self.runtime = f"onnx-{precision}"
-        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}" + _ARITHMETIC[precision]()
+            raise InputError(f"threads {threads}: expected at least 1")
+        super().__init__(cpu_session(path, threads), path)
+        self.precision = self.metadata.get("precision", "fp32")
+        if precision is not None and self.precision != precision:
+            raise InputError(
+                f"{path}: expected an {precision} graph, got {self.precision}; {REMEDY}, or give the other file"
+            )
+        self.runtime = f"onnx-{self.precision}"
+        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}{ARITHMETIC[self.precision]}"
         self.versions = versions("onnxruntime")
         self.timing_method = (
             f"wall time of one image, batch 1, {thread_count(threads)}, after decoding and resizing; one warm-up"
         )
-        self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
-
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one prepared image.
-
-        Args:
-            image: (S, S, 3) uint8 RGB, S the graph's input size.
-
-        Returns:
-            The score and the (h, w) float32 map, raw logits.
-
-        Raises:
-            InputError: another shape or type.
-        """
-        score, anomaly_map = self._session.run(["score", "map"], {"image": as_tensor(image, self.size)})
-        return float(score[0]), anomaly_map[0, 0]
+        if warm_up:
+            self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
 
 
-def _fp16_arithmetic() -> str:
-    """How ONNX Runtime computes an FP16 graph here.
+def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.InferenceSession:
+    """Open a graph on ONNX Runtime's CPU provider.
 
-    On x86-64 its CPU provider has no FP16 kernels: it casts the FP16 weights up once and computes in FP32, so that
-    such a run shows the rounding of the weights and not that of the arithmetic.
+    Args:
+        path: the ONNX file.
+        threads: threads for one image.
+        optimise: False opens faster, for a graph that is inspected and not run.
+
+    Raises:
+        InputError: the file is missing or damaged.
     """
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        return ", FP16 weights, arithmetic in FP32 (no FP16 kernels for this CPU)"
-    return ", FP16 weights, arithmetic in FP16 where the CPU provider has kernels"
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Errors are raised as exceptions; the log would repeat them.
+    options.log_severity_level = 4
+    # Without VNNI, the default INT8 kernels of x86-64 overflow 16 bits; this selects slower ones that do not.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    # ONNX Runtime's exceptions share no base class but Exception.
+    except Exception as error:
+        raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {REMEDY} again") from None
 
 
-def _int8_arithmetic() -> str:
-    """How ONNX Runtime computes an INT8 graph here (see `cpu_session`).
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Read the `metadata_props` of an ONNX file.
 
-    It only joins a layer with its QuantizeLinear and DequantizeLinear, and sums in INT32, where both input and output
-    are INT8. Where the output stays FP32 it takes the INT8 numbers back to FP32 and multiplies these: such a layer
-    shows the rounding to INT8 and not its arithmetic. (Seen in its profile: of TinyViT's graph it joins none.)
+    Raises:
+        InputError: the file is missing or damaged.
     """
-    return ", INT8 weights and activations; sums in INT32 where input and output are INT8, else in FP32"
+    return dict(cpu_session(path, 1, optimise=False).get_modelmeta().custom_metadata_map)
 
 
-_ARITHMETIC = {"fp32": str, "fp16": _fp16_arithmetic, "int8": _int8_arithmetic}
-"""What the device line of a record adds for each precision."""
+def input_size(session: ort.InferenceSession, path: Path | str) -> int:
+    """Return the input height and width of a graph in pixels.
+
+    Raises:
+        InputError: the inputs and outputs are not those of a graph exported by this package.
+    """
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    shape = inputs[0].shape if inputs else []
+    names = [item.name for item in (*inputs, *outputs)]
+    types = {item.type for item in (*inputs, *outputs)}
+    fits = names == ["image", "score", "map"] and types == {"tensor(float)"} and len(shape) == 4
+    if not (fits and shape[:2] == [1, 3] and isinstance(shape[2], int) and shape[2] == shape[3]):
+        raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map; {REMEDY}")
+    return int(shape[2])
+
+
+def as_tensor(image: np.ndarray, size: int) -> np.ndarray:
+    """Convert an image (size, size, 3) uint8 to the graph's input (1, 3, size, size) float32, 0..255.
+
+    Raises:
+        InputError: another shape or dtype.
+    """
+    if image.shape != (size, size, 3) or image.dtype != np.uint8:
+        raise InputError(f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}; resize it first")
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return the processor's model name if the system reports it, else its architecture."""
+    try:
+        if platform.system() == "Linux":
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+            if names := [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]:
+                return names[0]
+        elif platform.system() == "Darwin":
+            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return platform.processor() or platform.machine()
+
+
+def thread_count(threads: int) -> str:
+    """Format a number of threads, for instance "1 thread"."""
+    return f"{threads} thread" + ("" if threads == 1 else "s")

@@ -1,18 +1,84 @@
-"""Scores by Qualcomm's HTP emulator, which computes in FP16 as the Hexagon processor does, on a Linux x86-64 host.
+"""Score images with Qualcomm's HTP emulator (FP16, as on the Hexagon processor) on a Linux x86-64 host.
 
-Three guards against results that the CPU provider computed instead (see `edgezsad.scoring.qnn_session`), each enough
-alone: the session may not fall back; every node of the session is asked where it runs; and the first image's result
-must differ from the CPU provider's, since FP16 cannot agree with FP32 in every bit of a map.
+ONNX Runtime silently moves nodes that a provider does not take to its CPU provider; such a run would show a drift of
+zero. Two independent guards: the session may not fall back, and every node is checked for its provider. A third is in
+`edgezsad.devices.drift`: scores equal to the host's in every bit are an error.
 """
 
+import importlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
+import onnxruntime as ort
 
-from edgezsad.errors import CheckError
+from edgezsad.errors import CheckError, RuntimeUnavailable, one_line
 from edgezsad.files import versions
-from edgezsad.scoring.qnn_session import QnnLibrary, assignment, check_assignment, open_session
-from edgezsad.scoring.runtimes import as_tensor, cpu_name, cpu_session, input_size, read_metadata, thread_count
+from edgezsad.scoring.onnx_scorer import SessionScorer, cpu_name, cpu_session, thread_count
+
+PROVIDER = "QNNExecutionProvider"
+
+
+@dataclass(frozen=True)
+class QnnLibrary:
+    """A backend library of onnxruntime-qnn.
+
+    Attributes:
+        name: its name in messages.
+        file: its file name.
+        settings: provider options.
+    """
+
+    name: str
+    file: str
+    settings: dict[str, str]
+
+    def start(self) -> str:
+        """Register the provider and open a graph of one node; returns the library's path.
+
+        Raises:
+            RuntimeUnavailable: the library cannot be used here.
+        """
+        machine = platform.machine().lower()
+        if not sys.platform.startswith("linux") or machine not in ("x86_64", "amd64"):
+            raise RuntimeUnavailable(f"the {self.name} needs Linux on x86-64; this is {platform.system()} on {machine}")
+        package = _package()
+        backend = Path(package.get_qnn_htp_path()).with_name(self.file)
+        if not backend.is_file():
+            raise RuntimeUnavailable(
+                f"onnxruntime-qnn lacks {backend.name}; pip install --force-reinstall onnxruntime-qnn"
+            )
+        try:
+            with silence():
+                if not _devices():
+                    ort.register_execution_provider_library(PROVIDER, package.get_library_path())
+                self._inspect(one_node_graph(), str(backend))
+        except RuntimeUnavailable:
+            raise
+        # ONNX Runtime's exceptions share no base class but Exception.
+        except Exception as error:
+            raise RuntimeUnavailable(f"the {self.name} does not start here ({one_line(error)})") from None
+        return str(backend)
+
+    def rejected(self, path: Path | str, backend: str) -> str:
+        """Name the operators that the library leaves to the CPU provider."""
+        try:
+            nodes = assignment(self._inspect(str(path), backend, fallback=True))
+        except Exception as error:
+            return f"this graph ({one_line(error)})"
+        return ", ".join(sorted({operator for provider, operator in nodes if provider != PROVIDER})) or "this graph"
+
+    def _inspect(self, graph: str | bytes, backend: str, fallback: bool = False) -> ort.InferenceSession:
+        # The IR library always writes a DLC, into the current folder by default.
+        with tempfile.TemporaryDirectory(prefix="edgezsad-qnn-") as folder:
+            return open_session(graph, backend, self.settings | {"dump_qnn_ir_dlc_dir": folder}, fallback=fallback)
+
 
 # SM8550 and QCS8550 (RB5 Gen2) are SoC model 43, with Hexagon v73.
 EMULATOR = QnnLibrary(
@@ -20,80 +86,148 @@ EMULATOR = QnnLibrary(
 )
 
 
-class QnnHtpScorer:
-    """An exported graph on the HTP emulator.
+class QnnHtpScorer(SessionScorer):
+    """An exported graph on the HTP emulator (see `Scorer`).
 
-    Give it the FP16 graph: it names the layers that stay in FP32, where the emulator would round all of an FP32 graph.
-
-    Attributes:
-        runtime, precision, device, versions, timing_method: what the run record says.
-        size: input height and width in pixels.
+    Use the FP16 graph: it keeps some layers in FP32, where the emulator would round all of an FP32 graph.
     """
 
     runtime = "qnn-htp-fp16"
     precision = "fp16"
-    timed = True
 
     def __init__(self, path: Path | str, threads: int = 1):
         """Open a graph; 0.4 s for EfficientNet-Lite0 at 256 px, 11 s for TinyViT-21M at 512 px.
 
         Args:
             path: the ONNX file.
-            threads: for ONNX Runtime. The emulator itself takes all cores that the process may use.
+            threads: threads of ONNX Runtime; the emulator itself uses all cores of the process.
 
         Raises:
-            InputError: the file is missing, damaged or not ours.
-            CheckError: the emulator does not take all of the graph.
+            InputError: the file is missing, damaged or not exported by this package.
+            CheckError: the emulator does not take the whole graph.
             RuntimeUnavailable: the emulator is not installed or does not start.
         """
-        self.detector_sha256 = read_metadata(path).get("model_sha256", "")
+        cpu_session(path, 1, optimise=False)
         backend = EMULATOR.start()
         try:
-            self._session = open_session(str(path), backend, EMULATOR.settings, threads)
+            session = open_session(str(path), backend, EMULATOR.settings, threads)
         except Exception:
-            # It is the fallback's absence that fails a session; see which nodes would have fallen back.
-            raise CheckError(
-                f"{path}: the HTP emulator does not take {EMULATOR.refused(path, backend)}; replace it in the model"
-            ) from None
-        check_assignment(assignment(self._session), path)
-        self.size = input_size(self._session, path)
+            # The session fails because it may not fall back; name the nodes that would have.
+            rejected = EMULATOR.rejected(path, backend)
+            raise CheckError(f"{path}: the HTP emulator does not take {rejected}; replace it in the model") from None
+        check_assignment(assignment(session), path)
+        super().__init__(session, path)
         self.device = f"Hexagon HTP v73 emulator on x86-64 (SM8550/QCS8550 settings); host CPU: {cpu_name()}"
-        self.versions = versions("onnxruntime", "onnxruntime-qnn", "onnx")
+        self.versions = versions("onnxruntime", "onnxruntime-qnn")
         self.timing_method = (
-            "wall time of the emulator on the host, no warm-up; it says nothing of a device's speed "
+            "wall time of the emulator on the host, no warm-up; unrelated to a device's speed "
             f"(ONNX Runtime: {thread_count(threads)}; emulator: all cores of the process)"
         )
-        self._path, self._compared = path, False
-
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one prepared image.
-
-        Args:
-            image: (S, S, 3) uint8 RGB, S the graph's input size.
-
-        Returns:
-            The score and the (h, w) float32 map, raw logits.
-
-        Raises:
-            InputError: another shape or type.
-            CheckError: the first image's result is bit for bit the CPU provider's.
-        """
-        feed = {"image": as_tensor(image, self.size)}
-        outputs = self._session.run(["score", "map"], feed)
-        if not self._compared:
-            check_differs(outputs, cpu_session(self._path, 1).run(["score", "map"], feed), self._path)
-            self._compared = True
-        return float(outputs[0][0]), outputs[1][0, 0]
 
 
-def check_differs(outputs: list[np.ndarray], reference: list[np.ndarray], path: Path | str) -> None:
-    """Raise if `outputs` are bit for bit `reference`, the CPU provider's: then the emulator did not compute them.
+def open_session(
+    graph: str | bytes,
+    backend: str,
+    settings: dict[str, str],
+    threads: int = 1,
+    fallback: bool = False,
+    disabled: tuple[str, ...] = (),
+) -> ort.InferenceSession:
+    """Open a graph on a QNN library.
+
+    Args:
+        graph: path or bytes of an ONNX file.
+        backend: path of the library.
+        settings: provider options.
+        threads: threads of ONNX Runtime.
+        fallback: whether the CPU provider may take nodes that the library does not.
+        disabled: names of ONNX Runtime's optimisers to disable.
 
     Raises:
-        CheckError: they are equal.
+        RuntimeUnavailable: the provider offers no device.
     """
-    if all(np.array_equal(mine, other, equal_nan=True) for mine, other in zip(outputs, reference, strict=True)):
-        raise CheckError(
-            f"{path}: a drift of exactly 0 from the CPU provider: the HTP emulator did not compute this result; "
-            "reinstall onnxruntime-qnn"
-        )
+    devices = _devices()
+    if not devices:
+        raise RuntimeUnavailable("onnxruntime-qnn offers no device on this machine")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if fallback else "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_provider_for_devices(devices[:1], {"backend_path": backend, **settings})
+    with silence():
+        return ort.InferenceSession(graph, options, **({"disabled_optimizers": list(disabled)} if disabled else {}))
+
+
+def assignment(session: ort.InferenceSession) -> list[tuple[str, str]]:
+    """Return (provider, operator) of each node; `get_providers` names the QNN provider even if it runs nothing."""
+    parts = session.get_provider_graph_assignment_info()
+    return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+
+
+def partitions(session: ort.InferenceSession) -> int:
+    """Return the number of parts that the graph was cut into, each on one provider."""
+    return len(session.get_provider_graph_assignment_info())
+
+
+def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: str = "HTP emulator") -> None:
+    """Check that every node runs on the QNN provider.
+
+    Args:
+        nodes: from `assignment`.
+        path: the graph, for the message.
+        name: name of the library, for the message.
+
+    Raises:
+        CheckError: a node runs elsewhere, or there are none.
+    """
+    nodes = list(nodes)
+    elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
+    if elsewhere or not nodes:
+        what = ", ".join(elsewhere) or "no node on any provider"
+        raise CheckError(f"{path}: not all of the graph runs on the {name} ({what}); replace it in the model")
+
+
+def one_node_graph() -> bytes:
+    """Return an ONNX file with one Relu."""
+    from onnx import TensorProto, helper
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "one node", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    # The newest IR version of onnx can be newer than what ONNX Runtime reads.
+    model.ir_version = 10
+    return model.SerializeToString()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Discard what native libraries write to the process's standard output and error.
+
+    Works on file descriptors, for the whole process: native libraries do not use `sys.stdout`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    saved = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for number, descriptor in zip((1, 2), saved, strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        os.close(nowhere)
+
+
+def _package() -> ModuleType:
+    try:
+        return importlib.import_module("onnxruntime_qnn")
+    except ImportError:
+        raise RuntimeUnavailable("onnxruntime-qnn is not installed; pip install 'edgezsad[qnn]'") from None
+
+
+def _devices() -> list[ort.OrtEpDevice]:
+    return [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]

@@ -1,25 +1,51 @@
-"""The score file, the one interface of the package: whoever computed the scores, everything after reads only this.
+"""The score file: the interface between every scorer and everything computed from scores.
 
-`NAME.npz` holds arrays (no objects, no pickles), `NAME.json` beside it the run record.
+`NAME.npz` holds the arrays, without pickles; `NAME.json` next to it is the run record.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import read_json, write_json, written_beside
 
 
-class RunRecord(BaseModel):
-    """How the scores were made.
+class Scorer(Protocol):
+    """A detector on some runtime: `TorchScorer`, `OnnxScorer`, `QnnHtpScorer`, `TensorRTScorer`.
 
-    `status` is "ok", or "not run" with `reason` saying what it needs; a run that did not happen has a record and no
-    scores, so that a table can say so instead of leaving a hole.
+    Attributes:
+        size: input height and width in pixels.
+        runtime, precision, device, versions, timing_method, detector_sha256: what the run record says.
+        timed: whether the time of a call is the time of an image. A scorer with a clock of its own (a GPU's) has its
+            milliseconds in `milliseconds` after each call.
     """
+
+    size: int
+    runtime: str
+    precision: str
+    device: str
+    versions: dict[str, str]
+    timing_method: str
+    detector_sha256: str
+    timed: bool
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score one image.
+
+        Args:
+            image: (size, size, 3) uint8 RGB.
+
+        Returns:
+            The score and the (h, w) float32 anomaly map, raw logits.
+        """
+
+
+class RunRecord(BaseModel):
+    """How scores were made. `status` is "not run" if a runtime is not available; `reason` then says what it needs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +60,7 @@ class RunRecord(BaseModel):
     device: str
     model_sha256: str
     detector_sha256: str = ""
-    """Of the weights behind the model file, equal for a checkpoint and the graphs exported from it; "" if unknown."""
+    """Hash of the weights, equal for a checkpoint and the graphs exported from it; "" if unknown."""
     manifest_sha256: str
     command: str
     versions: dict[str, str]
@@ -46,13 +72,13 @@ class ScoreFile:
     """Scores of one model on one data set.
 
     Attributes:
-        image_id: (N,) str, the manifest's ids, in its order.
+        image_id: (N,) str, ids of the manifest, in its order.
         category: (N,) str.
         label: (N,) int8, 0 normal, 1 defective.
-        score: (N,) float32, raw (a logit: any real number, higher is more anomalous).
-        map: (N, h, w) float32, the anomaly map at the model's own low resolution, raw.
-        milliseconds: (N,) float32, wall time of each image; NaN where not measured.
-        record: how they were made.
+        score: (N,) float32, raw logit; higher is more anomalous.
+        map: (N, h, w) float32, anomaly map at the model's resolution, raw logits.
+        milliseconds: (N,) float32, time of each image; NaN if not measured.
+        record: how they were made; needed to write the file, None for scores in memory.
     """
 
     image_id: np.ndarray
@@ -61,22 +87,22 @@ class ScoreFile:
     score: np.ndarray
     map: np.ndarray
     milliseconds: np.ndarray
-    record: RunRecord
+    record: RunRecord | None = None
 
     def __len__(self) -> int:
         return len(self.image_id)
 
     def take(self, ids: np.ndarray) -> "ScoreFile":
-        """The rows of the given image ids, in their order; for comparing a subset with the same images elsewhere.
+        """Return the rows of the given image ids, in their order.
 
         Raises:
             InputError: an id is not in this file.
         """
-        where = {image_id: row for row, image_id in enumerate(self.image_id)}
-        missing = [image_id for image_id in ids if image_id not in where]
-        if missing:
-            raise InputError(f"score file of {self.record.target}: no image {missing[0]}; score it again")
-        rows = np.array([where[image_id] for image_id in ids], dtype=int)
+        row_of = {image_id: row for row, image_id in enumerate(self.image_id)}
+        if missing := [image_id for image_id in ids if image_id not in row_of]:
+            name = f" of {self.record.target}" if self.record else ""
+            raise InputError(f"score file{name}: no image {missing[0]}; score the images again")
+        rows = np.array([row_of[image_id] for image_id in ids], dtype=int)
         return ScoreFile(*(getattr(self, name)[rows] for name in _ARRAYS), self.record)
 
 
@@ -84,12 +110,14 @@ _ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
 
 
 def write_scores(scores: ScoreFile, path: Path | str) -> Path:
-    """Write `path` (.npz) and the record beside it (.json), each atomically; returns `path`.
+    """Write `path` (.npz) and the record next to it (.json), each atomically; returns `path`.
 
     Raises:
-        InputError: lengths differ, a label is not 0 or 1, or a score or map is not finite (the image is named).
+        InputError: no record, arrays of different lengths, or a label, score or map is invalid.
     """
     path = Path(path)
+    if scores.record is None:
+        raise InputError(f"{path}: scores without a run record; give a record")
     if scores.record.status == "ok":
         _check(scores, path)
     with written_beside(path) as temporary:
@@ -99,11 +127,10 @@ def write_scores(scores: ScoreFile, path: Path | str) -> Path:
 
 
 def write_not_run(record: RunRecord, path: Path | str) -> Path:
-    """Write a record that says why there are no scores, beside an empty score file."""
-    nothing = np.zeros(0, dtype=np.float32)
-    text = np.zeros(0, dtype=np.str_)
+    """Write an empty score file whose record says why there are no scores."""
+    numbers, text = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.str_)
     maps = np.zeros((0, 1, 1), dtype=np.float32)
-    return write_scores(ScoreFile(text, text, nothing.astype(np.int8), nothing, maps, nothing, record), path)
+    return write_scores(ScoreFile(text, text, numbers.astype(np.int8), numbers, maps, numbers, record), path)
 
 
 def read_scores(path: Path | str) -> ScoreFile:
@@ -122,8 +149,8 @@ def read_scores(path: Path | str) -> ScoreFile:
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
     except Exception as error:
-        # NumPy raises whatever the damaged bytes led to: BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
-        raise InputError(f"{path}: not a score file ({' '.join(str(error).split())[:160]}); {remedy}") from None
+        # Damaged bytes raise BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
+        raise InputError(f"{path}: invalid score file ({one_line(error)}); {remedy}") from None
     if record.status == "ok":
         _check(scores, path)
     return scores
@@ -134,13 +161,10 @@ def _check(scores: ScoreFile, path: Path) -> None:
     dimensions = [len(shapes[name]) for name in _ARRAYS]
     if dimensions != [1, 1, 1, 1, 3, 1] or len({shape[0] for shape in shapes.values()}) != 1:
         raise InputError(f"{path}: arrays of different lengths {shapes}; score the images again")
-    words = [name for name in _ARRAYS[2:] if getattr(scores, name).dtype.kind not in "fiu"]
-    if words:
-        raise InputError(f"{path}: {words[0]} is not numbers; score the images again")
+    if text := [name for name in _ARRAYS[2:] if getattr(scores, name).dtype.kind not in "fiu"]:
+        raise InputError(f"{path}: {text[0]} is not numeric; score the images again")
     if not np.isin(scores.label, (0, 1)).all():
         raise InputError(f"{path}: a label is not 0 or 1; score the images again")
     bad = ~(np.isfinite(scores.score) & np.isfinite(scores.map).all(axis=(1, 2)))
     if bad.any():
-        raise InputError(
-            f"{path}: score of {scores.image_id[bad.argmax()]} is not finite; look at the model or the image"
-        )
+        raise InputError(f"{path}: score of {scores.image_id[bad.argmax()]} is not finite; check the model")

@@ -1,21 +1,22 @@
-"""Score every target of a run by one runtime, for every seed, and write score files."""
+"""Score the targets of a run on one runtime, for every seed, and write score files."""
 
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from edgezsad.config import DataSet, Profile, Runtime
+from edgezsad.config import Runtime
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest, read_run_manifest
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.files import sha256_of_file, versions
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import RuntimeUnavailable
-from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_not_run, write_scores
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, Scorer, read_scores, write_not_run, write_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PRECISION = {
     "pytorch": "fp32",
@@ -27,82 +28,56 @@ PRECISION = {
 }
 
 
-class Scorer(Protocol):
-    """What a runtime must offer; see `TorchScorer`, `OnnxScorer`, `QnnHtpScorer`, `TensorRTScorer`.
-
-    One that measures its time by a clock of its own has it in `milliseconds` after each call.
-    """
-
-    runtime: str
-    precision: str
-    device: str
-    versions: dict[str, str]
-    timing_method: str
-    detector_sha256: str
-    timed: bool
-    """Whether the time of a call is the whole of an image's work."""
-
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """(S, S, 3) uint8 RGB to a score and an (h, w) map, raw logits."""
-
-
 def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
-    """Score all targets; returns the score files' paths.
+    """Score all targets of a run; returns the paths of the score files.
 
-    The emulator scores a subset with one seed. A runtime that is not available here leaves records that say so.
+    The emulator scores a subset with one seed. A runtime that is not available leaves records that say so.
 
     Raises:
-        InputError: a checkpoint, an exported graph, a manifest or an image is missing or damaged.
+        InputError: a checkpoint, graph, manifest or image is missing or damaged.
         CheckError: a runtime silently computed elsewhere.
     """
-    emulated = runtime == "qnn-htp-fp16"
-    seeds = (run.profile.evaluation.emulator.seed,) if emulated else run.profile.seeds
-    limit = run.profile.evaluation.emulator.images_per_target if emulated else None
-    manifests = {item.name: read_run_manifest(run, item).select("test") for item in run.profile.data.targets}
+    emulator = run.profile.evaluation.emulator if runtime == "qnn-htp-fp16" else None
+    seeds = (emulator.seed,) if emulator else run.profile.seeds
+    manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
+    models = [_model_file(run, runtime, seed) for seed in seeds]
+    unavailable, scorers = "", []
+    try:
+        scorers = _scorers(run, runtime, models, seeds, threads)
+    except RuntimeUnavailable as error:
+        unavailable = str(error)
     written = []
-    scorers = _scorers(run, runtime, seeds, threads)
-    for item in run.profile.data.targets:
-        manifest = manifests[item.name] if limit is None else subset(manifests[item.name], limit)
-        paths = [run.scores(runtime, seed, item.name) for seed in seeds]
-        records = [
-            _record(run.profile, item, seed, runtime, _model_file(run, runtime, seed), manifest) for seed in seeds
-        ]
-        if isinstance(scorers, RuntimeUnavailable):
+    for manifest in manifests:
+        if emulator:
+            manifest = subset(manifest, emulator.images_per_target)
+        records = [_record(run, runtime, seed, model, manifest) for seed, model in zip(seeds, models, strict=True)]
+        paths = [run.scores(runtime, seed, manifest.name) for seed in seeds]
+        if unavailable:
             for record, path in zip(records, paths, strict=True):
-                not_run = record.model_copy(update={"status": "not run", "reason": str(scorers)})
+                not_run = record.model_copy(update={"status": "not run", "reason": unavailable})
                 written.append(write_not_run(not_run, path))
             continue
-        scored = score_seeds(scorers, manifest, run.profile.model.size, records)
+        scored = score_seeds(scorers, manifest, records)
         written += [write_scores(scores, path) for scores, path in zip(scored, paths, strict=True)]
     return written
 
 
-def score_set(scorer: Scorer, manifest: Manifest, size: int, record: RunRecord) -> ScoreFile:
-    """Score every image of a manifest, one at a time as a device would.
+def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunRecord]) -> list[ScoreFile]:
+    """Score a manifest with several scorers in one pass, one image at a time as on a device.
 
     Args:
-        scorer: the runtime.
+        scorers: one for each seed, of one input size.
         manifest: the images.
-        size: input height and width.
-        record: how they are made; the scorer's own facts are filled in.
-    """
-    return score_seeds([scorer], manifest, size, [record])[0]
+        records: one for each scorer, to be completed with the scorer's own facts.
 
-
-def score_seeds(scorers: list[Scorer], manifest: Manifest, size: int, records: list[RunRecord]) -> list[ScoreFile]:
-    """Score a manifest by several scorers in one pass, so that each image is decoded once.
-
-    Args:
-        scorers: one for each seed.
-        manifest: the images.
-        size: input height and width.
-        records: one for each scorer.
+    Raises:
+        InputError: the manifest is empty, or an image cannot be read.
     """
     if not manifest.entries:
         raise InputError(f"{manifest.root}: no test images of {manifest.name}; run notebook 01_data")
     rows: list[list[tuple[float, np.ndarray, float]]] = [[] for _ in scorers]
     for entry in progress(manifest.entries, f"{records[0].runtime} {manifest.name}"):
-        image = load(manifest.path(entry), size)
+        image = load(manifest.path(entry), scorers[0].size)
         for row, scorer in zip(rows, scorers, strict=True):
             start = time.perf_counter()
             score, anomaly_map = scorer.score(image)
@@ -114,7 +89,6 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, size: int, records: l
 def _score_file(
     manifest: Manifest, rows: list[tuple[float, np.ndarray, float]], scorer: Scorer, record: RunRecord
 ) -> ScoreFile:
-    scores, maps, milliseconds = zip(*rows, strict=True)
     facts = {
         "precision": scorer.precision,
         "device": scorer.device,
@@ -126,25 +100,28 @@ def _score_file(
         image_id=np.array([entry.id for entry in manifest.entries]),
         category=np.array([entry.category for entry in manifest.entries]),
         label=np.array([entry.label for entry in manifest.entries], dtype=np.int8),
-        score=np.array(scores, dtype=np.float32),
-        map=np.stack(maps).astype(np.float32),
-        milliseconds=np.array(milliseconds, dtype=np.float32),
+        score=np.array([score for score, _, _ in rows], dtype=np.float32),
+        map=np.stack([anomaly_map for _, anomaly_map, _ in rows]).astype(np.float32),
+        milliseconds=np.array([elapsed for _, _, elapsed in rows], dtype=np.float32),
         record=record.model_copy(update=facts),
     )
 
 
-def score_table(files: list[Path]) -> pd.DataFrame:
-    """One row a score file: target, seed, images, median milliseconds, device, and why there are no scores if so."""
+def score_table(files: list[Path]) -> "pd.DataFrame":
+    """Return one row for each score file: target, seed, images, median milliseconds, status and device."""
+    import pandas as pd
+
     rows = []
     for path in files:
         scores = read_scores(path)
         record = scores.record
+        timed = np.isfinite(scores.milliseconds).any()
         rows.append(
             {
                 "target": record.target,
                 "seed": record.seed,
                 "images": len(scores),
-                "median ms": float(np.median(scores.milliseconds)) if np.isfinite(scores.milliseconds).any() else None,
+                "median ms": float(np.median(scores.milliseconds)) if timed else None,
                 "status": record.status if record.status == "ok" else f"{record.status}: {record.reason}",
                 "device": record.device or None,
             }
@@ -153,71 +130,66 @@ def score_table(files: list[Path]) -> pd.DataFrame:
 
 
 def subset(manifest: Manifest, count: int) -> Manifest:
-    """About `count` images, evenly spaced within each category and label, so that every category has both labels."""
+    """Return about `count` images, evenly spaced within each category and label."""
     strata: dict[tuple[str, int], list[int]] = {}
     for row, entry in enumerate(manifest.entries):
         strata.setdefault((entry.category, entry.label), []).append(row)
     each = max(1, round(count / max(1, len(strata))))
-    picked = sorted(
+    chosen = sorted(
         rows[position]
         for rows in strata.values()
         for position in np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int))
     )
-    return Manifest(manifest.name, manifest.root, tuple(manifest.entries[row] for row in picked))
+    return Manifest(manifest.name, manifest.root, tuple(manifest.entries[row] for row in chosen))
 
 
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
-    if runtime == "pytorch":
-        return run.checkpoint(seed)
+    """Return the checkpoint or graph that a runtime scores with.
+
+    Raises:
+        InputError: it is missing.
+    """
+    precision, maker = PRECISION[runtime], "04_export"
     if runtime == "tensorrt-fp16":
-        return run.onnx(seed, tensorrt_graph())
-    # The emulator would round all of an FP32 graph; the FP16 graph names the layers that stay in FP32.
-    return run.onnx(seed, PRECISION[runtime])
+        from edgezsad.scoring.tensorrt_scorer import installed_graph_precision
 
-
-def tensorrt_graph() -> str:
-    """The precision of the graph that this machine's TensorRT is given; without one it does not matter."""
-    from edgezsad.scoring.tensorrt_scorer import graph_precision, tensorrt_package, tensorrt_version
-
-    try:
-        return graph_precision(tensorrt_version(tensorrt_package().__version__))
-    except RuntimeUnavailable:
-        return "fp32"
-
-
-def _scorers(run: Run, runtime: Runtime, seeds: tuple[int, ...], threads: int) -> "list[Scorer] | RuntimeUnavailable":
-    """One scorer for each seed, or why there is none."""
-    models = [_model_file(run, runtime, seed) for seed in seeds]
-    for model in models:
-        if not model.is_file():
-            maker = "03_training" if runtime == "pytorch" else "04_export"
-            raise InputError(f"{model}: missing; run notebook {maker} first")
+        precision = installed_graph_precision()
+    path = run.onnx(seed, precision)
     if runtime == "pytorch":
-        # Imported here so that scoring an exported graph never loads PyTorch.
+        path, maker = run.checkpoint(seed), "03_training"
+    if not path.is_file():
+        raise InputError(f"{path}: missing; run notebook {maker} first")
+    return path
+
+
+def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, ...], threads: int) -> list[Scorer]:
+    """Open one scorer for each seed; only the runtime's own packages are imported.
+
+    Raises:
+        RuntimeUnavailable: the runtime cannot be used on this machine.
+    """
+    if runtime == "pytorch":
         from edgezsad.scoring.torch_scorer import torch_scorers
 
         return list(torch_scorers(models, run.profile.model, threads))
-    try:
-        if runtime == "qnn-htp-fp16":
-            from edgezsad.scoring.qnn_scorer import QnnHtpScorer
+    if runtime == "qnn-htp-fp16":
+        from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 
-            return [QnnHtpScorer(model, threads) for model in models]
-        if runtime == "tensorrt-fp16":
-            from edgezsad.scoring.tensorrt_scorer import tensorrt_scorers
+        return [QnnHtpScorer(model, threads) for model in models]
+    if runtime == "tensorrt-fp16":
+        from edgezsad.scoring.tensorrt_scorer import TensorRTScorer
 
-            return list(tensorrt_scorers(models, [run.engine(seed) for seed in seeds]))
-        from edgezsad.scoring.onnx_scorer import OnnxScorer
+        return [TensorRTScorer(run.engine(seed), model) for seed, model in zip(seeds, models, strict=True)]
+    from edgezsad.scoring.onnx_scorer import OnnxScorer
 
-        return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]
-    except RuntimeUnavailable as reason:
-        return reason
+    return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]
 
 
-def _record(profile: Profile, item: DataSet, seed: int, runtime: Runtime, model: Path, manifest: Manifest) -> RunRecord:
-    config = (profile.run / "config.yaml").as_posix()
+def _record(run: Run, runtime: Runtime, seed: int, model: Path, manifest: Manifest) -> RunRecord:
+    config = (run.folder / "config.yaml").as_posix()
     return RunRecord(
-        profile=profile.profile,
-        target=item.name,
+        profile=run.profile.profile,
+        target=manifest.name,
         seed=seed,
         runtime=runtime,
         precision=PRECISION[runtime],

@@ -1,4 +1,4 @@
-"""Score images with a TensorRT engine, through the `tensorrt` Python package and PyTorch's CUDA memory and clocks.
+"""Score images with a TensorRT engine, through the `tensorrt` Python package and PyTorch's CUDA memory and events.
 
 An engine runs only on the kind of GPU and the TensorRT version that built it. The record next to it names both, and an
 engine that does not fit is rejected before it is loaded. Not run on a device by us: see `edgezsad.export`.
@@ -13,10 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.files import read_json, sha256_of_file, versions
-from edgezsad.scoring.cuda import Cuda
-from edgezsad.scoring.runtimes import RuntimeUnavailable, as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor
 
 REMEDY = "build it again with `edgezsad export tensorrt`"
 SHAPES = {"image": 4, "score": 1, "map": 4}
@@ -41,16 +40,7 @@ class TensorRTDevice:
 
 
 class EngineRecord(BaseModel):
-    """How an engine was built; stored next to it as NAME.json.
-
-    Attributes:
-        model_sha256: of the ONNX file.
-        detector_sha256: of the weights in the ONNX file, "" if unknown.
-        engine_sha256: of the engine.
-        gpu, capability, tensorrt: what it is tied to, see `TensorRTDevice`.
-        builder: the Python package or `trtexec`.
-        command: what built it.
-    """
+    """How an engine was built; stored next to it as NAME.json. Hashes are of the ONNX file, its weights, the engine."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -95,11 +85,20 @@ def tensorrt_package() -> ModuleType:
         found = importlib.import_module("tensorrt")
     except ImportError:
         raise RuntimeUnavailable(
-            "needs a device: an NVIDIA GPU with TensorRT (on a Jetson it comes with JetPack; else pip install tensorrt)"
+            "needs a device: an NVIDIA GPU with TensorRT (on a Jetson it comes with JetPack; else pip install "
+            "'edgezsad[tensorrt]')"
         ) from None
     if tensorrt_version(found.__version__) < (10, 0):
         raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
     return found
+
+
+def installed_graph_precision() -> Literal["fp32", "fp16"]:
+    """Return the precision of the graph that the installed TensorRT takes; "fp32" without TensorRT."""
+    try:
+        return graph_precision(tensorrt_version(tensorrt_package().__version__))
+    except RuntimeUnavailable:
+        return "fp32"
 
 
 def this_device(tensorrt: ModuleType) -> TensorRTDevice:
@@ -125,7 +124,7 @@ def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path |
     """Read the record of an engine and check that the engine fits this device.
 
     Args:
-        engine: the plan.
+        engine: the engine.
         device: what it is to run on.
         graph: the ONNX file that it must be built from, if known.
 
@@ -150,26 +149,8 @@ def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path |
     return record
 
 
-def tensorrt_scorers(graphs: list[Path], engines: list[Path]) -> "list[TensorRTScorer]":
-    """Open one scorer for each graph's engine.
-
-    Raises:
-        InputError: an engine is missing or does not fit.
-        RuntimeUnavailable: no TensorRT or no GPU.
-    """
-    tensorrt = tensorrt_package()
-    device = this_device(tensorrt)
-    return [TensorRTScorer(engine, graph, tensorrt, device) for graph, engine in zip(graphs, engines, strict=True)]
-
-
 class TensorRTScorer:
-    """An engine as a scorer.
-
-    Attributes:
-        runtime, precision, device, versions, timing_method: what the run record says.
-        size: input height and width in pixels.
-        milliseconds: of the last image: the GPU's time between two events around the network.
-    """
+    """An engine on this machine's GPU (see `Scorer`); `milliseconds` is the GPU's time for the last image."""
 
     runtime = "tensorrt-fp16"
     precision = "fp16"
@@ -181,76 +162,83 @@ class TensorRTScorer:
         graph: Path | str | None = None,
         tensorrt: ModuleType | None = None,
         device: TensorRTDevice | None = None,
-        cuda: Cuda | None = None,
+        memory: str = "cuda",
     ):
-        """Load an engine and run it a few times, so that no timed run pays for first-time work.
+        """Load an engine and run it a few times, so that no timed run does first-time work.
 
         Args:
-            engine: the plan, its record beside it.
-            graph: the ONNX file that it should be of.
-            tensorrt: the package, unless given the one that is installed.
-            device: this machine's, unless given.
-            cuda: memory and clock of this machine's GPU, unless given.
+            engine: the engine; its record is next to it.
+            graph: the ONNX file that it must be built from, if known.
+            tensorrt: the package; the installed one by default.
+            device: this machine's by default.
+            memory: PyTorch device of inputs and outputs; "cpu" for a stand-in package that computes on the host.
 
         Raises:
-            InputError: the engine is missing, damaged, or for another GPU, TensorRT or model.
+            InputError: the engine is missing, damaged, or for another GPU, TensorRT version or graph.
             CheckError: TensorRT does not load it.
-            RuntimeUnavailable: no TensorRT or no GPU here.
+            RuntimeUnavailable: no TensorRT or no GPU.
         """
+        import torch
+
         tensorrt = tensorrt or tensorrt_package()
         device = device or this_device(tensorrt)
         record = read_engine_record(engine, device, graph)
-        self._cuda = cuda or Cuda()
+        self._path, self._torch = engine, torch
+        # On the default stream TensorRT would wait for all other work.
+        self._stream = torch.cuda.Stream() if memory == "cuda" else None
         self._runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
         self._engine = self._runtime.deserialize_cuda_engine(Path(engine).read_bytes())
         if self._engine is None:
             raise CheckError(f"{engine}: TensorRT {device.tensorrt} does not load it; {REMEDY}")
         self._context = self._engine.create_execution_context()
-        self._tensors = self._bind(tensorrt, engine)
+        self._tensors = self._bind(tensorrt, memory)
         self.size = int(self._tensors["image"].shape[2])
         self.detector_sha256 = record.detector_sha256
         self.device = f"{device.gpu}, compute capability {device.capability}, TensorRT {device.tensorrt}"
         self.versions = versions("torch") | {"tensorrt": device.tensorrt}
         self.timing_method = (
-            f"CUDA events around the network, batch 1, transfers left out, {WARMUP} warm-up runs; "
+            f"CUDA events around the network, batch 1, transfers excluded, {WARMUP} warm-up runs; "
             "power mode and clocks are not in this record"
         )
-        self._engine_path = engine
         self.milliseconds = float("nan")
         for _ in range(WARMUP):
             self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one prepared image.
-
-        Args:
-            image: (S, S, 3) uint8 RGB, S the engine's input size.
-
-        Returns:
-            The score and the (h, w) float32 map, raw logits.
+        """Score one image (see `Scorer.score`).
 
         Raises:
-            InputError: another shape or type.
+            InputError: another shape or dtype.
             CheckError: TensorRT does not run it.
         """
-        self._cuda.write(self._tensors["image"], as_tensor(image, self.size))
-        done: list[bool] = []
-        self.milliseconds = self._cuda.timed(lambda stream: done.append(self._context.execute_async_v3(stream)))
-        if not all(done):
-            raise CheckError(f"{self._engine_path}: TensorRT does not run it; its log says why")
-        score, anomaly_map = (self._cuda.read(self._tensors[name]) for name in ("score", "map"))
+        self._tensors["image"].copy_(self._torch.from_numpy(as_tensor(image, self.size)))
+        if not self._execute():
+            raise CheckError(f"{self._path}: TensorRT does not run it; see its log")
+        score, anomaly_map = (self._tensors[name].cpu().numpy().copy() for name in ("score", "map"))
         return float(score[0]), anomaly_map[0, 0]
 
-    def _bind(self, tensorrt: ModuleType, path: Path | str) -> dict[str, Any]:
-        """Give every input and output of the engine memory on the GPU."""
+    def _execute(self) -> bool:
+        if self._stream is None:
+            return self._context.execute_async_v3(0)
+        self._torch.cuda.synchronize()
+        start, end = (self._torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record(self._stream)
+        done = self._context.execute_async_v3(self._stream.cuda_stream)
+        end.record(self._stream)
+        end.synchronize()
+        self.milliseconds = float(start.elapsed_time(end))
+        return done
+
+    def _bind(self, tensorrt: ModuleType, memory: str) -> dict[str, Any]:
+        """Allocate memory for every input and output of the engine."""
         engine = self._engine
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         shapes = {name: tuple(engine.get_tensor_shape(name)) for name in names}
         inputs = [name for name in names if engine.get_tensor_mode(name) == tensorrt.TensorIOMode.INPUT]
         fits = {name: len(shape) for name, shape in shapes.items()} == SHAPES and inputs == ["image"]
         if not fits or any(engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT for name in names):
-            raise InputError(f"{path}: takes and gives {shapes}, not image, score, map in FP32; {REMEDY}")
-        tensors = {name: self._cuda.empty(shape) for name, shape in shapes.items()}
+            raise InputError(f"{self._path}: tensors are {shapes}, expected image, score, map in FP32; {REMEDY}")
+        tensors = {name: self._torch.empty(shape, device=memory) for name, shape in shapes.items()}
         for name, tensor in tensors.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         return tensors

@@ -96,6 +96,8 @@ class TorchScorer:
         """
         size = self.detector.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
-            raise InputError(f"image {image.shape} {image.dtype}: the detector takes ({size}, {size}, 3) uint8")
+            raise InputError(
+                f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}; resize it first"
+            )
         output = self.detector.readout(*self._features.of(image))
         return output.score.item(), output.map[0, 0].numpy()

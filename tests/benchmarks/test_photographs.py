@@ -12,7 +12,7 @@ from PIL import Image
 from edgezsad.config import Model, Readout
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
-from edgezsad.evaluate import test_images as images_of
+from edgezsad.evaluate import find_test_images as images_of
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer

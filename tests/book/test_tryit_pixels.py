@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgezsad.checkpoints import GRAPH
 from edgezsad.data.images import load
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 Prepared = Callable[[bytes, int], np.ndarray]
 

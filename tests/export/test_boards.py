@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export import boards
 from edgezsad.export.boards import dlc_table, largest, status_table
 from edgezsad.export.dlc import WRITER
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 
 def test_dlcs_are_written_and_measured(exported: Path, tmp_path: Path) -> None:

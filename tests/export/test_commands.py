@@ -7,10 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from edgezsad.cli import app
-from edgezsad.errors import EdgeZSADError
+from edgezsad.errors import EdgeZSADError, RuntimeUnavailable
 from edgezsad.export import tensorrt_engine
 from edgezsad.export.dlc import WRITER
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 
 
 def test_dlc(exported: Path, tmp_path: Path) -> None:

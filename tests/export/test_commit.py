@@ -12,7 +12,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export import commit as module
 from edgezsad.model.detector import CheckpointInfo, build_detector, save_checkpoint
-from edgezsad.scoring.graph_scorer import GraphScorer
+from edgezsad.scoring.onnx_scorer import OnnxScorer
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_checkpoint_and_graph_are_put_into_the_package(run: SimpleNamespace) -> None:
     assert 0 <= module.commit(run) <= module.AGREEMENT
-    assert GraphScorer(checkpoints.GRAPH).threshold == 0.25
+    assert OnnxScorer(checkpoints.GRAPH).threshold == 0.25
     assert checkpoints.CHECKPOINT.read_bytes() == run.checkpoint(0).read_bytes()
 
 

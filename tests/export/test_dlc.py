@@ -8,13 +8,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export import dlc
 from edgezsad.export.dlc import FOLDING, WRITER, qnn_uses, read_dlc, record_path, write_dlc
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.scoring.qnn_scorer import EMULATOR
-from edgezsad.scoring.qnn_session import assignment, open_session
-from edgezsad.scoring.runtimes import RuntimeUnavailable
+from edgezsad.scoring.qnn_scorer import EMULATOR, assignment, open_session
 
 
 @pytest.fixture(scope="module")

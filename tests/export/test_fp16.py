@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgezsad.errors import InputError
 from edgezsad.export.fp16 import Rounding, read_rounding, to_fp16
 from edgezsad.export.lint import check_lint
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 
 @pytest.fixture(scope="module")

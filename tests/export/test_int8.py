@@ -17,8 +17,7 @@ from edgezsad.export.layers import layers
 from edgezsad.export.lint import check_lint, describe, load_graph
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import Detector
-from edgezsad.scoring.onnx_scorer import OnnxScorer
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
 
 SIZE = 96
 SOURCE = "5" * 64

@@ -15,7 +15,7 @@ from edgezsad.export import lint, onnx_export
 from edgezsad.export.lint import check_lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import Detector, build_detector
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 SIZE = 96
 

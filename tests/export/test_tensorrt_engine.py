@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export import tensorrt_engine
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.tensorrt_engine import (
@@ -19,7 +19,6 @@ from edgezsad.export.tensorrt_engine import (
     trtexec_device,
     trtexec_version,
 )
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.tensorrt_scorer import (
     TensorRTDevice,
     engine_record_path,

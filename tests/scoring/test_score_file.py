@@ -72,9 +72,9 @@ def test_pickles_are_refused(path: Path, scores: ScoreFile, tmp_path: Path) -> N
     arrays = {name: getattr(scores, name) for name in ARRAYS}
     arrays["category"] = np.array([Bomb(mark)] * 3, dtype=object)
     np.savez(path, **arrays)
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
     path.write_bytes(pickle.dumps(Bomb(mark)))
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
     assert not mark.exists()
 
 
@@ -82,7 +82,7 @@ def test_pickles_are_refused(path: Path, scores: ScoreFile, tmp_path: Path) -> N
 def test_cut_short(path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile) -> None:
@@ -104,9 +104,9 @@ def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile
 def test_other_files(path: Path, scores: ScoreFile) -> None:
     with open(path, "wb") as stream:
         np.save(stream, scores.score)
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
     np.savez(path, score=scores.score)
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
 
 
 def test_missing_files(path: Path) -> None:
@@ -131,13 +131,13 @@ def test_damaged_record(path: Path, change: Callable[[dict[str, Any]], object]) 
     record = json.loads(path.with_suffix(".json").read_text())
     change(record)
     path.with_suffix(".json").write_text(json.dumps(record))
-    refused(path, "not a score file")
+    refused(path, "invalid score file")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{"])
 def test_record_is_no_record(path: Path, text: str) -> None:
     path.with_suffix(".json").write_text(text)
-    refused(path, "not a score file|not valid JSON")
+    refused(path, "invalid score file|not valid JSON")
 
 
 @pytest.mark.parametrize("name", ["score", "map"])
@@ -158,7 +158,7 @@ def test_the_image_without_a_finite_score_is_named(scores: ScoreFile, tmp_path: 
         ({"milliseconds": np.zeros(4, dtype=np.float32)}, "different lengths"),
         ({"map": np.zeros((3, 4), dtype=np.float32)}, "different lengths"),
         ({"score": np.zeros((3, 1), dtype=np.float32)}, "different lengths"),
-        ({"score": np.array(["1", "2", "3"])}, "score is not numbers"),
+        ({"score": np.array(["1", "2", "3"])}, "score is not numeric"),
         ({"label": np.array([0, 1, 2], dtype=np.int8)}, "a label is not 0 or 1"),
     ],
     ids=["fewer scores", "more times", "flat map", "scores in a column", "text", "label"],

@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from edgezsad.config import Profile
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest, write_manifest
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.files import sha256_of_file
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import CheckpointInfo, build_detector, load_detector, save_checkpoint
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import RuntimeUnavailable
 from edgezsad.scoring.score_file import ScoreFile, read_scores
-from edgezsad.scoring.score_run import score_set, score_table, score_targets, subset
+from edgezsad.scoring.score_run import score_seeds, score_table, score_targets, subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 
@@ -145,8 +144,11 @@ def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeyp
     graph = run.onnx(0, "fp16")
     graph.parent.mkdir(parents=True)
     graph.write_bytes(b"graph")
-    reason = RuntimeUnavailable("needs the moon")
-    monkeypatch.setattr("edgezsad.scoring.score_run._scorers", lambda *arguments: reason)
+
+    def unavailable(*arguments: object) -> None:
+        raise RuntimeUnavailable("needs the moon")
+
+    monkeypatch.setattr("edgezsad.scoring.score_run._scorers", unavailable)
     paths = score_targets(run, "qnn-htp-fp16")
     # The emulator runs one seed.
     assert paths == [run.scores("qnn-htp-fp16", 0, name) for name in ("bolts", "nuts")]
@@ -173,7 +175,7 @@ class Counting:
     """A scorer whose scores say which image it saw."""
 
     runtime, precision, device, timing_method = "counting", "fp16", "a desk", "none"
-    timed, detector_sha256 = True, "d"
+    timed, detector_sha256, size = True, "d", 16
 
     def __init__(self) -> None:
         self.versions = {"counting": "1"}
@@ -182,9 +184,9 @@ class Counting:
         return float(image.mean()), np.full((2, 3), image.max(), dtype=np.float64)
 
 
-def test_score_set_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
+def test_score_seeds_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..., ScoreFile]) -> None:
     manifest = read_run_manifest(run, run.profile.data.targets[0])
-    scores = score_set(Counting(), manifest, 16, make_scores([], []).record)
+    scores = score_seeds([Counting()], manifest, [make_scores([], []).record])[0]
     assert scores.score.tolist() == [np.float32(load(manifest.path(e), 16).mean()) for e in manifest.entries]
     assert (scores.score.dtype, scores.map.dtype, scores.map.shape) == (np.float32, np.float32, (3, 2, 3))
     record = scores.record
@@ -193,13 +195,13 @@ def test_score_set_fills_in_the_scorers_facts(run: Run, make_scores: Callable[..
     # A scorer with a clock of its own is believed.
     timed = Counting()
     timed.milliseconds = 7.5
-    assert score_set(timed, manifest, 16, record).milliseconds.tolist() == [7.5] * len(scores)
+    assert score_seeds([timed], manifest, [record])[0].milliseconds.tolist() == [7.5] * len(scores)
     with pytest.raises(InputError, match="no test images of bolts; run notebook 01_data"):
-        score_set(Counting(), replace(manifest, entries=()), 16, record)
+        score_seeds([Counting()], replace(manifest, entries=()), [record])
 
 
 def test_torch_scorer_takes_prepared_images_alone(run: Run, backbone: Backbone) -> None:
     scorer = TorchScorer(build_detector(run.profile.model, backbone))
     for image in (np.zeros((32, 64, 3), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.uint8)):
-        with pytest.raises(InputError, match=r"the detector takes \(64, 64, 3\) uint8"):
+        with pytest.raises(InputError, match=r"expected \(64, 64, 3\) uint8"):
             scorer.score(image)

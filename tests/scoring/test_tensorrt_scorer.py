@@ -21,27 +21,6 @@ spec.loader.exec_module(fakes)
 ORIN, SIZE = TensorRTDevice("Orin", "8.7", "10.3.0"), 32
 
 
-class HostCuda:
-    """What `Cuda` does, in the host's memory."""
-
-    def __init__(self):
-        self.runs = 0
-
-    def empty(self, shape):
-        return torch.full(shape, torch.nan)
-
-    def write(self, tensor, values):
-        tensor.copy_(torch.from_numpy(values))
-
-    def read(self, tensor):
-        return tensor.numpy().copy()
-
-    def timed(self, work):
-        self.runs += 1
-        work(7)
-        return 1.5
-
-
 class Small(nn.Module):
     """A detector's form."""
 
@@ -73,34 +52,33 @@ def image(seed=0):
 
 
 def test_scores_are_the_graphs(graph, engine):
-    cuda = HostCuda()
-    scorer = TensorRTScorer(engine, graph, fakes.fake(), ORIN, cuda)
-    assert cuda.runs == 10 and scorer.size == SIZE
+    scorer = TensorRTScorer(engine, graph, fakes.fake(), ORIN, "cpu")
+    assert scorer.size == SIZE
     assert (scorer.runtime, scorer.precision, scorer.detector_sha256) == ("tensorrt-fp16", "fp16", "abc")
     assert "Orin" in scorer.device and "10.3.0" in scorer.device and "CUDA events" in scorer.timing_method
     reference = OnnxScorer(graph)
     for seed in range(3):
         score, anomaly_map = scorer.score(image(seed))
         expected, expected_map = reference.score(image(seed))
-        assert score == pytest.approx(expected, abs=1e-6) and scorer.milliseconds == 1.5
+        assert score == pytest.approx(expected, abs=1e-6)
         np.testing.assert_allclose(anomaly_map, expected_map, atol=1e-6)
-    with pytest.raises(InputError, match="takes"):
+    with pytest.raises(InputError, match="expected"):
         scorer.score(image()[:-1])
 
 
 def test_engines_that_do_not_fit_are_refused(graph, engine, tmp_path):
     with pytest.raises(InputError, match=r"built for .*Orin"):
-        TensorRTScorer(engine, graph, fakes.fake(), TensorRTDevice("NVIDIA L4", "8.9", "10.3.0"), HostCuda())
+        TensorRTScorer(engine, graph, fakes.fake(), TensorRTDevice("NVIDIA L4", "8.9", "10.3.0"), "cpu")
     other = export_onnx(Small(), tmp_path / "other.onnx", SIZE)
     with pytest.raises(InputError, match="built from another graph"):
-        TensorRTScorer(engine, other, fakes.fake(), ORIN, HostCuda())
+        TensorRTScorer(engine, other, fakes.fake(), ORIN, "cpu")
 
 
 def test_tensorrt_that_does_not_load_or_run_is_an_error(graph, engine):
     module = fakes.fake()
     module.Runtime.deserialize_cuda_engine = lambda self, data: None
     with pytest.raises(CheckError, match="does not load it"):
-        TensorRTScorer(engine, graph, module, ORIN, HostCuda())
+        TensorRTScorer(engine, graph, module, ORIN, "cpu")
     module = fakes.fake()
     real = module.Runtime.deserialize_cuda_engine
 
@@ -113,4 +91,4 @@ def test_tensorrt_that_does_not_load_or_run_is_an_error(graph, engine):
 
     module.Runtime.deserialize_cuda_engine = lazy
     with pytest.raises(CheckError, match="does not run it"):
-        TensorRTScorer(engine, graph, module, ORIN, HostCuda())
+        TensorRTScorer(engine, graph, module, ORIN, "cpu")

@@ -18,7 +18,7 @@ from edgezsad.devices.kit.record import IMAGES, RECORD, SUMS, KitRecord
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 TOLD = (RECORD, IMAGES, "facts.tsv", "commands.tsv", "sessions.tsv")
 """What says whose result it is; `SHA256SUMS` has their hashes, and those of the timing run's files."""

@@ -15,7 +15,7 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, sha256_of_file
-from edgezsad.scoring.runtimes import as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor
 
 LEVEL = 1
 CANARY_NAMES = ("canary-a", "canary-b")

@@ -10,10 +10,10 @@ from pathlib import Path
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices.boards import Board
 from edgezsad.devices.kit.pictures import packed, picture_data
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph
 from edgezsad.run import Run
-from edgezsad.scoring.runtimes import RuntimeUnavailable, read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_run import subset
 
 SECONDS_AN_IMAGE = {"jetson": 2.5, "rb5": 0.4}

@@ -28,7 +28,7 @@ from edgezsad.files import sha256_of_file
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_file import RunRecord, write_scores
-from edgezsad.scoring.score_run import score_set
+from edgezsad.scoring.score_run import score_seeds
 
 HERE = Path(__file__).parent
 SIZE = 64
@@ -119,7 +119,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, make_profile: Callable[..., 
                 profile="mini", target=name, seed=0, runtime=runtime, precision=precision, device="", command="",
                 model_sha256=sha256_of_file(run.onnx(0, precision)), manifest_sha256=manifest.sha256, versions={},
             )  # fmt: skip
-            scores = score_set(OnnxScorer(run.onnx(0, precision), 1, precision), manifest, SIZE, record)
+            scores = score_seeds([OnnxScorer(run.onnx(0, precision), 1, precision)], manifest, [record])[0]
             write_scores(scores, run.scores(runtime, 0, name))
             bench.scores.setdefault(precision, {})[name] = scores
     return bench

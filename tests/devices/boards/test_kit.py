@@ -24,9 +24,9 @@ from edgezsad.devices.kit.pictures import CANARY_NAMES, Picture, canary
 from edgezsad.devices.kit.plan import Plan, plan_kit
 from edgezsad.devices.kit.record import KitRecord
 from edgezsad.devices.kit.write import write_kit
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.files import sha256_of_file
-from edgezsad.scoring.runtimes import RuntimeUnavailable, as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor
 from edgezsad.scoring.score_run import subset
 
 SIZE = 64
