@@ -33,16 +33,7 @@ REDIRECT = re.compile(r'<meta http-equiv="Refresh" content="0; url=(?P<first>[^"
 
 
 def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
-    """Assemble the book's sources in `folder`, which is emptied first.
-
-    Args:
-        prose: the folder `book/`, with `_config.yml` and `_toc.yml` in its parent.
-        notebooks: executed notebooks that become pages.
-        run: fills the numbers in and gives the title.
-        folder: the staging folder.
-
-    Returns:
-        Names of the pages to expect, without suffix.
+    """Assemble prose and executed notebooks in `folder`, which is emptied first; return the names of the pages.
 
     Raises:
         InputError: a notebook, or a number used in the prose, is missing.
@@ -119,19 +110,10 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
     return html / "index.html"
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command line and return the exit code."""
-    if len(arguments) < 3:
-        print("usage: python -m book._ext.build CONFIG HTML NOTEBOOK...", file=sys.stderr)
-        return 2
+if __name__ == "__main__":
     try:
-        start = build(arguments[0], arguments[1], [Path(item) for item in arguments[2:]])
+        start = build(sys.argv[1], sys.argv[2], [Path(item) for item in sys.argv[3:]])
+        print(f"book: {start}", file=sys.stderr)
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"book: {start}", file=sys.stderr)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+        sys.exit(error.exit_code)

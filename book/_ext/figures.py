@@ -18,10 +18,6 @@ GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
 def place_figures(content: dict[str, Any], notebook: str) -> None:
     """Replace every SVG output of a notebook by a captioned figure; MyST-NB captions the other images itself.
 
-    Args:
-        content: the notebook, changed in place.
-        notebook: its name, for the error.
-
     Raises:
         CheckError: a figure has no caption or no alternative text.
     """
@@ -49,13 +45,7 @@ def place_figures(content: dict[str, Any], notebook: str) -> None:
 
 
 def inline_figure(svg: str, alt: str, caption: str) -> str:
-    """Return an SVG drawing as an HTML figure whose greys follow the page's colours `--ink` and `--ground`.
-
-    Args:
-        svg: matplotlib's SVG; anything before `<svg` is dropped.
-        alt: alternative text for screen readers.
-        caption: the line below the figure.
-    """
+    """Return matplotlib's SVG as an HTML figure whose greys follow the page's colours `--ink` and `--ground`."""
     svg = svg[svg.index("<svg") :]
     # Identifiers must be unique within a page.
     prefix = "c" + sha256(svg.encode()).hexdigest()[:8]

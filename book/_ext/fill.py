@@ -1,13 +1,12 @@
 """Compute the numbers in the book's prose: `{{ run.benchmarks.by_benchmark.VisA.image_auroc.mean | digits(1) }}`.
 
-An expression between double braces is Jinja's and is computed when the book is built. It can use
+Pages are Jinja templates, rendered when the book is built. Expressions can use
 
 - `run.NAME`: the run's results file `results/NAME.json`;
 - `recorded.NAME`: a recorded benchmark, `benchmarks/results/NAME.json`;
-- `paper.NAME`: a published number, `edgezsad.reported`;
+- `reported`: published numbers, `edgezsad/claims/reported.yaml`;
 - `profile`, `profiles.NAME`: the run's profile, and `configs/NAME.yaml`;
-- `tryit.NAME`: files of the page "Try it" (`book._ext.tryit`);
-- `field.accuracy("VisA")`, `field.cost()`: tables of published numbers (`book._ext.field`).
+- `tryit.NAME`: files of the page "Try it" (`book._ext.tryit`).
 
 The filter `digits(2)` sets the number of decimals, which a float needs; `where(name="x")` selects the one row of a list
 that has these values. A null in a results file becomes "not run".
@@ -20,12 +19,11 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
-from book._ext import field
-from edgezsad import reported
 from edgezsad.config import load_profile
 from edgezsad.dependencies import maker_of_result
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
+from edgezsad.reported import REPORTED
 from edgezsad.run import Run
 
 
@@ -35,11 +33,7 @@ def digits(value: float | None, count: int) -> str | None:
 
 
 def where(rows: Iterable[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]:
-    """Return the one row with the wanted values.
-
-    Raises:
-        ValueError: no row or several rows have them.
-    """
+    """Return the one row with the wanted values; ValueError if no row or several rows have them."""
     found = [row for row in rows if all(row.get(name) == value for name, value in wanted.items())]
     if len(found) != 1:
         raise ValueError(f"{len(found)} rows have {wanted}")
@@ -53,56 +47,39 @@ class _Files(dict):
         self._read = read
 
     def __missing__(self, name: str) -> Any:
-        self[name] = self._read(name)
-        return self[name]
+        return self.setdefault(name, self._read(name))
 
 
 def sources(run: Run) -> dict[str, Any]:
-    """Return the names that expressions can use; files are read on first use."""
+    """Return the names that expressions can use."""
     return {
         "run": _Files(lambda name: run.read_result(name, maker_of_result(name))),
         "recorded": _Files(lambda name: read_json(Path("benchmarks/results") / f"{name}.json", "run `make bench`")),
         "profiles": _Files(lambda name: load_profile(Path("configs") / f"{name}.yaml")),
         "profile": run.profile,
-        "paper": reported,
-        "field": field,
+        "reported": REPORTED,
     }
 
 
 def _format(value: Any) -> str:
-    if value is None:
-        return "not run"
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | StrictUndefined):
+        return str(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    if isinstance(value, float):
-        raise ValueError("a float needs the number of decimals: `| digits(2)`")
-    if isinstance(value, StrictUndefined):
-        return str(value)
-    raise ValueError(f"expected a number or text, got {type(value).__name__}")
+    if value is None:
+        return "not run"
+    raise ValueError(f"expected a number or text, got {type(value).__name__}; a float needs `| digits(2)`")
 
 
 def fill(text: str, names: Mapping[str, Any], page: str) -> str:
-    """Return a page's Markdown with every expression computed.
-
-    Args:
-        text: Markdown.
-        names: from `sources`.
-        page: the page's name, for messages.
+    """Return a page's Markdown with every expression computed; `page` names it in messages.
 
     Raises:
         InputError: an expression is invalid, or its value is missing or has no defined format.
     """
-    # Jinja's statements and comments are disabled: their delimiters are legal Markdown.
+    # Comments are disabled: their delimiters are legal Markdown.
     environment = SandboxedEnvironment(
-        undefined=StrictUndefined,
-        finalize=_format,
-        keep_trailing_newline=True,
-        block_start_string="\x01",
-        block_end_string="\x02",
-        comment_start_string="\x03",
-        comment_end_string="\x04",
+        undefined=StrictUndefined, finalize=_format, keep_trailing_newline=True, comment_start_string="\x03"
     )
     environment.filters |= {"digits": digits, "where": where}
     try:

@@ -30,14 +30,7 @@ def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
-    """Append the footer cell to a page and copy its downloads.
-
-    Args:
-        content: the executed notebook as it becomes a page; changed in place.
-        notebook: the executed notebook's file, `03_training-seed1.ipynb` for a copy with a parameter.
-        run: the page's run.
-        config: content of `_config.yml`; `repository.url`, or EDGEZSAD_REPOSITORY, adds Binder and Colab links.
-        folder: the book's sources; downloads go to `folder/downloads`.
+    """Append the footer cell to a page's `content` and copy its downloads to `folder/downloads`.
 
     Raises:
         InputError: a results file is missing.
@@ -89,10 +82,8 @@ def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any
         "profile": f"`{run.profile.profile}`",
         "parameters": ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items()),
         "run it again": f"`python -m edgezsad.execute {source} out.ipynb{again}`",
-        "wall time": "not recorded",
-        "executed": "not recorded",
     }
-    if papermill.get("duration") is not None:
+    if papermill:
         rows["wall time"] = f"{papermill['duration']:.1f} s"
         rows["executed"] = f"{papermill['start_time'][:16].replace('T', ' ')} UTC"
     if "versions" in record:

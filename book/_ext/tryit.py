@@ -7,7 +7,6 @@ of `book/tryit/runtime.json`. The browser checks its hash in both cases.
 
 import base64
 import hashlib
-import html
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from PIL import Image
 
 from edgezsad.checkpoints import GRAPH
 from edgezsad.errors import CheckError
@@ -24,7 +24,6 @@ from edgezsad.show.maps import HEAT_RANGE, heat_colours
 from synthetic.image import Address, defective_image, normal_image
 
 PINS = Path("book/tryit")
-EXAMPLE_SIDE = 384
 NPM_SECONDS = 300
 """Longest time for npm; without a network it retries for minutes."""
 
@@ -70,15 +69,7 @@ def fetch_runtime(pinned: dict[str, Any], folder: Path) -> bool:
 
 
 def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
-    """Copy what the page "Try it" loads into a staged book.
-
-    Args:
-        prose: the staged folder `book`, whose `_static/tryit` receives the files.
-        cache: keeps the runtime between builds.
-
-    Returns:
-        Values for the page's text: megabytes, size (pixels), version, source (a sentence), examples (HTML).
-    """
+    """Copy what the page "Try it" loads into a staged book and return the values for its text."""
     pinned = read_json(PINS / "runtime.json", "restore it")
     cache = cache / pinned["version"]
     local = fetch_runtime(pinned, cache)
@@ -102,23 +93,15 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
         "size": onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[3].dim_value,
         "version": pinned["version"],
         "source": source,
-        "card": "model-card.html" if (prose / "model-card.md").is_file() else "howto-own-photographs.html",
-        "examples": "\n".join(write_example(folder, *example) for example in EXAMPLES),
+        "examples": [write_example(folder, *example) for example in EXAMPLES],
     }
 
 
-def write_example(folder: Path, family: str, index: int, defective: bool) -> str:
-    """Generate an example as JPEG and return its list entry as HTML; the image is the same each time."""
-    from PIL import Image
-
-    address = Address(0, "try-it", family, "test", index, (EXAMPLE_SIDE, EXAMPLE_SIDE), False)
+def write_example(folder: Path, family: str, index: int, defective: bool) -> dict[str, str]:
+    """Generate an example as JPEG and return its file and name; the image is the same each time."""
+    address = Address(0, "try-it", family, "test", index, (384, 384), False)
     image = defective_image(address)[0] if defective else normal_image(address)
     file = f"{family}-{'defective' if defective else 'normal'}.jpg"
     with written_beside(folder / file) as temporary:
         Image.fromarray(image).save(temporary, quality=88)
-    name = html.escape(f"{family.capitalize()}, {'with' if defective else 'without'} a defect")
-    return (
-        f'<li><button type="button" data-example="../_static/tryit/{file}" data-name="{name}">'
-        f'<img src="../_static/tryit/{file}" alt="" width="{EXAMPLE_SIDE}" height="{EXAMPLE_SIDE}" '
-        f'loading="lazy">{name}</button></li>'
-    )
+    return {"file": file, "name": f"{family.capitalize()}, {'with' if defective else 'without'} a defect"}
