@@ -33,9 +33,8 @@ from edgezsad.data.layouts import index
 from edgezsad.data.loading import in_order, load_fast, normalise
 from edgezsad.files import versions, write_json
 from edgezsad.scoring.onnx_scorer import cpu_name
-from edgezsad.source.derive import derive_list
-from edgezsad.source.grids import read_grids
-from edgezsad.source.source_images import DerivedImages
+from edgezsad.source.derive import derive_list, read_defect_grids
+from edgezsad.source.source_images import SourceImages, derived_images
 
 Item = TypeVar("Item")
 
@@ -101,11 +100,11 @@ def write_images(folder: Path, images: int, side: int) -> list[Path]:
     return paths
 
 
-def derived(folder: Path, images: int) -> DerivedImages:
+def derived(folder: Path, images: int) -> SourceImages:
     """As many images as there are files, derived from them with the paper profile's shares."""
     manifest = index(DataSet(name="made", layout="mvtec", root=folder), folder)
     config = Derive(images=images)
-    return DerivedImages(manifest, derive_list(manifest, config, 0, read_grids(manifest, folder / "grids.npz")))
+    return derived_images(manifest, derive_list(manifest, config, 0, read_defect_grids(manifest)))
 
 
 def timed(

@@ -42,7 +42,7 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import cpu_name
-from edgezsad.source.randomise import turned
+from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, plain_images
 from edgezsad.training import recipe
 from edgezsad.training.features import Features, cache_features, read_features
@@ -335,7 +335,7 @@ class TurnedImages:
 
     def read(self, row: int, size: int) -> Picture:
         """The image of a row and its mask, both turned."""
-        return turned(self._images.read(row, size), 2)
+        return rotate_and_mirror(self._images.read(row, size), 2)
 
     def name(self, row: int) -> str:
         """The image's own."""

@@ -9,9 +9,10 @@ from edgezsad.config import DataSet, Profile
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.run import Run
-from edgezsad.source.render import synthetic_kind
-from edgezsad.source.rows import read_derived
+from edgezsad.source.derive import read_derived
+from edgezsad.source.render import render_crop
 from edgezsad.source.source_images import derived_path
+from edgezsad.source.synthetic_defects import synthetic_defect
 
 RECIPE = "recipe"
 OWN = "defects of photographs"
@@ -181,7 +182,9 @@ def _kinds_of(run: Run, item: DataSet) -> list[str]:
     found = []
     for row in read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed).rows:
         if row.kind == "synthetic":
-            found.append(synthetic_kind(row, manifest.root, entries, run.profile.model.size, item.derive.defects))
+            crop = render_crop(row, manifest.root, entries, run.profile.model.size)
+            random = np.random.default_rng([row.seed, 1])  # as `render` seeds it
+            found.append(synthetic_defect(crop, random, item.derive.defects)[1])
         elif not row.label:
             found.append("")
         else:

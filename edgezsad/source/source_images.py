@@ -1,251 +1,163 @@
-"""What training reads: the source's images, whether they lie on disk as they are or are derived as they are needed."""
+"""The source images that training reads: files as they are, or images of a derived list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from edgezsad.config import DataSet
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Picture, load_fast
-from edgezsad.data.manifest import Manifest, read_run_manifest
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.progress import ticker
 from edgezsad.run import Run
-from edgezsad.source.derive import derive_list
-from edgezsad.source.grids import read_grids
+from edgezsad.source.derive import (
+    REMEDY,
+    DerivedList,
+    derive_list,
+    read_defect_grids,
+    read_derived,
+    record_path,
+    write_derived,
+)
 from edgezsad.source.render import render
-from edgezsad.source.rows import DerivedList, read_derived, record_path, write_derived
 
 
-class SourceImages(Protocol):
-    """Labelled images of a source.
+@dataclass(frozen=True, eq=False)
+class SourceImages:
+    """Labelled images of one or several sources.
 
     Attributes:
         label: (N,) int64, 0 normal, 1 defective.
         group: (N,) str, data set and category.
-        parent: (N,) str, data set and file: rows with the same parent show the same thing, and must not be parted when
-            some are held out.
-        sha256: of what the images are.
+        parent: (N,) str, data set and file: rows of one parent must stay on the same side of a split.
+        names: (N,) str, for error messages.
+        sha256: hash of the content of all images.
+        readers: (N,) functions of the size that read an image with its mask.
     """
 
     label: np.ndarray
     group: np.ndarray
     parent: np.ndarray
+    names: Sequence[str]
     sha256: str
-
-    def __len__(self) -> int: ...
-
-    def read(self, row: int, size: int) -> Picture:
-        """The image of a row at `size` x `size` pixels, with its mask at any size."""
-
-    def name(self, row: int) -> str:
-        """What to call the image of a row in an error."""
-
-
-@dataclass(frozen=True, eq=False)
-class PlainImages:
-    """The images of a manifest as they are; all its splits, as nothing of a source is ever evaluated.
-
-    Attributes:
-        manifest: lists them.
-        fast: decode large JPEGs at a reduced size (`edgezsad.data.loading.load_fast`).
-    """
-
-    manifest: Manifest
-    fast: bool = False
+    readers: Sequence[Callable[[int], Picture]]
 
     def __len__(self) -> int:
-        return len(self.manifest.entries)
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        """(N,) int64."""
-        return np.array([entry.label for entry in self.manifest.entries], dtype=np.int64)
-
-    @cached_property
-    def group(self) -> np.ndarray:
-        """(N,) str, data set and category."""
-        return np.array([f"{self.manifest.name}/{entry.category}" for entry in self.manifest.entries], dtype=str)
-
-    @cached_property
-    def parent(self) -> np.ndarray:
-        """(N,) str, data set and file."""
-        return np.array([f"{self.manifest.name}/{entry.id}" for entry in self.manifest.entries], dtype=str)
-
-    @cached_property
-    def sha256(self) -> str:
-        """The manifest's hash."""
-        return self.manifest.sha256
+        return len(self.label)
 
     def read(self, row: int, size: int) -> Picture:
-        """The image of a row; its mask at the file's own size, None where a defective image has none."""
-        entry = self.manifest.entries[row]
-        path, shape = self.manifest.path(entry), (entry.height, entry.width)
-        if self.fast:
-            pixels = load_fast(path, size)
-        else:
-            image = decode_image(path)
-            pixels, shape = prepare(image, size), image.shape[:2]
-        if entry.mask:
-            return Picture(pixels, decode_mask(self.manifest.root / entry.mask, shape))
-        return Picture(pixels, None if entry.label else np.zeros(shape, dtype=bool))
+        """Read the image of a row at `size` x `size` pixels, with its mask at any size (None: unknown)."""
+        return self.readers[row](size)
 
     def name(self, row: int) -> str:
-        """The image's path."""
-        return str(self.manifest.path(self.manifest.entries[row]))
+        """Return what to call the image of a row in an error."""
+        return self.names[row]
 
 
-@dataclass(frozen=True, eq=False)
-class DerivedImages:
-    """The images of a derived list, made as they are read.
-
-    Attributes:
-        manifest: of the data set that they are derived from.
-        derived: the list.
-    """
-
-    manifest: Manifest
-    derived: DerivedList
-
-    def __len__(self) -> int:
-        return len(self.derived.rows)
-
-    @cached_property
-    def _entries(self) -> dict:
-        return {entry.id: entry for entry in self.manifest.entries}
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        """(N,) int64."""
-        return np.array([row.label for row in self.derived.rows], dtype=np.int64)
-
-    @cached_property
-    def group(self) -> np.ndarray:
-        """(N,) str, data set and category."""
-        return np.array([row.group for row in self.derived.rows], dtype=str)
-
-    @cached_property
-    def parent(self) -> np.ndarray:
-        """(N,) str, data set and file."""
-        return np.array([f"{self.manifest.name}/{row.parent}" for row in self.derived.rows], dtype=str)
-
-    @cached_property
-    def sha256(self) -> str:
-        """The list's hash."""
-        return self.derived.sha256
-
-    def read(self, row: int, size: int) -> Picture:
-        """The image of a row; its mask is (size, size)."""
-        one = self.derived.rows[row]
-        config = self.derived.config
-        return render(one, self.manifest.root, self._entries, config.randomise, size, config.defects)
-
-    def name(self, row: int) -> str:
-        """The row's id and its parent's path."""
-        one = self.derived.rows[row]
-        return f"{self.manifest.root / one.parent} ({one.id})"
-
-
-@dataclass(frozen=True, eq=False)
-class JoinedImages:
-    """Several sources, one after another."""
-
-    parts: Sequence[SourceImages]
-
-    @cached_property
-    def _starts(self) -> np.ndarray:
-        return np.cumsum([0, *(len(part) for part in self.parts)])
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @cached_property
-    def label(self) -> np.ndarray:
-        """(N,) int64."""
-        return np.concatenate([part.label for part in self.parts])
-
-    @cached_property
-    def group(self) -> np.ndarray:
-        """(N,) str."""
-        return np.concatenate([part.group for part in self.parts])
-
-    @cached_property
-    def parent(self) -> np.ndarray:
-        """(N,) str."""
-        return np.concatenate([part.parent for part in self.parts])
-
-    @cached_property
-    def sha256(self) -> str:
-        """One hash for all parts, in their order."""
-        return sha256_of_bytes("\n".join(part.sha256 for part in self.parts).encode())
-
-    def read(self, row: int, size: int) -> Picture:
-        """The image of a row."""
-        part, place = self._place(row)
-        return part.read(place, size)
-
-    def name(self, row: int) -> str:
-        """What the row's own source calls it."""
-        part, place = self._place(row)
-        return part.name(place)
-
-    def _place(self, row: int) -> tuple[SourceImages, int]:
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self.parts[number], row - int(self._starts[number])
-
-
-def plain_images(manifests: Sequence[Manifest]) -> JoinedImages:
-    """The images of some manifests as they are."""
-    return JoinedImages([PlainImages(manifest) for manifest in manifests])
-
-
-def source_images(run: Run, fast: bool = False) -> JoinedImages:
-    """The source of a run: derived where its profile says so, or else as it is.
+def plain_images(manifests: Sequence[Manifest], fast: bool = False) -> SourceImages:
+    """Return the images of manifests as they are, all splits.
 
     Args:
-        run: with its manifests and derived lists.
-        fast: decode large JPEGs that are not derived from at a reduced size (`edgezsad.data.loading.load_fast`).
+        manifests: list the images.
+        fast: decode large JPEGs at a reduced size (`edgezsad.data.loading.load_fast`).
+    """
+    return _joined([_plain(manifest, fast) for manifest in manifests])
+
+
+def derived_images(manifest: Manifest, derived: DerivedList) -> SourceImages:
+    """Return the images of a derived list, rendered when they are read."""
+    entries = {entry.id: entry for entry in manifest.entries}
+    config = derived.config
+    return SourceImages(
+        label=np.array([row.label for row in derived.rows], dtype=np.int64),
+        group=np.array([row.group for row in derived.rows], dtype=str),
+        parent=np.array([f"{manifest.name}/{row.parent}" for row in derived.rows], dtype=str),
+        names=[f"{manifest.root / row.parent} ({row.id})" for row in derived.rows],
+        sha256=derived.sha256,
+        readers=[
+            partial(render, row, manifest.root, entries, config=config.randomise, defects=config.defects)
+            for row in derived.rows
+        ],
+    )
+
+
+def source_images(run: Run, fast: bool = False) -> SourceImages:
+    """Return the source images of a run: derived where its profile says so, else as they are.
 
     Raises:
         InputError: a manifest or a derived list is missing, damaged, or made with other settings.
     """
-    return JoinedImages([_source(run, item, fast) for item in run.profile.data.source])
+    parts = []
+    for item in run.profile.data.source:
+        manifest = read_run_manifest(run, item)
+        if item.derive is None:
+            parts.append(_plain(manifest, fast))
+        else:
+            derived = read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed)
+            parts.append(derived_images(manifest, derived))
+    return _joined(parts)
 
 
 def derived_path(run: Run, item: DataSet) -> Path:
-    """Where a source's derived list lies."""
+    """Return the path of a source's derived list."""
     return run.manifest_path(f"{item.name}.derived")
 
 
-def derived_images(run: Run) -> int | None:
-    """Images of a run's derived sources together, as their records say; None where nothing is derived."""
+def count_derived(run: Run) -> int | None:
+    """Count the images of a run's derived lists; None if nothing is derived."""
     derived = [item for item in run.profile.data.source if item.derive]
-    remedy = "run notebook 01_data to write it again"
-    records = [read_json(record_path(derived_path(run, item)), remedy) for item in derived]
-    return sum(record["images"] for record in records) if records else None
+    return sum(read_json(record_path(derived_path(run, item)), REMEDY)["images"] for item in derived) or None
 
 
-def write_derived_lists(run: Run, manifests: dict[str, Manifest], workers: int) -> None:
-    """Derive and write the list of every source that its profile says to derive, from manifests by name.
+def write_derived_lists(run: Run, manifests: Mapping[str, Manifest], workers: int) -> None:
+    """Derive and write the list of every source with a `derive` section, from manifests by name.
 
     Raises:
         InputError: a mask is missing or damaged, or the source lacks what a kind of row needs.
     """
     for item in run.profile.data.source:
         if item.derive:
-            manifest = manifests[item.name]
             with ticker(f"masks of {item.name}", "mask") as tick:
-                grids = read_grids(manifest, run.folder / "manifests" / f"{item.name}.masks.npz", workers, tick)
-            write_derived(derive_list(manifest, item.derive, run.profile.data.seed, grids), derived_path(run, item))
+                grids = read_defect_grids(manifests[item.name], workers, tick)
+            derived = derive_list(manifests[item.name], item.derive, run.profile.data.seed, grids)
+            write_derived(derived, derived_path(run, item))
 
 
-def _source(run: Run, item: DataSet, fast: bool) -> SourceImages:
-    manifest = read_run_manifest(run, item)
-    if item.derive is None:
-        return PlainImages(manifest, fast)
-    derived = read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed)
-    return DerivedImages(manifest, derived)
+def _plain(manifest: Manifest, fast: bool) -> SourceImages:
+    entries = manifest.entries
+    return SourceImages(
+        label=np.array([entry.label for entry in entries], dtype=np.int64),
+        group=np.array([f"{manifest.name}/{entry.category}" for entry in entries], dtype=str),
+        parent=np.array([f"{manifest.name}/{entry.id}" for entry in entries], dtype=str),
+        names=[str(manifest.path(entry)) for entry in entries],
+        sha256=manifest.sha256,
+        readers=[partial(_read, manifest.root, entry, fast) for entry in entries],
+    )
+
+
+def _read(root: Path, entry: Entry, fast: bool, size: int) -> Picture:
+    """Read an image; its mask has the file's own size."""
+    path, shape = root / entry.id, (entry.height, entry.width)
+    if fast:
+        pixels = load_fast(path, size)
+    else:
+        image = decode_image(path)
+        pixels, shape = prepare(image, size), image.shape[:2]
+    if entry.mask:
+        return Picture(pixels, decode_mask(root / entry.mask, shape))
+    return Picture(pixels, None if entry.label else np.zeros(shape, dtype=bool))
+
+
+def _joined(parts: Sequence[SourceImages]) -> SourceImages:
+    return SourceImages(
+        label=np.concatenate([part.label for part in parts]),
+        group=np.concatenate([part.group for part in parts]),
+        parent=np.concatenate([part.parent for part in parts]),
+        names=[name for part in parts for name in part.names],
+        sha256=sha256_of_bytes("\n".join(part.sha256 for part in parts).encode()),
+        readers=[reader for part in parts for reader in part.readers],
+    )

@@ -1,34 +1,42 @@
-"""Kinds of synthetic defects: each changes the pixels of a photograph as a real defect might.
+"""Synthetic defects on images of normal parts, with masks.
 
-They are not drawn into a scene that knows its light, as those of `synthetic` are, so that they look less
-real; in return they come on real photographs. Pasting a texture in an irregular shape is what DRAEM (Zavrtanik et al.,
-2021) trains with, moving a piece of the image itself what CutPaste (Li et al., 2021) does; the code and the other kinds
-are ours.
+Pasting a texture in an irregular shape is what DRAEM (Zavrtanik et al., 2021) trains with, moving a piece of the image
+itself what CutPaste (Li et al., 2021) does; the code and the other kinds are ours. Only pixels are known of an image,
+not its geometry or light: a shape lies on the part where the part can be segmented, else anywhere.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 
+from edgezsad.data.loading import Picture
 from edgezsad.errors import InputError
-from edgezsad.source.shapes import Array, Random, blob, fractal, grown, line, place, soften, stroke
+
+ATTEMPTS = 12
+"""Draws of a defect before a plain spot is used."""
+
+LEAST_AREA, MOST_AREA = 0.0006, 0.2
+"""Fraction of the image that a defect covers."""
+
+TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "rocket", "page", "camera")
+"""Images shipped with scikit-image, from which pieces are pasted."""
+
+PART_LEAST, PART_MOST = 0.05, 0.85
+"""Fraction of the image that a part covers."""
+
+Array = np.ndarray
+Random = np.random.Generator
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What a defect is put on.
-
-    Attributes:
-        pixels: float32 (S, S, 3), 0 to 255.
-        part: bool (S, S), where the part lies; None where it cannot be told.
-        textures: uint8 (H, W, 3), to paste from.
-    """
+    """The image that a defect is put on: pixels float32 (S, S, 3), 0 to 255; the part's mask, or None if unknown."""
 
     pixels: Array
-    part: np.ndarray | None
-    textures: tuple[np.ndarray, ...]
+    part: Array | None
 
     @property
     def size(self) -> int:
@@ -36,274 +44,303 @@ class Ground:
         return len(self.pixels)
 
 
-@dataclass(frozen=True)
-class Change:
-    """A photograph with a defect.
+Kind = Callable[[Ground, Random], "Array | tuple[Array, Array] | None"]
+"""Returns the changed pixels, with a mask if the change itself does not show it; None if impossible."""
 
-    Attributes:
-        pixels: float32 (S, S, 3).
-        mask: bool (S, S) where the defect is known to lie; None where the change itself tells.
+
+def synthetic_defect(picture: Picture, random: Random, names: tuple[str, ...] | None = None) -> tuple[Picture, str]:
+    """Put a synthetic defect on an image of a normal part.
+
+    Args:
+        picture: uint8 (S, S, 3).
+        random: decides everything.
+        names: kinds of defects (see `kind_weights`).
+
+    Returns:
+        The image with a bool (S, S) mask that is never empty, and the kind; "spot" if no draw was accepted.
     """
-
-    pixels: Array
-    mask: np.ndarray | None = None
-
-
-def _laid(ground: Ground, above: np.ndarray, cover: Array) -> Change:
-    return Change(ground.pixels + (above - ground.pixels) * cover[..., None])
-
-
-def _unlike(ground: Ground, each: Random, cover: Array) -> np.ndarray:
-    """A colour (3,) that differs from what lies under `cover`."""
-    own = (ground.pixels * cover[..., None]).sum(axis=(0, 1)) / max(float(cover.sum()), 1e-3)
-    for _ in range(10):
-        if each.random() < 0.4:
-            colour = own * np.exp(each.choice([-1, 1]) * each.uniform(0.3, 1.2))
-        else:
-            colour = each.uniform(0, 255) * (1 + each.uniform(0, 0.9) * each.uniform(-1, 1, 3))
-        colour = np.clip(colour, 0, 255)
-        if np.abs(colour - own).max() > 35:
-            break
-    return colour.astype(np.float32)
+    pixels = picture.pixels.astype(np.float32)
+    ground = Ground(pixels, segment_part(picture.pixels))
+    weights = kind_weights(names)
+    kinds, chances = list(weights), np.array(list(weights.values()))
+    for _ in range(ATTEMPTS):
+        kind = kinds[int(random.choice(len(kinds), p=chances / chances.sum()))]
+        change = kind(ground, random)
+        if change is not None and (accepted := _accept(ground, change)) is not None:
+            return accepted, kind.__name__
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    cv2.circle(mask, random.integers(len(pixels) // 4, len(pixels) * 3 // 4, 2).tolist(), len(pixels) // 20, 1, -1)
+    inside = mask > 0
+    pixels[inside] = np.where(pixels[inside] > 100, pixels[inside] * 0.4, pixels[inside] + 100)
+    return Picture(pixels.astype(np.uint8), inside), "spot"
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------
+def kind_weights(names: tuple[str, ...] | None = None) -> dict[Kind, float]:
+    """Return the kinds with their probabilities: those in `names` with equal ones, or all of `DEFECTS`.
+
+    Raises:
+        InputError: unknown kind.
+    """
+    if names is None:
+        return DEFECTS
+    known = {kind.__name__: kind for kind in DEFECTS}
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(f"derive.defects: unknown kind of defect {unknown[0]!r}; use {', '.join(known)}")
+    return {known[name]: 1.0 for name in names}
 
 
-def texture(ground: Ground, each: Random) -> Change:
-    """A piece of another material in an irregular shape, more or less transparent."""
-    source = ground.textures[int(each.integers(len(ground.textures)))]
-    side = int(each.uniform(0.25, 1.0) * min(source.shape[:2]))
-    top, left = (int(each.integers(0, length - side + 1)) for length in source.shape[:2])
+def segment_part(pixels: Array, single: bool = False) -> Array | None:
+    """Segment the part: the largest region that differs from the border's median colour.
+
+    Args:
+        pixels: uint8 (S, S, 3).
+        single: return None if there are other regions, of together more than a tenth of the foreground.
+
+    Returns:
+        bool (S, S); None if the border has several colours or the region is too small or too large.
+    """
+    values = pixels.astype(np.float32)
+    width = max(2, len(pixels) // 40)
+    edges = values[:width], values[-width:], values[:, :width], values[:, -width:]
+    border = np.concatenate([edge.reshape(-1, 3) for edge in edges])
+    median = np.median(border, axis=0)
+    deviation = np.percentile(np.abs(border - median).max(axis=1), 85)
+    if deviation > 45:
+        return None
+    differs = _blurred(np.abs(values - median).max(axis=2), 2) > max(30, 1.5 * deviation)
+    differs = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
+    if count < 2:
+        return None
+    part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    if single and part.sum() < 0.9 * (labels > 0).sum():
+        return None
+    return part if PART_LEAST <= part.mean() <= PART_MOST else None
+
+
+@cache
+def textures() -> tuple[Array, ...]:
+    """Load the images to paste from, uint8 (H, W, 3), scaled to a shorter side of 512 pixels."""
+    from skimage import data  # slow to import
+
+    found = []
+    for image in (getattr(data, name)() for name in TEXTURES):
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image
+        scale = 512 / min(image.shape[:2])
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        found.append(cv2.resize(image, None, fx=scale, fy=scale, interpolation=way))
+    return tuple(found)
+
+
+def _accept(ground: Ground, change: Array | tuple[Array, Array]) -> Picture | None:
+    """Return the changed image with its mask; None if the defect is hardly visible, too small or too large."""
+    changed, mask = change if isinstance(change, tuple) else (change, None)
+    changed = np.clip(changed, 0, 255).astype(np.float32)
+    difference = np.abs(changed - ground.pixels).max(axis=2)
+    if mask is not None:
+        mask = mask & grown(difference > 6, 11)
+        return Picture(changed.astype(np.uint8), mask) if mask.sum() >= 20 else None
+    near = cv2.blur(difference, (3, 3))
+    peak = float(near.max())
+    if peak < 12:
+        return None
+    mask = (near > max(6, 0.25 * peak)).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    area = float(mask.mean())
+    # Texture hides a defect; a small one must stand out more to be found at all.
+    grey = ground.pixels.mean(axis=2)
+    detail = _blurred(np.abs(grey - _blurred(grey, 4)), 8)
+    contrast = float(difference[mask].mean() / (detail[mask].mean() + 2))
+    if not LEAST_AREA <= area <= MOST_AREA or contrast < (1.0 if area > 0.01 else 1.7):
+        return None
+    return Picture(changed.astype(np.uint8), mask)
+
+
+def texture(ground: Ground, random: Random) -> Array:
+    """Another material in an irregular shape, more or less transparent."""
+    source = textures()[int(random.integers(len(TEXTURES)))]
+    side = int(random.uniform(0.25, 1.0) * min(source.shape[:2]))
+    top, left = (int(random.integers(0, length - side + 1)) for length in source.shape[:2])
     piece = cv2.resize(source[top : top + side, left : left + side], (ground.size, ground.size)).astype(np.float32)
-    piece = np.rot90(piece, int(each.integers(4)))
-    if each.random() < 0.5:
-        piece = piece * each.uniform(0.5, 1.4) + each.uniform(-40, 40)
-    tint = np.exp(each.normal(0, 0.25, 3)) if each.random() < 0.5 else np.ones(3)
-    cover = blob(each, ground.size, ground.part, roughness=each.uniform(0.3, 1)).cover(each.uniform(1, 4))
-    return _laid(ground, np.clip(piece * tint, 0, 255), cover * np.float32(each.uniform(0.35, 1)))
+    piece = np.rot90(piece, int(random.integers(4)))
+    if random.random() < 0.5:
+        piece = piece * random.uniform(0.5, 1.4) + random.uniform(-40, 40)
+    gain = np.exp(random.normal(0, 0.25, 3)) if random.random() < 0.5 else np.ones(3)
+    cover = _blob(ground, random, roughness=random.uniform(0.3, 1)).cover(random.uniform(1, 4))
+    return _blend(ground, np.clip(piece * gain, 0, 255), cover * random.uniform(0.35, 1))
 
 
-def moved_piece(ground: Ground, each: Random) -> Change:
-    """A piece of the image itself, turned, of another size and tone, where it does not belong."""
-    spot = blob(each, ground.size, ground.part, roughness=each.uniform(0, 0.8))
-    x, y = place(each, ground.size, ground.part)
-    turn = cv2.getRotationMatrix2D((x, y), each.uniform(-180, 180), float(np.exp(each.uniform(-0.4, 0.4))))
-    turn[:, 2] += spot.centre[0] - x, spot.centre[1] - y
-    piece = cv2.warpAffine(ground.pixels, turn, (ground.size, ground.size), borderMode=cv2.BORDER_REFLECT)
-    piece = np.clip(piece * each.uniform(0.6, 1.4) + each.uniform(-30, 30, 3), 0, 255)
-    return _laid(ground, piece, spot.cover(each.uniform(1, 3)))
+def moved_piece(ground: Ground, random: Random) -> Array:
+    """A piece of the image itself, rotated, scaled and brightened, at a wrong position."""
+    spot = _blob(ground, random, roughness=random.uniform(0, 0.8))
+    x, y = _position(ground, random)
+    move = cv2.getRotationMatrix2D((x, y), random.uniform(-180, 180), float(np.exp(random.uniform(-0.4, 0.4))))
+    move[:, 2] += spot.x - x, spot.y - y
+    piece = cv2.warpAffine(ground.pixels, move, (ground.size, ground.size), borderMode=cv2.BORDER_REFLECT)
+    piece = np.clip(piece * random.uniform(0.6, 1.4) + random.uniform(-30, 30, 3), 0, 255)
+    return _blend(ground, piece, spot.cover(random.uniform(1, 3)))
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------
-
-
-def _line_of(ground: Ground, each: Random, drawn: Array, colour: np.ndarray, on_part: bool) -> Change:
-    cover = soften(drawn, each.uniform(0.4, 1.2))
-    cover = cover / max(float(cover.max()), 1e-3)
-    if on_part and ground.part is not None:
-        cover = cover * soften(ground.part, 1)
-    return _laid(ground, colour, cover * np.float32(each.uniform(0.4, 1)))
-
-
-def scratch(ground: Ground, each: Random) -> Change:
+def scratch(ground: Ground, random: Random) -> Array:
     """One to three nearly straight lines side by side."""
-    start, angle = place(each, ground.size, ground.part), each.uniform(0, 2 * np.pi)
-    length, drawn = _length(ground, each), np.zeros((ground.size, ground.size), np.float32)
-    for _ in range(int(each.choice([1, 1, 2, 3]))):
-        x, y = start + each.normal(0, 0.02 * ground.size, 2)
-        points = line(each, (x, y), angle + each.normal(0, 0.1), length * each.uniform(0.5, 1), 0.02)
-        drawn = np.maximum(drawn, stroke(ground.size, points, int(each.choice([1, 1, 2, 2, 3, 5]))))
-    return _line_of(ground, each, drawn, _unlike(ground, each, drawn), on_part=True)
+    start, angle, length = _position(ground, random), random.uniform(0, 2 * np.pi), _length(ground, random)
+    lines = np.zeros((ground.size, ground.size), np.uint8)
+    for _ in range(int(random.choice([1, 1, 2, 3]))):
+        offset = start + random.normal(0, 0.02 * ground.size, 2)
+        path = _path(random, offset, angle + random.normal(0, 0.1), length * random.uniform(0.5, 1), 0.02)
+        _stroke(lines, path, int(random.choice([1, 1, 2, 2, 3, 5])))
+    return _drawn(ground, random, lines)
 
 
-def crack(ground: Ground, each: Random) -> Change:
+def crack(ground: Ground, random: Random) -> Array:
     """A jagged line with branches, mostly dark."""
-    start, angle, length = place(each, ground.size, ground.part), each.uniform(0, 2 * np.pi), _length(ground, each)
-    trunk, thickness = line(each, start, angle, length, 0.5), int(each.choice([1, 2, 2, 3]))
-    drawn = stroke(ground.size, trunk, thickness)
-    for _ in range(int(each.integers(0, 4))):
-        x, y = trunk[int(each.integers(len(trunk)))]
-        branch = line(each, (x, y), angle + each.choice([-1, 1]) * each.uniform(0.4, 1.3), length * 0.4, 0.5)
-        drawn = np.maximum(drawn, stroke(ground.size, branch, max(1, thickness - 1)))
-    dark = ground.pixels * np.float32(each.uniform(0.05, 0.5))
-    return _line_of(ground, each, drawn, _unlike(ground, each, drawn) if each.random() < 0.3 else dark, on_part=True)
+    angle, length = random.uniform(0, 2 * np.pi), _length(ground, random)
+    trunk, thickness = _path(random, _position(ground, random), angle, length, 0.5), int(random.choice([1, 2, 2, 3]))
+    lines = np.zeros((ground.size, ground.size), np.uint8)
+    _stroke(lines, trunk, thickness)
+    for _ in range(int(random.integers(0, 4))):
+        turn = random.choice([-1, 1]) * random.uniform(0.4, 1.3)
+        branch = _path(random, trunk[int(random.integers(len(trunk)))], angle + turn, length * 0.4, 0.5)
+        _stroke(lines, branch, max(1, thickness - 1))
+    dark = ground.pixels * random.uniform(0.05, 0.5)
+    return _drawn(ground, random, lines, None if random.random() < 0.3 else dark)
 
 
-def fibre(ground: Ground, each: Random) -> Change:
-    """A hair or thread that lies across, also beyond the part's edge."""
-    start, angle = place(each, ground.size, ground.part), each.uniform(0, 2 * np.pi)
-    points = line(each, start, angle, 1.3 * _length(ground, each), 0.12)
-    drawn = stroke(ground.size, points, int(each.choice([1, 2, 2, 3, 4])))
-    return _line_of(ground, each, drawn, _unlike(ground, each, drawn), on_part=False)
+def fibre(ground: Ground, random: Random) -> Array:
+    """A hair or thread across the part, also beyond its edge."""
+    path = _path(random, _position(ground, random), random.uniform(0, 2 * np.pi), 1.3 * _length(ground, random), 0.12)
+    lines = np.zeros((ground.size, ground.size), np.uint8)
+    _stroke(lines, path, int(random.choice([1, 2, 2, 3, 4])))
+    return _drawn(Ground(ground.pixels, None), random, lines)
 
 
-def _length(ground: Ground, each: Random) -> float:
-    return ground.size * float(np.exp(each.uniform(np.log(0.06), np.log(0.5))))
-
-
-# ---- spots -----------------------------------------------------------------------------------------------------
-
-
-def specks(ground: Ground, each: Random) -> Change:
+def specks(ground: Ground, random: Random) -> Array:
     """Dirt: one or a few small grains close together."""
-    x, y = place(each, ground.size, ground.part)
-    drawn, spread = np.zeros((ground.size, ground.size), np.uint8), ground.size * each.uniform(0.01, 0.12)
-    for _ in range(int(each.choice([1, 1, 2, 3, 5, 8]))):
-        radius = max(1.2, ground.size * float(np.exp(each.uniform(np.log(0.004), np.log(0.022)))))
-        centre = np.round((np.array([x, y]) + each.normal(0, spread, 2)) * 16).astype(int)
-        axes = int(radius * 16), int(radius * 16 * each.uniform(0.3, 1))
-        cv2.ellipse(drawn, centre.tolist(), axes, each.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA, 4)
-    cover = soften(drawn / np.float32(255), each.uniform(0.5, 1.5)) * np.float32(each.uniform(0.5, 1))
-    return _laid(ground, _unlike(ground, each, cover), cover)
+    middle, deviation = _position(ground, random), ground.size * random.uniform(0.01, 0.12)
+    grains = np.zeros((ground.size, ground.size), np.uint8)
+    for _ in range(int(random.choice([1, 1, 2, 3, 5, 8]))):
+        radius = max(1.2, ground.size * float(np.exp(random.uniform(np.log(0.004), np.log(0.022)))))
+        centre = np.round((middle + random.normal(0, deviation, 2)) * 16).astype(int).tolist()
+        axes = int(radius * 16), int(radius * 16 * random.uniform(0.3, 1))
+        cv2.ellipse(grains, centre, axes, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA, 4)
+    cover = _blurred(grains, random.uniform(0.5, 1.5)) / 255 * random.uniform(0.5, 1)
+    return _blend(ground, _other_colour(ground, random, cover), cover)
 
 
-def stain(ground: Ground, each: Random) -> Change:
-    """A spot that lets less light through, or more, sometimes with a rim where it dried."""
-    spot = blob(each, ground.size, ground.part, (0.02, 0.16), each.uniform(0.2, 0.9))
-    cover = spot.cover(spot.radius * each.uniform(0.2, 0.8))
-    gain = np.exp(-each.choice([-1, 1, 1]) * each.uniform(0.15, 1.1) * each.uniform(0.4, 1, 3))
-    uneven = np.clip(1 + 0.3 * fractal(each, cover.shape, 10, octaves=3, gain=0.5), 0.3, 1.7)
-    changed = ground.pixels * (1 + (cover * uneven)[..., None] * (gain - 1))
-    if each.random() < 0.3:
-        rim = np.exp(-((spot.distance * spot.radius / each.uniform(1.5, 4)) ** 2))
+def stain(ground: Ground, random: Random) -> Array:
+    """A darker or lighter spot, sometimes with a dried rim."""
+    spot = _blob(ground, random, (0.02, 0.16), random.uniform(0.2, 0.9))
+    gain = np.exp(-random.choice([-1, 1, 1]) * random.uniform(0.15, 1.1) * random.uniform(0.4, 1, 3))
+    uneven = np.clip(1 + 0.3 * fractal(random, ground.size, 10), 0.3, 1.7)
+    cover = spot.cover(spot.radius * random.uniform(0.2, 0.8)) * uneven
+    changed = ground.pixels * (1 + cover[..., None] * (gain - 1))
+    if random.random() < 0.3:
+        rim = np.exp(-((spot.distance * spot.radius / random.uniform(1.5, 4)) ** 2))
         changed = changed * (1 - 0.4 * rim[..., None])
-    return Change(changed)
+    return changed
 
 
-def tint(ground: Ground, each: Random) -> Change:
-    """Paint with a sharp edge, through which the shading shows more or less."""
-    spot = blob(each, ground.size, ground.part, (0.02, 0.16), each.uniform(0.2, 0.9))
-    cover = spot.cover(each.uniform(1, 3))
+def tint(ground: Ground, random: Random) -> Array:
+    """Paint with a sharp edge; the shading shows through."""
+    cover = _blob(ground, random, (0.02, 0.16), random.uniform(0.2, 0.9)).cover(random.uniform(1, 3))
     light = ground.pixels.mean(axis=2, keepdims=True)
     mean = max(float((light[..., 0] * cover).sum() / max(cover.sum(), 1e-3)), 20)
-    colour = _unlike(ground, each, cover) * (light / mean) ** each.uniform(0, 1)
-    return _laid(ground, colour, cover * np.float32(each.uniform(0.35, 1)))
+    colour = _other_colour(ground, random, cover) * (light / mean) ** random.uniform(0, 1)
+    return _blend(ground, colour, cover * random.uniform(0.35, 1))
 
 
-def blurred(ground: Ground, each: Random) -> Change:
-    """A place where the texture is gone."""
-    spot = blob(each, ground.size, ground.part, (0.03, 0.15))
-    smooth = soften(ground.pixels, spot.radius * each.uniform(0.25, 0.7)) * np.float32(each.uniform(0.8, 1.2))
-    return _laid(ground, smooth, spot.cover(spot.radius * 0.2))
+def blurred(ground: Ground, random: Random) -> Array:
+    """A region without texture."""
+    spot = _blob(ground, random, (0.03, 0.15))
+    smooth = _blurred(ground.pixels, spot.radius * random.uniform(0.25, 0.7)) * random.uniform(0.8, 1.2)
+    return _blend(ground, smooth, spot.cover(spot.radius * 0.2))
 
 
-# ---- form ------------------------------------------------------------------------------------------------------
+def warped(ground: Ground, random: Random) -> Array:
+    """A region pulled and twisted out of shape."""
+    x, y = _position(ground, random)
+    radius = ground.size * random.uniform(0.05, 0.16)
+    rows, columns = _grid(ground)
+    right, down = columns - x, rows - y
+    pull = np.exp(-(((right**2 + down**2) / radius**2) ** random.uniform(1, 2)))
+    angle, far, twist = random.uniform(0, 2 * np.pi), radius * random.uniform(0.25, 0.8), random.uniform(-1.2, 1.2)
+    to_x = (columns - pull * (far * np.cos(angle) + twist * down)).astype(np.float32)
+    to_y = (rows - pull * (far * np.sin(angle) - twist * right)).astype(np.float32)
+    return cv2.remap(ground.pixels, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def warped(ground: Ground, each: Random) -> Change:
-    """A place that is bent: pulled and twisted out of form."""
-    x, y = place(each, ground.size, ground.part)
-    radius = ground.size * each.uniform(0.05, 0.16)
-    rows, columns = np.mgrid[0 : ground.size, 0 : ground.size].astype(np.float32)
-    along, down = columns - np.float32(x), rows - np.float32(y)
-    pull = np.exp(-(((along**2 + down**2) / radius**2) ** each.uniform(1, 2)))
-    angle, far, twist = each.uniform(0, 2 * np.pi), radius * each.uniform(0.25, 0.8), each.uniform(-1.2, 1.2)
-    to_x = columns - pull * (far * np.cos(angle) + twist * down)
-    to_y = rows - pull * (far * np.sin(angle) - twist * along)
-    maps = to_x.astype(np.float32), to_y.astype(np.float32)
-    return Change(cv2.remap(ground.pixels, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
-
-
-def dent(ground: Ground, each: Random) -> Change:
+def dent(ground: Ground, random: Random) -> Array:
     """A dent, bulge or pit: one side lighter, the other darker."""
-    spot = blob(each, ground.size, ground.part, (0.015, 0.08), 0.3)
-    depth = soften(spot.cover(spot.radius * each.uniform(0.4, 1)), max(1.0, spot.radius * 0.15))
-    light = each.uniform(0, 2 * np.pi)
-    across, down = cv2.Sobel(depth, cv2.CV_32F, 1, 0), cv2.Sobel(depth, cv2.CV_32F, 0, 1)
-    shade = across * np.cos(light) + down * np.sin(light)
-    changed = ground.pixels * np.exp(shade / (np.abs(shade).max() + 1e-6) * each.uniform(0.3, 1.3))[..., None]
-    if each.random() < 0.5:
-        changed = changed * (1 - depth * each.uniform(0.1, 0.9))[..., None]
-    return Change(changed)
+    spot = _blob(ground, random, (0.015, 0.08), 0.3)
+    depth = _blurred(spot.cover(spot.radius * random.uniform(0.4, 1)), max(1.0, spot.radius * 0.15))
+    light = random.uniform(0, 2 * np.pi)
+    slope_x, slope_y = cv2.Sobel(depth, cv2.CV_32F, 1, 0), cv2.Sobel(depth, cv2.CV_32F, 0, 1)
+    shade = slope_x * np.cos(light) + slope_y * np.sin(light)
+    changed = ground.pixels * np.exp(shade / (np.abs(shade).max() + 1e-6) * random.uniform(0.3, 1.3))[..., None]
+    if random.random() < 0.5:
+        changed = changed * (1 - depth * random.uniform(0.1, 0.9))[..., None]
+    return changed
 
 
-# ---- breakage --------------------------------------------------------------------------------------------------
+def broken_off(ground: Ground, random: Random) -> tuple[Array, Array] | None:
+    """A piece of the part is gone and the background shows.
 
-
-def broken_off(ground: Ground, each: Random) -> Change | None:
-    """A piece of the part is gone and the background shows; None where there is no part, or too little goes.
-
-    The mask is the fracture alone: what is missing further away cannot be told from background.
+    The mask is the fracture alone: what is missing farther away cannot be distinguished from background.
     """
-    behind = _behind(ground, each)
+    behind = _background(ground, random)
     if behind is None:
         return None
-    rows, columns = np.mgrid[0 : ground.size, 0 : ground.size].astype(np.float32)
-    jagged = each.uniform(0, 0.05) * ground.size * _rough(ground, each)
-    if each.random() < 0.5:
-        angle = each.uniform(0, 2 * np.pi)
+    rows, columns = _grid(ground)
+    jagged = (
+        random.uniform(0, 0.05) * ground.size * fractal(random, ground.size, ground.size * random.uniform(0.05, 0.2))
+    )
+    if random.random() < 0.5:
+        angle = random.uniform(0, 2 * np.pi)
         along = columns * np.cos(angle) + rows * np.sin(angle)
-        beyond = along + jagged > np.percentile(along[ground.part], each.uniform(45, 96))
+        beyond = along + jagged > np.percentile(along[ground.part], random.uniform(45, 96))
     else:
-        outline = ground.part & ~(cv2.erode(ground.part.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
-        y, x = _one(each, outline)
-        beyond = np.hypot(columns - x, rows - y) + jagged < ground.size * each.uniform(0.03, 0.16)
+        outline = np.argwhere(ground.part & grown(~ground.part, 5))
+        y, x = outline[int(random.integers(len(outline)))]
+        beyond = np.hypot(columns - x, rows - y) + jagged < ground.size * random.uniform(0.03, 0.16)
     gone = beyond & ground.part
-    if not 0.004 * gone.size <= gone.sum() <= 0.75 * ground.part.sum():
-        return None
     edge = grown(gone, 3) & ground.part & ~beyond
-    if edge.sum() < 5:
+    if not 0.004 * gone.size <= gone.sum() <= 0.75 * ground.part.sum() or edge.sum() < 5:
         return None
     # The part's shadow goes with it.
-    changed = _laid(ground, behind, soften(grown(gone, 23) & beyond, 1)).pixels
-    if each.random() < 0.5:
-        fresh = soften(grown(edge, 3), 1) * (ground.part & ~beyond)
-        changed = changed * (1 + fresh * each.uniform(-0.4, 0.5))[..., None]
-    return Change(changed, grown(edge, 11))
+    changed = _blend(ground, behind, _blurred(grown(gone, 23) & beyond, 1))
+    if random.random() < 0.5:
+        fresh = _blurred(grown(edge, 3), 1) * (ground.part & ~beyond)
+        changed = changed * (1 + fresh * random.uniform(-0.4, 0.5))[..., None]
+    return changed, grown(edge, 11)
 
 
-def split(ground: Ground, each: Random) -> Change | None:
-    """A gap through the part, in which the background shows; None where there is no part, or no gap."""
-    behind = _behind(ground, each)
+def split(ground: Ground, random: Random) -> tuple[Array, Array] | None:
+    """A wedge-shaped gap through the part, in which the background shows."""
+    behind = _background(ground, random)
     if behind is None:
         return None
-    rows, columns = np.mgrid[0 : ground.size, 0 : ground.size].astype(np.float32)
-    angle = each.uniform(0, 2 * np.pi)
+    rows, columns = _grid(ground)
+    angle = random.uniform(0, 2 * np.pi)
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
-    middle = np.percentile(along[ground.part], each.uniform(25, 75))
+    middle = np.percentile(along[ground.part], random.uniform(25, 75))
     near = across[ground.part & (np.abs(along - middle) < 4)]
     if len(near) < 10:
         return None
-    # A wedge: it opens from one end of the part to the other.
     share = (across - near.min()) / (near.max() - near.min() + 1e-3)
-    narrow, wide = ground.size * each.uniform(-0.02, 0.03), ground.size * each.uniform(0.015, 0.08)
-    width = np.maximum(0, narrow + (wide - narrow) * (share if each.random() < 0.5 else 1 - share))
-    gap = np.abs(along - middle + each.uniform(0, 0.05) * ground.size * _rough(ground, each)) < width / 2
+    narrow, wide = ground.size * random.uniform(-0.02, 0.03), ground.size * random.uniform(0.015, 0.08)
+    width = np.maximum(0, narrow + (wide - narrow) * (share if random.random() < 0.5 else 1 - share))
+    jagged = (
+        random.uniform(0, 0.05) * ground.size * fractal(random, ground.size, ground.size * random.uniform(0.05, 0.2))
+    )
+    gap = np.abs(along - middle + jagged) < width / 2
     gone = gap & ground.part
     if gone.sum() < 0.002 * gone.size:
         return None
-    return Change(_laid(ground, behind, soften(gap & grown(ground.part, 7), 0.8)).pixels, gone)
+    return _blend(ground, behind, _blurred(gap & grown(ground.part, 7), 0.8)), gone
 
 
-def _rough(ground: Ground, each: Random) -> Array:
-    return fractal(each, (ground.size, ground.size), ground.size * each.uniform(0.05, 0.2), octaves=3, gain=0.5)
-
-
-def _one(each: Random, mask: np.ndarray) -> tuple[int, int]:
-    """(row, column) of one place of a mask."""
-    places = np.argwhere(mask)
-    row, column = places[int(each.integers(len(places)))]
-    return int(row), int(column)
-
-
-def _behind(ground: Ground, each: Random) -> Array | None:
-    """The background as it would show under the part: what lies around it, smoothed, with as much noise."""
-    if ground.part is None:
-        return None
-    seen = cv2.erode((~ground.part).astype(np.float32), np.ones((5, 5), np.uint8), borderValue=1)
-    if cv2.erode(seen, np.ones((9, 9), np.uint8)).sum() < 50:
-        return None
-    reach = ground.size / 8
-    smooth = soften(ground.pixels * seen[..., None], reach) / (soften(seen, reach)[..., None] + 1e-3)
-    noise = float((ground.pixels - soften(ground.pixels, 4))[seen > 0].std())
-    return smooth + each.normal(0, 0.7 * noise, (ground.size, ground.size, 1)).astype(np.float32)
-
-
-Defect = Callable[[Ground, Random], Change | None]
-
-DEFECTS: dict[Defect, float] = {
+DEFECTS: dict[Kind, float] = {
     texture: 0.16,
     moved_piece: 0.12,
     scratch: 0.09,
@@ -318,18 +355,137 @@ DEFECTS: dict[Defect, float] = {
     broken_off: 0.06,
     split: 0.04,
 }
-"""How likely each kind is."""
+"""Probability of each kind."""
 
 
-def mixture(names: tuple[str, ...] | None = None) -> dict[Defect, float]:
-    """How likely each kind is: the named ones alike, or all of `DEFECTS`.
+# ---- helpers ---------------------------------------------------------------------------------------------------
 
-    Raises:
-        InputError: there is no kind of that name.
-    """
-    if names is None:
-        return DEFECTS
-    known = {kind.__name__: kind for kind in DEFECTS}
-    if unknown := sorted(set(names) - set(known)):
-        raise InputError(f"derive.defects: unknown kind of defect {unknown[0]!r}; use {', '.join(known)}")
-    return {known[name]: 1.0 for name in names}
+
+def fractal(random: Random, size: int, cell: float) -> Array:
+    """Sum of three smooth random fields, (S, S), standard deviation about 1; the coarsest varies over `cell` pixels."""
+    total, weight, power = np.zeros((size, size), np.float32), 1.0, 0.0
+    for _ in range(3):
+        grid = random.standard_normal([int(np.ceil(size / cell)) + 3] * 2, dtype=np.float32)
+        shift_x, shift_y = random.random(2) + 0.5
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        zoom = np.array([[1 / cell, 0, shift_x], [0, 1 / cell, shift_y]])
+        total += weight * 1.3 * cv2.warpAffine(grid, zoom, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT)
+        power += weight**2
+        weight, cell = weight / 2, cell / 2
+        if cell < 1:
+            break
+    return total / np.float32(np.sqrt(power))
+
+
+@dataclass(frozen=True)
+class _Blob:
+    """An irregular spot: distance (S, S) from its edge in units of the radius, negative inside; radius; centre."""
+
+    distance: Array
+    radius: float
+    x: float
+    y: float
+
+    def cover(self, softness: float) -> Array:
+        """Opacity (S, S) with an edge `softness` pixels wide."""
+        return np.clip(0.5 - self.distance * (self.radius / max(softness, 1e-3)), 0, 1)
+
+
+def _blob(ground: Ground, random: Random, radius: tuple[float, float] = (0.015, 0.13), roughness: float = 0.5) -> _Blob:
+    """Draw a spot with a radius in a range of fractions of the image's side, up to three times as long as wide."""
+    x, y = _position(ground, random)
+    length = ground.size * float(np.exp(random.uniform(*np.log(radius))))
+    angle, squash = random.uniform(0, np.pi), np.sqrt(np.exp(random.uniform(0, np.log(3))))
+    rows, columns = _grid(ground)
+    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+    across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
+    distance = np.hypot(along / squash, across * squash) / length - 1
+    distance += 0.5 * roughness * fractal(random, ground.size, max(length * 0.8, 3))
+    return _Blob(distance.astype(np.float32), length, x, y)
+
+
+def _position(ground: Ground, random: Random) -> Array:
+    """Draw a point (x, y), nearly always on the part if it is known."""
+    if ground.part is not None and random.random() < 0.9:
+        points = np.argwhere(ground.part)
+        return points[int(random.integers(len(points)))][::-1].astype(float)
+    return random.uniform(0.04, 0.96, 2) * ground.size
+
+
+def _length(ground: Ground, random: Random) -> float:
+    return ground.size * float(np.exp(random.uniform(np.log(0.06), np.log(0.5))))
+
+
+def _path(random: Random, start: Array, angle: float, length: float, bend: float) -> Array:
+    """Draw the points (N, 2) of a wandering line; `bend` is the change of direction per step, in radians."""
+    turn, points = random.normal(0, bend * 0.3), [np.asarray(start, float)]
+    for _ in range(max(2, int(length / 3))):
+        turn = 0.9 * turn + random.normal(0, bend * 0.35)
+        angle += turn
+        points.append(points[-1] + (3 * np.cos(angle), 3 * np.sin(angle)))
+    return np.array(points)
+
+
+def _stroke(canvas: Array, path: Array, thickness: int) -> None:
+    cv2.polylines(canvas, [np.round(path * 16).astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
+
+
+def _drawn(ground: Ground, random: Random, lines: Array, colour: Array | None = None) -> Array:
+    """Blend lines, uint8 (S, S), into the image, on the part only if it is known; a random colour if None."""
+    if colour is None:
+        colour = _other_colour(ground, random, lines / np.float32(255))
+    cover = _blurred(lines, random.uniform(0.4, 1.2))
+    cover = cover / max(float(cover.max()), 1e-3)
+    if ground.part is not None:
+        cover = cover * _blurred(ground.part, 1)
+    return _blend(ground, colour, cover * random.uniform(0.4, 1))
+
+
+def _blend(ground: Ground, above: Array, cover: Array) -> Array:
+    return ground.pixels + (above - ground.pixels) * cover[..., None]
+
+
+def _other_colour(ground: Ground, random: Random, cover: Array) -> Array:
+    """Draw a colour (3,) that differs from the mean under `cover`."""
+    own = (ground.pixels * cover[..., None]).sum(axis=(0, 1)) / max(float(cover.sum()), 1e-3)
+    for _ in range(10):
+        if random.random() < 0.4:
+            colour = own * np.exp(random.choice([-1, 1]) * random.uniform(0.3, 1.2))
+        else:
+            colour = random.uniform(0, 255) * (1 + random.uniform(0, 0.9) * random.uniform(-1, 1, 3))
+        colour = np.clip(colour, 0, 255)
+        if np.abs(colour - own).max() > 35:
+            break
+    return colour.astype(np.float32)
+
+
+def _background(ground: Ground, random: Random) -> Array | None:
+    """Extrapolate the background under the part, with as much noise; None if there is no part or too little around."""
+    if ground.part is None:
+        return None
+    seen = cv2.erode((~ground.part).astype(np.float32), np.ones((5, 5), np.uint8), borderValue=1)
+    if cv2.erode(seen, np.ones((9, 9), np.uint8)).sum() < 50:
+        return None
+    reach = ground.size / 8
+    smooth = _blurred(ground.pixels * seen[..., None], reach) / (_blurred(seen, reach)[..., None] + 1e-3)
+    noise = float((ground.pixels - _blurred(ground.pixels, 4))[seen > 0].std())
+    return smooth + random.normal(0, 0.7 * noise, (ground.size, ground.size, 1)).astype(np.float32)
+
+
+def _jagged(ground: Ground, random: Random) -> Array:
+    """Draw the roughness of a fracture, (S, S) pixels."""
+    field = fractal(random, ground.size, ground.size * random.uniform(0.05, 0.2))
+    return random.uniform(0, 0.05) * ground.size * field
+
+
+def _grid(ground: Ground) -> Array:
+    return np.mgrid[0 : ground.size, 0 : ground.size].astype(np.float32)
+
+
+def _blurred(values: Array, sigma: float) -> Array:
+    return cv2.GaussianBlur(values.astype(np.float32), (0, 0), sigma)
+
+
+def grown(mask: Array, pixels: int) -> Array:
+    """Dilate a mask by half of `pixels` on every side."""
+    return cv2.dilate(mask.astype(np.uint8), np.ones((pixels, pixels), np.uint8)) > 0

@@ -19,7 +19,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
-from edgezsad.source.randomise import turned
+from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, source_images
 from edgezsad.training.features import Features, read_features
 
@@ -229,7 +229,7 @@ class ImageInputs:
 
 
 def _turned_at_random(picture: Picture, generator: np.random.Generator) -> Picture:
-    return turned(picture, int(generator.integers(8)))
+    return rotate_and_mirror(picture, int(generator.integers(8)))
 
 
 def training_inputs(run: Run, backbone: Backbone) -> CachedInputs | ImageInputs:

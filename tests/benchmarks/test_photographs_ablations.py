@@ -217,18 +217,6 @@ def test_the_map_alone_is_blind_to_a_stride(benchmark: ModuleType, profile: Prof
         assert not torch.equal(one.read_cues(features)[0], one.read_cues([features[0] * 3, *features[1:]])[0])
 
 
-def test_a_synthetic_defects_kind_is_the_one_that_was_put_there() -> None:
-    from edgezsad.data.loading import Picture
-    from edgezsad.source.synthetic import synthetic_defect, with_synthetic_defect
-
-    pixels = np.random.default_rng(0).integers(90, 160, (96, 96, 3)).astype(np.uint8)
-    for name in ("texture", "scratch"):
-        picture, kind = synthetic_defect(Picture(pixels, None), np.random.default_rng(5), (name,))
-        assert kind in (name, "spot")
-        same = with_synthetic_defect(Picture(pixels, None), np.random.default_rng(5), (name,))
-        assert np.array_equal(picture.pixels, same.pixels)
-
-
 def test_every_kind_of_defect_has_one_family(script: Callable[[str], ModuleType]) -> None:
     from edgezsad.source.synthetic_defects import DEFECTS
 

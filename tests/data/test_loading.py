@@ -31,7 +31,7 @@ from edgezsad.data.loading import (
 )
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
-from edgezsad.source.source_images import PlainImages
+from edgezsad.source.source_images import plain_images
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SIZE = 8
@@ -222,7 +222,7 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
         Image.new("RGB", (64, 64), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
         entries.append(Entry(f"{number}.jpg", "nut", "train", number % 2, "x", "", 64, 64, "a" * 64, ""))
     data = (tmp_path / "3.jpg").read_bytes()
-    images = PlainImages(Manifest("nuts", tmp_path, tuple(entries)), fast=True)
+    images = plain_images([Manifest("nuts", tmp_path, tuple(entries))], fast=True)
     work = BatchLoader(images, Plan(images.label, images.group, 6, 0), 16)
     assert len(list(work.batches(range(5)))) == 5
     for damaged in (data[: len(data) // 2], b"", b"no image"):

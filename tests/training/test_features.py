@@ -20,9 +20,8 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
-from edgezsad.source.derive import derive_list
-from edgezsad.source.grids import read_grids
-from edgezsad.source.source_images import DerivedImages, plain_images
+from edgezsad.source.derive import derive_list, read_defect_grids
+from edgezsad.source.source_images import derived_images, plain_images
 from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
 
 SIZE = 32
@@ -142,8 +141,8 @@ def test_a_derived_source_is_cached_as_it_is_made(
     sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path
 ) -> None:
     manifest = sources[0]
-    derived = derive_list(manifest, Derive(images=20), 0, read_grids(manifest, tmp_path / "masks.npz"))
-    images = DerivedImages(manifest, derived)
+    derived = derive_list(manifest, Derive(images=20), 0, read_defect_grids(manifest))
+    images = derived_images(manifest, derived)
     features = cache_features(images, backbone, SIZE, tmp_path / "derived")
     assert (len(features), features.info.source_sha256) == (20, derived.sha256)
     assert features.label.tolist() == [row.label for row in derived.rows]
@@ -157,7 +156,7 @@ def test_a_derived_source_is_cached_as_it_is_made(
     # The same images with another randomisation are other images.
     weaker = derived.config.model_copy(update={"randomise": Randomise(noise=1)})
     with pytest.raises(InputError, match="made from other source images"):
-        read_features(tmp_path / "derived", DerivedImages(manifest, replace(derived, config=weaker)))
+        read_features(tmp_path / "derived", derived_images(manifest, replace(derived, config=weaker)))
 
 
 def refused(folder: Path, sources: list[Manifest], words: str) -> None:
