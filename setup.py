@@ -12,6 +12,6 @@ setup(
         "edgezsad.data_manifests": ["*.yaml", "*.json", "*.md", "lists/*.csv"],
         "edgezsad.checkpoints": ["*.safetensors", "*.onnx", "*.md"],
         "edgezsad.export": ["operators/*.csv", "operators/*.json"],
-        "edgezsad.devices.kit.board": ["*.sh"],
+        "edgezsad.devices.boards": ["*.sh"],
     },
 )

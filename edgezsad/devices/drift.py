@@ -1,169 +1,466 @@
-"""Drift: what changes when the same images are scored elsewhere. Both sides are score files, measured by one code.
+"""Drift: how far a board, or another runtime of the host, moves scores and metrics from the host's on the same images.
 
-Metrics of the host are computed on the very images that the other side scored, so a subset is compared with itself.
+Both sides are score files. A table's number is the mean over seeds of the mean over categories. All intervals are
+paired and hold for these trained seeds and images like these:
+
+- the bootstrap resamples images within each category and label, the same for host, device and all seeds;
+- DeLong's covariance joins the AUROCs of both sides and of all seeds within a category; categories hold different
+  images and are independent, so the variance of a mean over C of them is the sum of theirs over C squared.
 """
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from edgezsad.config import Runtime
+from edgezsad.data.manifest import Manifest, read_run_manifest
+from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
-from edgezsad.metrics.image_metrics import auroc
-from edgezsad.scoring.score_file import RunRecord, ScoreFile
+from edgezsad.metrics.category_metrics import category_seed, has_known_pixels, known_pixels, resample
+from edgezsad.metrics.image_metrics import auroc, average_precision
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, interval, multiplicities
+from edgezsad.metrics.pixel_bootstrap import resampled_pixels
+from edgezsad.metrics.significance import Equivalence, delong, equivalence
+from edgezsad.progress import progress
+from edgezsad.reported import DRIFT_POINTS
+from edgezsad.run import Run
+from edgezsad.scoring.onnx_scorer import THRESHOLD, read_metadata
+from edgezsad.scoring.score_file import ScoreFile, read_scores
+
+HOST: Runtime = "pytorch"
+MEAN = "mean"
+"""Instead of a seed: the mean over seeds."""
+
+Pair = tuple[ScoreFile, ScoreFile]
+"""Score files of the host and of the device."""
+_Values = dict[str, dict[str, np.ndarray]]
+"""By metric and category: in [0, 1], first of all images, then of each resample."""
 
 
 @dataclass(frozen=True)
-class Drift:
-    """How far a device's scores lie from the host's on the same images.
+class Change:
+    """One metric of one target on the host and on the device, in percent; the change in points.
 
     Attributes:
-        target, seed: of both score files.
-        images: compared.
-        host_auroc, device_auroc: image AUROC in percent, mean over categories.
-        points: device minus host, in points.
-        step: what one swapped pair of images changes at most, in points: finer than this a subset cannot resolve.
-        spearman, kendall: rank agreement of the scores; Kendall's is tau-b, the share of pairs in the same order minus
-            that in the other.
-        largest: largest absolute change of a score (logit).
-        largest_spreads: the same in units of the standard deviation of the host's scores.
-        threshold: the host's, at or above which an image is called defective; NaN if unknown.
-        newly_defective, newly_normal: images that the device calls so and the host does not; None if it is unknown.
-        map_correlation: Pearson, all map values together.
-        suspicious: scores are bit-identical, which no lower precision gives: the device fell back to the host.
+        target: its name.
+        seed: of the model, or `MEAN`.
+        metric: "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro".
+        images: number of compared images.
+        host, device: the metric.
+        points: device minus host.
+        low, high: 95% interval by the paired bootstrap; NaN where a category has only one image of a label.
+        delong_low, delong_high, p_value: DeLong's 95% interval and two-sided test of no change; image AUROC only.
+        test: whether the change of image AUROC is below the paper's bound; None for other metrics.
     """
 
     target: str
-    seed: int
+    seed: int | str
+    metric: str
     images: int
-    host_auroc: float
-    device_auroc: float
+    host: float
+    device: float
     points: float
-    step: float
-    spearman: float
-    kendall: float
-    largest: float
-    largest_spreads: float
-    threshold: float
-    newly_defective: int | None
-    newly_normal: int | None
-    map_correlation: float
-    suspicious: bool
+    low: float
+    high: float
+    delong_low: float = math.nan
+    delong_high: float = math.nan
+    p_value: float = math.nan
+    test: Equivalence | None = None
 
 
-def drift(host: ScoreFile, device: ScoreFile, threshold: float = math.nan) -> Drift:
-    """Compare a device's score file with the host's.
+def change_table(changes: Sequence[Change]) -> pd.DataFrame:
+    """Return one row per change, with the 90% interval, p-value and verdict of the test of equivalence."""
+    columns = [each.name for each in fields(Change) if each.name != "test"]
+    rows = []
+    for change in changes:
+        row = {name: getattr(change, name) for name in columns}
+        if test := change.test:
+            row |= {"test_low": test.low, "test_high": test.high, "test_p": test.p_value, "verdict": test.verdict}
+            row |= {"images_needed": test.needed, "words": test.sentence()}
+        rows.append(row)
+    more = ["test_low", "test_high", "test_p", "verdict", "images_needed", "words"]
+    return pd.DataFrame(rows, columns=columns + more)
+
+
+def image_changes(pairs: Sequence[Pair], margin: float = DRIFT_POINTS) -> list[Change]:
+    """Compute changes of image AUROC and average precision of one target, for each seed and for their mean.
 
     Args:
-        host: its scores of a seed and target.
-        device: the same, of these images or some of them.
-        threshold: the host's.
+        pairs: score files of each seed.
+        margin: of the test of equivalence, in points.
 
     Raises:
-        InputError: the device's images are not among the host's; target, seed, labels or map sizes differ; or either
-            did not run.
+        InputError: a pair cannot be compared, or seeds were scored on different images.
     """
-    same = counterpart(host, device)
-    host_auroc, device_auroc = mean_auroc(same), mean_auroc(device)
-    return Drift(
-        target=device.record.target,
-        seed=device.record.seed,
-        images=len(device),
-        host_auroc=host_auroc,
-        device_auroc=device_auroc,
-        points=device_auroc - host_auroc,
-        step=resolution(same),
-        spearman=float(stats.spearmanr(same.score, device.score).statistic),
-        kendall=float(stats.kendalltau(same.score, device.score).statistic),
-        largest=(largest := float(np.abs(same.score - device.score).max())),
-        largest_spreads=largest / spread if (spread := float(same.score.std())) else math.nan,
-        threshold=threshold,
-        newly_defective=newly(same.score, device.score, threshold),
-        newly_normal=newly(device.score, same.score, threshold),
-        map_correlation=float(np.corrcoef(same.map.ravel(), device.map.ravel())[0, 1]),
-        suspicious=bool((same.score == device.score).all() and device.record.precision != host.record.precision),
+    pairs = _aligned(pairs)
+    return _changes(pairs, [tuple(_image_values(scores) for scores in pair) for pair in pairs], margin)
+
+
+def pixel_changes(pairs: Sequence[Pair], manifest: Manifest, pixels: int) -> list[Change]:
+    """Compute changes of pixel AUROC and AUPRO of one target, for each seed and for their mean.
+
+    Args:
+        pairs: score files of each seed.
+        manifest: of the same images, with their masks.
+        pixels: height and width at which pixels are counted.
+
+    Raises:
+        InputError: as `image_changes`, or the images are not the manifest's.
+    """
+    pairs = _aligned(pairs)
+    first = pairs[0][0]
+    known = has_known_pixels(first, manifest)
+    values = [tuple({"pixel_auroc": {}, "pixel_aupro": {}} for _ in pair) for pair in pairs]
+    for category in sorted(set(first.category)):
+        rows = np.flatnonzero(known & (first.category == category))
+        part = first.take(first.image_id[rows])
+        masks = [mask for _, _, mask in known_pixels(part, manifest, pixels)]
+        times = np.ones((1 + REPLICATES, len(rows)), dtype=np.float32)
+        times[1:] = multiplicities(part.label, seed=category_seed(category))
+        found = resampled_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
+        for model in range(2 * len(pairs)):
+            values[model // 2][model % 2]["pixel_auroc"][category] = found.auroc[model]
+            values[model // 2][model % 2]["pixel_aupro"][category] = found.aupro[model]
+    return _changes(pairs, values, math.nan)
+
+
+def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs of one target, with the images of each in the order of the first."""
+    if not pairs:
+        raise InputError("drift: no seed was scored on both sides")
+    ids = pairs[0][1].image_id
+    target, first = pairs[0][1].record.target, pairs[0][1].record.seed
+    for _, device in pairs:
+        if device.record.target != target or set(device.image_id) != set(ids):
+            seed = device.record.seed
+            raise InputError(f"{target} seed {seed}: scored on other images than seed {first}; score the same images")
+    return [(counterpart(host, device.take(ids)), device.take(ids)) for host, device in pairs]
+
+
+def _image_values(scores: ScoreFile) -> _Values:
+    values: _Values = {"image_auroc": {}, "image_ap": {}}
+    for category, replicates in resample(scores).items():
+        rows = scores.category == category
+        label, score = scores.label[rows], scores.score[rows]
+        values["image_auroc"][category] = np.append(auroc(label, score), replicates.auroc)
+        values["image_ap"][category] = np.append(average_precision(label, score), replicates.average_precision)
+    return values
+
+
+def _changes(pairs: Sequence[Pair], values: Sequence[tuple[_Values, _Values]], margin: float) -> list[Change]:
+    """Changes by seed and metric from the values of both sides of each pair."""
+    first = pairs[0][0]
+    kinds = Counter(zip(first.category, first.label, strict=True))
+    # A single image is drawn again and again, and its interval would look certain.
+    resampled = min(kinds.values(), default=0) > 1
+    seeds = [device.record.seed for _, device in pairs]
+    found = []
+    for seed, chosen in [*((seed, [k]) for k, seed in enumerate(seeds)), (MEAN, list(range(len(seeds))))]:
+        for metric in values[0][0]:
+            host, device = (_mean([values[k][side][metric] for k in chosen]) for side in (0, 1))
+            low, high = interval(100 * (device[1:] - host[1:])) if resampled else (math.nan, math.nan)
+            before, after = 100 * float(host[0]), 100 * float(device[0])
+            change = Change(first.record.target, seed, metric, len(first), before, after, after - before, low, high)
+            found.append(_tested(change, pairs, chosen, margin) if metric == "image_auroc" else change)
+    return found
+
+
+def _mean(values: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+    """Mean over seeds and over the categories where a metric is defined."""
+    defined = [value for each in values for value in each.values() if np.isfinite(value).any()]
+    return np.mean(defined, axis=0) if defined else np.full(1 + REPLICATES, math.nan)
+
+
+def _tested(change: Change, pairs: Sequence[Pair], chosen: list[int], margin: float) -> Change:
+    """The change with DeLong's interval and the test of equivalence."""
+    first = pairs[0][0]
+    weight = np.concatenate([[-(k in chosen), k in chosen] for k in range(len(pairs))]) / len(chosen)
+    errors = []
+    for category in sorted(set(first.category)):
+        rows = first.category == category
+        if len(set(first.label[rows])) == 2:
+            aurocs = delong(first.label[rows], [scores.score[rows] for pair in pairs for scores in pair])
+            errors.append(100 * aurocs.contrast(weight)[1])
+    # Categories hold different images: variances of independent numbers add up.
+    error = math.hypot(*errors) / len(errors) if errors else math.nan
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
+    p_value = 2 * float(stats.norm.sf(abs(change.points) / error)) if error > 0 else (1.0 if error == 0 else math.nan)
+    return replace(
+        change,
+        delong_low=change.points - half,
+        delong_high=change.points + half,
+        p_value=p_value,
+        test=equivalence(change.points, error, margin, change.images, resolution(first) / len(chosen)),
     )
 
 
 def counterpart(host: ScoreFile, device: ScoreFile) -> ScoreFile:
-    """The host's scores of the images that the device scored, in its order.
+    """Return the host's scores of the images that the device scored, in the device's order.
 
     Raises:
-        InputError: as `drift`.
+        InputError: an image is not among the host's; target, seed, model, labels or map sizes differ; or either side
+            did not run.
     """
     for scores in (host, device):
         if scores.record.status != "ok":
             raise InputError(f"{scores.record.runtime}: not run ({scores.record.reason}); there is nothing to compare")
-    ours, theirs = ((scores.record.target, scores.record.seed) for scores in (host, device))
+    ours, theirs = (f"{scores.record.target} seed {scores.record.seed}" for scores in (host, device))
     if ours != theirs:
-        raise InputError(
-            f"drift: the host scored {ours[0]} seed {ours[1]}, the device {theirs[0]} seed {theirs[1]}; "
-            "compare like with like"
-        )
-    models = {scores.record.detector_sha256 for scores in (host, device)} - {""}
-    if len(models) > 1:
-        raise InputError(
-            f"{device.record.target} seed {theirs[1]}: host and device scored different models; run notebooks "
-            "04_export and 05_scoring again"
-        )
+        raise InputError(f"drift: the host scored {ours}, the device {theirs}; compare the same target and seed")
+    if len({scores.record.detector_sha256 for scores in (host, device)} - {""}) > 1:
+        raise InputError(f"{theirs}: host and device scored different models; run notebooks 04_export and 05_scoring")
     same = host.take(device.image_id)
     if (same.label != device.label).any():
-        raise InputError(f"{device.record.target}: labels differ between host and device; score both again")
+        raise InputError(f"{theirs}: labels differ between host and device; score both again")
     if same.map.shape != device.map.shape:
-        raise InputError(f"{device.record.target}: maps differ in size between host and device; export the model again")
+        raise InputError(f"{theirs}: maps differ in size between host and device; export the model again")
     return same
 
 
-def newly(before: np.ndarray, after: np.ndarray, threshold: float) -> int | None:
-    """Images that reach the threshold after and did not before; None without a threshold."""
-    return None if math.isnan(threshold) else int(((after >= threshold) & (before < threshold)).sum())
-
-
 def mean_auroc(scores: ScoreFile) -> float:
-    """Image AUROC in percent, mean over the categories that have both labels; NaN when none has."""
-    values = []
-    for category in sorted(set(scores.category)):
-        rows = scores.category == category
-        values.append(auroc(scores.label[rows], scores.score[rows]))
+    """Return image AUROC in percent, mean over the categories that have both labels; NaN when none has."""
+    values = [auroc(scores.label[rows], scores.score[rows]) for rows in _categories(scores)]
     defined = [value for value in values if np.isfinite(value)]
-    return float(100 * np.mean(defined)) if defined else float("nan")
+    return 100 * float(np.mean(defined)) if defined else math.nan
 
 
 def resolution(scores: ScoreFile) -> float:
-    """Points of mean AUROC that one swapped pair changes at most: 100 / (normal x defective) / categories."""
-    steps = []
-    for category in sorted(set(scores.category)):
-        label = scores.label[scores.category == category]
-        pairs = int((label == 0).sum()) * int((label == 1).sum())
-        if pairs:
-            steps.append(100 / pairs)
-    return max(steps) / len(steps) if steps else float("nan")
+    """Return the points of mean AUROC that one exchanged pair of images changes at most."""
+    counts = [int(np.prod(np.bincount(scores.label[rows], minlength=2))) for rows in _categories(scores)]
+    steps = [100 / pairs for pairs in counts if pairs]
+    return max(steps) / len(steps) if steps else math.nan
 
 
-def drift_table(
-    pairs: list[tuple[ScoreFile, ScoreFile]], thresholds: dict[int, float] | None = None, strict: bool = True
-) -> pd.DataFrame:
-    """One row for each (host, device) pair.
+def _categories(scores: ScoreFile) -> list[np.ndarray]:
+    return [scores.category == category for category in sorted(set(scores.category))]
+
+
+def drift_table(pairs: Sequence[Pair], thresholds: dict[int, float] | None = None) -> pd.DataFrame:
+    """Return one row per pair of score files.
+
+    Columns: target, seed, images; host_auroc, device_auroc and points (image AUROC in percent, device minus host);
+    step (see `resolution`); spearman and kendall (tau-b) of the scores; largest (absolute change of a score, logit) and
+    largest_sd (in standard deviations of the host's scores); newly_defective and newly_normal (verdicts that change at
+    the host's threshold, None if it is unknown); map_correlation (Pearson, all values); suspicious (equal scores at
+    another precision: the device fell back to the host).
 
     Args:
-        pairs: of score files.
-        thresholds: the host's, by seed; what is missing is unknown.
-        strict: a silent fallback is an error; else its row says that it is suspicious.
+        pairs: (host, device).
+        thresholds: the host's, by seed; an image is defective at or above it.
 
     Raises:
-        CheckError: a device of another precision gave the host's scores to the last bit, a silent fallback.
+        InputError: as `counterpart`.
     """
-    thresholds = thresholds or {}
-    rows = [drift(host, device, thresholds.get(host.record.seed, math.nan)) for host, device in pairs]
-    for row in rows:
-        if row.suspicious and strict:
-            raise CheckError(f"{row.target} seed {row.seed}: drift of exactly zero; the runtime fell back to the host")
-    return pd.DataFrame([vars(row) for row in rows])
+    rows = []
+    for host, device in pairs:
+        same, record = counterpart(host, device), device.record
+        before, after = mean_auroc(same), mean_auroc(device)
+        largest, deviation = float(np.abs(same.score - device.score).max()), float(same.score.std())
+        threshold = (thresholds or {}).get(record.seed)
+        newly = (
+            [None, None]
+            if threshold is None
+            else [
+                int(((new >= threshold) & (old < threshold)).sum())
+                for old, new in ((same.score, device.score), (device.score, same.score))
+            ]
+        )
+        rows.append(
+            {
+                "target": record.target,
+                "seed": record.seed,
+                "images": len(device),
+                "host_auroc": before,
+                "device_auroc": after,
+                "points": after - before,
+                "step": resolution(same),
+                "spearman": float(stats.spearmanr(same.score, device.score).statistic),
+                "kendall": float(stats.kendalltau(same.score, device.score).statistic),
+                "largest": largest,
+                "largest_sd": largest / deviation if deviation else math.nan,
+                "newly_defective": newly[0],
+                "newly_normal": newly[1],
+                "map_correlation": float(np.corrcoef(same.map.ravel(), device.map.ravel())[0, 1]),
+                "suspicious": bool((same.score == device.score).all() and record.precision != host.record.precision),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def not_run(records: list[RunRecord]) -> str:
-    """Why these runs have no scores; empty when all ran."""
-    reasons = sorted({record.reason for record in records if record.status != "ok"})
-    return "; ".join(reasons)
+@dataclass(frozen=True)
+class RuntimeDrift:
+    """Drift of one runtime over all targets and seeds of a run.
+
+    Attributes:
+        runtime: its name.
+        reason: why it did not run; "" when it did.
+        pairs: the compared score files.
+        table: one row per target and seed (`drift_table`); empty when it did not run.
+        changes: of each target's metrics, by seed and of the mean over seeds.
+        missing: targets without scores of a board.
+    """
+
+    runtime: str
+    reason: str = ""
+    pairs: list[Pair] = field(default_factory=list)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    changes: list[Change] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def means(self) -> list[Change]:
+        """Change of image AUROC of each target, mean over seeds, with its test."""
+        return [each for each in self.changes if (each.seed, each.metric) == (MEAN, "image_auroc")]
+
+    @property
+    def suspicious(self) -> list[str]:
+        """Targets and seeds with the host's scores to the last bit at another precision."""
+        rows = self.table[self.table["suspicious"]] if len(self.table) else self.table
+        return [f"{row.target} seed {row.seed}" for row in rows.itertuples()]
+
+    def result(self) -> dict[str, object]:
+        """Return the numbers for a results file; None where nothing ran or a number is undefined."""
+        points = [abs(change.points) for change in self.means]
+        ends = [max(abs(change.test.low), abs(change.test.high)) for change in self.means]
+        verdicts = Counter(change.test.verdict for change in self.means)
+        columns = self.table.reindex(columns=["points", "spearman"])
+        return {
+            "runtime": self.runtime,
+            "status": "not run" if self.reason else "suspicious" if self.suspicious else "ok",
+            "reason": self.reason,
+            "missing": self.missing,
+            "largest_drift_points": _defined(columns["points"].abs().max()),
+            "largest_drift_points_of_the_mean": _defined(max(points, default=math.nan)),
+            # The drift of every target's mean is below this, at 5%.
+            "drift_points_below": _defined(np.max(ends)) if ends else None,
+            "verdicts": {verdict: verdicts[verdict] for verdict in ("equivalent", "not equivalent", "undecided")},
+            "images_needed": max((change.test.needed or 0 for change in self.means), default=0),
+            "smallest_spearman": _defined(columns["spearman"].min()),
+            "rows": _records(self.table),
+            "changes": _records(change_table(self.changes)),
+        }
+
+    def summary(self) -> str:
+        """Describe the result in one sentence."""
+        found = self.result()
+        if self.reason:
+            return f"not run: {self.reason}"
+        if self.suspicious:
+            return (
+                f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}; scores equal to the last bit at "
+                "another precision are the host's own, look for a silent fallback"
+            )
+        largest, mean, spearman = (
+            found[key] for key in ("largest_drift_points", "largest_drift_points_of_the_mean", "smallest_spearman")
+        )
+        if largest is None or mean is None or spearman is None:
+            return "AUROC or rank agreement undefined: no target has normal and defective images"
+        equivalent, beyond, undecided = found["verdicts"].values()
+        return (
+            f"largest drift of a target's mean over seeds {mean:.3f} points, of a single seed {largest:.3f}; below "
+            f"{DRIFT_POINTS} by the test of equivalence: {equivalent} of {len(self.means)} targets, undecided "
+            f"{undecided}, not below {beyond}; smallest Spearman {spearman:.5f}"
+        )
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
+    """Compare the score files of a runtime with the host's.
+
+    Args:
+        run: with score files of both.
+        runtime: other than the host's.
+        pixels: include pixel metrics, which needs the masks and some time.
+
+    Raises:
+        InputError: a score file is missing.
+        CheckError: scores are the host's to the last bit, a silent fallback.
+    """
+    if runtime not in run.profile.evaluation.runtimes:
+        return RuntimeDrift(runtime, f"{runtime} is not in evaluation.runtimes of the profile")
+    seeds = (run.profile.evaluation.emulator.seed,) if runtime == "qnn-htp-fp16" else run.profile.seeds
+    names = [(seed, item.name) for item in run.profile.data.targets for seed in seeds]
+    pairs = [(read_scores(run.scores(HOST, *name)), read_scores(run.scores(runtime, *name))) for name in names]
+    if reasons := {device.record.reason for _, device in pairs if device.record.status != "ok"}:
+        return RuntimeDrift(runtime, "; ".join(sorted(reasons)))
+    found = _measure(run, runtime, pairs, pixels)
+    if found.suspicious:
+        raise CheckError(f"{found.suspicious[0]}: drift of exactly zero; the runtime fell back to the host")
+    return found
+
+
+def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift:
+    """Compare the score files of a board with the host's.
+
+    Args:
+        run: with the host's score files.
+        board: the board.
+        folder: of an ingested result, `seed{S}/{TARGET}.npz`; the run's own when empty. A board need not score every
+            seed: the mean is over those that it scored, on both sides.
+
+    Raises:
+        InputError: a file is damaged, of another runtime than the board's, or of another model or other images.
+    """
+    folder = Path(folder) if str(folder) else run.board(board.name)
+    pairs, reasons = [], set()
+    names = [item.name for item in run.profile.data.targets]
+    for seed, name in ((seed, name) for name in names for seed in run.profile.seeds):
+        path = folder / f"seed{seed}" / f"{name}.npz"
+        if not path.is_file():
+            continue
+        device = read_scores(path)
+        if device.record.status != "ok":
+            reasons.add(device.record.reason)
+        elif device.record.runtime != board.runtime:
+            raise InputError(f"{path}: expected scores of {board.runtime} ({board.title}), got {device.record.runtime}")
+        else:
+            pairs.append((read_scores(run.scores(HOST, seed, name)), device))
+    missing = [name for name in names if name not in {device.record.target for _, device in pairs}]
+    if not pairs:
+        reason = "; ".join(sorted(reasons)) or f"no result of the board in {folder}; needs {board.reported.needs}"
+        return RuntimeDrift(board.runtime, reason, missing=missing)
+    return replace(_measure(run, board.runtime, pairs, pixels=True), missing=missing)
+
+
+def _measure(run: Run, runtime: str, pairs: list[Pair], pixels: bool) -> RuntimeDrift:
+    """Drift of one runtime, at the thresholds of the exported graphs."""
+    graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
+    metadata = {seed: read_metadata(path) for seed, path in graphs.items() if path.is_file()}
+    thresholds = {seed: float(each[THRESHOLD]) for seed, each in metadata.items() if THRESHOLD in each}
+    table = drift_table(pairs, thresholds)
+    changes = []
+    for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
+        own = [pair for pair in pairs if pair[1].record.target == item.name]
+        if own:
+            changes += image_changes(own)
+            changes += pixel_changes(own, read_run_manifest(run, item), run.profile.evaluation.pixels) if pixels else []
+    return RuntimeDrift(runtime, "", pairs, table, changes)
+
+
+def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
+    """Return one row per benchmark: the paper's claim, the board's drift and verdict, or what a run needs."""
+    rows = []
+    for item in run.profile.data.targets:
+        row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
+        row |= {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported.needs}
+        for change in (each for each in measured.means if each.target == item.name):
+            same = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
+            row["ours"] = f"{change.points:+z.3f}"
+            row["seeds"] = ", ".join(str(d.record.seed) for _, d in measured.pairs if d.record.target == item.name)
+            row["verdict"] = f"suspicious: exactly zero ({', '.join(same)})" if same else change.test.sentence()
+            row["needs"] = "a larger set" if change.test.needed and not same else "-"
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,50 +1,63 @@
-"""How long a board takes for one image: every iteration's time, and all that the number depends on.
+"""Latency of a board: the record, and readers of the times that trtexec, QNN and ONNX Runtime write.
 
-A latency record lies beside a board's score files (`Run.board`). It comes from a timing run of its own, with warm-up,
-in which one image goes through the model again and again.
+A record comes from a timing run of its own, with warm-up, in which one image goes through the model repeatedly. It
+lies next to the board's score files.
 """
 
+import csv
+import io
+import json
 import math
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgezsad.config import Runtime
+from edgezsad.devices import Board
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, write_json
+from edgezsad.files import read_json
+from edgezsad.run import Run
+from edgezsad.scoring.score_file import read_scores
+
+COLUMNS = ("Message", "Time", "Unit of Measurement", "Timing Source", "Event Level", "Event Identifier")
+NETRUN = "NetRun"
+ACCELERATOR = ("QNN accelerator (execute) time", "Accelerator (execute) time", "QNN (execute) time")
+"""Names of an execution's time in QNN's profiles, the closest to the processor's own work first."""
+UNITS = {"NS": 1e6, "US": 1e3, "MS": 1.0, "S": 1e-3, "SEC": 1e-3}
 
 
 class Latency(BaseModel):
-    """A timing run on a board.
-
-    `status` is "ok", or "not run" with `reason` saying why, and then there are no `milliseconds`.
-    """
+    """A timing run on a board."""
 
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     status: Literal["ok", "not run"] = "ok"
     reason: str = ""
-    board: str
-    """Its short name, "jetson" or "rb5"."""
+    """Why it was not run."""
+    board: Literal["jetson", "rb5"]
     runtime: str
     precision: str
     device: str
-    """What the board says it is."""
+    """Name of the board, from its own system."""
     profile: str = ""
-    """Of the configuration whose model was timed: a mini model's time is no repetition of the paper's."""
     seed: int = 0
     model_sha256: str
-    """Of the model file as it was given to the board's tool."""
+    """Of the model file that the board's tool was given."""
     detector_sha256: str = ""
     """Of the weights behind it."""
     milliseconds: list[float]
     """Of every iteration after the warm-up, batch 1; TensorRT: `computeMs`, without copies to and from the GPU."""
     averaged: int = Field(1, ge=1)
-    """Executions behind each of `milliseconds`: more than 1 where the board's tool gives nothing but their average."""
+    """Executions behind each of `milliseconds`: more than 1 where the board's tool gives only their average."""
+    layers: dict[str, float] = {}
+    """Average milliseconds of the slowest layers, if they were profiled."""
     method: str
-    """What is counted, in words."""
+    """What is measured, in words."""
     versions: dict[str, str]
     conditions: dict[str, str]
     """Power mode, clocks, system release, and whatever else the number depends on."""
@@ -63,42 +76,208 @@ class Latency(BaseModel):
     @property
     def median_ms(self) -> float | None:
         """Median, milliseconds; None when not run, and of averages."""
-        return float(np.median(self.milliseconds)) if self._each else None
+        return float(np.median(self.milliseconds)) if self.milliseconds and self.averaged == 1 else None
 
     @property
     def p95_ms(self) -> float | None:
         """95th percentile, milliseconds; None when not run, and of averages."""
-        return float(np.percentile(self.milliseconds, 95)) if self._each else None
-
-    @property
-    def _each(self) -> bool:
-        return bool(self.milliseconds) and self.averaged == 1
+        return float(np.percentile(self.milliseconds, 95)) if self.milliseconds and self.averaged == 1 else None
 
     def sentence(self) -> str:
-        """What was measured, for people."""
-        if self._each:
-            return f"median {self.median_ms:.2f} ms, 95th percentile {self.p95_ms:.2f} ms"
-        if self.milliseconds:
+        """Describe the result in words."""
+        if self.status != "ok":
+            return f"not run: {self.reason}"
+        if self.averaged > 1:
             return f"average {np.mean(self.milliseconds):.2f} ms of {self.averaged:,} executions, no median known"
-        return f"not run: {self.reason}"
-
-
-def write_latency(latency: Latency, path: Path | str) -> Path:
-    """Write a record as JSON, atomically; returns `path`."""
-    return write_json(path, latency.model_dump())
+        return f"median {self.median_ms:.2f} ms, 95th percentile {self.p95_ms:.2f} ms"
 
 
 def read_latency(path: Path | str) -> Latency:
-    """Read a record.
+    """Read a latency record.
 
     Raises:
         InputError: missing or damaged.
     """
     remedy = "run `edgezsad device ingest` with the board's result"
-    raw = read_json(path, remedy)
     try:
-        return Latency.model_validate(raw)
+        return Latency.model_validate(read_json(path, remedy))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "record"
         raise InputError(f"{path}: not a latency record ({where}: {first['msg']}); {remedy}") from None
+
+
+def board_latency(run: Run, board: Board, folder: Path | str = "") -> Latency | None:
+    """Read a board's latency record; None when there is none.
+
+    Args:
+        run: its folder is used when none is given.
+        board: the board.
+        folder: of an ingested result, with `latency.json`.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = (Path(folder) if str(folder) else run.board(board.name)) / "latency.json"
+    return read_latency(path) if path.is_file() else None
+
+
+def latency_result(latency: Latency | None) -> dict[str, object]:
+    """Return a board's latency for the results file of a notebook."""
+    if latency is None or latency.status != "ok":
+        reason = latency.reason if latency else "no latency record"
+        return {"status": "not run", "reason": reason, "median_ms": None, "p95_ms": None}
+    times: dict[str, object] = {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms}
+    times["iterations"] = len(latency.milliseconds) * latency.averaged
+    if latency.averaged > 1:
+        times["mean_ms"] = latency.milliseconds[0]
+    facts = latency.model_dump(include={"profile", "runtime", "method", "versions", "conditions", "command"})
+    return {"status": "ok", "reason": ""} | times | facts
+
+
+def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Latency | None) -> pd.DataFrame:
+    """Return one row per runtime of the host and one of the board: times, status, method and versions."""
+    rows = [_host_row(run, runtime) for runtime in runtimes if runtime in run.profile.evaluation.runtimes]
+    if latency is None or latency.status != "ok":
+        row = {"status": f"not run: {latency.reason if latency else f'needs {board.reported.needs}'}"}
+    else:
+        many = f"measured on the board, {len(latency.milliseconds) * latency.averaged:,} times"
+        row = {
+            "median ms": latency.median_ms,
+            "p95 ms": latency.p95_ms,
+            "status": many if latency.averaged == 1 else f"{many}: {latency.sentence()}",
+            "how": f"{latency.device}; {latency.method}; {_listed(latency.conditions)}",
+            "versions": _listed(latency.versions),
+        }
+    paper = f"{board.reported.milliseconds} ms, {board.reported.runtime}, {run.profile.paper_graph.backbone}"
+    rows.append({"where": board.title, "the paper reports": paper} | row)
+    columns = ["where", "model", "median ms", "p95 ms", "status", "the paper reports", "how", "versions"]
+    table = pd.DataFrame(rows, columns=columns).assign(model=run.profile.model.backbone)
+    return table.astype({"median ms": float, "p95 ms": float}).fillna(dict.fromkeys(columns[5:], "-"))
+
+
+def _host_row(run: Run, runtime: Runtime) -> dict[str, object]:
+    # PyTorch times only the first seed, the emulator runs only one.
+    seed = run.profile.evaluation.emulator.seed if runtime == "qnn-htp-fp16" else run.profile.seeds[0]
+    files = [read_scores(run.scores(runtime, seed, item.name)) for item in run.profile.data.targets]
+    row: dict[str, object] = {"where": f"host, {runtime}"}
+    if reasons := sorted({scores.record.reason for scores in files if scores.record.status != "ok"}):
+        return row | {"status": f"not run: {'; '.join(reasons)}"}
+    times = np.concatenate([scores.milliseconds for scores in files])
+    record = files[0].record
+    return row | {
+        "median ms": float(np.median(times)),
+        "p95 ms": float(np.percentile(times, 95)),
+        "status": "measured here",
+        "how": f"{record.device}; {record.timing_method}; other steps of the run shared the processor",
+        "versions": _listed(record.versions),
+    }
+
+
+def _listed(facts: dict[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"
+
+
+def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
+    """Read a file of trtexec, a JSON list of objects in which C++ streams write nan and inf.
+
+    Args:
+        data: the file.
+        what: its name, for errors.
+
+    Raises:
+        InputError: damaged.
+    """
+    try:
+        text = re.sub(r"([\[,:]\s*)-?nan\b", r"\1NaN", data.decode("utf-8"))
+        found = json.loads(re.sub(r"([\[,:]\s*)-?inf\b", r"\1Infinity", text))
+    except (ValueError, RecursionError):
+        raise InputError(f"{what}: damaged or cut off, not JSON") from None
+    if not isinstance(found, list) or not found or not all(isinstance(item, dict) for item in found):
+        raise InputError(f"{what}: not a file of trtexec")
+    return found
+
+
+def read_trtexec_times(data: bytes, what: str) -> list[float]:
+    """Read the compute time of every iteration (`--exportTimes`), milliseconds.
+
+    Only `computeMs` is comparable between versions: `latencyMs` has another meaning in 10.x than in 11.x.
+
+    Raises:
+        InputError: damaged, or a time is missing or not positive.
+    """
+    times = [item.get("computeMs") for item in read_trtexec_json(data, what)]
+    for number, value in enumerate(times):
+        if type(value) not in (int, float) or not 0 < value < 1e9:
+            raise InputError(f"{what}: iteration {number} has no valid computeMs")
+    return [float(value) for value in times]
+
+
+def read_trtexec_layers(data: bytes, what: str, count: int = 10) -> dict[str, float]:
+    """Read average milliseconds of the slowest layers (`--exportProfile`), slowest first.
+
+    Raises:
+        InputError: damaged.
+    """
+    rows = [(item.get("name"), item.get("averageMs")) for item in read_trtexec_json(data, what) if "name" in item]
+    if not rows or not all(type(value) in (int, float) for _, value in rows):
+        raise InputError(f"{what}: not a profile of trtexec")
+    return {str(name): float(value) for name, value in sorted(rows, key=lambda row: -row[1])[:count]}
+
+
+def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
+    """Read the times of executions, milliseconds, by what was measured, in order.
+
+    Args:
+        data: a CSV of qnn-profile-viewer or ONNX Runtime, which may hold several runs, or the text that the viewer
+            prints: then each list is one average.
+        what: the file's name, for errors.
+
+    Raises:
+        InputError: another format, a time is not a number, or there is no time of an execution.
+    """
+    try:
+        text = data.decode("utf-8")
+        series = _csv_times(text) if COLUMNS[0] in text else _text_times(text)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{what}: not a CSV of qnn-profile-viewer ({' '.join(str(error).split())[:80]})") from None
+    # A counter that a backend does not have stays at zero.
+    series = {name: values for name, values in series.items() if min(values) > 0}
+    if not series:
+        raise InputError(f"{what}: no time of an execution; give the CSV that qnn-profile-viewer makes of the log")
+    order = (*ACCELERATOR, "execute event", NETRUN)
+    return {name: series[name] for name in order if name in series}
+
+
+def _csv_times(text: str) -> dict[str, list[float]]:
+    series: dict[str, list[float]] = {}
+    columns: list[str] = []
+    for row in csv.reader(io.StringIO(text), strict=True):
+        if COLUMNS[0] in row:
+            # A header may repeat where two runs were put together.
+            columns = row
+            continue
+        event = dict(zip(columns, (cell.strip() for cell in row), strict=False))
+        message, time, unit, source, level, name = (event.get(column, "") for column in COLUMNS)
+        if unit.upper() not in UNITS:
+            continue
+        if name not in ACCELERATOR:
+            if (message.upper(), level.upper()) != ("EXECUTE", "ROOT"):
+                continue
+            name = NETRUN if source.upper() == "NETRUN" else "execute event"
+        if not 0 <= float(time) < 1e15:
+            raise ValueError(f"a time of {name} is {time}")
+        series.setdefault(name, []).append(float(time) / UNITS[unit.upper()])
+    return series
+
+
+def _text_times(text: str) -> dict[str, list[float]]:
+    """Averages that the viewer prints, of executions where it names its sections."""
+    _, found, behind = text.partition("Execute Stats (Average):")
+    section = re.split(r"\n[\w-]+ Stats", behind)[0] if found else text
+    series: dict[str, list[float]] = {}
+    for line in section.splitlines():
+        match = re.fullmatch(r"\s*(?:Backend \((.+)\)|(NetRun)):\s*([0-9.]+) us\s*", line)
+        if match:
+            series.setdefault(match[1] or match[2], [float(match[3]) / 1000])
+    return series

@@ -29,7 +29,7 @@ from edgezsad.show.maps import HEAT_RANGE, heat_map, outline
 
 if TYPE_CHECKING:
     from edgezsad.data.manifest import Entry, Manifest
-    from edgezsad.devices.changes import Change
+    from edgezsad.devices.drift import Change
     from edgezsad.scoring.score_file import ScoreFile
 
 WIDTH = 8.0

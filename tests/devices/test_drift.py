@@ -1,127 +1,450 @@
-"""Drift: a device is compared with the host on its own images, and a silent fallback is caught."""
+"""Drift: paired over sides, seeds and categories; every interval as its definition has it; fallbacks are caught."""
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
-from edgezsad.devices.drift import drift, drift_table, mean_auroc, not_run, resolution
+from edgezsad.config import Profile
+from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.devices import BOARDS
+from edgezsad.devices.drift import (
+    MEAN,
+    Change,
+    Pair,
+    board_drift,
+    board_table,
+    change_table,
+    drift_table,
+    image_changes,
+    mean_auroc,
+    pixel_changes,
+    resolution,
+    runtime_drift,
+)
+from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table
 from edgezsad.errors import CheckError, InputError
-from edgezsad.scoring.score_file import ScoreFile
+from edgezsad.files import write_json
+from edgezsad.metrics.category_metrics import category_seed
+from edgezsad.metrics.intervals import bootstrap, interval
+from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
+from edgezsad.metrics.regions import reduce_mask
+from edgezsad.metrics.significance import delong
+from edgezsad.run import Run
+from edgezsad.scoring.score_file import ScoreFile, write_not_run, write_scores
 
-HOST = [0.0, 1, 2, 3, 4, 5, 6, 7]
-LABEL = [0, 0, 0, 1, 0, 1, 1, 1]
 FP16 = {"runtime": "onnx-fp16", "precision": "fp16"}
 Make = Callable[..., ScoreFile]
 
-
-def test_small_noise_gives_the_expected_points(make_scores: Make) -> None:
-    # Fifteen of sixteen pairs on the host; the device swaps 3 and 4, so that all are right.
-    device = [0.01, 1, 2, 4.1, 3.9, 5, 6, 7]
-    host = make_scores(HOST, LABEL)
-    result = drift(host, make_scores(device, LABEL, map=host.map * 2 + 1, **FP16))
-    assert result.host_auroc == pytest.approx(100 * 15 / 16)
-    assert result.device_auroc == pytest.approx(100)
-    # Device minus host: the sign says who is better.
-    assert result.points == pytest.approx(100 / 16)
-    assert result.step == pytest.approx(100 / 16)
-    assert result.largest == pytest.approx(1.1, abs=1e-6)
-    # Two neighbours of eight swapped: 1 - 6 * 2 / (8 * 63).
-    assert result.spearman == pytest.approx(1 - 12 / 504)
-    assert result.largest_spreads == pytest.approx(1.1 / np.std(HOST))
-    # One of 28 pairs in the other order.
-    assert result.kendall == pytest.approx((27 - 1) / 28)
-    assert result.map_correlation == pytest.approx(1)
-    assert (result.target, result.seed, result.images, result.suspicious) == ("bolts", 0, 8, False)
-    # No threshold, no decisions.
-    assert (result.newly_defective, result.newly_normal) == (None, None)
+SCORE = [0.0, 1, 2, 3, 4, 5, 6, 7]
+EIGHT = [0, 0, 0, 1, 0, 1, 1, 1]
 
 
-def test_decisions_at_the_hosts_threshold(make_scores: Make) -> None:
+def row(host: ScoreFile, device: ScoreFile, threshold: float | None = None) -> pd.Series:
+    return drift_table([(host, device)], {} if threshold is None else {0: threshold}).iloc[0]
+
+
+def test_small_noise_gives_the_expected_points(make_scores: Make):
+    # Fifteen of sixteen pairs on the host; the device exchanges 3 and 4, so that all are right.
+    host = make_scores(SCORE, EIGHT)
+    found = row(host, make_scores([0.01, 1, 2, 4.1, 3.9, 5, 6, 7], EIGHT, map=host.map * 2 + 1, **FP16))
+    assert found.host_auroc == pytest.approx(100 * 15 / 16) and found.device_auroc == pytest.approx(100)
+    assert found.points == found.step == pytest.approx(100 / 16)
+    assert found.largest == pytest.approx(1.1, abs=1e-6)
+    assert found.largest_sd == pytest.approx(1.1 / np.std(SCORE))
+    # Two neighbours of eight exchanged: 1 - 6 * 2 / (8 * 63); one of 28 pairs in the other order.
+    assert found.spearman == pytest.approx(1 - 12 / 504) and found.kendall == pytest.approx((27 - 1) / 28)
+    assert found.map_correlation == pytest.approx(1)
+    assert (found.target, found.seed, found.images, found.suspicious) == ("bolts", 0, 8, False)
+    assert (found.newly_defective, found.newly_normal) == (None, None)
+
+
+def test_verdicts_at_the_hosts_threshold(make_scores: Make):
     # At 3 or above: 2 comes up to it, 4 and 5 fall below, 3 stays on it.
-    device = [0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7]
-    result = drift(make_scores(HOST, LABEL), make_scores(device, LABEL, **FP16), threshold=3.0)
-    assert (result.newly_defective, result.newly_normal, result.threshold) == (1, 2, 3.0)
-    table = drift_table([(make_scores(HOST, LABEL), make_scores(device, LABEL, **FP16))], {0: 3.0, 1: 99.0})
-    assert table[["newly_defective", "newly_normal"]].to_numpy().tolist() == [[1, 2]]
+    found = row(make_scores(SCORE, EIGHT), make_scores([0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7], EIGHT, **FP16), 3.0)
+    assert (found.newly_defective, found.newly_normal) == (1, 2)
 
 
-def test_a_subset_is_compared_with_itself(make_scores: Make) -> None:
-    host = make_scores(HOST, LABEL)
+def test_a_subset_is_compared_with_itself(make_scores: Make):
+    host = make_scores(SCORE, EIGHT)
     part = host.take(np.array(["006.png", "000.png", "004.png", "003.png"]))
     noisy = replace(part, score=part.score + np.float32(0.01), record=host.record.model_copy(update=FP16))
-    result = drift(host, noisy)
-    assert result.images == 4
+    found = row(host, noisy)
     # On these four images the host has three of four pairs; on all of its own, fifteen of sixteen.
-    assert result.host_auroc == result.device_auroc == pytest.approx(75)
-    assert result.points == 0
-    assert result.largest == pytest.approx(0.01, abs=1e-6)
-    assert result.spearman == pytest.approx(1)
-    assert result.map_correlation == pytest.approx(1)
+    assert found.images == 4 and found.host_auroc == found.device_auroc == pytest.approx(75)
+    assert found.points == 0 and found.map_correlation == pytest.approx(1)
 
 
-def test_identical_scores_at_another_precision_are_a_fallback(make_scores: Make) -> None:
-    host = make_scores(HOST, LABEL)
-    fallen = make_scores(HOST, LABEL, **FP16)
-    assert drift(host, fallen).suspicious
-    with pytest.raises(CheckError, match="bolts seed 0: drift of exactly zero; the runtime fell back") as caught:
-        drift_table([(host, fallen)])
-    assert caught.value.exit_code == 1
-    # A board's page says so instead, and goes on.
-    assert drift_table([(host, fallen)], strict=False)["suspicious"].tolist() == [True]
-    # At the same precision the same scores are what one hopes for.
-    assert not drift(host, make_scores(HOST, LABEL, runtime="onnx-fp32")).suspicious
+def test_identical_scores_at_another_precision_are_suspicious(make_scores: Make):
+    host = make_scores(SCORE, EIGHT)
+    assert row(host, make_scores(SCORE, EIGHT, **FP16)).suspicious
+    assert not row(host, make_scores(SCORE, EIGHT, runtime="onnx-fp32")).suspicious
     # One score that differs in the last bit is enough.
-    other = np.array(HOST, dtype=np.float32)
+    other = np.array(SCORE, dtype=np.float32)
     other[3] = np.nextafter(other[3], np.float32(9))
-    assert not drift(host, make_scores(other, LABEL, **FP16)).suspicious
+    assert not row(host, make_scores(other, EIGHT, **FP16)).suspicious
 
 
-def test_what_cannot_be_compared(make_scores: Make) -> None:
-    host = make_scores(HOST, LABEL)
-    other_label = [1, *LABEL[1:]]
-    with pytest.raises(InputError, match="bolts: labels differ between host and device") as caught:
-        drift(host, make_scores(HOST, other_label, **FP16))
-    assert caught.value.exit_code == 2
-    strange = make_scores([1, 2], [0, 1], image_id=["000.png", "strange.png"], **FP16)
-    with pytest.raises(InputError, match=r"no image strange\.png"):
-        drift(host, strange)
-    absent = make_scores([], [], status="not run", reason="no board", **FP16)
-    for pair in ((host, absent), (absent, host)):
-        with pytest.raises(InputError, match=r"onnx-fp16: not run \(no board\); there is nothing to compare"):
-            drift(*pair)
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        (([*SCORE], [1, *EIGHT[1:]], {}), "bolts seed 0: labels differ between host and device"),
+        (([1, 2], [0, 1], {"image_id": ["000.png", "strange.png"]}), r"no image strange\.png"),
+        (([], [], {"status": "not run", "reason": "no board"}), r"onnx-fp16: not run \(no board\)"),
+        ((SCORE, EIGHT, {"seed": 1}), "the host scored bolts seed 0, the device bolts seed 1"),
+        ((SCORE, EIGHT, {"target": "nuts"}), "the host scored bolts seed 0, the device nuts seed 0"),
+        ((SCORE, EIGHT, {"map": np.zeros((8, 2, 2))}), "maps differ in size"),
+        ((SCORE, EIGHT, {"detector_sha256": "c" * 64}), "scored different models"),
+    ],
+)
+def test_what_cannot_be_compared(make_scores: Make, device: tuple, said: str):
+    score, label, facts = device
+    with pytest.raises(InputError, match=said):
+        row(make_scores(SCORE, EIGHT, detector_sha256="d" * 64), make_scores(score, label, **(FP16 | facts)))
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"target": "nuts"}], ids=["seed", "target"])
-def test_another_seed_or_target_is_refused(make_scores: Make, change: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"host .*bolts seed 0.*device .*seed"):
-        drift(make_scores(HOST, LABEL), make_scores(HOST, LABEL, **FP16, **change))
-
-
-def test_maps_of_another_size_are_refused(make_scores: Make) -> None:
-    with pytest.raises(InputError, match="maps differ in size"):
-        drift(make_scores(HOST, LABEL), make_scores(HOST, LABEL, map=np.zeros((8, 2, 2)), **FP16))
-
-
-def test_mean_over_categories_and_its_resolution(make_scores: Make) -> None:
-    score = [0.0, 1, 2, 3, 3, 2, 1, 5]
-    label = [0, 1, 0, 1, 0, 1, 1, 0]
-    scores = make_scores(score, label, category=["a"] * 4 + ["b"] * 3 + ["c"])
+def test_mean_over_categories_and_its_resolution(make_scores: Make):
+    label, category = [0, 1, 0, 1, 0, 1, 1, 0], ["a"] * 4 + ["b"] * 3 + ["c"]
+    scores = make_scores([0.0, 1, 2, 3, 3, 2, 1, 5], label, category=category)
     # a: three of four pairs; b: none of two; c has one label and no AUROC.
     assert mean_auroc(scores) == pytest.approx(100 * (0.75 + 0) / 2)
     assert resolution(scores) == pytest.approx(50 / 2)
-    # The step is what swapping one pair does.
-    swapped = make_scores([0.0, 1, 2, 3, 1.5, 2, 1, 5], label, category=["a"] * 4 + ["b"] * 3 + ["c"])
-    assert mean_auroc(swapped) - mean_auroc(scores) == pytest.approx(resolution(scores))
+    exchanged = make_scores([0.0, 1, 2, 3, 1.5, 2, 1, 5], label, category=category)
+    assert mean_auroc(exchanged) - mean_auroc(scores) == pytest.approx(resolution(scores))
 
 
-def test_table_and_reasons(make_scores: Make) -> None:
-    host = make_scores(HOST, LABEL)
-    noisy = make_scores(np.array(HOST) + 0.1, LABEL, **FP16)
-    table = drift_table([(host, noisy), (host, noisy)])
-    assert table["points"].tolist() == [0, 0]
-    assert {"target", "seed", "images", "host_auroc", "device_auroc", "spearman", "largest"} <= set(table)
-    absent = make_scores([], [], status="not run", reason="no board", **FP16).record
-    assert not_run([host.record, noisy.record]) == ""
-    assert not_run([absent, host.record, absent]) == "no board"
+LABEL = np.tile(np.repeat([0, 1], [12, 10]), 2)
+CATEGORY = np.repeat(["nut", "bolt"], 22)
+
+
+@pytest.fixture
+def pairs(make_scores: Make) -> list[Pair]:
+    """Two seeds on two categories of 22 images; the device is noisy."""
+    generator = np.random.default_rng(0)
+    made = []
+    for seed in (0, 1):
+        host = generator.normal(size=44) + LABEL
+        device = host + 0.3 * generator.normal(size=44)
+        maps = generator.normal(size=(44, 4, 4)).astype(np.float32)
+        facts = {"seed": seed, "category": CATEGORY, "map": maps}
+        moved = facts | {"map": maps + np.float32(0.05) * generator.normal(size=maps.shape).astype(np.float32)}
+        made.append((make_scores(host, LABEL, **facts), make_scores(device, LABEL, **moved, **FP16)))
+    return made
+
+
+def find(changes: list[Change], seed: int | str, metric: str = "image_auroc") -> Change:
+    (found,) = [each for each in changes if (each.seed, each.metric) == (seed, metric)]
+    return found
+
+
+def test_points_are_those_of_the_table(pairs: list[Pair]):
+    changes = image_changes(pairs)
+    assert len(changes) == 6
+    for seed, (host, device) in enumerate(pairs):
+        change = find(changes, seed)
+        assert change.host == pytest.approx(mean_auroc(host)) and change.device == pytest.approx(mean_auroc(device))
+        assert change.points == pytest.approx(change.device - change.host)
+    mean = find(changes, MEAN)
+    assert mean.points == pytest.approx((find(changes, 0).points + find(changes, 1).points) / 2)
+    rows = change_table(changes).query("seed == 'mean' and metric == 'image_auroc'").iloc[0]
+    assert rows.test_low < rows.points < rows.test_high and rows.verdict in ("undecided", "not equivalent")
+
+
+def test_the_bootstrap_is_paired_over_sides_seeds_and_categories(pairs: list[Pair]):
+    """The same images are drawn for both sides and all seeds: differences of replicates, one by one."""
+    for metric, kept in (("image_auroc", "auroc"), ("image_ap", "average_precision")):
+        expected = []
+        for host, device in pairs:
+            for category in ("nut", "bolt"):
+                rows = category == CATEGORY
+                one, other = (
+                    getattr(bootstrap(LABEL[rows], side.score[rows], seed=category_seed(category)), kept)
+                    for side in (host, device)
+                )
+                expected.append(other - one)
+        change = find(image_changes(pairs), MEAN, metric)
+        assert (change.low, change.high) == pytest.approx(interval(100 * np.mean(expected, axis=0)))
+        assert change.low < change.points < change.high
+
+
+def test_delong_adds_the_variances_of_categories(pairs: list[Pair]):
+    changes = image_changes(pairs)
+    (host, device), _ = pairs
+    errors, mean_errors = [], []
+    for category in ("nut", "bolt"):
+        rows = category == CATEGORY
+        errors.append(delong(LABEL[rows], [host.score[rows], device.score[rows]]).contrast([-100, 100])[1])
+        four = [side.score[rows] for pair in pairs for side in pair]
+        mean_errors.append(delong(LABEL[rows], four).contrast([-50, 50, -50, 50])[1])
+    for change, each in ((find(changes, 0), errors), (find(changes, MEAN), mean_errors)):
+        assert change.delong_high - change.delong_low == pytest.approx(2 * 1.959964 * math.hypot(*each) / 2)
+        assert (change.delong_high + change.delong_low) / 2 == pytest.approx(change.points)
+        # Two ways to one interval.
+        assert change.delong_high - change.delong_low == pytest.approx(change.high - change.low, rel=0.25)
+    assert 0 < find(changes, 0).p_value < 1
+
+
+def test_equal_seeds_narrow_no_interval(pairs: list[Pair]):
+    """Seeds are scored on the same images: the same answer three times is one answer."""
+    thrice = [
+        tuple(replace(side, record=side.record.model_copy(update={"seed": seed})) for side in pairs[0])
+        for seed in (0, 1, 2)
+    ]
+    changes = image_changes(thrice)
+    one, mean = find(changes, 0), find(changes, MEAN)
+    assert (mean.delong_low, mean.delong_high) == pytest.approx((one.delong_low, one.delong_high))
+    assert (mean.low, mean.high) == pytest.approx((one.low, one.high))
+
+
+def test_the_order_of_images_does_not_matter(pairs: list[Pair]):
+    order = np.random.default_rng(1).permutation(44)
+    shuffled = [(host, device.take(device.image_id[order[:: 1 - 2 * k]])) for k, (host, device) in enumerate(pairs)]
+    one, other = find(image_changes(pairs), MEAN), find(image_changes(shuffled), MEAN)
+    assert (one.points, one.delong_low) == pytest.approx((other.points, other.delong_low))
+
+
+def test_the_test_of_equivalence(pairs: list[Pair]):
+    assert find(image_changes(pairs, margin=0.2), MEAN).test.verdict != "equivalent"
+    assert find(image_changes(pairs, margin=20), MEAN).test.verdict == "equivalent"
+    assert find(image_changes(pairs), MEAN, "image_ap").test is None
+    # Nothing moved: the step of one seed, one pair of 12 x 10 in one of two categories, and half of it for two seeds.
+    same = [(host, replace(host, record=device.record)) for host, device in pairs]
+    for seed, seeds in ((0, 1), (MEAN, 2)):
+        still = find(image_changes(same), seed)
+        assert (still.points, still.p_value) == (0, 1)
+        assert still.test.high == pytest.approx(-math.log(0.05) * 100 / 120 / 2 / seeds)
+
+
+def test_few_images_decide_nothing(make_scores: Make):
+    change = find(image_changes([(make_scores([0, 1], [0, 1]), make_scores([0.1, 1], [0, 1], **FP16))]), MEAN)
+    assert change.points == 0
+    assert math.isnan(change.delong_low) and math.isnan(change.low) and change.test.verdict == "undecided"
+    alone = find(image_changes([(make_scores([0, 1], [1, 1]), make_scores([0.5, 1], [1, 1], **FP16))]), MEAN)
+    assert math.isnan(alone.points) and math.isnan(alone.low) and alone.test.verdict == "undecided"
+
+
+def test_seeds_on_other_images(pairs: list[Pair]):
+    host, device = pairs[1]
+    with pytest.raises(InputError, match="bolts seed 1: scored on other images than seed 0"):
+        image_changes([pairs[0], (host, device.take(device.image_id[:10]))])
+    with pytest.raises(InputError, match="no seed was scored on both sides"):
+        image_changes([])
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    """Of the images of `pairs`: each defective one has a rectangle but the last, which has no mask."""
+    generator = np.random.default_rng(2)
+    entries = []
+    for number in range(44):
+        mask = f"{number:03d}_mask.png" if LABEL[number] and number != 43 else ""
+        if mask:
+            image = np.zeros((24, 32), dtype=np.uint8)
+            top, left = generator.integers(0, 14, size=2)
+            image[top : top + 8, left : left + 9] = 255
+            cv2.imwrite(str(tmp_path / mask), image)
+        facts = ("test", int(LABEL[number]), "x", mask, 32, 24, "a" * 64, "b" * 64)
+        entries.append(Entry(f"{number:03d}.png", CATEGORY[number], *facts))
+    return Manifest("bolts", tmp_path, tuple(entries))
+
+
+def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
+    changes = pixel_changes(pairs, manifest, pixels=16)
+    masks = [
+        reduce_mask(cv2.imread(str(manifest.root / each.mask), cv2.IMREAD_GRAYSCALE), 16) if each.mask else None
+        for each in manifest.entries
+    ]
+    for seed, pair in enumerate(pairs):
+        for metric in ("auroc", "aupro"):
+            exact = []
+            for side in pair:
+                found = []
+                for category in ("nut", "bolt"):
+                    rows = [number for number in np.flatnonzero(category == CATEGORY) if number != 43]
+                    found.append(exact_pixel_metrics(side.map[rows], [masks[number] for number in rows], 16))
+                exact.append(100 * np.mean([getattr(each, metric) for each in found]))
+            change = find(changes, seed, f"pixel_{metric}")
+            assert (change.host, change.device) == pytest.approx(exact, abs=0.05)
+            assert change.low <= change.points <= change.high and change.test is None
+    mean = find(changes, MEAN, "pixel_auroc")
+    assert mean.points == pytest.approx(np.mean([find(changes, seed, "pixel_auroc").points for seed in (0, 1)]))
+    blind = replace(manifest, entries=tuple(replace(each, mask="") for each in manifest.entries))
+    assert all(math.isnan(change.points) and math.isnan(change.low) for change in pixel_changes(pairs, blind, 16))
+
+
+JETSON = BOARDS["jetson"]
+HALF = np.repeat([0, 1], 40)
+HOST = np.random.default_rng(0).normal(size=80) + 1.5 * HALF
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], make_scores: Make, tmp_path: Path) -> Run:
+    """Two targets of 80 images and two seeds on the host, with manifests and one mask for all."""
+    data = make_profile(tmp_path).data.model_copy(update={"root": tmp_path / "data"})
+    run = Run(make_profile(tmp_path).model_copy(update={"data": data}))
+    mask = np.zeros((16, 16), dtype=np.uint8)
+    mask[2:9, 3:8] = 255
+    for item in run.profile.data.targets:
+        root = run.profile.data.folder(item)
+        root.mkdir(parents=True)
+        entries = []
+        for number, label in enumerate(HALF.tolist()):
+            name = f"{number:03d}_mask.png" if label else ""
+            if name:
+                cv2.imwrite(str(root / name), mask)
+            facts = ("test", label, "cut" if label else "good", name, 16, 16, "a" * 64, "b" * 64 if label else "")
+            entries.append(Entry(f"{number:03d}.png", "bolt", *facts))
+        write_manifest(Manifest(item.name, root, tuple(entries)), run.manifest_path(item.name))
+        for seed in (0, 1):
+            scores = make_scores(HOST, HALF, target=item.name, seed=seed)
+            write_scores(scores, run.scores("pytorch", seed, item.name))
+    return run
+
+
+@pytest.fixture
+def give(make_scores: Make) -> Callable[..., None]:
+    """Write a device's scores into a folder, moved by `noise`; keyword arguments as for `make_scores`."""
+
+    def write(folder: Path, noise: float, targets: tuple[str, ...] = ("bolts", "nuts"), **facts: object) -> None:
+        generator = np.random.default_rng(1)
+        for target in targets:
+            for seed in (0, 1):
+                base = {"runtime": JETSON.runtime, "precision": "fp16", "target": target, "seed": seed}
+                scores = make_scores(HOST + noise * generator.normal(size=80), HALF, **(base | facts))
+                write_scores(scores, folder / f"seed{seed}" / f"{target}.npz")
+
+    return write
+
+
+def test_no_board(run: Run):
+    result = board_drift(run, JETSON)
+    assert result.summary().startswith("not run: no result of the board in ")
+    found = result.result()
+    assert (found["status"], found["drift_points_below"], found["verdicts"]["equivalent"]) == ("not run", None, 0)
+    assert found["missing"] == ["bolts", "nuts"] and found["largest_drift_points"] is found["smallest_spearman"] is None
+    table = board_table(run, JETSON, result)
+    assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
+    assert set(table["ours"]) == set(table["verdict"]) == {"not run"}
+    assert set(table["needs"]) == {JETSON.reported.needs}
+    assert change_table(result.changes).query("seed == 'mean'").empty
+
+
+def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None], tmp_path: Path):
+    give(run.board("jetson"), 0.05)
+    give(run.folder / "scores" / "onnx-fp16", 0.05, runtime="onnx-fp16")
+    give(tmp_path / "elsewhere", 0.05)
+    board, host = board_drift(run, JETSON), runtime_drift(run, "onnx-fp16", pixels=True)
+    ours, theirs = board.result(), host.result()
+    assert board_drift(run, JETSON, tmp_path / "elsewhere").result() == ours
+    assert (ours.pop("runtime"), theirs.pop("runtime")) == (JETSON.runtime, "onnx-fp16") and ours == theirs
+    assert set(change_table(board.changes)["metric"]) == {"image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"}
+    assert len(board.table) == 4 and "of 2 targets" in board.summary()
+    json.dumps(ours, allow_nan=False)
+    # The worst single seed, and the farthest end of the tests' intervals.
+    assert ours["largest_drift_points"] == board.table["points"].abs().max()
+    assert ours["drift_points_below"] == max(max(-each.test.low, each.test.high) for each in board.means)
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(1e-4, "equivalent"), (2.0, "not equivalent")])
+def test_verdicts_of_a_board(run: Run, give: Callable[..., None], noise: float, verdict: str):
+    give(run.board("jetson"), noise)
+    result = board_drift(run, JETSON)
+    assert result.result()["verdicts"][verdict] == 2
+    assert board_table(run, JETSON, result)["verdict"].tolist() == [verdict] * 2
+
+
+def test_missing_seeds_and_targets(run: Run, give: Callable[..., None]):
+    give(run.board("jetson"), 1e-4, targets=("bolts",))
+    (run.board("jetson") / "seed0" / "bolts.npz").unlink()
+    result = board_drift(run, JETSON)
+    assert result.missing == ["nuts"] and [(each.target, each.images) for each in result.means] == [("bolts", 80)]
+    table = board_table(run, JETSON, result)
+    assert table["seeds"].tolist() == ["1", "-"] and table["ours"].tolist() == ["+0.000", "not run"]
+    assert table["needs"].tolist() == ["-", JETSON.reported.needs]
+
+
+def test_exactly_zero_is_suspicious(run: Run, give: Callable[..., None]):
+    give(run.board("jetson"), 1e-4)
+    give(run.board("jetson"), 0, targets=("nuts",))
+    result = board_drift(run, JETSON)
+    assert result.summary().startswith("suspicious: a drift of exactly zero on nuts seed 0, nuts seed 1")
+    assert result.result()["status"] == "suspicious"
+    verdicts = board_table(run, JETSON, result)["verdict"].tolist()
+    assert verdicts == ["equivalent", "suspicious: exactly zero (nuts seed 0, nuts seed 1)"]
+    # A runtime of the host is run again instead.
+    give(run.folder / "scores" / "onnx-fp16", 0, runtime="onnx-fp16")
+    with pytest.raises(CheckError, match="bolts seed 0: drift of exactly zero"):
+        runtime_drift(run, "onnx-fp16")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"runtime": "qnn-gpu-fp16"}, "expected scores of tensorrt-fp16 .*, got qnn-gpu-fp16"),
+        ({"image_id": np.array([f"x{number}.png" for number in range(80)])}, r"no image x0\.png"),
+    ],
+)
+def test_a_foreign_result(run: Run, give: Callable[..., None], facts: dict, words: str):
+    give(run.board("jetson"), 1e-4, **facts)
+    with pytest.raises(InputError, match=words):
+        board_drift(run, JETSON)
+
+
+def test_a_runtime_without_scores(run: Run, make_scores: Make, make_profile: Callable[..., Profile]):
+    with pytest.raises(InputError, match=r"bolts\.json: missing; run notebook 05_scoring"):
+        runtime_drift(run, "onnx-fp16")
+    fewer = Run(make_profile(run.folder, evaluation={"runtimes": ["pytorch"]}))
+    assert runtime_drift(fewer, "onnx-fp16").reason == "onnx-fp16 is not in evaluation.runtimes of the profile"
+    for target in ("bolts", "nuts"):
+        record = make_scores([], [], target=target, status="not run", reason="no emulator here").record
+        write_not_run(record, run.scores("qnn-htp-fp16", 0, target))
+    result = runtime_drift(run, "qnn-htp-fp16")
+    assert result.table.empty and result.summary() == "not run: no emulator here"
+
+
+def test_latency_next_to_the_papers(run: Run, make_scores: Make):
+    for target in ("bolts", "nuts"):
+        scores = make_scores(HOST, HALF, target=target, milliseconds=np.arange(80) % 4 + 1)
+        write_scores(scores, run.scores("pytorch", 0, target))
+        record = make_scores([], [], target=target, status="not run", reason="no emulator here").record
+        write_not_run(record, run.scores("qnn-htp-fp16", 0, target))
+    assert board_latency(run, JETSON) is None and latency_result(None)["median_ms"] is None
+    table = latency_table(run, ["pytorch", "qnn-htp-fp16"], JETSON, None).set_index("where")
+    assert table.loc["host, pytorch", ["median ms", "status"]].tolist() == [2.5, "measured here"]
+    assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
+    # The paper's time is never in the column of measured ones.
+    board = table.loc[JETSON.title]
+    assert np.isnan(board["median ms"]) and board["status"] == f"not run: needs {JETSON.reported.needs}"
+    assert "32.83 ms, TensorRT FP16" in board["the paper reports"]
+
+    latency = Latency(
+        board="jetson",
+        runtime=JETSON.runtime,
+        precision="fp16",
+        device="Orin Nano",
+        profile="mini",
+        model_sha256="a" * 64,
+        milliseconds=[10.0, 11.0, 12.0, 13.0, 50.0],
+        method="computeMs",
+        versions={"tensorrt": "10.3"},
+        conditions={"power_mode": "MAXN_SUPER"},
+        command="trtexec",
+    )
+    write_json(run.board("jetson") / "latency.json", latency.model_dump())
+    assert board_latency(run, JETSON) == latency
+    board = latency_table(run, [], JETSON, latency).set_index("where").loc[JETSON.title]
+    assert (board["median ms"], board["status"]) == (12, "measured on the board, 5 times")
+    assert "MAXN_SUPER" in board["how"] and "tensorrt 10.3" in board["versions"]
+    found = latency_result(latency)
+    assert (found["status"], found["median_ms"], found["iterations"]) == ("ok", 12, 5)
+    json.dumps(found, allow_nan=False)
+    average = latency.model_copy(update={"milliseconds": [140.0], "averaged": 120})
+    board = latency_table(run, [], JETSON, average).set_index("where").loc[JETSON.title]
+    assert pd.isna(board["median ms"]) and "120 times: average 140.00 ms" in board["status"]
+    assert latency_result(average)["mean_ms"] == 140

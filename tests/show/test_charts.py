@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.devices.changes import MEAN, image_changes
+from edgezsad.devices.drift import MEAN, image_changes
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.show import charts
 from edgezsad.show.maps import HEAT_RANGE, OUTLINE, heat_colours

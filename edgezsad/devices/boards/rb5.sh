@@ -1,29 +1,30 @@
 #!/bin/sh
-# Runs the kit on an RB5 Gen2: checks the board, times the model on its GPU, runs every image, packs one result file.
+# Run the kit on an RB5 Gen2: check the board, time the model on its GPU, run every image, pack one result file.
 # It needs the QNN SDK's qnn-net-run and libQnnGpu.so, or, where the kit holds no DLC, Python with onnxruntime-qnn.
-# Interrupt it as you like and start it again: it goes on where it was.
+# It may be interrupted and started again.
 set -u
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=common.sh
 . ./common.sh
 # shellcheck disable=SC1091
 . ./kit.env
+suffix=raw
 
 usage() {
     cat <<END
 sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup N] [--chunk N]
-  --check         only look at the board
-  --any-mode      go on where the GPU's governor is not "performance"
-  --restart       forget what was begun
+  --check         only check the board
+  --any-mode      continue where the GPU's governor is not "performance"
+  --restart       delete results and start over
   --retime        time the model again
   --iterations N  timed runs (100)
   --warmup N      runs before them (20)
   --chunk N       images that are unpacked and run at a time (100)
-QNN_SDK_ROOT names the SDK's folder where its tools are not on PATH.
+Set QNN_SDK_ROOT to the SDK's folder if its tools are not on PATH.
 END
 }
 
-# search KIND NAME: the path of a program or library: beside this script, on the search path, in the SDK.
+# search KIND NAME: the path of a program or library: next to this script, on the search path, in the SDK.
 search() {
     if [ "$1" = program ]; then
         path=${PATH:-}
@@ -52,25 +53,25 @@ find_tool() {
     if [ ! -f models/model.dlc ]; then
         tool=onnxruntime-qnn
         model=models/model-fp16.onnx
-        command -v python3 >/dev/null || refuse "the kit holds no DLC, and there is no python3 to run its ONNX file"
+        command -v python3 >/dev/null || fail "the kit holds no DLC, and there is no python3 to run its ONNX file"
         version=$(python3 ort_qnn.py --version 2>"$result/version.txt") ||
-            refuse "ONNX Runtime's QNN provider does not start: $(sed -n '$p' "$result/version.txt"); pip install onnxruntime-qnn"
+            fail "ONNX Runtime's QNN provider does not start: $(sed -n '$p' "$result/version.txt"); pip install onnxruntime-qnn"
         return 0
     fi
     model=models/model.dlc
     tool=qnn-net-run
     program=$(search program qnn-net-run) ||
-        refuse "qnn-net-run is not here, not on PATH and not in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
+        fail "qnn-net-run is not here, on PATH or in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
     library=$(search library libQnnGpu.so) ||
-        refuse "libQnnGpu.so is not here, not on LD_LIBRARY_PATH and not in QNN_SDK_ROOT; copy it from lib/aarch64-*"
-    # What was pushed to Android has lost its permission to run.
+        fail "libQnnGpu.so is not here, on LD_LIBRARY_PATH or in QNN_SDK_ROOT; copy it from lib/aarch64-*"
+    # adb push drops the permission to execute.
     [ -x "$program" ] || chmod +x "$program"
     LD_LIBRARY_PATH=$(dirname "$library"):${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
     "$program" --version >"$result/version.txt" 2>&1 </dev/null
     version=$(sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p' "$result/version.txt" | head -n 1)
-    [ -n "$version" ] || refuse "$tool --version says no version; look at $result/version.txt"
-    # Older versions take a DLC only by way of a library.
+    [ -n "$version" ] || fail "$tool prints no version; see $result/version.txt"
+    # Older versions read a DLC only through a library.
     "$program" --help >"$result/help.txt" 2>&1 </dev/null
     if grep -q libQnnModelDlc "$result/help.txt" && search library libQnnModelDlc.so >/dev/null; then
         reader='--model libQnnModelDlc.so'
@@ -133,34 +134,27 @@ check_board() {
     note "$facts" gpu "$(read_gpu gpu_model)"
     say "${device:-unknown board}, ${soc:-unknown SoC}, ${system:-unknown system}, $tool $version, governor ${mode:-unknown}"
     if [ -z "$mode" ]; then
-        warn "the GPU's governor can not be read: start this as root to have it in the record"
+        warn "the GPU's governor cannot be read: start this as root to record it"
     elif [ "$mode" != performance ]; then
         [ "$any_mode" = yes ] ||
-            refuse "the GPU's governor is $mode: as root, echo performance >$gpu/devfreq/governor; or use --any-mode (the record will say so)"
+            fail "the GPU's governor is $mode: as root, echo performance >$gpu/devfreq/governor; or use --any-mode (the record will say so)"
         warn "the GPU's governor is $mode, not performance"
     fi
 }
 
-# Two pictures whose results the host can compute stand first and last in every list: a tool that mixes up the order of
-# its results does not go unseen.
-canaries() {
-    mkdir -p "$result/in"
-    while IFS=$tab read -r name file sha <&4; do
-        expand "$file" "$sha" "$result/in/$name.raw"
-    done 4<canaries.tsv
-}
+build() { :; }
 
 time_model() {
-    [ ! -d "$result/time" ] || return 0
     say "timing: ${iterations:-100} runs after ${warmup:-20} of warm-up"
+    expand_first
     rm -rf "$result/time.new" "$result/out"
     mkdir "$result/time.new"
     total=$((${iterations:-100} + ${warmup:-20}))
-    list=$result/time.new/input_list.txt
+    list=$result/input_list.txt
     line=0
     while [ $line -lt $total ]; do
         line=$((line + 1))
-        printf 'image:=%s\n' "$result/in/canary-a.raw"
+        printf 'image:=%s\n' "$result/image.raw"
     done >"$list"
     time_note "$result/time.new/time.tsv" "${iterations:-100}" "${warmup:-20} runs"
     net_run time "$list" "$result/out"
@@ -172,73 +166,53 @@ time_model() {
         logged view view.log "$viewer" --input_log "$result/time.new/qnn-profiling-data_0.log" --output "$result/time.new/profile.csv"
         cp "$result/logs/view.log" "$result/time.new/profile.txt"
     elif [ "$tool" != onnxruntime-qnn ]; then
-        warn "qnn-profile-viewer is not here: on the host, turn time/qnn-profiling-data_0.log into a CSV for the ingest's --timing"
+        warn "qnn-profile-viewer is not here: on the host, convert time/qnn-profiling-data_0.log to CSV for device ingest --timing"
     fi
     rm -rf "$result/out"
     mv "$result/time.new" "$result/time"
 }
 
-# finish_chunk: run what $list holds, and keep results and hashes together under the chunk's name.
-finish_chunk() {
-    folder=$result/chunks/$name
-    printf 'image:=%s\n' "$result/in/canary-b.raw" >>"$list"
+# Run the images of $list and file their outputs: score and map, float32, one after the other.
+run_chunk() {
+    rm -rf "$result/out"
     net_run run "$list" "$result/out"
     line=0
-    while IFS= read -r entry <&5; do
+    while IFS=$tab read -r number target sha <&5; do
+        folder=$result/out/Result_$line
         for tensor in score map; do
-            [ -s "$result/out/Result_$line/$tensor.raw" ] ||
-                refuse "Result_$line/$tensor.raw of ${entry#image:=} was not written; look at $result/logs/run.log"
+            [ -s "$folder/$tensor.raw" ] || fail "Result_$line/$tensor.raw of image $number was not written; see $result/logs/run.log"
         done
-        printf '%s\t%s\t%s\n' "$line" "$(sum "$result/out/Result_$line/score.raw")" "$(sum "$result/out/Result_$line/map.raw")"
+        cat "$folder/score.raw" "$folder/map.raw" >"$result/output.raw" || fail "an output could not be written; is the disk full?"
+        keep "$result/output.raw" "$number" "$target" "$sha"
         line=$((line + 1))
-    done 5<"$list" >"$result/out/outputs.tsv"
-    mv "$list" "$result/out/input_list.txt"
-    mkdir -p "$result/chunks"
-    rm -rf "$folder"
-    mv "$result/out" "$folder"
-    count=$((count + size))
-    session_done=$((session_done + size))
-    progress "$count"
-    rm -f "$result"/in/[0-9]*.raw
+    done 5<"$result/chunk.tsv"
+    progress
+    clear_chunk
+}
+
+clear_chunk() {
+    rm -rf "$result/out" "$result/in"
+    mkdir "$result/in"
+    : >"$list"
+    : >"$result/chunk.tsv"
     size=0
 }
 
 run_images() {
-    # Chunks of another size would not fit to those that are done.
-    [ -s "$result/chunk" ] || printf '%s\n' "$chunk" >"$result/chunk"
-    chunk=$(cat "$result/chunk")
-    count=0
-    size=0
-    index=0
     list=$result/input_list.txt
-    rm -rf "$result/out" "$result"/in/[0-9]*.raw
-    start_progress
-    say "$IMAGES images, $chunk at a time; the model is prepared for each lot, which takes up to a minute (an estimate)"
-    while IFS=$tab read -r number _ file sha _ <&4; do
-        name=$(printf '%04d' "$((index / chunk))")
-        index=$((index + 1))
-        if [ -d "$result/chunks/$name" ]; then
-            count=$((count + 1))
-            continue
-        fi
-        [ "$size" -gt 0 ] || printf 'image:=%s\n' "$result/in/canary-a.raw" >"$list"
+    clear_chunk
+    say "$IMAGES images, $chunk at a time; preparing the model for each chunk takes up to a minute (an estimate)"
+    while IFS=$tab read -r number target file sha _ <&4; do
+        ! has_output "$number" || continue
         expand "$file" "$sha" "$result/in/$number.raw"
         printf 'image:=%s\n' "$result/in/$number.raw" >>"$list"
+        printf '%s\t%s\t%s\n' "$number" "$target" "$sha" >>"$result/chunk.tsv"
         size=$((size + 1))
-        if [ "$size" -eq "$chunk" ] || [ "$index" -eq "$IMAGES" ]; then
-            finish_chunk
-        fi
+        [ "$size" -lt "$chunk" ] || run_chunk
     done 4<images.tsv
-    say "$count of $IMAGES images"
+    [ "$size" -eq 0 ] || run_chunk
 }
 
 needed_kib() { printf '%s\n' $((KIB_IMAGE * (chunk + 3) + KIB_OUTPUT * IMAGES)); }
 
-work() {
-    canaries
-    time_model
-    run_images
-    pack time chunks
-}
-
-carry_out "$@"
+main "$@"

@@ -1,6 +1,5 @@
-"""A run with a small graph and small pictures, and a board that has nothing but a shell, small tools and stand-ins."""
+"""A run with a small graph and small images, and a board that has only a shell, small tools and stand-ins."""
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,8 @@ from PIL import Image
 
 from edgezsad.config import Profile, save_profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
-from edgezsad.devices.boards import board
-from edgezsad.devices.kit.plan import plan_kit
-from edgezsad.devices.kit.write import write_kit
+from edgezsad.devices import BOARDS, kit
+from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import save_graph, set_metadata
 from edgezsad.files import sha256_of_file
@@ -70,7 +67,7 @@ def save_small_graph(path: Path, detector: str, seed: int = 0) -> None:
 
 
 def make_set(root: Path, name: str, counts: dict[str, int], seed: int) -> Manifest:
-    """Pictures in MVTec layout under names that trtexec could not take, and their manifest."""
+    """Images in MVTec layout under names that trtexec could not take, and their manifest."""
     random = np.random.default_rng(seed)
     entries = []
     for defect, count in counts.items():
@@ -92,6 +89,15 @@ class Bench:
     run: Run
     config: Path
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def kit_without_dlc(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A kit for the RB5 where the host cannot write a DLC."""
+
+        def absent(graph: Path, target: Path) -> None:
+            raise RuntimeUnavailable("onnxruntime-qnn is not installed")
+
+        monkeypatch.setattr(kit, "write_dlc", absent)
+        return kit.make_kit(self.run, BOARDS["rb5"], output=folder)
 
 
 @pytest.fixture(scope="session")
@@ -166,6 +172,8 @@ class Device:
         path.write_text(text)
 
     def script(self, name: str, text: str) -> None:
+        # The tools are links to the system's own files, which must never be written to.
+        (self.bin / name).unlink(missing_ok=True)
         (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
         (self.bin / name).chmod(0o755)
 
@@ -198,39 +206,16 @@ def make_device(tmp_path: Path) -> Callable[[str], Device]:
 
 
 @pytest.fixture(scope="session")
-def results() -> ModuleType:
-    """The module beside this one; the tests are no package."""
-    spec = importlib.util.spec_from_file_location("results", HERE / "results.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
 def returned(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The result archive of each board, of all images."""
     folder = tmp_path_factory.mktemp("returned")
     archives = {}
     for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16")}}.items():
-        kit = folder / name
-        write_kit(plan_kit(bench.run, board(name), 0, **choices), kit)
-        done = Device(folder / f"{name}-device", name).run(kit, "--iterations", "5", "--warmup", "3", "--chunk", "5")
+        path = kit.make_kit(bench.run, BOARDS[name], output=folder / name, **choices)
+        done = Device(folder / f"{name}-device", name).run(path, "--iterations", "5", "--warmup", "3", "--chunk", "5")
         assert done.returncode == 0, done.stderr
-        archives[name] = kit / f"{name}-mini-seed0-result.tar"
+        archives[name] = path / f"{name}-mini-seed0-result.tar"
     return archives
-
-
-def extract(path: Path, folder: Path) -> None:
-    """Unpack an archive; with Python's filter of unsafe names where it has one (3.11.4 on)."""
-    with tarfile.open(path) as archive:
-        archive.extraction_filter = getattr(tarfile, "data_filter", None)
-        archive.extractall(folder)
-
-
-@pytest.fixture(name="extract")
-def _extract() -> Callable[[Path, Path], None]:
-    return extract
 
 
 @pytest.fixture
@@ -238,8 +223,29 @@ def unpacked(returned: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]
     """A fresh copy of a board's result, as a folder."""
 
     def unpack(name: str) -> Path:
-        folder = tmp_path / f"result-{name}"
-        extract(returned[name], folder)
-        return folder
+        with tarfile.open(returned[name]) as archive:
+            archive.extractall(tmp_path / f"result-{name}", filter="data")
+        return tmp_path / f"result-{name}"
 
     return unpack
+
+
+@pytest.fixture(scope="session")
+def seal() -> Callable[[Path], None]:
+    """Make all hashes of an unpacked result those of its files, as if the board had written it so."""
+
+    def write(folder: Path) -> None:
+        facts = folder / "facts.tsv"
+        kit = f"kit_sha256\t{sha256_of_file(folder / 'kit.json')}\n"
+        lines = facts.read_text().splitlines(keepends=True)
+        facts.write_text("".join(kit if line.startswith("kit_sha256") else line for line in lines))
+        rows = [line.split("\t") for line in (folder / "images.tsv").read_text().splitlines()]
+        outputs = [(row[0], row[3], *(folder / "outputs" / row[1]).glob(f"{row[0]}.*")) for row in rows]
+        (folder / "outputs.tsv").write_text(
+            "".join(f"{row[0]}\t{row[1]}\t{sha256_of_file(row[2])}\n" for row in outputs if len(row) == 3)
+        )
+        names = [line.partition("  ")[2] for line in (folder / "SHA256SUMS").read_text().splitlines()]
+        sums = [f"{sha256_of_file(folder / name)}  {name}\n" for name in names if (folder / name).is_file()]
+        (folder / "SHA256SUMS").write_text("".join(sums))
+
+    return write

@@ -1,7 +1,6 @@
-"""On the board: ONNX Runtime's QNN provider on the GPU, with the options and the results of qnn-net-run.
+"""Run an ONNX file on the board's GPU with ONNX Runtime's QNN provider; options and results are those of qnn-net-run.
 
-It needs Python with onnxruntime-qnn and NumPy, and nothing of this package. Falling back to the CPU is forbidden: a
-session that would do so does not open.
+It needs onnxruntime-qnn and NumPy, nothing of this package. Sessions that would fall back to the CPU do not open.
 """
 
 import argparse
@@ -16,7 +15,7 @@ PROVIDER = "QNNExecutionProvider"
 
 
 def versions():
-    """For instance "1.24.1 (onnxruntime-qnn 2.7.0)"."""
+    """Return versions, for instance "1.24.1 (onnxruntime-qnn 2.7.0)"."""
     try:
         package = importlib.import_module("onnxruntime_qnn").__version__
     except (ImportError, AttributeError):
@@ -25,7 +24,7 @@ def versions():
 
 
 def open_session(model, profile):
-    """A session on the GPU alone, which writes its profile to `profile`."""
+    """Open a session on the GPU alone that writes its profile to `profile`."""
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings = {"backend_type": "gpu", "profiling_level": "basic", "profiling_file_path": profile}
@@ -36,13 +35,13 @@ def open_session(model, profile):
     ort.register_execution_provider_library(PROVIDER, plugin.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
     if not devices:
-        sys.exit("onnxruntime-qnn offers no device on this board")
+        sys.exit("onnxruntime-qnn finds no device on this board")
     options.add_provider_for_devices(devices[:1], settings)
     return ort.InferenceSession(model, options)
 
 
 def main():
-    """Score every image of the list, in its order."""
+    """Score every image of the list, in order."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", action="version", version=versions())
     parser.add_argument("--model", required=True)

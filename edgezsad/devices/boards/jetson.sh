@@ -1,20 +1,20 @@
 #!/bin/sh
-# Runs the kit on a Jetson: checks the board, builds an FP16 engine, times it, runs every image, packs one result file.
-# It needs JetPack 6 (TensorRT 10 or newer with its trtexec) and nothing else. Interrupt it as you like and start it
-# again: it goes on where it was.
+# Run the kit on a Jetson: check the board, build an FP16 engine, time it, run every image, pack one result file.
+# It needs JetPack 6 (TensorRT 10 or newer with trtexec) and nothing else. It may be interrupted and started again.
 set -u
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=common.sh
 . ./common.sh
 # shellcheck disable=SC1091
 . ./kit.env
+suffix=json
 
 usage() {
     cat <<END
 sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup MS]
-  --check         only look at the board
-  --any-mode      go on in another power mode than MAXN_SUPER, or with clocks that are not locked
-  --restart       forget what was begun
+  --check         only check the board
+  --any-mode      continue in another power mode than MAXN_SUPER, or with unlocked clocks
+  --restart       delete results and start over
   --retime        time the engine again, for instance in another power mode
   --iterations N  timed runs (300)
   --warmup MS     before them (2000)
@@ -25,10 +25,10 @@ find_trtexec() {
     for trtexec in "$(command -v trtexec)" "$root/usr/src/tensorrt/bin/trtexec"; do
         [ -n "$trtexec" ] && [ -x "$trtexec" ] && return 0
     done
-    refuse "trtexec is neither on PATH nor in /usr/src/tensorrt/bin; it comes with JetPack: sudo apt install tensorrt"
+    fail "trtexec is neither on PATH nor in /usr/src/tensorrt/bin; it comes with JetPack: sudo apt install tensorrt"
 }
 
-# trtexec says [TensorRT v100300] for 10.3.0, newer ones also [TensorRT v11.1.0.106].
+# trtexec prints [TensorRT v100300] for 10.3.0, newer versions also [TensorRT v11.1.0.106].
 find_version() {
     "$trtexec" --help >"$result/trtexec-help.txt" 2>&1 </dev/null
     version=$(sed -n 's/.*\[TensorRT v\([0-9.]*\)\].*/\1/p' "$result/trtexec-help.txt" | head -n 1)
@@ -44,25 +44,25 @@ find_version() {
     esac
     major=${version%%.*}
     case $major in
-        '' | *[!0-9]*) refuse "$trtexec does not say which TensorRT it is, nor does dpkg; TensorRT 10 or newer is needed" ;;
+        '' | *[!0-9]*) fail "$trtexec prints no TensorRT version, nor does dpkg; TensorRT 10 or newer is needed" ;;
     esac
-    [ "$major" -ge 10 ] || refuse "TensorRT $version: 10 or newer is needed; JetPack 6.2 has 10.3"
-    # Up to 10.x TensorRT rounds the FP32 graph; from 11 on it computes in the types of the graph that it is given.
+    [ "$major" -ge 10 ] || fail "TensorRT $version: 10 or newer is needed; JetPack 6.2 has 10.3"
+    # Up to 10.x TensorRT rounds the FP32 graph itself; from 11 on it computes in the types of the graph.
     if [ "$major" -ge 11 ]; then model=models/model-fp16.onnx; else model=models/model-fp32.onnx; fi
-    # 11.x leaves transfers out of a run unless it is told; without them an image might never reach the GPU.
+    # 11.x leaves transfers out by default; without them an image might never reach the GPU.
     if grep -q -e '--includeDataTransfers' "$result/trtexec-help.txt"; then transfers=--includeDataTransfers; else transfers=; fi
 }
 
 power_mode() { nvpmodel -q 2>/dev/null | sed -n 's/^NV Power Mode: *//p' | head -n 1; }
 
-# Only root may read them; where sudo would ask for a password they stay unknown.
+# Only root may read the clocks; where sudo would ask for a password they stay unknown.
 clocks() {
     { jetson_clocks --show || sudo -n jetson_clocks --show; } 2>/dev/null | grep -i -e '^gpu' -e '^emc' | tr -s ' ' | tr '\n' ';'
 }
 
 condition_line() { printf '%s; %s' "$(power_mode)" "$(clocks)"; }
 
-# Locked: the lowest and the highest frequency of every line are the same.
+# Locked: lowest and highest frequency of every line are equal.
 locked() {
     printf '%s' "$1" | tr ';' '\n' | grep -i '^gpu.*MinFreq=' >"$result/gpu.txt" || return 1
     while read -r line <&3; do
@@ -73,17 +73,17 @@ locked() {
 }
 
 slow() {
-    [ "$any_mode" = yes ] || refuse "$1, or use --any-mode (the record will say so)"
+    [ "$any_mode" = yes ] || fail "$1, or use --any-mode (the record will say so)"
     warn "$1"
 }
 
 check_board() {
     release=$(head -n 1 "$root/etc/nv_tegra_release" 2>/dev/null)
-    [ -n "$release" ] || refuse "no /etc/nv_tegra_release: this is not a Jetson"
+    [ -n "$release" ] || fail "no /etc/nv_tegra_release: this is not a Jetson"
     l4t=$(printf '%s' "$release" | sed 's/^# R\([0-9]*\) (release), REVISION: \([0-9.]*\).*/\1.\2/')
     case $l4t in
         36.*) ;;
-        *) warn "L4T $l4t: the paper's experiment is known to go with 36.4 (JetPack 6.2)" ;;
+        *) warn "L4T $l4t: this kit is written for 36.4 (JetPack 6.2)" ;;
     esac
     device=$(tr -d '\000' <"$root/proc/device-tree/model" 2>/dev/null)
     case $device in
@@ -107,7 +107,7 @@ check_board() {
     say "$device, L4T $l4t, TensorRT $version, power mode ${mode:-unknown}"
     [ "$mode" = MAXN_SUPER ] || slow "power mode is ${mode:-unknown}, not MAXN_SUPER: sudo nvpmodel -m 2"
     if [ -z "$shown" ]; then
-        warn "the clocks can not be read without sudo: start this as 'sudo sh run.sh' to have them in the record"
+        warn "the clocks cannot be read without sudo: start this as 'sudo sh run.sh' to record them"
     else
         locked "$shown" || slow "the GPU's clocks are not locked: sudo jetson_clocks"
     fi
@@ -116,77 +116,54 @@ check_board() {
 build() {
     if [ -s "$result/engine.plan" ] && [ -s "$result/engine.tsv" ]; then
         [ "$(sum "$result/engine.plan")" = "$(noted "$result/engine.tsv" engine_sha256)" ] ||
-            refuse "$result/engine.plan is not the engine that this result was begun with; run.sh --restart begins anew"
+            fail "$result/engine.plan is not the engine that this result was begun with; run.sh --restart starts over"
         return 0
     fi
     # An engine built again may choose other kernels: outputs of two engines are not one result.
-    [ ! -s "$result/outputs.tsv" ] || refuse "$result/engine.plan is gone; run.sh --restart begins anew"
+    [ ! -s "$result/outputs.tsv" ] || fail "$result/engine.plan is missing; run.sh --restart starts over"
     say "building the engine; some minutes"
     set -- --skipInference
     [ "$major" -ge 11 ] || set -- "$@" --fp16
     logged build build.log "$trtexec" --onnx="$model" --saveEngine="$result/engine.new" "$@" --timingCacheFile="$result/timing.cache"
-    [ -s "$result/engine.new" ] || refuse "no engine was built; look at $result/logs/build.log"
+    [ -s "$result/engine.new" ] || fail "no engine was built; see $result/logs/build.log"
     mv "$result/engine.new" "$result/engine.plan"
-    note "$result/engine.tsv.new" engine_sha256 "$(sum "$result/engine.plan")"
-    mv "$result/engine.tsv.new" "$result/engine.tsv"
+    rm -f "$result/engine.tsv"
+    note "$result/engine.tsv" engine_sha256 "$(sum "$result/engine.plan")"
 }
 
-time_engine() {
-    [ ! -s "$result/time.tsv" ] || return 0
+time_model() {
     say "timing: ${iterations:-300} runs after ${warmup:-2000} ms of warm-up"
-    IFS=$tab read -r _ _ file sha _ <images.tsv
-    expand "$file" "$sha" "$result/image.raw"
-    rm -f "$result/time.tsv.new" "$result/times.json" "$result/profile.json"
-    time_note "$result/time.tsv.new" "${iterations:-300}" "${warmup:-2000} ms"
+    expand_first
+    rm -rf "$result/time.new"
+    mkdir "$result/time.new"
+    time_note "$result/time.new/time.tsv" "${iterations:-300}" "${warmup:-2000} ms"
     # shellcheck disable=SC2086
     logged time time.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
         --iterations="${iterations:-300}" --warmUp="${warmup:-2000}" --duration=0 \
-        --exportTimes="$result/times.json" --exportProfile="$result/profile.json" --separateProfileRun $transfers
-    [ -s "$result/times.json" ] || refuse "no times were written; look at $result/logs/time.log"
-    note "$result/time.tsv.new" after "$(condition_line)"
-    mv "$result/time.tsv.new" "$result/time.tsv"
+        --exportTimes="$result/time.new/times.json" --exportProfile="$result/time.new/profile.json" \
+        --separateProfileRun $transfers
+    [ -s "$result/time.new/times.json" ] || fail "no times were written; see $result/logs/time.log"
+    note "$result/time.new/time.tsv" after "$(condition_line)"
+    mv "$result/time.new" "$result/time"
 }
 
 run_images() {
-    touch "$result/outputs.tsv"
-    # A row that was cut off by a loss of power has no line end; it and what it speaks of are made again.
-    sed -n "/^[0-9]*${tab}[0-9a-f]\{64\}${tab}[0-9a-f]\{64\}\$/p" "$result/outputs.tsv" >"$result/outputs.new"
-    mv "$result/outputs.new" "$result/outputs.tsv"
-    count=0
-    start_progress
-    say "$IMAGES images; the engine is loaded for each, so count on 2 to 3 s an image (an estimate)"
+    say "$IMAGES images; the engine is loaded for each, which takes 2 to 3 s per image (an estimate)"
     while IFS=$tab read -r number target file sha _ <&4; do
-        count=$((count + 1))
-        output=$result/outputs/$target/$number.json
-        known=$(sed -n "s/^${number}${tab}${sha}${tab}//p" "$result/outputs.tsv")
-        if [ -n "$known" ] && [ -f "$output" ] && [ "$(sum "$output")" = "$known" ]; then
-            continue
-        fi
-        sed "/^${number}${tab}/d" "$result/outputs.tsv" >"$result/outputs.new" && mv "$result/outputs.new" "$result/outputs.tsv"
+        ! has_output "$number" || continue
         expand "$file" "$sha" "$result/image.raw"
         rm -f "$result/output.json"
         # shellcheck disable=SC2086
         logged run run.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
             --iterations=1 --warmUp=0 --duration=0 --exportOutput="$result/output.json" $transfers
-        [ -s "$result/output.json" ] || refuse "image $number gave no output; look at $result/logs/run.log"
-        mkdir -p "$result/outputs/$target"
-        mv "$result/output.json" "$output"
-        printf '%s\t%s\t%s\n' "$number" "$sha" "$(sum "$output")" >>"$result/outputs.tsv"
-        session_done=$((session_done + 1))
+        [ -s "$result/output.json" ] || fail "image $number gave no output; see $result/logs/run.log"
+        keep "$result/output.json" "$number" "$target" "$sha"
         case $session_done in
-            1 | *0) progress "$count" ;;
+            1 | *0) progress ;;
         esac
     done 4<images.tsv
-    say "$count of $IMAGES images"
 }
 
 needed_kib() { printf '%s\n' $((KIB_MODEL * 4 + KIB_IMAGE * 2 + KIB_OUTPUT * IMAGES)); }
 
-work() {
-    build
-    time_engine
-    run_images
-    pack engine.tsv time.tsv times.json profile.json outputs.tsv outputs
-}
-
-carry_out "$@"
+main "$@"

@@ -1,0 +1,542 @@
+"""Ingest a board's result: write score files for valid targets and a latency record, report what is rejected.
+
+A target with a fault is rejected as a whole, because a table over part of its images would be another number; other
+targets and the latency are still written. A rejected part leaves earlier files as they were. A board that computes
+badly is never rejected for it: that is drift, which is to be reported.
+"""
+
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from edgezsad.config import Runtime
+from edgezsad.data.images import load
+from edgezsad.data.manifest import Manifest
+from edgezsad.devices import BOARDS, Board
+from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, image_bytes, map_shape, target_manifest
+from edgezsad.devices.latency import (
+    NETRUN,
+    Latency,
+    read_latency,
+    read_qnn_times,
+    read_trtexec_json,
+    read_trtexec_layers,
+    read_trtexec_times,
+)
+from edgezsad.errors import CheckError, InputError
+from edgezsad.files import sha256_of_bytes, sha256_of_file, write_json, write_text
+from edgezsad.progress import progress
+from edgezsad.run import Run
+from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_scores
+
+LARGEST_FILE = 64 << 20
+LARGEST_RESULT = 4 << 30
+MOST_FILES = 500_000
+HOSTS: tuple[Runtime, ...] = ("onnx-fp32", "pytorch")
+SAMPLE = 8
+"""Images that are scored here where the host has no score file."""
+FAR_CLOSER = 4.0
+"""Outputs count as exchanged only if another image's map is so many times closer to the host's map."""
+SHOWN = 5
+AGAIN = "copy the result from the board again"
+
+
+@dataclass
+class Ingested:
+    """Outcome of an ingest.
+
+    Attributes:
+        board: its name.
+        scores: score files that were written, by target.
+        latency: the record that was written, or None.
+        rejected: faults by target, and under "latency" those of the timing run.
+        notes: remarks.
+    """
+
+    board: str
+    scores: dict[str, Path] = field(default_factory=dict)
+    latency: Latency | None = None
+    rejected: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def as_text(self) -> str:
+        """Describe the outcome, with the first faults of each target."""
+        lines = [f"note: {note}" for note in self.notes]
+        lines += [f"{target}: written, {path}" for target, path in self.scores.items()]
+        if self.latency:
+            lines.append(f"latency: written, {self.latency.sentence()}")
+        for name, faults in self.rejected.items():
+            lines += [f"{name}: rejected: {fault}" for fault in faults[:SHOWN]]
+            if len(faults) > SHOWN:
+                lines.append(f"{name}: and {len(faults) - SHOWN} more, see {name}.rejected.txt next to the score files")
+        return "\n".join(lines)
+
+    def require_all(self) -> None:
+        """Raise if anything was rejected.
+
+        Raises:
+            CheckError: it was.
+        """
+        if self.rejected:
+            raise CheckError(
+                f"{self.board}: rejected {', '.join(self.rejected)}; run the kit again: run.sh computes what is "
+                "missing, run.sh --restart computes everything"
+            )
+
+
+def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None = None) -> Ingested:
+    """Ingest a board's result.
+
+    Args:
+        path: the archive that `run.sh` packed, or a folder that it was unpacked into.
+        run: the run that the kit was written from.
+        output: the folder to write to; the run's own folder for the board when None.
+        timing: for the RB5: CSV or text that qnn-profile-viewer made of the board's log on another machine.
+
+    Raises:
+        InputError: the result as a whole is damaged or of another kit, model or run; nothing is written.
+    """
+    with _unpacked(path) as folder:
+        result = _Result(folder, path.name)
+        _check_model(result, run)
+        kit = result.kit
+        output = output or run.board(kit.board)
+        done = Ingested(kit.board, notes=[f"on the board: {text}" for text in result.warnings])
+        for target in kit.targets:
+            file = output / f"seed{kit.seed}" / f"{target}.npz"
+            report = file.with_suffix(".rejected.txt")
+            try:
+                scores, faults = _score_target(result, run, target)
+            except InputError as error:
+                scores, faults = None, [str(error)]
+            if scores is None:
+                done.rejected[target] = faults
+                write_text(report, "".join(f"{fault}\n" for fault in faults))
+            else:
+                done.scores[target] = write_scores(scores, file)
+                report.unlink(missing_ok=True)
+        try:
+            done.latency = _latency(result, timing)
+            write_json(output / "latency.json", done.latency.model_dump())
+        except InputError as error:
+            done.rejected["latency"] = [str(error)]
+        return done
+
+
+def device_status(run: Run) -> list[str]:
+    """Describe what was ingested from each board, what is missing, and what the board needs."""
+    return [line for board in BOARDS.values() for line in _status(run, board)]
+
+
+def _status(run: Run, board: Board) -> list[str]:
+    folder = run.board(board.name)
+    lines = [f"{board.name}: {board.title}, {board.reported.runtime}"]
+    for seed in run.profile.seeds:
+        missing = 0
+        for item in run.profile.data.targets:
+            file = folder / f"seed{seed}" / f"{item.name}.npz"
+            where = f"  seed {seed}, {item.name}"
+            if (report := file.with_suffix(".rejected.txt")).exists():
+                lines.append(f"{where}: the last result was rejected, see {report}")
+            if not file.with_suffix(".json").exists():
+                missing += 1
+                continue
+            try:
+                scores = read_scores(file)
+                versions = [f"{name} {text}" for name, text in scores.record.versions.items() if name != "edgezsad"]
+                lines.append(f"{where}: {len(scores):,} images, {', '.join(versions)}, {scores.record.device}")
+            except InputError as error:
+                lines.append(f"{where}: damaged: {error}")
+        if missing:
+            lines.append(f"  not run: {missing} target(s) of seed {seed}; needs {board.reported.needs}")
+    if not (folder / "latency.json").exists():
+        return [*lines, "  latency: not run"]
+    try:
+        latency = read_latency(folder / "latency.json")
+        paper = f"the paper: {board.reported.milliseconds} ms"
+        text = f"{latency.sentence()}, profile {latency.profile}, seed {latency.seed} ({paper})"
+    except InputError as error:
+        text = str(error)
+    return [*lines, f"  latency: {text}"]
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The result as a folder, for as long as the block lasts."""
+    if path.is_dir():
+        yield path
+        return
+    if not path.is_file():
+        raise InputError(f"{path}: missing; give the archive that run.sh packed on the board")
+    with tempfile.TemporaryDirectory(prefix="edgezsad-result-") as folder:
+        try:
+            # "r:" takes no compressed archive, which could grow without limit.
+            with tarfile.open(path, "r:") as archive:
+                members, total = [], 0
+                for member in archive:
+                    members.append(member)
+                    total += member.size
+                    if not (member.isfile() or member.isdir()) or member.issparse():
+                        raise tarfile.TarError(f"{member.name!a} is not a file or folder")
+                    if member.size > LARGEST_FILE or total > LARGEST_RESULT or len(members) > MOST_FILES:
+                        raise tarfile.TarError(f"{member.name!a}: too large or too many files")
+                archive.extractall(folder, members, filter="data")
+                with open(path, "rb") as stream:
+                    # A complete archive ends with zeros; one that is cut off or has a damaged header does not.
+                    stream.seek(archive.offset)
+                    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                        raise tarfile.TarError("cut off or damaged")
+        except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, FileExistsError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"{path}: not a complete result of run.sh ({reason}); {AGAIN}") from None
+        yield Path(folder)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A row of the kit's list."""
+
+    key: str
+    target: str
+    sha256: str
+    id: str
+
+
+class _Result:
+    """The files of a result, checked against the hashes that the board packed."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name = folder, name
+        self.sums = {SUMS: ""}
+        sums = (row[0].partition("  ") for row in self.rows(SUMS, 1))
+        self.sums |= {file: sha256 for sha256, _, file in sums}
+        try:
+            self.kit = KitRecord.model_validate_json(self.read(RECORD))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "file"
+            raise InputError(f"{name}: {RECORD} is damaged ({where}: {first['msg']}); {AGAIN}") from None
+        self.board = BOARDS[self.kit.board]
+        facts = self.rows("facts.tsv", 2)
+        self.warnings = [value for key, value in facts if key == "warning"]
+        self.facts = dict(facts)
+        wanted = ("kit_sha256", "device", "tool", "tool_version", "model", "model_sha256", "power_mode", "clocks")
+        if missing := [key for key in wanted if key not in self.facts]:
+            raise InputError(f"{name}: facts.tsv has no {missing[0]}; {AGAIN}")
+        if (self.facts["kit_sha256"], self.kit.images_sha256) != (self.sums[RECORD], self.sums.get(IMAGES)):
+            raise InputError(f"{name}: the board ran another kit than that of {RECORD}; {AGAIN}")
+        self.images = [_Image(row[0], row[1], row[3], row[4]) for row in self.rows(IMAGES, 5)]
+        self.commands = dict(self.rows("commands.tsv", 2))
+
+    def what(self, file: str) -> str:
+        """A file's name, for errors."""
+        return f"{self.name}: {file}"
+
+    def read(self, file: str) -> bytes:
+        try:
+            data = (self.folder / file).read_bytes()
+        except OSError:
+            raise InputError(f"{self.what(file)}: missing; {AGAIN}") from None
+        if file != SUMS and sha256_of_bytes(data) != self.sums.get(file):
+            raise InputError(f"{self.what(file)}: damaged, its hash is not that in {SUMS}; {AGAIN}")
+        return data
+
+    def rows(self, file: str, cells: int) -> list[list[str]]:
+        """The rows of a table; the last cell takes all remaining tabs."""
+        try:
+            lines = self.read(file).decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            raise InputError(f"{self.what(file)}: damaged, not text; {AGAIN}") from None
+        rows = [line.split("\t", cells - 1) for line in lines[:-1]]
+        if lines[-1] or any(len(row) != cells for row in rows):
+            raise InputError(f"{self.what(file)}: damaged or cut off; {AGAIN}")
+        return rows
+
+    @property
+    def device(self) -> str:
+        """The board's own name, with its system."""
+        found = [f"L4T {self.facts['l4t']}"] if "l4t" in self.facts else []
+        return ", ".join(
+            [
+                self.facts["device"],
+                *found,
+                *(self.facts[key] for key in ("soc", "system", "gpu") if self.facts.get(key)),
+            ]
+        )
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions on the board, and of the package that wrote the kit."""
+        tool = {"trtexec": "tensorrt", "qnn-net-run": "qnn"}.get(self.facts["tool"], self.facts["tool"])
+        found = {"edgezsad": self.kit.edgezsad, tool: self.facts["tool_version"]}
+        return found | {key: self.facts[key] for key in ("l4t", "cuda") if self.facts.get(key)}
+
+
+def _check_model(result: _Result, run: Run) -> None:
+    """Raise unless the kit, and the model that the board ran, are those of the run."""
+    name, kit, profile = result.name, result.kit, run.profile
+    if kit.profile != profile.profile or kit.seed not in profile.seeds:
+        raise InputError(
+            f"{name}: of profile {kit.profile}, seed {kit.seed}; this run is {profile.profile} with the seeds "
+            f"{', '.join(map(str, profile.seeds))}; give the --config that the kit was written with"
+        )
+    fp32 = run.onnx(kit.seed, "fp32")
+    ours = read_metadata(fp32).get("model_sha256", "")
+    if kit.detector_sha256 != ours or kit.size != profile.model.size or kit.map_shape != map_shape(fp32):
+        raise InputError(
+            f"{name}: of another model (detector {kit.detector_sha256[:12]}, the run's seed {kit.seed} has "
+            f"{ours[:12]}); write a new kit and run it"
+        )
+    if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
+        raise InputError(f"{name}: the board ran a model that is not in its kit; {AGAIN}")
+    for precision in ("fp32", "fp16"):
+        graph = run.onnx(kit.seed, precision)
+        if kit.models.get(f"models/model-{precision}.onnx", sha := sha256_of_file(graph)) != sha:
+            raise InputError(
+                f"{name}: {graph} is not the file in the kit; export it as it was then, or write a new kit and run it"
+            )
+
+
+def _score_target(result: _Result, run: Run, target: str) -> tuple[ScoreFile | None, list[str]]:
+    """The score file of a target, or its faults."""
+    kit = result.kit
+    manifest = target_manifest(run, target, kit.images_per_target)
+    images = [image for image in result.images if image.target == target]
+    if manifest.sha256 != kit.targets[target] or [i.id for i in images] != [entry.id for entry in manifest.entries]:
+        raise InputError(f"{target}: the manifest has changed since the kit was written; write a new kit and run it")
+    if sha256_of_bytes(image_bytes(manifest, manifest.entries[0], kit.size)) != images[0].sha256:
+        raise InputError(f"{images[0].id}: the host now prepares this image differently; write a new kit and run it")
+    hashes = {row[0]: row[1:] for row in result.rows("outputs.tsv", 3)}
+    outputs, faults = [], []
+    for image in progress(images, f"read {target}"):
+        try:
+            outputs.append(_read_output(result, image, hashes.get(image.key)))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        return None, faults
+    maps = np.stack([anomaly_map for _, anomaly_map in outputs])
+    if faults := _exchanged(run, kit, manifest, maps):
+        return None, faults
+    facts, commands = result.facts, result.commands
+    conditions = [f"{key} {facts[key]}" for key in ("power_mode", "clocks", "soc", "tool") if facts.get(key)]
+    record = RunRecord(
+        profile=kit.profile,
+        target=target,
+        seed=kit.seed,
+        runtime=result.board.runtime,
+        precision=result.board.precision,
+        device=result.device,
+        model_sha256=facts["model_sha256"],
+        detector_sha256=kit.detector_sha256,
+        manifest_sha256=manifest.sha256,
+        command="; ".join(commands[step] for step in ("build", "run") if step in commands),
+        versions=result.versions,
+        timing_method=(
+            f"images were not timed one by one, see latency.json ({commands.get('time', 'none')}); "
+            f"{', '.join(conditions)}"
+        ),
+    )
+    scores = ScoreFile(
+        image_id=np.array([entry.id for entry in manifest.entries]),
+        category=np.array([entry.category for entry in manifest.entries]),
+        label=np.array([entry.label for entry in manifest.entries], dtype=np.int8),
+        score=np.array([score for score, _ in outputs], dtype=np.float32),
+        map=maps,
+        milliseconds=np.full(len(images), np.nan, dtype=np.float32),
+        record=record,
+    )
+    return scores, []
+
+
+def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> tuple[float, np.ndarray]:
+    file = f"outputs/{image.target}/{image.key}.{result.board.suffix}"
+    what = f"{image.id}: {file}"
+    path = result.folder / file
+    if hashes is None or not path.is_file():
+        raise InputError(f"{what}: missing")
+    data = path.read_bytes()
+    if hashes[0] != image.sha256:
+        raise InputError(f"{what}: computed from another image than the kit's")
+    if hashes[1] != sha256_of_bytes(data):
+        raise InputError(f"{what}: not what the board wrote for this image; changed or cut off")
+    read = read_trtexec_output if result.board.suffix == "json" else read_raw_output
+    return read(data, result.kit.map_shape, what)
+
+
+def read_trtexec_output(data: bytes, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
+    """Read score and (h, w) map of one image (`--exportOutput`, six significant digits).
+
+    Args:
+        data: the file.
+        shape: (h, w).
+        what: the file's name, for errors.
+
+    Raises:
+        InputError: damaged, other tensors or shapes, or not finite.
+    """
+    expected = {"score": (1,), "map": (1, 1, *shape)}
+    tensors = {}
+    for item in read_trtexec_json(data, what):
+        name = str(item.get("name"))
+        try:
+            axes = [int(axis) for axis in item["dimensions"].split("x")]
+            values = np.array(item["values"], dtype=np.float64).reshape(axes)
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError):
+            raise InputError(f"{what}: {name!a:.40} has other values than its dimensions say") from None
+        tensors[name] = values
+    if set(tensors) != set(expected) or tensors["map"].shape[-2:] != shape or tensors["score"].size != 1:
+        found = {name: values.shape for name, values in tensors.items()}
+        raise InputError(f"{what}: expected {expected}, got {found!a:.120}")
+    return _finite(tensors["score"].ravel(), tensors["map"], shape, what)
+
+
+def read_raw_output(data: bytes, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
+    """Read score and (h, w) map of one image: float32 values, `score.raw` and `map.raw` of qnn-net-run together.
+
+    Args:
+        data: the file.
+        shape: (h, w).
+        what: the file's name, for errors.
+
+    Raises:
+        InputError: another length, or not finite.
+    """
+    expected = 4 * (1 + shape[0] * shape[1])
+    if len(data) != expected:
+        hint = (
+            " (native types? leave --use_native_output_files out)"
+            if len(data) in (expected // 4, expected // 2)
+            else ""
+        )
+        raise InputError(f"{what}: expected {expected} bytes, got {len(data)}{hint}")
+    values = np.frombuffer(data, dtype="<f4")
+    return _finite(values[:1], values[1:], shape, what)
+
+
+def _finite(score: np.ndarray, anomaly_map: np.ndarray, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
+    with np.errstate(over="ignore"):
+        score, anomaly_map = score.astype(np.float32), anomaly_map.astype(np.float32)
+    for name, values in (("score", score), ("map", anomaly_map)):
+        if not np.isfinite(values).all():
+            raise InputError(f"{what}: {name} is not finite")
+    return float(score[0]), anomaly_map.reshape(shape)
+
+
+def _exchanged(run: Run, kit: KitRecord, manifest: Manifest, maps: np.ndarray) -> list[str]:
+    """Images whose host map is far closer to another image's output than to their own.
+
+    Lower precision changes a map a little; another image's map is a different one.
+    """
+    if len(maps) > 1 and (maps == maps[:1]).all():
+        return ["every image has the same map: the images did not reach the model"]
+    rows, host = _host_maps(run, kit, manifest)
+    device = maps.reshape(len(maps), -1).astype(np.float64)
+    host = host.reshape(len(rows), -1).astype(np.float64)
+    square = (host**2).sum(axis=1)[:, None] + (device**2).sum(axis=1) - 2 * host @ device.T
+    distance = np.sqrt(np.maximum(square, 0))
+    own = distance[np.arange(len(rows)), rows]
+    ids = [entry.id for entry in manifest.entries]
+    return [
+        f"{ids[rows[place]]}: its output is filed under {ids[distance[place].argmin()]}; the outputs are re-ordered"
+        for place in np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < own)
+    ]
+
+
+def _host_maps(run: Run, kit: KitRecord, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the manifest and the host's maps of them: all from a score file, or a few that are computed here."""
+    ids = np.array([entry.id for entry in manifest.entries])
+    for runtime in HOSTS:
+        try:
+            scores = read_scores(run.scores(runtime, kit.seed, manifest.name))
+            if scores.record.status == "ok" and scores.record.detector_sha256 == kit.detector_sha256:
+                return np.arange(len(ids)), scores.take(ids).map
+        except InputError:
+            # Missing, damaged, or of other images.
+            continue
+    rows = np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round().astype(int))
+    scorer = OnnxScorer(run.onnx(kit.seed, "fp32"))
+    return rows, np.stack([scorer.score(load(manifest.path(manifest.entries[row]), kit.size))[1] for row in rows])
+
+
+def _latency(result: _Result, timing: Path | None) -> Latency:
+    """The timing run as a latency record."""
+    what = result.what("time/time.tsv")
+    facts = dict(result.rows("time/time.tsv", 2))
+    try:
+        count, warmup = int(facts["iterations"]), facts["warmup"]
+        conditions = {key: facts[key] or "unknown" for key in ("power_mode", "clocks", "before", "after", "date")}
+    except (KeyError, ValueError):
+        raise InputError(f"{what}: damaged; {AGAIN}") from None
+    read = _jetson_times if result.board.name == "jetson" else _rb5_times
+    try:
+        return Latency(
+            board=result.board.name,
+            runtime=result.board.runtime,
+            precision=result.board.precision,
+            device=result.device,
+            profile=result.kit.profile,
+            seed=result.kit.seed,
+            model_sha256=result.facts["model_sha256"],
+            detector_sha256=result.kit.detector_sha256,
+            versions=result.versions,
+            conditions=conditions,
+            command=result.commands.get("time", ""),
+            **read(result, timing, count, warmup),
+        )
+    except ValidationError as error:
+        raise InputError(f"{what}: {error.errors()[0]['msg']}; {AGAIN}") from None
+
+
+def _jetson_times(result: _Result, timing: Path | None, count: int, warmup: str) -> dict[str, object]:
+    file = "time/times.json"
+    times = read_trtexec_times(result.read(file), result.what(file))
+    if len(times) < count:
+        raise InputError(f"{result.what(file)}: expected {count} iterations, got {len(times)}; {AGAIN}")
+    method = (
+        f"computeMs of {len(times)} iterations of trtexec after {warmup} of warm-up, batch 1, one stream: GPU time "
+        "from the first kernel to the last, without copies to and from the GPU; layers are timed in a second pass"
+    )
+    try:
+        layers = read_trtexec_layers(result.read("time/profile.json"), result.what("time/profile.json"))
+    except InputError:
+        # trtexec does not escape the names of layers; the times do not depend on them.
+        layers = {}
+    return {"milliseconds": times, "layers": layers, "method": method}
+
+
+def _rb5_times(result: _Result, timing: Path | None, count: int, warmup: str) -> dict[str, object]:
+    files = [file for file in ("time/profile.csv", "time/profile.txt") if (result.folder / file).is_file()]
+    if timing is not None:
+        if not timing.is_file():
+            raise InputError(f"{timing}: missing; give the CSV that qnn-profile-viewer makes of the log")
+        what, data = str(timing), timing.read_bytes()
+    elif files:
+        what, data = result.what(files[0]), result.read(files[0])
+    else:
+        raise InputError(
+            f"{result.what('time/profile.csv')}: missing; make it with qnn-profile-viewer --input_log "
+            "time/qnn-profiling-data_0.log --output FILE.csv and give --timing FILE.csv"
+        )
+    series = read_qnn_times(data, what)
+    name, times = next(iter(series.items()))
+    found = re.match(r"[0-9]{1,6}", warmup)
+    executions = count + (int(found[0]) if found else 0)
+    if len(times) == 1 < executions:
+        method = f'"{name}": the average of {executions} executions, warm-up included; no median or percentile'
+        return {"milliseconds": times, "averaged": executions, "method": method}
+    if len(times) < executions:
+        raise InputError(f"{what}: expected {executions} executions, got {len(times)}; cut off, or of another run")
+    method = f'"{name}" of {count} executions on the GPU after {warmup} of warm-up, batch 1, by {result.facts["tool"]}'
+    if name != NETRUN and NETRUN in series:
+        method += f"; NetRun, median {np.median(series[NETRUN][-count:]):.3f} ms"
+    # Earlier runs may come first in a profile.
+    return {"milliseconds": times[-count:], "method": method}

@@ -1,0 +1,357 @@
+"""The shell scripts on boards of stand-ins, from kit to score file: scores are those of ONNX Runtime on the host."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgezsad.devices import BOARDS
+from edgezsad.devices.ingest import ingest
+from edgezsad.devices.kit import SCRIPTS, make_kit
+from edgezsad.scoring.score_file import ScoreFile, read_scores
+
+PAGE = Path(__file__).parents[2] / "book" / "howto-board.md"
+STANDINS = Path(__file__).parent / "standins"
+MakeDevice = Callable[[str], Any]
+FAST = ("--iterations", "5", "--warmup", "3")
+
+
+def write(bench: Any, folder: Path, name: str, count: int | None = 2) -> Path:
+    dlc = bench.run.onnx(0, "fp16") if name == "rb5" else None
+    return make_kit(bench.run, BOARDS[name], images_per_target=count, dlc=dlc, output=folder)
+
+
+def commands(device: Any) -> list[list[str]]:
+    return [json.loads(line) for line in device.log.read_text().splitlines()]
+
+
+def check_scores(bench: Any, folder: Path, precision: str, digits: float) -> None:
+    """Scores are the host's but for the digits that the tool writes."""
+    for name, host in bench.scores[precision].items():
+        scores: ScoreFile = read_scores(folder / "seed0" / f"{name}.npz")
+        ours = host.take(scores.image_id)
+        assert len(scores) and (scores.label == ours.label).all() and (scores.category == ours.category).all()
+        np.testing.assert_allclose(scores.score, ours.score, rtol=digits)
+        np.testing.assert_allclose(scores.map, ours.map, rtol=digits, atol=1e-7)
+        assert np.isnan(scores.milliseconds).all()
+        assert scores.record.detector_sha256 == "0" * 64
+        assert scores.record.model_sha256 == host.record.model_sha256
+
+
+@pytest.mark.parametrize(("version", "precision"), [("10.3.0", "fp32"), ("11.1.0", "fp16")])
+def test_jetson(bench: Any, make_device: MakeDevice, tmp_path: Path, version: str, precision: str):
+    device = make_device("jetson")
+    kit = write(bench, tmp_path / "kit", "jetson", None if version == "10.3.0" else 1)
+    done = device.run(kit, *FAST, STANDIN_VERSION=version)
+    assert done.returncode == 0, done.stderr
+    assert "an estimate" in done.stdout and "min left" in done.stdout
+    taken = ingest(kit / "jetson-mini-seed0-result.tar", bench.run, tmp_path / "out")
+    assert not taken.rejected
+    # A C++ stream writes six significant digits.
+    check_scores(bench, tmp_path / "out", precision, 1e-5)
+    record = read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record
+    assert (record.runtime, record.precision, record.seed) == ("tensorrt-fp16", "fp16", 0)
+    assert record.versions["tensorrt"] == version and record.versions["l4t"] == "36.4.3"
+    assert "power_mode MAXN_SUPER" in record.timing_method and "GPU MinFreq=1020000000" in record.timing_method
+    assert ("--fp16" in record.command) == (version == "10.3.0") and "--loadEngine" in record.command
+    latency = taken.latency
+    assert len(latency.milliseconds) == 5 and "computeMs" in latency.method and "3 ms of warm-up" in latency.method
+    assert latency.conditions["power_mode"] == "MAXN_SUPER" and latency.versions["cuda"] == "12.6.68"
+    assert list(latency.layers) == ["/Conv + Relu", "Reformatting CopyNode for Input Tensor 0"]
+    build, timing, *runs = commands(device)
+    # 11.x copies an image to the GPU only with this option.
+    assert all(("--includeDataTransfers" in words) == (version == "11.1.0") for words in (timing, *runs))
+    if version == "10.3.0":
+        page = PAGE.read_text().replace(" \\\n    ", " ")
+        timing = [word.replace("iterations=5", "iterations=300").replace("Up=3", "Up=2000") for word in timing]
+        assert all(" ".join(words) in page for words in (build, timing, *runs))
+
+
+def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("rb5")
+    kit = write(bench, tmp_path / "kit", "rb5", None)
+    done = device.run(kit, *FAST, "--chunk", "5")
+    assert done.returncode == 0, done.stderr
+    taken = ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out")
+    assert not taken.rejected
+    check_scores(bench, tmp_path / "out", "fp16", 1e-6)
+    record = read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record
+    assert (record.runtime, record.versions["qnn"]) == ("qnn-gpu-fp16", "2.32.0.250228225014")
+    assert "--backend libQnnGpu.so" in record.command and "power_mode performance" in record.timing_method
+    assert "QCS8550" in record.device and "Adreno740" in record.device
+    latency = taken.latency
+    # The stand-in's other counter stays at zero, as one that a backend lacks: it is ignored.
+    assert len(latency.milliseconds) == 5 and latency.method.startswith('"QNN accelerator (execute) time" of 5')
+    assert "NetRun, median" in latency.method
+    # Unpacked images are deleted.
+    assert not list((kit / "result" / "in").iterdir())
+    runs = commands(device)[1:]
+    assert len(runs) == 3 and " ".join(runs[0]) in PAGE.read_text().replace(" \\\n    ", " ")
+
+
+def test_rb5_with_older_tools_gives_the_dlc_to_a_library(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("rb5")
+    kit = write(bench, tmp_path / "kit", "rb5", 1)
+    done = device.run(kit, *FAST, STANDIN_OLD="1")
+    assert done.returncode == 0, done.stderr
+    assert all(words[1:3] == ["--model", "libQnnModelDlc.so"] for words in commands(device))
+
+
+def test_rb5_without_a_dlc_runs_the_onnx_file(
+    bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    device = make_device("rb5")
+    device.script("python3", f'exec "{sys.executable}" "$@"')
+    kit = bench.kit_without_dlc(tmp_path / "kit", monkeypatch)
+    done = device.run(kit, *FAST, PYTHONPATH=str(STANDINS / "qnn_provider"))
+    assert done.returncode == 0, done.stderr
+    taken = ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out")
+    assert not taken.rejected
+    check_scores(bench, tmp_path / "out", "fp16", 1e-6)
+    assert taken.latency.versions["onnxruntime-qnn"].startswith("1.24.1")
+    assert taken.latency.milliseconds == [pytest.approx(2.8)] * 5
+
+
+def test_the_provider_never_falls_back_to_the_cpu(bench: Any, tmp_path: Path):
+    """This machine has no such GPU: no result is the only right one."""
+    pytest.importorskip("onnxruntime_qnn")
+    np.zeros((1, 3, 64, 64), dtype=np.float32).tofile(tmp_path / "image.raw")
+    (tmp_path / "list.txt").write_text(f"image:={tmp_path}/image.raw\n")
+    words = ["--model", str(bench.run.onnx(0, "fp16")), "--input_list", str(tmp_path / "list.txt")]
+    program = [sys.executable, str(SCRIPTS / "ort_qnn.py"), *words, "--output_dir", str(tmp_path / "out")]
+    assert subprocess.run(program, capture_output=True, check=False).returncode != 0
+    assert not list((tmp_path / "out").rglob("*.raw"))
+
+
+def test_jetson_continues_after_a_kill(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit = write(bench, tmp_path / "kit", "jetson")
+    # Build, time, one image; the second is killed, and the shell with it.
+    assert device.run(kit, *FAST, STANDIN_KILL="4").returncode == -9
+    before = len(commands(device))
+    rows = (kit / "result" / "outputs.tsv").read_text()
+    assert before == 4 and rows.count("\n") == 1
+    # As a loss of power leaves it: half a row, and a row whose file was never written.
+    (kit / "result" / "outputs.tsv").write_text(f"{rows}000002\t{'a' * 64}\t{'b' * 64}\n000003\t{'a' * 20}")
+    images = len((kit / "images.tsv").read_text().splitlines())
+    done = device.run(kit, *FAST)
+    assert done.returncode == 0, done.stderr
+    assert len(commands(device)) - before == images - 1 and "continuing" in done.stdout
+    result = kit / "jetson-mini-seed0-result.tar"
+    assert not ingest(result, bench.run, tmp_path / "out").rejected
+    check_scores(bench, tmp_path / "out", "fp32", 1e-5)
+    # Then nothing is left to do but to time it again.
+    device.says("nvpmodel", "NV Power Mode: 25W\n1")
+    assert device.run(kit, "--retime", "--any-mode", "--iterations", "7").returncode == 0
+    assert len(commands(device)) - before == images
+    latency = ingest(result, bench.run, tmp_path / "out").latency
+    assert len(latency.milliseconds) == 7 and "--iterations=7" in latency.command
+    assert latency.conditions["power_mode"] == "25W"
+
+
+def test_rb5_continues_after_a_kill_and_a_full_disk(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("rb5")
+    kit = write(bench, tmp_path / "kit", "rb5", None)
+    assert device.run(kit, *FAST, "--chunk", "5", STANDIN_KILL="3").returncode == -9
+    # A row that could not be written is not counted as done.
+    move = f'exec "{shutil.which("mv")}" "$@"'
+    device.script("mv", f"case $1 in *output.raw) exit 1;; esac; {move}")
+    done = device.run(kit, *FAST, "--chunk", "4")
+    assert done.returncode == 1 and "is the disk full?" in done.stderr
+    device.script("mv", move)
+    done = device.run(kit, *FAST, "--chunk", "4")
+    assert done.returncode == 0, done.stderr
+    assert not ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
+    check_scores(bench, tmp_path / "out", "fp16", 1e-6)
+
+
+def test_engines_and_versions_are_not_mixed(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit = write(bench, tmp_path / "kit", "jetson", 1)
+    assert device.run(kit, *FAST).returncode == 0
+    other = device.run(kit, STANDIN_VERSION="10.5.0")
+    assert other.returncode == 1 and "tool_version was 10.3.0 when this result was begun and is 10.5.0" in other.stderr
+    engine = kit / "result" / "engine.plan"
+    engine.write_bytes(engine.read_bytes() + b" ")
+    assert "is not the engine that this result was begun with" in device.run(kit).stderr
+    engine.unlink()
+    assert "engine.plan is missing; run.sh --restart" in device.run(kit).stderr
+    assert device.run(kit, "--restart", *FAST, STANDIN_VERSION="10.5.0").returncode == 0
+
+
+def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit = write(bench, tmp_path / "kit", "jetson", 1)
+    (kit / "result").mkdir()
+    (kit / "result" / "pid").write_text(f"{os.getpid()}\n")
+    done = device.run(kit, "--check")
+    assert done.returncode == 1 and "another run.sh is running here" in done.stderr
+    # The lock of a dead process is taken over; --check runs nothing.
+    (kit / "result" / "pid").write_text("99999999\n")
+    assert device.run(kit, "--check").returncode == 0
+    assert not device.log.exists()
+
+
+@pytest.fixture(scope="module")
+def kits(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("kits")
+    return {name: write(bench, folder / name, name, 1) for name in ("jetson", "rb5")}
+
+
+def without(device: Any, name: str) -> None:
+    (device.bin / name).unlink()
+
+
+LACKS = [
+    ("jetson", lambda d: (d.root / "etc/nv_tegra_release").unlink(), "this is not a Jetson"),
+    ("jetson", lambda d: without(d, "trtexec"), "trtexec is neither on PATH nor in /usr/src/tensorrt/bin"),
+    ("jetson", lambda d: d.says("trtexec", "[TensorRT v8602] # trtexec"), "TensorRT 8.6.2: 10 or"),
+    ("jetson", lambda d: d.says("trtexec", "what?"), "prints no TensorRT version"),
+    ("jetson", lambda d: d.says("nvpmodel", "NV Power Mode: 15W\n0"), "power mode is 15W, not MAXN_SUPER"),
+    ("jetson", lambda d: without(d, "nvpmodel"), "power mode is unknown"),
+    ("jetson", lambda d: d.says("jetson_clocks", "GPU MinFreq=306 MaxFreq=1020"), "not locked: sudo jetson_clocks"),
+    ("rb5", lambda d: without(d, "qnn-net-run"), "qnn-net-run is not here, on PATH or in QNN_SDK_ROOT"),
+    ("rb5", lambda d: (d.root / "lib/libQnnGpu.so").unlink(), "libQnnGpu.so is not here"),
+    ("rb5", lambda d: d.says("qnn-net-run", "what?"), "prints no version; see"),
+    (
+        "rb5",
+        lambda d: d.write("sys/class/kgsl/kgsl-3d0/devfreq/governor", "msm-adreno-tz\n"),
+        "governor is msm-adreno-tz",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "spoil", "said"), LACKS, ids=[said for _, _, said in LACKS])
+def test_what_a_board_lacks(
+    kits: dict[str, Path], make_device: MakeDevice, name: str, spoil: Callable[[Any], None], said: str
+):
+    device = make_device(name)
+    spoil(device)
+    done = device.run(kits[name], "--check")
+    assert done.returncode == 1
+    assert said in done.stderr and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_jetson_warnings(kits: dict[str, Path], make_device: MakeDevice):
+    device = make_device("jetson")
+    without(device, "jetson_clocks")
+    device.says("nvpmodel", "NV Power Mode: 25W\n1")
+    device.write("etc/nv_tegra_release", "# R35 (release), REVISION: 4.1, GCID: 1\n")
+    device.write("proc/device-tree/model", "NVIDIA Jetson AGX Orin\0")
+    device.says("trtexec", "usage")
+    device.says("dpkg-query", "10.3.0.30-1+cuda12.5")
+    done = device.run(kits["jetson"], "--check", "--any-mode")
+    assert done.returncode == 0 and "TensorRT 10.3.0.30" in done.stdout
+    for text in ("L4T 35.4.1", "this is NVIDIA Jetson AGX Orin", "power mode is 25W", "the clocks cannot be read"):
+        assert f"warning: {text}" in done.stderr
+    device.says("trtexec", "&&&& RUNNING TensorRT.trtexec [TensorRT v11.1.0.106] [b48] # trtexec --help")
+    assert "TensorRT 11.1.0.106" in device.run(kits["jetson"], "--check", "--any-mode").stdout
+
+
+def test_rb5_under_android_and_on_another_chip(kits: dict[str, Path], make_device: MakeDevice):
+    device = make_device("rb5")
+    device.script("getprop", 'case $1 in *release) echo 13;; *soc*) echo QRB5165;; *) echo "QRD";; esac')
+    sdk = device.root / "sdk" / "bin" / "aarch64-android"
+    sdk.mkdir(parents=True)
+    shutil.move(device.bin / "qnn-net-run", sdk)
+    done = device.run(kits["rb5"], "--check", QNN_SDK_ROOT=str(device.root / "sdk"))
+    assert done.returncode == 0, done.stderr
+    assert "QRD, QRB5165, Android 13, qnn-net-run 2.32.0" in done.stdout
+    assert "warning: the SoC is QRB5165" in done.stderr
+
+
+def test_damaged_copies(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    kit, device = write(bench, tmp_path / "kit", "jetson", 1), make_device("jetson")
+    for name in ("models/model-fp32.onnx", "common.sh", "images.tsv", "kit.json"):
+        data = (kit / name).read_bytes()
+        (kit / name).write_bytes(data + b"\n")
+        assert device.run(kit).stderr == f"error: {name} is damaged; copy the kit again\n"
+        (kit / name).write_bytes(data)
+    (kit / "kit.json").unlink()
+    assert device.run(kit).stderr == "error: kit.json is missing; copy the kit again\n"
+
+
+def test_a_damaged_image(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    kit = write(bench, tmp_path / "kit", "jetson", 1)
+    first, second, *_ = sorted((kit / "images" / "bolts").iterdir())
+    shutil.copy(second, first)
+    done = make_device("jetson").run(kit)
+    assert done.returncode == 1 and "images/bolts/000000.raw.gz is damaged; copy it again" in done.stderr
+    assert not list(kit.glob("*-result.tar*"))
+
+
+def test_a_small_disk(kits: dict[str, Path], make_device: MakeDevice):
+    device = make_device("jetson")
+    without(device, "df")
+    line = "/dev/root 61255492 61255400 {free} 100% /"
+    device.says("df", f"Filesystem 1024-blocks Used Available Capacity Mounted on\n{line.format(free=92)}")
+    done = device.run(kits["jetson"])
+    assert done.returncode == 1 and "92 KiB are free here" in done.stderr
+    # More than 32 bits can count is enough.
+    device.says("df", line.format(free=98765432109))
+    assert "KiB are free" not in device.run(kits["jetson"], "--iterations", "1", STANDIN_KILL="1").stderr
+
+
+def test_a_command_that_fails(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit = write(bench, tmp_path / "kit", "jetson", 1)
+    banner = "&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # trtexec"
+    device.script("trtexec", f"echo '{banner}'; case $1 in --help) exit 0;; esac; echo '[E] no memory'; exit 1")
+    done = device.run(kit)
+    assert done.returncode == 1
+    assert "--onnx=models/model-fp32.onnx" in done.stderr and "[E] no memory" in done.stderr
+    assert "result/logs/build.log" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--surprise", "--iterations", "--iterations=3"])
+def test_wrong_options(kits: dict[str, Path], make_device: MakeDevice, option: str):
+    done = make_device("jetson").run(kits["jetson"], option)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {option}")
+    wrong = make_device("jetson").run(kits["jetson"], "--iterations", "2x")
+    assert "--iterations 2x: not a whole number" in wrong.stderr
+    assert "--any-mode" in make_device("rb5").run(kits["rb5"], "--help").stdout
+
+
+def test_outputs_in_another_order(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    """A tool that numbers its results by the order of their names: Result_10 before Result_2."""
+    kit = write(bench, tmp_path / "kit", "rb5", None)
+    assert make_device("rb5").run(kit, *FAST, "--chunk", "12", STANDIN_ORDER="text").returncode == 0
+    taken = ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out")
+    assert "the outputs are re-ordered" in taken.rejected["bolts"][0] and not taken.scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["dash", "mksh", "busybox"])
+@pytest.mark.parametrize("name", ["jetson", "rb5"])
+def test_other_shells(bench: Any, make_device: MakeDevice, tmp_path: Path, shell: str, name: str):
+    """mksh is Android's shell, with numbers of 32 bits."""
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    device = make_device(name)
+    kit = write(bench, tmp_path / "kit", name, 1)
+    tools = {"busybox": shutil.which("busybox"), "mksh": shutil.which("toybox")}.get(shell)
+    for tool in device.bin.iterdir():
+        if tools and tool.is_symlink() and (shell == "busybox" or tool.name not in ("sh", "gzip", "tr")):
+            tool.unlink()
+            tool.symlink_to(tools)
+    (device.bin / "sh").unlink()
+    (device.bin / "sh").symlink_to(shutil.which(shell))
+    done = device.run(kit, *FAST, shell=str(device.bin / "sh"))
+    assert done.returncode == 0, done.stderr
+    assert not ingest(kit / f"{name}-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
+
+
+def test_shellcheck():
+    program = shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("shellcheck is not installed")
+    words = ["-x", "-P", str(SCRIPTS), *(str(path) for path in SCRIPTS.glob("*.sh"))]
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
