@@ -100,7 +100,7 @@ $(INSTALLED): requirements.lock pyproject.toml setup.py
 
 # Needs uv; only for whoever changes the dependencies in pyproject.toml.
 lock:
-	uv pip compile pyproject.toml --extra book --extra qnn --extra dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra train --extra book --extra qnn --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock
 
 clean:

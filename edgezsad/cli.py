@@ -26,6 +26,12 @@ app.add_typer(data_app, name="data")
 app.add_typer(export_app, name="export")
 app.add_typer(device_app, name="device")
 
+EXTRAS = dict.fromkeys(
+    ("filelock", "lightning_fabric", "numba", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch"),
+    "train",
+)
+"""The extra that brings a package, for the message of a command that lacks it."""
+
 Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
 AnyCheckpoint = Annotated[
     Path | None,
@@ -229,6 +235,13 @@ def main() -> None:
     except EdgeZSADError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        command = " ".join(sys.argv[1 : 3 if sys.argv[1] in ("claims", "data", "device", "export") else 2])
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        typer.echo(f"error: edgezsad {command} needs the extra [{extra}]: pip install 'edgezsad[{extra}]'", err=True)
+        sys.exit(EdgeZSADError.exit_code)
     except OSError as error:
         # A full disk, a name too long, a folder that may not be read: the file and the system's reason say enough.
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "

