@@ -7,11 +7,10 @@ or grey: the book inverts these for readers of light text on a dark page.
 import base64
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MethodType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import matplotlib.pyplot as plt
@@ -139,21 +138,15 @@ def accuracy(rows: pd.DataFrame) -> Figure:
         return finished(figure)
 
 
-def sensitivity_bars(result: Mapping[str, object], most: int = 24) -> Figure:
-    """Draw the costliest parts of the INT8 sweep: the change of scores and maps by each part alone, and the limit.
-
-    Args:
-        result: the results file `sensitivity`.
-        most: number of parts.
-    """
+def sensitivity_bars(result: Mapping[str, Any], most: int = 24) -> Figure:
+    """Draw how much INT8 in each of the costliest parts alone changes scores and maps, from the results file."""
     rows = pd.DataFrame(result["table"]).head(most)
     stays = (rows["kind"] == "layer") & (rows["left_out"] > 0)
-    rows["part"] = rows["part"] + stays.map({True: " (FP32)", False: ""})
-    names = {"score_error": "scores", "map_error": "maps"}
-    long = rows.rename(columns=names).melt(["part"], list(names.values()), var_name="of", value_name="error")
+    rows["part"] += stays.map({True: " (FP32)", False: ""})
+    long = rows.rename(columns={"score_error": "scores", "map_error": "maps"}).melt(["part"], ["scores", "maps"])
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.26 * len(rows) + 1.2))
-        sns.barplot(long, y="part", x="error", hue="of", ax=axes)
+        sns.barplot(long, y="part", x="value", hue="variable", ax=axes)
         axes.axvline(result["limit"], color="black", linestyle="--", linewidth=1.2)
         axes.set(xlabel="change by INT8 alone, in standard deviations of the FP32 output", ylabel="")
         axes.legend(title="", loc="lower right")
@@ -193,7 +186,7 @@ def drift_scatter(pairs: Sequence[Pair], labels: tuple[str, str]) -> Figure:
 
 
 def forest(changes: Sequence["Change"], margin: float = DRIFT_POINTS) -> Figure:
-    """Draw the drift of image AUROC of each target against the band of ±margin points: seeds, and mean with intervals.
+    """Draw the drift of image AUROC of each target and seed, and of the mean with intervals, against ±margin points.
 
     Thick: the 90% interval that the test of equivalence needs inside the band; thin: DeLong's 95% interval.
     """
@@ -219,79 +212,59 @@ def forest(changes: Sequence["Change"], margin: float = DRIFT_POINTS) -> Figure:
         return finished(figure)
 
 
-def image_grid(rows: Sequence[Sequence[Panel]], scale: bool = True) -> Figure:
-    """Draw rows of titled images, with the colour scale of heat maps on the right if `scale` is true."""
-    shapes = [panel[1].shape for row in rows for panel in row if panel]
-    tallest = min(max((height / width for height, width, _ in shapes), default=1.0), 1.5)
-    columns, right = max(map(len, rows), default=1), 0.93 if scale else 0.998
-    cell, lines = (
-        right * WIDTH / columns,
-        0.15 * max((panel[0].count("\n") + 1 for row in rows for panel in row if panel), default=1),
-    )
-    tall = max(len(rows), 1) * (cell * tallest + lines)
+def image_grid(rows: Sequence[Sequence[Panel]], columns: int, scale: bool = True) -> Figure:
+    """Draw rows of at most `columns` titled images; with `scale`, the colour scale of heat maps on the right."""
+    panels = [panel for row in rows for panel in row if panel]
+    tallest = min(max((image.shape[0] / image.shape[1] for _, image in panels), default=1.0), 1.5)
+    words = 0.15 * max((title.count("\n") + 1 for title, _ in panels), default=1)
+    right = 0.93 if scale else 0.998
+    cell = right * WIDTH / columns
+    height = len(rows) * (cell * tallest + words)
     with styled():
-        figure, grid = plt.subplots(max(len(rows), 1), columns, figsize=(WIDTH, tall), squeeze=False)
+        figure, grid = plt.subplots(len(rows), columns, figsize=(WIDTH, height), squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        for line, row in zip(grid, rows, strict=False):
+        for line, row in zip(grid, rows, strict=True):
             for axes, panel in zip(line, row, strict=False):
                 if panel:
                     axes.imshow(panel[1], interpolation="none")
                     axes.set_title(panel[0], loc="left", fontsize=7, pad=2)
-        figure.subplots_adjust(left=0, right=right, top=1 - lines / tall, bottom=0, wspace=0.03, hspace=lines / cell)
+        figure.subplots_adjust(left=0, right=right, top=1 - words / height, bottom=0, wspace=0.03, hspace=words / cell)
         if scale:
             bar = figure.add_axes((0.945, 0.1, 0.012, 0.75))
             figure.colorbar(ScalarMappable(Normalize(*HEAT_RANGE), "inferno"), cax=bar)
             bar.set_ylabel("map (logit), the same for all", fontsize=8)
-            bar.tick_params(labelsize=8)
         return finished(figure, tight=False)
 
 
-def thumbnail(manifest: "Manifest", entry: "Entry", outlined: bool = True) -> np.ndarray:
-    """Read an image at thumbnail size, with the outline of its mask if `outlined` is true: (h, w, 3) uint8 RGB."""
-    image = decode_image(manifest.path(entry))
-    height, width = (max(round(side * SIZE / max(image.shape)), 1) for side in image.shape[:2])
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    path = manifest.mask_path(entry)
-    if not outlined or entry.label == 0 or path is None:
-        return small
-    mask = decode_mask(path, image.shape[:2]).astype(np.float32)
-    return outline(small, cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA))
+def thumbnail(manifest: "Manifest", entry: "Entry") -> tuple[np.ndarray, np.ndarray]:
+    """Read an image and its mask at thumbnail size: (h, w, 3) uint8 RGB, and (h, w) fraction that the mask covers."""
+    image, path = decode_image(manifest.path(entry)), manifest.mask_path(entry)
+    size = [max(round(side * SIZE / max(image.shape)), 1) for side in (image.shape[1], image.shape[0])]
+    mask = decode_mask(path, image.shape[:2]) if path else np.zeros(image.shape[:2])
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return small, cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def contact_sheet(manifest: "Manifest", columns: int = 8, seed: int = 0) -> Figure:
-    """Draw some normal and some defective images of every category, the masks outlined.
-
-    Args:
-        manifest: any data set.
-        columns: images in a row, at least 2.
-        seed: of the random choice.
-    """
+def contact_sheet(manifest: "Manifest", columns: int = 8) -> Figure:
+    """Draw some normal and some defective images of every category, the masks outlined, `columns` images in a row."""
     categories = sorted({entry.category for entry in manifest.entries})
     # About 32 images in all, so that the sheet stays a small file.
     each = max(1, min(columns // 2, 16 // max(len(categories), 1)))
-    random, panels = np.random.default_rng(seed), []
+    panels: list[Panel] = []
     for category in categories:
         entries = [entry for entry in manifest.entries if entry.category == category]
         normal = [entry for entry in entries if entry.label == 0]
         normal = [entry for entry in normal if entry.split == "test"] or normal
         for group in (normal, [entry for entry in entries if entry.label == 1]):
-            chosen = [(entry.defect, thumbnail(manifest, entry)) for entry in _varied(group, each, random)]
-            if group is normal and chosen:
-                chosen[0] = category, chosen[0][1]
-            panels += [*chosen, *[None] * (each - len(chosen))]
+            # Evenly spaced: entries are in the order of their kinds of defect.
+            chosen = [group[k * len(group) // each] for k in range(min(each, len(group)))]
+            shown = [(entry.defect, outline(*thumbnail(manifest, entry))) for entry in chosen]
+            panels += [*shown, *[None] * (each - len(chosen))]
+        if normal:
+            panels[-2 * each] = category, panels[-2 * each][1]
     in_row = max(columns // (2 * each), 1) * 2 * each
-    return image_grid([panels[start : start + in_row] for start in range(0, len(panels), in_row)], scale=False)
-
-
-def _varied(entries: Sequence["Entry"], count: int, random: np.random.Generator) -> list["Entry"]:
-    """Choose at most `count` entries at random, of as many kinds of defects as possible."""
-    seen: Counter[str] = Counter()
-    order = []
-    for index in random.permutation(len(entries)):
-        order.append((seen[entries[index].defect], len(order), entries[index]))
-        seen[entries[index].defect] += 1
-    return [entry for *_, entry in sorted(order)[:count]]
+    return image_grid([panels[start : start + in_row] for start in range(0, len(panels), in_row)], in_row, scale=False)
 
 
 def pick(scores: "ScoreFile", count: int) -> dict[str, np.ndarray]:
@@ -301,54 +274,22 @@ def pick(scores: "ScoreFile", count: int) -> dict[str, np.ndarray]:
     return {"hit": defective[::-1][:count], "miss": defective[:count], "false alarm": normal[::-1][:count]}
 
 
-def gallery(scores: "ScoreFile", manifest: "Manifest", count: int = 2) -> Figure:
+def gallery(
+    scores: "ScoreFile", manifest: "Manifest", count: int = 2, kinds: Sequence[str] = ("hit", "miss", "false alarm")
+) -> Figure:
     """Draw image, map and mask of the clearest hits, the worst misses and the worst false alarms of one target."""
-    entries, rows = {entry.id: entry for entry in manifest.entries}, []
-    for kind, chosen in pick(scores, count).items():
-        panels: list[Panel] = []
-        for row in chosen:
+    entries, chosen = {entry.id: entry for entry in manifest.entries}, pick(scores, count)
+    rows: list[list[Panel]] = []
+    for kind in kinds:
+        rows.append([])
+        for row in chosen[kind]:
             entry = entries[str(scores.image_id[row])]
-            image = thumbnail(manifest, entry, outlined=False)
-            shape = image.shape[:2]
-            panels += [(f"{kind}: {entry.defect}", image)]
-            panels += [(f"score {scores.score[row]:+z.1f}", heat_map(scores.map[row], *shape)), None]
-            if path := manifest.mask_path(entry):
-                mask = 255 * decode_mask(path, (entry.height, entry.width)).astype(np.uint8)
-                small = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA)
-                panels[-1] = "mask", np.repeat(small[:, :, None], 3, axis=2)
-        rows.append([*panels, *[None] * (3 * count - len(panels))])
-    return image_grid(rows)
-
-
-def outranked(scores: "ScoreFile") -> np.ndarray:
-    """Count for each image the images of the other label on the wrong side of it, ties included: (N,) int.
-
-    For a defective image these are the normal ones that score as high or higher; for a normal image the defective ones
-    that score as low or lower.
-    """
-    normal, defective = (np.sort(scores.score[scores.label == label]) for label in (0, 1))
-    above = len(normal) - np.searchsorted(normal, scores.score, side="left")
-    return np.where(scores.label == 1, above, np.searchsorted(defective, scores.score, side="right"))
-
-
-def failures(scores: "ScoreFile", manifest: "Manifest", count: int = 3) -> Figure | None:
-    """Draw the missed defects and false alarms of one category: image and map, with the counts of `outranked`.
-
-    Returns:
-        None if every defective image scores higher than every normal one.
-    """
-    entries, wrong, rows = {entry.id: entry for entry in manifest.entries}, outranked(scores), []
-    chosen = pick(scores, count)
-    for kind, label in (("miss", 1), ("false alarm", 0)):
-        panels: list[Panel] = []
-        for row in chosen[kind][wrong[chosen[kind]] > 0]:
-            entry = entries[str(scores.image_id[row])]
-            image = thumbnail(manifest, entry)
-            others = f"{wrong[row]} of {int((scores.label != label).sum())}"
-            panels += [(f"{kind}: {entry.defect}", image), (others, heat_map(scores.map[row], *image.shape[:2]))]
-        if panels:
-            rows.append([*panels, *[None] * (2 * count - len(panels))])
-    return image_grid(rows) if rows else None
+            image, mask = thumbnail(manifest, entry)
+            heat = heat_map(scores.map[row], *mask.shape)
+            white = np.repeat(np.round(255 * mask)[:, :, None], 3, axis=2).astype(np.uint8)
+            rows[-1] += [(f"{kind}: {entry.defect}", image), (f"score {scores.score[row]:+z.1f}", heat)]
+            rows[-1] += [("mask", white) if entry.mask else None]
+    return image_grid(rows, 3 * count)
 
 
 def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], "Manifest"], count: int = 6) -> Figure:
@@ -359,8 +300,8 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], "Manifest"], cou
         manifest: returns the manifest of a target.
         count: number of images.
     """
-    found: dict[tuple[str, str], tuple[float, int, int]] = {}
     same = [host.take(device.image_id) for host, device in pairs]
+    found: dict[tuple[str, str], tuple[float, int, int]] = {}
     for pair, (_, device) in enumerate(pairs):
         for row, change in enumerate(np.abs(device.score - same[pair].score)):
             key = device.record.target, str(device.image_id[row])
@@ -369,8 +310,8 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], "Manifest"], cou
     for (target, image_id), (_, pair, row) in sorted(found.items(), key=lambda each: -each[1][0])[:count]:
         own = manifest(target)
         entry = next(each for each in own.entries if each.id == image_id)
-        image = thumbnail(own, entry, outlined=False)
+        image, mask = thumbnail(own, entry)
         panels.append((f"{target}\n{entry.defect}", image))
         for name, side in (("host", same[pair]), ("device", pairs[pair][1])):
-            panels.append((f"{name} {side.score[row]:+z.3f}", heat_map(side.map[row], *image.shape[:2])))
-    return image_grid([panels[start : start + 6] for start in range(0, len(panels), 6)])
+            panels.append((f"{name} {side.score[row]:+z.3f}", heat_map(side.map[row], *mask.shape)))
+    return image_grid([panels[start : start + 6] for start in range(0, len(panels), 6)], 6)

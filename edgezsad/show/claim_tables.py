@@ -10,8 +10,6 @@ from pandas.io.formats.style import Styler
 from edgezsad.claims.evaluation import GROUPS, STATUSES, Claim, Verdict
 from edgezsad.show.tables import table
 
-MARKS = {"holds": "■", "fails": "✕", "not run": "□"}
-
 
 def claim_rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
     """Return the texts of each claim: statement, status, our number, bound, tolerance, profile, notebook."""
@@ -45,28 +43,16 @@ def claim_lines(verdicts: Sequence[Verdict]) -> list[str]:
         f"({v.claim.group}; profile {row['profile']}; {row['page']})" + (f": {v.reason}" if v.reason else "")
         for v, row in zip(verdicts, claim_rows(verdicts), strict=True)
     ]
-    return [*lines, ", ".join(f"{status} {number}" for status, number in _tally(verdicts).items())]
+    found = Counter(v.status for v in verdicts)
+    return [*lines, ", ".join(f"{status} {found[status]}" for status in STATUSES)]
 
 
-def claims_summary(verdicts: Sequence[Verdict]) -> str:
-    """Return a table of the groups with a mark for each claim and the counts of each status, as HTML in one line."""
-    head = "".join(f'<th scope="col"><span aria-hidden="true">{MARKS[name]}</span> {name}</th>' for name in STATUSES)
-    rows = []
-    for group, title in [*GROUPS.items(), ("", "together")]:
-        own = [v for v in verdicts if group in ("", v.claim.group)]
-        marks = "".join(
-            f'<span class="{v.status.replace(" ", "-")}" title="{escape(v.claim.name)}: {v.status}">'
-            f"{MARKS[v.status]}</span>"
-            for v in sorted(own, key=lambda v: STATUSES.index(v.status))
-            if group
-        )
-        numbers = "".join(f"<td>{number}</td>" for number in _tally(own).values())
-        # Marks are for the eye; the counts say the same to a screen reader.
-        rows.append(
-            f'<tr><th scope="row">{title}<span class="marks" aria-hidden="true">{marks}</span></th>{numbers}</tr>'
-        )
-    body = f"<tbody>{''.join(rows[:-1])}</tbody><tbody>{rows[-1]}</tbody>"
-    return f'<table class="claims-summary"><thead><tr><th scope="col">claims</th>{head}</tr></thead>{body}</table>'
+def claims_summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Count the claims of each group by status, with the sum in the last row."""
+    counts = {title: Counter(v.status for v in verdicts if v.claim.group == group) for group, title in GROUPS.items()}
+    rows = [{"claims": title} | {status: count[status] for status in STATUSES} for title, count in counts.items()]
+    total = {"claims": "together"} | {status: sum(row[status] for row in rows) for status in STATUSES}
+    return pd.DataFrame([*rows, total])
 
 
 def claim_records(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
@@ -76,11 +62,6 @@ def claim_records(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
         {key: getattr(v.claim, key) for key in keys} | {key: getattr(v, key) for key in ("ours", "status", "reason")}
         for v in verdicts
     ]
-
-
-def _tally(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    found = Counter(v.status for v in verdicts)
-    return {status: found[status] for status in STATUSES}
 
 
 def _bound(claim: Claim) -> str:

@@ -32,8 +32,7 @@ FACTS = """() => ({
     .filter((one) => !one.closest('figure')?.querySelector('figcaption')?.textContent.trim())
     .map((one) => one.outerHTML.slice(0, 120)),
   charts: [...document.querySelectorAll('figure.chart svg')].map((one) => one.getAttribute('aria-label') || ''),
-  // The summary of the claims counts the rows of the tables below them.
-  tables: [...document.querySelectorAll('.bd-article .cell_output table:not(.claims-summary)')]
+  tables: [...document.querySelectorAll('.bd-article .cell_output table')]
     .filter((one) => one.tBodies[0]?.rows.length)
     .map((one) => Boolean(one.closest('.table-box')?.nextElementSibling?.matches('.download-table'))),
 })"""

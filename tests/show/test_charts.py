@@ -148,21 +148,6 @@ def test_the_gallery_has_image_map_and_mask_and_states_its_scale(make_scores: Ma
     assert bar.get_ylim() == HEAT_RANGE
 
 
-def test_wrong_pairs_are_counted_with_ties(make_scores: MakeScores) -> None:
-    # The defective 3 ties with a normal one, 0 is below both; the normal 3 outscores 0 and ties with 3.
-    assert charts.outranked(make_scores([1.0, 3.0, 3.0, 5.0, 0.0], [0, 0, 1, 1, 1])).tolist() == [1, 2, 1, 0, 2]
-    assert charts.outranked(make_scores([1.0, 3.0], [0, 0])).tolist() == [0, 0]
-
-
-def test_failures_are_the_images_on_the_wrong_side(make_scores: MakeScores, tmp_path: Path) -> None:
-    manifest = make_manifest(tmp_path, np.array([0, 0, 1, 1]))
-    found = shown(charts.failures(make_scores([9.0, 1.0, 2.0, 10.0], [0, 0, 1, 1]), manifest))
-    assert [title for title, _ in found] == ["miss: kind 2", "1 of 2", "false alarm: kind 0", "1 of 2"]
-    outlined = [(image == OUTLINE).all(axis=2).any() for _, image in found]
-    assert outlined == [True, False, False, False]
-    assert charts.failures(make_scores([1.0, 2.0, 3.0, 4.0], [0, 0, 1, 1]), manifest) is None
-
-
 def test_a_contact_sheet_shows_different_defects_of_every_category(tmp_path: Path) -> None:
     found = shown(charts.contact_sheet(make_manifest(tmp_path, LABEL), columns=4))
     assert len(found) == 4 and found[0][0] == "bolt"
