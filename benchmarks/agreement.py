@@ -15,12 +15,12 @@ from made import PIXELS
 from edgezsad.config import load_profile
 from edgezsad.data.manifest import read_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.category_metrics import known_pixels
+from edgezsad.metrics.category_metrics import has_pixel_labels, pixel_labels
 from edgezsad.progress import progress
 from edgezsad.scoring.score_file import read_scores
 
 # The first is what the others are compared with.
-COMPARED = ("exact", "one_pass", "one_sort", "scikit_learn", "torchmetrics", "adeval", "mvtec", "steps", "loop")
+COMPARED = ("one_sort", "one_pass", "scikit_learn", "torchmetrics", "adeval", "mvtec", "steps", "loop")
 
 
 def agreement(maps: list[Path], data: Path | None) -> dict[str, Any]:
@@ -76,4 +76,5 @@ def _images(path: Path, data: Path | None) -> tuple[str, int, list[tuple[np.ndar
     if target not in roots:
         raise InputError(f"{path}: {target} is no target of {run / 'config.yaml'}; give a score file of that run")
     manifest = read_manifest(run / "manifests" / f"{target}.csv", roots[target], target)
-    return target, scores.record.seed, [(a, mask) for _, a, mask in known_pixels(scores, manifest, PIXELS)]
+    maps = scores.map[has_pixel_labels(scores, manifest)]
+    return target, scores.record.seed, list(zip(maps, pixel_labels(scores, manifest, PIXELS), strict=True))

@@ -34,7 +34,7 @@ SERIES = (50, 100, 200, 400, 800, 1725)
 REMEDY = "not run: needs `pip install {}`; `make bench` installs it"
 # On all images and on few: what is fast enough, and what the others are measured by.
 ALL = ("one_pass", "one_pass_by_category", "one_sort", "one_sort_by_category", "adeval")
-FEW = ("one_pass", "exact", "one_sort", "scikit_learn", "torchmetrics", "torchmetrics_200", "adeval", "steps", "loop")
+FEW = ("one_pass", "one_sort", "scikit_learn", "torchmetrics", "torchmetrics_200", "adeval", "steps", "loop")
 
 
 def benchmark(images: int, runs: int, patience: float, maps: list[Path], data: Path | None) -> dict[str, Any]:
@@ -108,9 +108,8 @@ def _in_fresh_process(name: str, images: int, runs: int, **environment: str) -> 
 
 def _add_differences(measured: dict[tuple[str, int], dict[str, Any]], images: int, few: int) -> None:
     """How far every number lies from the exact one for the same images."""
-    # Sorting all pixels of all images the reference's way would take more memory than most machines have.
-    exact = {images: measured["one_sort", images]["values"]}
-    exact[few] = measured["exact", few]["values"] | measured["steps", few]["values"]
+    exact = {count: measured["one_sort", count]["values"] for count in {images, few}}
+    exact[few] = exact[few] | measured["loop", few].get("values", {})
     for (name, count), row in measured.items():
         if count not in exact or row["status"] != "ok":
             continue

@@ -37,7 +37,7 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.metrics.image_metrics import auroc
-from edgezsad.metrics.pixel_metrics import PixelEvaluator
+from edgezsad.metrics.pixel_metrics import pixel_metrics
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
@@ -165,7 +165,8 @@ def tested(
         group = f"{manifest.name}/{category}"
         rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
         heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, *POOLINGS)}
-        evaluator, masks = PixelEvaluator(pixels=pixels or 1), 0
+        maps: list[np.ndarray] = []
+        masks: list[np.ndarray | None] = []
         # Not strict: what is repeated has no end.
         for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None), strict=False):
             example = pair[0]
@@ -181,15 +182,15 @@ def tested(
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:
                     continue
-                masks += bool(entry.mask)
                 shape = (entry.height, entry.width)
-                evaluator.update(one, decode_mask(manifest.root / entry.mask, shape) if entry.mask else np.zeros(shape))
+                maps.append(one)
+                masks.append(decode_mask(manifest.root / entry.mask, shape) if entry.mask else None)
         every = {name: np.concatenate(scores) for name, scores in heads.items()}
         found = {name: 100 * auroc(inputs.label[rows], every[name]) for name in HEADS}
         said[category] = {"label": inputs.label[rows].tolist()}
         said[category] |= {name: [round(float(value), 5) for value in values] for name, values in every.items()}
-        if masks:
-            metrics = evaluator.result()
+        if any(mask is not None for mask in masks):
+            metrics = pixel_metrics(maps, masks, pixels)
             found |= {"pixel_auroc": 100 * metrics.auroc, "aupro": 100 * metrics.aupro}
         result[category] = {name: round(float(value), 2) for name, value in found.items()}
     return result, said

@@ -23,7 +23,7 @@ _PUBLIC = {
     "read_manifest": "data.manifest",
     "ScoreFile": "scoring.score_file",
     "read_scores": "scoring.score_file",
-    "PixelEvaluator": "metrics.pixel_metrics",
+    "pixel_metrics": "metrics.pixel_metrics",
     "Prediction": "predict",
     "Predictor": "predict",
 }

@@ -18,7 +18,7 @@ from edgezsad.config import DataSet
 from edgezsad.data.layouts import index
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_table
+from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.progress import progress, ticker
@@ -121,7 +121,7 @@ def evaluate(
     for manifest in manifests:
         scores = score_manifest(scorer, manifest, heatmaps, found)
         folder = str(manifest.root)
-        for row in category_table(scores, manifest, PIXELS).to_dict("records"):
+        for row in category_metrics(scores, manifest, PIXELS):
             part = scores.category == row["category"]
             found.rows.append({"folder": folder} | row | _decisions(scores.label[part], scores.score[part], threshold))
         for image, category, label, score in zip(

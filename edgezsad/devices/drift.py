@@ -22,10 +22,9 @@ from edgezsad.config import Runtime
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
-from edgezsad.metrics.category_metrics import category_seed, has_known_pixels, known_pixels, resample
+from edgezsad.metrics.category_metrics import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
-from edgezsad.metrics.intervals import LEVEL, REPLICATES, interval, multiplicities
-from edgezsad.metrics.pixel_bootstrap import resampled_pixels
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence
 from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
@@ -115,15 +114,15 @@ def pixel_changes(pairs: Sequence[Pair], manifest: Manifest, pixels: int) -> lis
     """
     pairs = _aligned(pairs)
     first = pairs[0][0]
-    known = has_known_pixels(first, manifest)
+    known = has_pixel_labels(first, manifest)
     values = [tuple({"pixel_auroc": {}, "pixel_aupro": {}} for _ in pair) for pair in pairs]
     for category in sorted(set(first.category)):
         rows = np.flatnonzero(known & (first.category == category))
         part = first.take(first.image_id[rows])
-        masks = [mask for _, _, mask in known_pixels(part, manifest, pixels)]
+        masks = list(pixel_labels(part, manifest, pixels))
         times = np.ones((1 + REPLICATES, len(rows)), dtype=np.float32)
         times[1:] = multiplicities(part.label, seed=category_seed(category))
-        found = resampled_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
+        found = bootstrap_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
         for model in range(2 * len(pairs)):
             values[model // 2][model % 2]["pixel_auroc"][category] = found.auroc[model]
             values[model // 2][model % 2]["pixel_aupro"][category] = found.aupro[model]
@@ -145,11 +144,11 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _image_values(scores: ScoreFile) -> _Values:
     values: _Values = {"image_auroc": {}, "image_ap": {}}
-    for category, replicates in resample(scores).items():
+    for category, replicates in bootstrap_categories(scores).items():
         rows = scores.category == category
         label, score = scores.label[rows], scores.score[rows]
         values["image_auroc"][category] = np.append(auroc(label, score), replicates.auroc)
-        values["image_ap"][category] = np.append(average_precision(label, score), replicates.average_precision)
+        values["image_ap"][category] = np.append(average_precision(label, score), replicates.ap)
     return values
 
 

@@ -1,6 +1,5 @@
-"""Metrics: NumPy in, numbers out.
+"""Metrics: arrays and score files in, numbers and plain tables out.
 
-`image` and `bootstrap` (scores of images), `pixel` and `aupro_steps` (maps and masks) need nothing else of this
-package; `curves` has the formulas, `ranks` and `regions` what they are computed from. `table` and `benchmarks` make the
-book's tables from score files.
+`image_metrics` and `pixel_metrics` take scores, maps and masks as arrays and need only NumPy and OpenCV; `intervals`
+and `significance` add uncertainty; `category_metrics` and `benchmark_tables` read score files.
 """

@@ -1,87 +1,56 @@
-"""Confidence intervals of image-level metrics: a seeded, stratified bootstrap.
+"""Confidence intervals by a seeded, stratified bootstrap over images (Efron, Annals of Statistics 1979).
 
-Normal and defective images are drawn with replacement among their own kind, so that every resample has as many of each
-as the data. Resamples depend on the labels and the generator's seed alone: two models scored on the same images are
-resampled alike, so that their difference, or the mean over seeds, has an interval too.
+Normal and defective images are resampled separately. Resamples depend on the labels and the seed alone: models scored
+on the same images share them, so the difference of two models has an interval too.
 
     replicates = bootstrap(label, score)
     low, high = interval(replicates.auroc)
+
+Pixel metrics resample images too: pixels of one image are not independent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from numpy.typing import ArrayLike
 
-from edgezsad.metrics import curves
-from edgezsad.metrics.image_metrics import check
+from edgezsad.errors import InputError
+from edgezsad.metrics.image_metrics import (
+    ap_from_counts,
+    aupro_from_counts,
+    auroc_from_counts,
+    checked,
+    f1_from_counts,
+)
+from edgezsad.metrics.pixel_metrics import FPR_LIMIT, Bins, count_images
 
 REPLICATES = 1000
 LEVEL = 0.95
+_CHUNK = 100
+_BINS = 1024
+"""Bins between two quantiles: few enough to count every image by itself."""
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """Each metric of every resample, (B,), in [0, 1]; NaN throughout when a class is missing."""
+    """Image AUROC, average precision and largest F1 of B resamples, (B,) each; NaN when a class is missing."""
 
     auroc: np.ndarray
-    average_precision: np.ndarray
-    f1_max: np.ndarray
+    ap: np.ndarray
+    f1max: np.ndarray
 
 
-def bootstrap(label: np.ndarray, score: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> Replicates:
-    """Metrics of resampled images (Efron, Annals of Statistics 1979).
+@dataclass(frozen=True)
+class PixelReplicates:
+    """Pixel AUROC and AUPRO of K models in B resamples, (K, B) each, in [0, 1]; NaN when a class is missing."""
 
-    Args:
-        label: (N,) 0 or 1.
-        score: (N,) any finite numbers.
-        replicates: how many resamples, B.
-        seed: of the draws.
-
-    Raises:
-        InputError: lengths differ, or a score is not finite.
-    """
-    label, score = np.asarray(label), np.asarray(score)
-    check(label, score)
-    values = np.full((3, replicates), np.nan)
-    if (label == 0).any() and (label == 1).any():
-        # Tied scores are one place.
-        distinct, place = np.unique(score, return_inverse=True)
-        place = place.astype(np.int64)
-        # Which image is drawn is drawn here; what it is worth is counted in compiled code.
-        for rows, normal, defective in _draws(label, replicates, seed):
-            _count(place[normal], place[defective], len(distinct), values[:, rows])
-    return Replicates(*values)
-
-
-def multiplicities(label: np.ndarray, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
-    """How often each image is in each of the resamples of `bootstrap`, (B, N) float32; for metrics that are sums.
-
-    Args:
-        label: (N,) 0 or 1.
-        replicates: how many resamples, B.
-        seed: of the draws.
-    """
-    label = np.asarray(label)
-    times = np.zeros((replicates, len(label)), dtype=np.float32)
-    for rows, *kinds in _draws(label, replicates, seed):
-        for drawn in kinds:
-            np.add.at(times[rows], (np.arange(len(drawn))[:, None], drawn), 1)
-    return times
-
-
-def _draws(label: np.ndarray, replicates: int, seed: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Rows of the resamples made at a time, and which normal and which defective images are in each of them."""
-    generator = np.random.default_rng(seed)
-    kinds = [np.flatnonzero(label == kind) for kind in (0, 1)]
-    for first in range(0, replicates, _CHUNK):
-        rows = slice(first, min(first + _CHUNK, replicates))
-        yield rows, *(kind[generator.integers(len(kind), size=(rows.stop - first, len(kind)))] for kind in kinds)
+    auroc: np.ndarray
+    aupro: np.ndarray
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of replicates, (B,): (low, high); NaN if none is defined."""
+    """Compute the percentile interval (low, high) of replicates, (B,); NaN if none is defined."""
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
@@ -89,17 +58,74 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
-_CHUNK = 100
+def bootstrap(label: ArrayLike, score: ArrayLike, replicates: int = REPLICATES, seed: int = 0) -> Replicates:
+    """Compute image metrics of resampled images.
+
+    Raises:
+        InputError: lengths differ, a label is not 0 or 1, or a score is not finite.
+    """
+    label, score = checked(label, score)
+    values = np.full((3, replicates), np.nan)
+    if len(np.unique(label)) == 2:
+        distinct, rank = np.unique(score, return_inverse=True)
+        for rows, *kinds in _resamples(label, replicates, seed):
+            normal, defective = (_count_rows(rank[chosen], len(distinct)) for chosen in kinds)
+            values[0, rows] = auroc_from_counts(normal, defective)
+            values[1, rows] = ap_from_counts(normal, defective)
+            values[2, rows] = f1_from_counts(normal, defective).max(axis=-1)
+    return Replicates(*values)
 
 
-@njit(cache=True, nogil=True)
-def _count(normal, defective, places, values):
-    for row in range(len(normal)):
-        normals, defectives = np.zeros(places), np.zeros(places)
-        for place in normal[row]:
-            normals[place] += 1
-        for place in defective[row]:
-            defectives[place] += 1
-        values[0, row] = curves.auroc(normals, defectives)
-        values[1, row] = curves.average_precision(normals, defectives)
-        values[2, row] = curves.f1_max(normals, defectives)[0]
+def multiplicities(label: ArrayLike, replicates: int = REPLICATES, seed: int = 0) -> np.ndarray:
+    """Count how often each image is in each resample of `bootstrap`: (B, N) float32."""
+    label = np.asarray(label)
+    times = np.zeros((replicates, len(label)), dtype=np.float32)
+    for rows, *kinds in _resamples(label, replicates, seed):
+        for chosen in kinds:
+            times[rows] += _count_rows(chosen, len(label))
+    return times
+
+
+def bootstrap_pixels(
+    models: Sequence[np.ndarray], masks: Sequence[np.ndarray | None], pixels: int, times: np.ndarray
+) -> PixelReplicates:
+    """Compute pixel metrics of several models in the same resamples of images.
+
+    Args:
+        models: (N, h, w) maps of each of K models, finite numbers.
+        masks: N of (H, W), anything but zero is defective, or None where all pixels are normal.
+        pixels: height and width at which pixels are compared.
+        times: (B, N) how often each image is in each resample; a row of ones gives the metric itself.
+
+    Raises:
+        InputError: numbers of maps and masks differ.
+    """
+    if any(len(maps) != len(masks) for maps in models) or times.shape[1] != len(masks):
+        raise InputError(f"metrics: {len(masks)} masks for {[len(maps) for maps in models]} maps; give one for each")
+    values = np.full((2, len(models), len(times)), np.nan)
+    for model, maps in enumerate(models):
+        bins = Bins(maps, _BINS)
+        counts = np.zeros((3, len(maps), bins.count), dtype=np.float32)
+        for image, each in enumerate(count_images(maps, masks, pixels, bins)):
+            counts[:, image] = each
+        for first in range(0, len(times), _CHUNK):
+            rows = slice(first, first + _CHUNK)
+            normal, defective, overlap = times[rows].astype(np.float32) @ counts
+            values[0, model, rows] = auroc_from_counts(normal.astype(float), defective.astype(float))
+            values[1, model, rows] = aupro_from_counts(normal, overlap, FPR_LIMIT)
+    return PixelReplicates(*values)
+
+
+def _resamples(label: np.ndarray, replicates: int, seed: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    """Yield rows of resamples, and indices of the normal and of the defective images in each of them."""
+    generator = np.random.default_rng(seed)
+    kinds = [np.flatnonzero(label == kind) for kind in (0, 1)]
+    for first in range(0, replicates, _CHUNK):
+        rows = slice(first, min(first + _CHUNK, replicates))
+        yield rows, *(kind[generator.integers(len(kind), size=(rows.stop - first, len(kind)))] for kind in kinds)
+
+
+def _count_rows(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Count the numbers of each row, (B, M) integers below `size`: (B, size)."""
+    offset = numbers + size * np.arange(len(numbers))[:, None]
+    return np.bincount(offset.ravel(), minlength=size * len(numbers)).reshape(len(numbers), size)

@@ -33,8 +33,7 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.files import write_json
 from edgezsad.metrics.category_metrics import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
-from edgezsad.metrics.pixel_metrics import exact_pixel_metrics
-from edgezsad.metrics.regions import reduce_mask
+from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
 from edgezsad.metrics.significance import delong
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, write_not_run, write_scores
@@ -158,7 +157,7 @@ def test_points_are_those_of_the_table(pairs: list[Pair]):
 
 def test_the_bootstrap_is_paired_over_sides_seeds_and_categories(pairs: list[Pair]):
     """The same images are drawn for both sides and all seeds: differences of replicates, one by one."""
-    for metric, kept in (("image_auroc", "auroc"), ("image_ap", "average_precision")):
+    for metric, kept in (("image_auroc", "auroc"), ("image_ap", "ap")):
         expected = []
         for host, device in pairs:
             for category in ("nut", "bolt"):
@@ -267,7 +266,7 @@ def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
                 found = []
                 for category in ("nut", "bolt"):
                     rows = [number for number in np.flatnonzero(category == CATEGORY) if number != 43]
-                    found.append(exact_pixel_metrics(side.map[rows], [masks[number] for number in rows], 16))
+                    found.append(pixel_metrics(side.map[rows], [masks[number] for number in rows], 16))
                 exact.append(100 * np.mean([getattr(each, metric) for each in found]))
             change = find(changes, seed, f"pixel_{metric}")
             assert (change.host, change.device) == pytest.approx(exact, abs=0.05)

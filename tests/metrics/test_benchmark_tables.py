@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.metrics.benchmark_tables import benchmarks, category_means, interval_table, summary_table, undefined_table
+from edgezsad.files import write_json
+from edgezsad.metrics.benchmark_tables import (
+    benchmarks,
+    category_means,
+    decision_table,
+    interval_table,
+    summary_table,
+    threshold_of,
+    undefined_table,
+)
 from edgezsad.metrics.category_metrics import METRICS
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, write_scores
@@ -69,7 +79,8 @@ def test_categories_keep_whole_counts(run: Run) -> None:
 
 
 def test_summary_stands_beside_the_paper(run: Run) -> None:
-    table = summary_table(run, benchmarks(run)).set_index("target")
+    published = {"MVTec-AD": SimpleNamespace(image_auroc=91.6), "VisA": SimpleNamespace(pixel_pro=74.2)}
+    table = summary_table(run, benchmarks(run), published).set_index("target")
     assert table.loc["bolts", "image_auroc"] == "68.8 ± 26.5"
     assert table.loc["bolts", "pixel_aupro"] == "undefined"
     assert table.loc["bolts", "paper: image AUROC"] == 91.6
@@ -84,7 +95,7 @@ def test_intervals_and_what_is_left_out_in_words(run: Run) -> None:
     assert table.loc[("bolts", "a"), "image_auroc"] == "100.0 (100.0 to 100.0)"
     left_out = undefined_table(result)
     assert len(left_out) == 2 * 5
-    assert left_out.iloc[0].tolist() == ["bolts", "pixel AUROC", "a, b"]
+    assert left_out.iloc[0].tolist() == ["bolts", "pixel_auroc", "a, b"]
     nothing = replace(result, undefined={"bolts": {}, "nuts": {}})
     assert undefined_table(nothing)["categories left out"].tolist() == ["none"]
 
@@ -94,3 +105,25 @@ def test_scores_of_other_images_are_refused(run: Run, make_scores: Callable[...,
     write_scores(old, run.scores("pytorch", 1, "nuts"))
     with pytest.raises(InputError, match=r"nuts\.npz: made from other images; run notebook 05_scoring again"):
         benchmarks(run)
+
+
+def test_decisions_at_a_threshold(make_scores: Callable[..., ScoreFile]) -> None:
+    # At the threshold itself an image is called defective.
+    first = make_scores([-1.0, 0.5, 0.49, 2.0, 0.5], [0, 0, 1, 1, 1])
+    second = make_scores([0.0, 9.0], [1, 0], target="nuts")
+    table = decision_table([first, second], 0.5).set_index("target")
+    assert table.columns.tolist() == ["defective", "detected", "missed", "normal", "false_alarms"]
+    assert table.loc["bolts"].tolist() == [3, 2, 1, 2, 1]
+    assert table.loc["nuts"].tolist() == [1, 0, 1, 1, 1]
+    assert table.loc["total"].tolist() == [4, 2, 2, 3, 2]
+    assert table.dtypes.eq("int64").all()
+
+
+def test_threshold_of_a_seed(run: Run) -> None:
+    with pytest.raises(InputError, match=r"metrics\.json: missing; run notebook 03_training for this seed"):
+        threshold_of(run, 1)
+    write_json(run.seed_folder(1) / "metrics.json", {"steps": 3})
+    with pytest.raises(InputError, match=r"no threshold in it; run notebook 03_training"):
+        threshold_of(run, 1)
+    write_json(run.seed_folder(1) / "metrics.json", {"threshold": 0.5})
+    assert threshold_of(run, 1) == 0.5

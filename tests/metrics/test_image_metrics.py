@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_balanced, best_f1, decisions
 
 # Few distinct values, so that ties are common; some far outside [0, 1], so that no metric may squash them.
 SCORES = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e30, 1e30), st.sampled_from([1e-300, -40.0, 40.0]))
@@ -89,11 +90,18 @@ def test_bad_input_is_named(metric: object) -> None:
     for bad in (np.nan, np.inf, -np.inf):
         with pytest.raises(InputError, match="score 2 is not finite"):
             metric(label, np.array([0.0, 1.0, bad]))
+    with pytest.raises(InputError, match=r"label 1 is 2; expected 0 \(normal\) or 1 \(defective\)"):
+        metric([0, 2, 1], [0.0, 1.0, 2.0])
+
+
+def test_lists_and_tensors() -> None:
+    label, score = [0, 1, 0, 1], [0.0, 3.0, 4.0, 5.0]
+    assert auroc(label, score) == auroc(torch.tensor(label), torch.tensor(score)) == 0.75
+    found = decisions([False, True, False, True], torch.tensor(score), 4)
+    assert (found.defective, found.detected, found.missed, found.normal, found.false_alarms) == (2, 1, 1, 2, 1)
 
 
 def test_the_balanced_threshold_is_between_the_classes_and_not_at_an_end() -> None:
-    from edgezsad.metrics.image_metrics import best_balanced
-
     label = np.array([0, 0, 0, 1, 1, 1])
     assert best_balanced(label, np.array([0.0, 1, 2, 4, 5, 6])) == 3
     # One of each is on the wrong side.

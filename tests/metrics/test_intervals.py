@@ -1,8 +1,7 @@
-"""Intervals of image metrics: what is resampled, that it can be repeated, and that intervals hold the truth as often as
-they say.
-"""
+"""Bootstrap intervals: what is resampled, repeatability, and coverage; of image metrics and of pixel metrics."""
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
@@ -12,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
 from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
-from edgezsad.metrics.intervals import REPLICATES, Replicates, bootstrap, interval, multiplicities
+from edgezsad.metrics.intervals import REPLICATES, Replicates, bootstrap, bootstrap_pixels, interval, multiplicities
 
-NAMES = ("auroc", "average_precision", "f1_max")
+NAMES = ("auroc", "ap", "f1max")
 
 
 def images(normal: int, defective: int, gap: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,18 +103,6 @@ def test_models_on_the_same_images_are_resampled_alike() -> None:
     assert high - low < (own[1] - own[0]) / 5
 
 
-def test_the_order_of_the_images_within_each_kind_is_all_that_is_drawn_by() -> None:
-    label, score = images(10, 8, 1, seed=3)
-    mixed = np.random.default_rng(0).permutation(18)
-    kept = np.argsort(label[mixed], kind="stable")
-    # Labels mixed among one another, each kind in its order.
-    order = np.concatenate([np.sort(mixed[kept[:10]]), np.sort(mixed[kept[10:]])])
-    place = np.empty(18, dtype=int)
-    place[np.sort(kept[:10])], place[np.sort(kept[10:])] = order[:10], order[10:]
-    assert not np.array_equal(label[place], label)
-    assert np.array_equal(stacked(bootstrap(label[place], score[place])), stacked(bootstrap(label, score)))
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_any_finite_scores(dtype: type) -> None:
     label = np.array([0, 0, 1, 1])
@@ -123,8 +110,8 @@ def test_any_finite_scores(dtype: type) -> None:
     assert (stacked(perfect) == 1).all()
     tied = bootstrap(label, np.full(4, 7, dtype=dtype), replicates=10)
     assert (tied.auroc == 0.5).all()
-    assert (tied.average_precision == 0.5).all()
-    assert (tied.f1_max == 2 * 2 / (4 + 2)).all()
+    assert (tied.ap == 0.5).all()
+    assert (tied.f1max == 2 * 2 / (4 + 2)).all()
 
 
 def test_bad_input_is_named() -> None:
@@ -149,19 +136,6 @@ def test_interval() -> None:
     # What is undefined is left out.
     assert interval(np.append(values, [np.nan, np.nan])) == interval(values)
     assert interval(np.array([0.7])) == (0.7, 0.7)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_interval_of_many_images_holds_their_value_and_narrows_with_their_number(name: str) -> None:
-    values = {"auroc": auroc, "average_precision": average_precision, "f1_max": lambda *each: best_f1(*each).f1}
-    widths = []
-    for times in (1, 16):
-        label, score = images(50 * times, 40 * times, 1, seed=4)
-        low, high = interval(getattr(bootstrap(label, score), name))
-        assert low < values[name](label, score) < high
-        widths.append(high - low)
-    # Sixteen times the images, about a quarter of the width.
-    assert widths[1] == pytest.approx(widths[0] / 4, rel=0.35)
 
 
 def delong(label: np.ndarray, score: np.ndarray) -> float:
@@ -189,3 +163,56 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         held.append(low <= truth <= high)
     # 95 in 100, give or take two standard deviations; percentile intervals of few images hold it a little less often.
     assert 0.90 <= np.mean(held) <= 0.98
+
+
+PIXELS = 32
+
+
+@pytest.fixture(scope="module")
+def pixels() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maps of 12 images, their masks (half of them empty, one with two regions) and labels."""
+    generator = np.random.default_rng(0)
+    maps = generator.normal(size=(12, 8, 8)).astype(np.float32)
+    masks = np.zeros((12, PIXELS, PIXELS), dtype=np.uint8)
+    for row in range(6, 12):
+        top, left = generator.integers(0, 20, size=2)
+        masks[row, top : top + 8, left : left + 5] = 1
+        maps[row, top // 4 : top // 4 + 2, left // 4 : left // 4 + 2] += 1.5
+    masks[7, 30:, 30:] = 1
+    return maps, masks, np.repeat([0, 1], 6)
+
+
+def test_each_resample_has_the_pixel_metrics_of_its_images(exact: Callable, pixels: tuple) -> None:
+    maps, masks, label = pixels
+    other = maps + np.random.default_rng(1).normal(size=maps.shape).astype(np.float32) * 0.02
+    times = np.vstack([np.ones((1, 12), dtype=np.float32), multiplicities(label, replicates=130, seed=3)])
+    found = bootstrap_pixels([maps, other], masks, PIXELS, times)
+    assert found.auroc.shape == found.aupro.shape == (2, 131)
+    for row in (0, 57, 130):
+        chosen = np.repeat(np.arange(12), times[row].astype(int))
+        expected = [exact(each[chosen], masks[chosen], PIXELS) for each in (maps, other)]
+        assert found.auroc[:, row] == pytest.approx([each.auroc for each in expected], abs=2e-5)
+        assert found.aupro[:, row] == pytest.approx([each.aupro for each in expected], abs=2e-4)
+        # Changes are far smaller than values; 0.002 points is what their last printed digit may be off by.
+        assert np.diff(found.auroc[:, row])[0] == pytest.approx(expected[1].auroc - expected[0].auroc, abs=2e-5)
+
+
+def test_pixel_metrics_of_equal_perfect_and_flat_maps(pixels: tuple) -> None:
+    maps, masks, label = pixels
+    times = multiplicities(label, replicates=8)
+    same = bootstrap_pixels([maps, maps.copy()], masks, PIXELS, times)
+    assert (same.auroc[0] == same.auroc[1]).all() and (same.aupro[0] == same.aupro[1]).all()
+    perfect = masks.astype(np.float32)
+    found = bootstrap_pixels([perfect, -perfect, 0 * perfect], masks, PIXELS, times)
+    assert found.auroc == pytest.approx(np.repeat([[1], [0], [0.5]], 8, axis=1))
+    assert found.aupro[:2] == pytest.approx(np.repeat([[1], [0]], 8, axis=1))
+
+
+def test_pixel_metrics_without_defects_and_invalid_numbers_of_masks(pixels: tuple) -> None:
+    maps, masks, label = pixels
+    found = bootstrap_pixels([maps], [None] * 12, PIXELS, multiplicities(label, replicates=5))
+    assert np.isnan(found.auroc).all() and np.isnan(found.aupro).all()
+    nothing = bootstrap_pixels([maps[:0]], [], PIXELS, np.zeros((5, 0)))
+    assert nothing.auroc.shape == (1, 5) and np.isnan(nothing.auroc).all()
+    with pytest.raises(InputError, match=r"11 masks for \[12\] maps"):
+        bootstrap_pixels([maps], masks[1:], PIXELS, multiplicities(label[1:], replicates=5))
