@@ -13,10 +13,12 @@ import json
 import os
 from pathlib import Path
 
+import yaml
+from snakemake.exceptions import WorkflowError
+
 from edgezsad.config import load_profile, rehearse, save_profile
 from edgezsad.data.layouts import fingerprint
 from edgezsad.dependencies import code_version
-from edgezsad.resources import asked, gpu_count, needs_of
 
 # An environment variable takes folder names that Snakemake's command line cannot.
 profile = load_profile(
@@ -30,8 +32,10 @@ RUN = profile.run.as_posix()
 CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
-GPUS = gpu_count(config.get("gpus", 0))
-NEEDS = needs_of(profile)
+GPUS = str(config.get("gpus", 0))
+if GPUS not in ("0", "1"):
+    raise WorkflowError(f"--config gpus={GPUS}: expected 0 or 1; for more, see torchrun on the page on clusters")
+NEEDS = yaml.safe_load(Path("profiles/resources.yaml").read_text(encoding="utf-8"))
 HTML = "book/_build/html" if profile.profile == "mini" else f"{RUN}/book/html"
 TUNED = bool(profile.training.tuned_stages)
 
@@ -46,6 +50,23 @@ def part(*names):
         return found
 
     return json.dumps({name: value(name) for name in names}, default=lambda item: item.model_dump(mode="json"))
+
+
+def needs(rule):
+    """Return what a rule asks of a machine (profiles/resources.yaml); without `gpu` where the run has none."""
+    found = NEEDS["default"] | NEEDS["mini"].get(rule, {})
+    if profile.profile == "paper" and not profile.rehearsal:
+        found |= NEEDS["paper"].get(rule, {})
+    elif profile.profile == "folder" and not profile.rehearsal:
+        found |= {name: factor * found[name] for name, factor in NEEDS["folder"].items()}
+    return {name: value for name, value in found.items() if name != "gpu" or GPUS == "1"}
+
+
+def resources(rule):
+    """Return the `resources:` of a rule; memory and time grow with each attempt."""
+    asked = {name: int(value) for name, value in needs(rule).items() if name != "threads"}
+    growing = {name: lambda wildcards, attempt, value=asked[name]: value * attempt for name in ("mem_mb", "runtime")}
+    return asked | growing
 
 
 def executed(name):
@@ -240,9 +261,9 @@ for name, job in JOBS.items():
         params:
             job.get("params", ""),
             code=code_version(f"notebooks/{job['notebook']}.ipynb", job.get("ignore", ())),
-        threads: NEEDS[name].threads
+        threads: needs(name)["threads"]
         resources:
-            **asked(NEEDS[name], GPUS),
+            **resources(name),
         shell:
             "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}" + job.get("arguments", "")
 
@@ -264,8 +285,8 @@ rule book:
     params:
         part("title"),
         html=HTML,
-    threads: NEEDS["book"].threads
+    threads: needs("book")["threads"]
     resources:
-        **asked(NEEDS["book"], GPUS),
+        **resources("book"),
     shell:
         "python -m book._ext.build {CONFIG:q} {params.html:q} {input.notebooks:q}"
