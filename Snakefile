@@ -17,7 +17,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from edgezsad.config import load_profile, rehearse, save_profile
-from edgezsad.data.layouts import fingerprint
+from edgezsad.data.manifest import fingerprint
 from edgezsad.dependencies import code_version
 
 # An environment variable takes folder names that Snakemake's command line cannot.
@@ -124,7 +124,7 @@ JOBS = {
         "params": [
             part("profile", "data", "rehearsal"),
             # New, changed or deleted photographs change the manifest.
-            [fingerprint(FOLDERS[item.name]) for item in SETS if not item.generated],
+            [fingerprint(item, FOLDERS[item.name]) for item in SETS if not item.generated],
         ],
         "arguments": " workers={threads}",
         "ignore": PRESENTATION,

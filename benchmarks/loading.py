@@ -29,8 +29,8 @@ from torchvision.transforms import v2
 
 from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import load
-from edgezsad.data.layouts import index
-from edgezsad.data.loading import in_order, load_fast, normalise
+from edgezsad.data.loading import in_order, load_fast
+from edgezsad.data.manifest import index_dataset
 from edgezsad.files import versions, write_json
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.derive import derive_list, read_defect_grids
@@ -72,6 +72,12 @@ def with_opencv(path: Path, size: int) -> torch.Tensor:
     return normalise(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), MEAN, STD)
 
 
+def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(H, W, 3) uint8 as (3, H, W) float32, less `mean`, over `std`, each in levels of 255."""
+    planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float()
+    return planes.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+
+
 METHODS: dict[str, Callable[[Path, int], torch.Tensor]] = {
     "edgezsad, fast (training)": lambda path, size: normalise(load_fast(path, size), MEAN, STD),
     "edgezsad, exact (scores): plain Pillow": lambda path, size: normalise(load(path, size), MEAN, STD),
@@ -102,7 +108,7 @@ def write_images(folder: Path, images: int, side: int) -> list[Path]:
 
 def derived(folder: Path, images: int) -> SourceImages:
     """As many images as there are files, derived from them with the paper profile's shares."""
-    manifest = index(DataSet(name="made", layout="mvtec", root=folder), folder)
+    manifest = index_dataset(DataSet(name="made", layout="mvtec", root=folder), folder)
     config = Derive(images=images)
     return derived_images(manifest, derive_list(manifest, config, 0, read_defect_grids(manifest)))
 

@@ -32,7 +32,7 @@ from scipy.stats import rankdata
 
 from edgezsad.config import DataSet, Profile, Readout, load_profile, one_line
 from edgezsad.data.images import decode_mask
-from edgezsad.data.loading import Picture
+from edgezsad.data.loading import Sample
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
@@ -334,7 +334,7 @@ class TurnedImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def read(self, row: int, size: int) -> Picture:
+    def read(self, row: int, size: int) -> Sample:
         """The image of a row and its mask, both turned."""
         return rotate_and_mirror(self._images.read(row, size), 2)
 

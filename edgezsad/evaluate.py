@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgezsad.config import DataSet
-from edgezsad.data.layouts import index
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced
@@ -90,7 +89,7 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
         numbered = itertools.chain([own], (f"{own}-{number}" for number in itertools.count(2)))
         item = DataSet(name=next(name for name in numbered if name not in taken), layout="mvtec", root=folder)
         with ticker(f"index of {folder}") as tick:
-            tests = index(
+            tests = index_dataset(
                 item,
                 folder,
                 workers=2,

@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.checkpoints import GRAPH
-from edgezsad.data.folders import HEATMAP, IMAGE_ENDINGS, OTHER_PICTURES, all_images
 from edgezsad.data.images import decode_image, prepare
+from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError
 from edgezsad.files import check_may_be_written, written_beside
 from edgezsad.scoring.score_file import Scorer
@@ -204,7 +204,7 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     for one in given:
         path = Path(one)
         if path.is_dir():
-            names = [path / name for name in sorted(all_images(path, endings=IMAGE_ENDINGS + OTHER_PICTURES))]
+            names = [path / name for name in images_below(path, IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS)]
         else:
             names = _matches(path)
         if not names:
@@ -343,7 +343,7 @@ def check_csv(path: Path) -> None:
         InputError: it is named like an image, for instance because the option stands before the images; or the file
             cannot be written.
     """
-    if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_PICTURES):
+    if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS):
         raise InputError(f"{path}: named like an image; give a table a name that ends in .csv")
     check_may_be_written(path)
     _check_folder(path.absolute().parent, f"give another folder for {path.name}")

@@ -6,8 +6,8 @@ import pytest
 
 from edgezsad.claims.evaluation import CLAIMS, check
 from edgezsad.config import Profile, load_profile, rehearsal_notice, rehearse, save_profile
-from edgezsad.data.few import few, keeps
-from edgezsad.data.layouts import Found, index
+from edgezsad.data.layouts import ImageItem
+from edgezsad.data.manifest import few_of_each, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.run import Run, open_run
 from edgezsad.source.prepare import prepare_data
@@ -43,12 +43,12 @@ def test_notebooks_print_the_notice(paper: Profile, tmp_path: Path, capsys: pyte
 
 def test_few_images_of_the_same_categories() -> None:
     found = [
-        Found(f"{category}/{label}/{number}.png", category, "test", label, "cut" if label else "good")
+        ImageItem(f"{category}/{label}/{number}.png", category, "test", label, "cut" if label else "good")
         for category in ("a", "b", "c")
         for label in (0, 1)
         for number in range(5)
     ]
-    chosen = few(Path("nowhere"), 2)(found)
+    chosen = few_of_each(Path("nowhere"), 2, found)
     assert sorted(one.image for one in chosen) == ["a/0/0.png", "a/1/0.png", "b/0/0.png", "b/1/0.png"]
 
 
@@ -56,9 +56,9 @@ def test_masks_tell_where_nothing_else_does(paper: Profile, tmp_path: Path) -> N
     spec = SetSpec("KolektorSDD2", "ksdd2", ("tiles",), 3, 3, 3, (64, 64))
     generate_set(spec, tmp_path / "KolektorSDD2", 0, 1)
     item = next(item for item in paper.data.targets if item.layout == "ksdd2")
-    manifest = index(item, tmp_path / "KolektorSDD2", choose=keeps(item, rehearse(paper, 2)))
+    root = tmp_path / "KolektorSDD2"
+    manifest = index_dataset(item, root, choose=lambda items: few_of_each(root, 2, items))
     assert [sum(e.label == label for e in manifest.select("test").entries) for label in (0, 1)] == [2, 2]
-    assert keeps(item, paper) is None
 
 
 def test_only_a_rehearsal_accepts_generated_images(paper: Profile, tmp_path: Path) -> None:

@@ -1,158 +1,253 @@
-"""Is a copy of a data set complete and undamaged? One screen says so; the exit code says it to a script."""
+"""Check a copy of a data set: files against the public list, counts against published numbers, damaged files."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgezsad.data.copies import Copy, expected_number, scan, tally
-from edgezsad.data.descriptors import ANY, FOUR, Counts, Descriptor
-from edgezsad.data.folders import is_generated, shown
-from edgezsad.data.images import decode_image, decode_mask, measure
-from edgezsad.data.layouts import Found
-from edgezsad.data.manifest import name_problem
-from edgezsad.data.report import PROBLEMS, Report, Row, in_short
-from edgezsad.errors import InputError
+from edgezsad.data.descriptors import (
+    ANY,
+    Descriptor,
+    count_differences,
+    descriptors,
+    find_descriptor,
+    read_list,
+)
+from edgezsad.data.images import decode_image, decode_mask
+from edgezsad.data.layouts import ImageItem, images_below, is_generated, printable, scan_layout
+from edgezsad.errors import CheckError, InputError
 from edgezsad.progress import progress
+from edgezsad.run import Run
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def check_copy(descriptor: Descriptor | None, root: Path | str, quick: bool = False, workers: int = 2) -> Report:
-    """Check a copy of a data set.
+SHOWN = 3
+"""Files and differences of each kind that the text names; JSON has all."""
 
-    Args:
-        descriptor: what is known of the set; None for a folder in MVTec layout.
-        root: its folder.
-        quick: look at names only and open nothing.
-        workers: number of threads that decode.
-
-    Raises:
-        InputError: the folder is missing, or holds nothing in that layout.
-    """
-    copy = scan(descriptor, root)
-    uses = Counter(name for one in copy.found for name in (one.image, one.mask) if name)
-    reasons = dict(copy.otherwise)
-    problems: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
-    problems["refused"] += copy.refused
-    problems["missing"] += copy.missing
-    problems["other_case"] += [f"{wanted} (here {there})" for wanted, there in copy.other_case]
-    problems["extra"] += copy.extra
-    problems["otherwise"] += reasons
-    problems["twice"] += [name for name, count in uses.items() if count > 1]
-    problems["name"] += [name for name in uses if name_problem(name)]
-    found = copy.found
-    if not quick:
-        results = list(progress(_looked_at(copy, workers), "check", total=len(found)))
-        found = tuple(one for one, _ in results)
-        for wrong in (wrong for _, wrong in results if wrong is not None):
-            problems[wrong.kind].append(wrong.name)
-            if wrong.reason:
-                reasons[wrong.name] = wrong.reason
-    without = [one.image for one in found if one.label and not one.mask]
-    notes = ["generated images: none of them is of the real set"] if is_generated(copy.root) else []
-    if descriptor is None and without:
-        notes.append(f"{PROBLEMS['no_mask']}, left out of pixel metrics: {len(without):,}")
-    else:
-        problems["no_mask"] += without
-    alone = _masks_alone(copy)
-    problems["missing"] += [f"the image of {mask}" for mask in alone]
-    if unread := [name for name in copy.unread if name not in alone]:
-        notes.append(in_short("image files that the layout does not read", unread))
-    total, categories = _rows(descriptor, found, quick) if copy.whole else (Row("all", {}, {}), [])
-    problems["category"] += [row.category for row in categories if row.empty]
-    return Report(
-        name=descriptor.name if descriptor else ANY,
-        root=copy.root,
-        home=descriptor.home if descriptor else "",
-        quick=quick,
-        whole=copy.whole,
-        problems={kind: names for kind, names in problems.items() if names},
-        reasons=reasons,
-        notes=notes,
-        total=total,
-        categories=categories,
-    )
-
-
-def _masks_alone(copy: Copy) -> list[str]:
-    """Files that nothing reads, in folders of nothing but masks: each is all that is left of an image."""
-    truths = {PurePosixPath(one.mask).parent for one in copy.found if one.mask}
-    truths -= {PurePosixPath(one.image).parent for one in copy.found}
-    return [name for name in copy.unread if PurePosixPath(name).parent in truths]
+INVALID = "invalid files, folders or lists"
+MISSING = "missing files"
+EXTRA = "files that are not in the public list"
+DIFFERENT = "images that differ from the public list"
+UNREADABLE = "unreadable images"
+BAD_MASK = "unusable masks"
+EMPTY_MASK = "empty masks of defective images"
+NO_MASK = "defective images without a mask"
+COUNTS = "numbers of images that differ from the published ones"
 
 
 @dataclass(frozen=True)
-class _Wrong:
-    """What is wrong with one file: a key of `PROBLEMS`, its name, and where it needs one, the reason."""
+class CheckReport:
+    """What a check found.
 
-    kind: str
+    Attributes:
+        name: the data set's name, or "any".
+        root: the folder.
+        quick: whether only names were compared.
+        images: number of images found.
+        problems: by kind, one line for each file: its path, and a reason where there is one.
+        notes: what is unusual but not wrong.
+        home: the data set's home page; empty for "any".
+    """
+
     name: str
-    reason: str = ""
+    root: Path
+    quick: bool
+    images: int
+    problems: dict[str, list[str]]
+    notes: list[str]
+    home: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+    def as_json(self) -> dict[str, object]:
+        """Return everything, for a script."""
+        return {**asdict(self), "root": str(self.root), "complete": self.complete}
+
+    def as_text(self) -> str:
+        """Return a summary for a terminal."""
+        verdict = "complete" if self.complete else "incomplete or damaged"
+        how = " by names alone, no file was opened" if self.quick else ""
+        lines = [f"{self.name} in {printable(self.root)}: {self.images:,} images, {verdict}{how}"]
+        for kind, found in self.problems.items():
+            lines.append(f"  {kind}: {len(found):,}")
+            lines += [f"    {printable(one)}" for one in found[:SHOWN]]
+            if len(found) > SHOWN:
+                lines.append(f"    and {len(found) - SHOWN:,} more (--json lists all)")
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+    def require_complete(self) -> None:
+        """Raise CheckError, with one line, if anything is wrong."""
+        if not self.complete:
+            kinds = ", ".join(f"{kind}: {len(found):,}" for kind, found in self.problems.items())
+            remedy = f"get missing or damaged files from {self.home}" if self.home else "fix or remove these files"
+            raise CheckError(f"{printable(self.root)}: {kinds}; {remedy}")
 
 
-def _looked_at(copy: Copy, workers: int) -> Iterator[tuple[Found, _Wrong | None]]:
-    """Every image with its label and what is wrong with it, in order. Decoding lets go of the interpreter."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        yield from pool.map(partial(_look, copy.root), copy.found)
+def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int = 2) -> CheckReport:
+    """Check a copy of a data set.
 
+    Args:
+        name: of a descriptor, or "any" for a folder in MVTec layout.
+        root: its folder.
+        quick: compare names only and open no file.
+        workers: number of threads that decode.
 
-def _look(root: Path, one: Found) -> tuple[Found, _Wrong | None]:
-    """Decode one image and its mask: the image with its label, and what is wrong with either."""
-    try:
-        shape = decode_image(root / one.image).shape[:2]
-    except InputError as error:
-        return one, _Wrong("image", one.image, _reason(root / one.image, error))
-    if not one.mask or one.label == 0:
-        return one, None
-    try:
-        defective = bool(decode_mask(root / one.mask, shape).any())
-    except InputError as error:
-        kind = _mask_problem(root / one.mask, shape)
-        return one, _Wrong(kind, one.mask, _reason(root / one.mask, error))
-    if one.label is None:
-        return replace(one, label=int(defective)), None
-    return one, None if defective else _Wrong("mask_empty", one.mask)
-
-
-def _reason(path: Path, error: InputError) -> str:
-    """What an error says beside the path."""
-    return shown(str(error).removeprefix(f"{path}: "))
-
-
-def _mask_problem(path: Path, shape: tuple[int, int]) -> str:
-    try:
-        height, width, _ = measure(path)
-    except InputError:
-        return "mask"
-    return "mask" if (height, width) == shape else "mask_size"
-
-
-# Numbers --------------------------------------------------------------------------------------------------------------
-
-
-def _rows(descriptor: Descriptor | None, found: tuple[Found, ...], quick: bool) -> tuple[Row, list[Row]]:
-    """Numbers found beside those expected: in all, and by category."""
-    counts = tally(found)
-    # Where only a mask tells the label and none was opened, the splits are all that can be compared.
-    unopened = quick and any(one.label is None for one in found)
-    columns = ("images", *(("train", "test") if unopened else (*FOUR, "with_mask")))
-    known = descriptor.expected.categories if descriptor else {}
-    nothing = Counts(images=0, **dict.fromkeys(FOUR, 0)) if descriptor else Counts()
-    categories = [
-        _row(name, counts.get(name, Counter()), known.get(name, nothing), columns)
-        for name in sorted(counts.keys() | known.keys())
-    ]
-    in_all = sum(counts.values(), Counter())
-    total = _row("all", in_all, descriptor.expected.total if descriptor else Counts(), columns)
-    return total, categories
-
-
-def _row(name: str, found: Counter[str], expected: Counts, columns: tuple[str, ...]) -> Row:
-    numbers = {column: expected_number(expected, column) for column in columns}
-    return Row(
-        category=name,
-        found={column: found[column] for column in columns},
-        expected={column: number for column, number in numbers.items() if number is not None},
-        empty=not found["images"],
+    Raises:
+        InputError: unknown name; the folder is missing, or holds nothing in that layout.
+    """
+    root = Path(root)
+    descriptor = find_descriptor(name)
+    scan = scan_layout(descriptor.layout if descriptor else "mvtec", root)
+    public = {item.image: item for item in (read_list(descriptor) if descriptor else None) or ()}
+    problems = {INVALID: scan.problems, **_compare_names(root, scan.items, public, descriptor)}
+    missing = set(problems[MISSING])
+    items = [item for item in scan.items if item.image not in missing]
+    items = [replace(item, mask="") if item.mask in missing else item for item in items]
+    if not quick:
+        items, damaged = _decode_all(root, items, workers)
+        problems |= damaged
+    without_mask = [item.image for item in items if item.label and not item.mask]
+    notes = ["generated images, not the data set itself"] if is_generated(root) else []
+    if descriptor is None:
+        if without_mask:
+            notes.append(f"{NO_MASK}, left out of pixel metrics: {len(without_mask):,}")
+    else:
+        problems[NO_MASK] = without_mask
+        unlabelled = any(item.label is None for item in items)
+        problems[COUNTS] = count_differences(descriptor, items, quick=quick and unlabelled)
+    if not public and (unread := _unread(root, scan.items, descriptor)):
+        notes.append(f"image files that the layout does not read: {len(unread):,} ({printable(unread[0])}, ...)")
+    return CheckReport(
+        name=descriptor.name if descriptor else ANY,
+        root=root,
+        quick=quick,
+        images=len(items),
+        problems={kind: found for kind, found in problems.items() if found},
+        notes=notes,
+        home=descriptor.home if descriptor else "",
     )
+
+
+def _files(items: list[ImageItem]) -> set[str]:
+    return {path for item in items for path in (item.image, item.mask) if path}
+
+
+def _unread(root: Path, items: list[ImageItem], descriptor: Descriptor | None) -> list[str]:
+    return sorted(set(images_below(root)) - _files(items) - set(descriptor.stray if descriptor else ()))
+
+
+def _compare_names(
+    root: Path, items: list[ImageItem], public: dict[str, ImageItem], descriptor: Descriptor | None
+) -> dict[str, list[str]]:
+    """Compare the files on disk, the copy's own list and the public list."""
+    listed = _files(list(public.values()))
+    missing = sorted(path for path in _files(items) | listed if not (root / path).is_file())
+    extra = sorted((_files(items) - listed - set(missing)) | set(_unread(root, items, descriptor)) - listed)
+    found = {item.image: item for item in items}
+    different = []
+    for image, stated in public.items():
+        item = found.get(image)
+        if item is None and image not in missing:
+            different.append(f"{image}: not in the copy's own list")
+        elif item is not None and (differences := _differences(item, stated)):
+            different.append(f"{image}: {differences}")
+    return {MISSING: missing, EXTRA: extra if public else [], DIFFERENT: different}
+
+
+def _differences(item: ImageItem, stated: ImageItem) -> str:
+    parts = []
+    for name in ("category", "split", "label", "mask"):
+        here, there = getattr(item, name), getattr(stated, name)
+        # A missing mask is reported as missing; an unknown label is not compared.
+        if here not in (None, "", there):
+            parts.append(f"{name} {here!r}, expected {there!r}")
+    return "; ".join(parts)
+
+
+def _decode_all(root: Path, items: list[ImageItem], workers: int) -> tuple[list[ImageItem], dict[str, list[str]]]:
+    """Decode all images and masks; return the items with their labels, and the problems by kind."""
+    problems: dict[str, list[str]] = {UNREADABLE: [], BAD_MASK: [], EMPTY_MASK: []}
+    labelled = []
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        results = progress(pool.map(partial(_decode, root), items), "check", total=len(items))
+        for item, kind, line in results:
+            labelled.append(item)
+            if kind:
+                problems[kind].append(line)
+    return labelled, problems
+
+
+def _decode(root: Path, item: ImageItem) -> tuple[ImageItem, str, str]:
+    """Decode one image and its mask; return the item with its label, and the kind and line of a problem."""
+    kind, name = UNREADABLE, item.image
+    try:
+        shape = decode_image(root / item.image).shape[:2]
+        if not item.mask or item.label == 0:
+            return item, "", ""
+        kind, name = BAD_MASK, item.mask
+        defective = bool(decode_mask(root / item.mask, shape).any())
+    except InputError as error:
+        return item, kind, str(error).removeprefix(f"{root}/")
+    if item.label is None:
+        return replace(item, label=int(defective)), "", ""
+    return item, "" if defective else EMPTY_MASK, name
+
+
+# Overview of all sets -------------------------------------------------------------------------------------------------
+
+
+def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
+    """Return one row for each described set: size, licence, home page, and whether it is on this machine.
+
+    Args:
+        where: a run, whose profile gives the folders; or folders by the names of descriptors.
+    """
+    import pandas as pd
+
+    roots = configured_roots(where) if isinstance(where, Run) else where
+    rows = []
+    for name, descriptor in descriptors().items():
+        total, licence = descriptor.expected.total, descriptor.licence
+        numbers = {key: total.get(key) for key in ("images", "defective")}
+        rows.append(
+            {"set": name}
+            | {key: "unknown" if number is None else f"{number:,}" for key, number in numbers.items()}
+            | {
+                "categories": str(len(descriptor.expected.categories)),
+                "licence": licence.name,
+                "commercial use": {True: "yes", False: "no", None: "not stated"}[licence.commercial_use],
+                "where to get it": descriptor.home,
+                "on this machine": copy_status(name, roots.get(name)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def configured_roots(run: Run) -> dict[str, Path]:
+    """Return the folders of the described sets that a profile uses, without generated stand-ins."""
+    known, roots = descriptors(), {}
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        name = item.name if item.name in known else item.stands_for
+        if name in known and not item.generated and known[name].layout == item.layout:
+            roots[name] = run.profile.data.folder(item)
+    return roots
+
+
+def copy_status(name: str, root: Path | None) -> str:
+    """Return the state of a copy, from names alone: "not here", "complete", "incomplete: missing files: 3"."""
+    if root is None or not root.is_dir():
+        return "not here"
+    try:
+        report = check_dataset(name, root, quick=True)
+    except InputError:
+        return "not here"
+    if is_generated(root):
+        return f"generated stand-in, {report.images:,} images"
+    kind, found = next(iter(report.problems.items()), ("", []))
+    return "complete" if report.complete else f"incomplete: {kind}: {len(found):,}"

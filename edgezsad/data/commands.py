@@ -1,4 +1,4 @@
-"""`edgezsad data check NAME ROOT` and `data index NAME ROOT`."""
+"""Commands `edgezsad data check NAME ROOT` and `edgezsad data index NAME ROOT`."""
 
 import json
 import os
@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-data_app = typer.Typer(help="Copies of the public data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Check and index copies of the public data sets.", no_args_is_help=True)
 
 
 def _folder(text: str) -> Path:
-    """A folder as it was typed; an empty text, as of an unset variable, would mean the current one."""
+    """An empty text, for instance of an unset variable, would mean the current folder."""
     if not text:
-        raise typer.BadParameter("is empty; give the folder that it was unpacked into")
+        raise typer.BadParameter("is empty; give the folder that the data set was unpacked into")
     return Path(text)
 
 
@@ -32,11 +32,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     workers: Workers = CORES,
 ) -> None:
-    """Say whether a copy is complete and undamaged; exit code 1 if it is not."""
-    from edgezsad.data.check import check_copy
-    from edgezsad.data.descriptors import find_descriptor
+    """Check whether a copy is complete and undamaged; exit code 1 if it is not."""
+    from edgezsad.data.check import check_dataset
 
-    report = check_copy(find_descriptor(name), root, quick, workers)
+    report = check_dataset(name, root, quick, workers)
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     report.require_complete()
 
@@ -48,12 +47,10 @@ def index(
     out: Annotated[Path | None, typer.Option(help="The manifest.", show_default="NAME.csv; FOLDER.csv for any")] = None,
     workers: Workers = CORES,
 ) -> None:
-    """Write the manifest, with the hash of every file; again, only what changed is read."""
+    """Write the manifest, with the hash of every file; a second run reads only changed files."""
     from edgezsad.config import DataSet
-    from edgezsad.data.descriptors import ANY, find_descriptor
-    from edgezsad.data.indexing import cache_path, index_again
-    from edgezsad.data.manifest import write_manifest
-    from edgezsad.data.published import differences
+    from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
+    from edgezsad.data.manifest import cache_path, index_dataset, write_manifest
     from edgezsad.files import check_may_be_written
     from edgezsad.progress import ticker
 
@@ -62,25 +59,15 @@ def index(
     out = out or Path(f"{item.name if descriptor else root.resolve().name or ANY}.csv")
     # Before the hours that a large set takes.
     check_may_be_written(out)
-    check_may_be_written(cache_path(out))
-    try:
-        with ticker(f"index {item.name}") as tick:
-            indexed = index_again(item, root, cache_path(out), workers, tick)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise
-    write_manifest(indexed.manifest, out)
-    entries = indexed.manifest.entries
-    defective, masks = sum(entry.label for entry in entries), sum(bool(entry.mask) for entry in entries)
+    with ticker(f"index {item.name}") as tick:
+        manifest = index_dataset(item, root, cache_path(out), workers, tick)
+    write_manifest(manifest, out)
+    defective = sum(entry.label for entry in manifest.entries)
+    masks = sum(bool(entry.mask) for entry in manifest.entries)
     typer.echo(
-        f"{out}: {len(entries):,} images, {defective:,} defective, {masks:,} with a mask; {indexed.read:,} read, "
-        f"{len(entries) - indexed.read:,} unchanged; manifest hash {indexed.manifest.sha256}"
+        f"{out}: {len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask; "
+        f"manifest hash {manifest.sha256}"
     )
-    if descriptor and (differing := differences(descriptor, indexed.manifest)):
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        typer.echo(
-            f"not as published: {', '.join(differing[:3])}{more}; `data check` names what is missing or too many"
-        )
-    typer.echo("pixels were not decoded: `data check` finds cut-off images and masks that are empty or missing")
-    if indexed.unsettled:
-        typer.echo(f"{indexed.unsettled:,} changed within seconds before they were read; the next time they are again")
+    if descriptor and (differences := count_differences(descriptor, manifest.entries)):
+        typer.echo(f"not as published: {'; '.join(differences[:3])}; `edgezsad data check` lists the files")
+    typer.echo("pixels were not decoded: `edgezsad data check` finds truncated images and empty or missing masks")

@@ -1,51 +1,161 @@
-"""Reading images and masks: every file becomes the same kind of array, or one line says what is wrong with it.
+"""Read image and mask files as arrays.
 
-`load` is the only preprocessing there is. Every runtime (PyTorch, ONNX Runtime, a device) is fed its output, so that a
-difference between two runtimes can not come from two ways of reading a photograph.
-
-Read are JPEG, PNG, BMP and TIFF, and nothing else: what a file is must agree with what its ending says, and no other of
-Pillow's many readers is ever given a file. Colour profiles are ignored: the pixel values are taken as they are stored.
+`load` is the only preprocessing: every runtime (PyTorch, ONNX Runtime, a board) gets its output, so that two runtimes
+cannot differ in how they read a file. JPEG, PNG, BMP and TIFF are read; colour profiles are ignored.
 """
 
-import io
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, UnidentifiedImageError
 
-from edgezsad.data.opening import FORMATS, MAX_PIXELS, check_header, check_kind_of_file, opened, orientation, told
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes
 
-__all__ = ["MAX_PIXELS", "decode_image", "decode_mask", "load", "measure", "measure_mask", "prepare"]
+MAX_PIXELS = 160_000_000
+"""Limit of one image; the largest industrial sensors have 151 million pixels."""
+
+MAX_BYTES = 8 * MAX_PIXELS + 64_000_000
+"""Limit of one file: the largest image at 16 bits in four channels, and 64 MB of metadata."""
+
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
+"""Pillow's readers that are used; its JPEG reader reports MPO for files with several images, as some phones store."""
 
 _PHOTOMETRIC_TAG = 0x0106
 _WHITE_IS_ZERO = 0
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Transposition of the stored pixels for each EXIF orientation."""
 
-_LATE_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Names under which a PNG may carry an orientation, even behind its pixels."""
+_PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+"""Chunks and keywords of a PNG that may hold an orientation, even after the pixels."""
+
+_warnings_lock = Lock()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence Pillow's warnings on large images (`MAX_PIXELS` decides) and on damaged metadata (not needed).
+
+    One thread at a time, because `catch_warnings` is not thread-safe.
+    """
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def open_image(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image file without decoding its pixels.
+
+    Raises:
+        InputError: the file is missing, larger than the limits, not an image, truncated or damaged. Errors inside the
+            `with` block, for instance while decoding, are converted as well.
+    """
+    try:
+        check_file(path)
+        # A stream instead of the path: Pillow would map some TIFFs into memory and confuse width and height.
+        with open(path, "rb") as stream:
+            with _without_warnings():
+                image = Image.open(stream, formats=FORMATS)
+            with image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise Image.DecompressionBombError
+                yield image
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: not enough memory; use fewer workers or a smaller image") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; check the path or copy the file again") from None
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read; change its permissions") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: {_describe_content(path)}; remove it or copy it again") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels; resize or crop it") from None
+    except Exception as error:
+        # Damaged bytes make Pillow raise OSError, SyntaxError, ValueError, struct.error and others.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: truncated or damaged ({reason}); copy it again") from None
+
+
+def check_file(path: Path | str) -> None:
+    """Raise InputError unless `path` is a regular file of at most `MAX_BYTES`."""
+    facts = Path(path).stat()
+    if stat.S_ISDIR(facts.st_mode):
+        raise InputError(f"{path}: is a folder, not an image; give a file")
+    if not stat.S_ISREG(facts.st_mode):
+        raise InputError(f"{path}: not a regular file; remove it")
+    if facts.st_size > MAX_BYTES:
+        raise InputError(f"{path}: {facts.st_size:,} bytes, more than any image of {MAX_PIXELS:,} pixels; remove it")
+
+
+def _describe_content(path: Path | str) -> str:
+    with open(path, "rb") as stream:
+        head = stream.read(512)
+    if not head:
+        return "empty file"
+    if head.lstrip()[:1] == b"<":
+        return "contains a web page or other text, not an image (a failed download?)"
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+        return "contains text, not an image"
+    return "not an image in a supported format (JPEG, PNG, BMP or TIFF)"
+
+
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) if it is missing or damaged."""
+    try:
+        with _without_warnings():
+            value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@contextmanager
+def _open_upright(path: Path | str) -> Iterator[Image.Image]:
+    """Open an image, decode its pixels and apply the EXIF orientation."""
+    with open_image(path) as image:
+        image.load()
+        turn = _UPRIGHT.get(orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        upright.format = image.format
+        yield upright
 
 
 def decode_image(path: Path | str) -> np.ndarray:
     """Read an image as RGB.
 
-    EXIF rotation is applied. Grey, palette and CMYK images become RGB; transparent ones are laid over white; 16-bit
-    grey is scaled from 0..65535 to 0..255 (also when a camera fills only 12 of the 16 bits), of 16-bit colour the upper
-    8 bits are kept. Of several frames or pages the first is read. A CMYK JPEG is inverted where Adobe's marker says so.
+    The EXIF orientation is applied. Grey, palette and CMYK images become RGB; transparent ones are composited over
+    white; 16-bit grey is scaled from 0..65535 to 0..255, of 16-bit colour the upper 8 bits are kept. Of several frames
+    the first is read.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        InputError: the file is missing, is not an image, is not what its ending says, is cut off or damaged, is larger
-            than `MAX_PIXELS` or than any such image, or holds values that have no fixed range (floating point, 32-bit).
+        InputError: the file cannot be read, or its pixels have no fixed range (floating point, 32-bit).
     """
-    with opened(path) as image:
+    with _open_upright(path) as image:
         mode = image.mode
         if mode == "F":
             raise InputError(f"{path}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
         if mode.startswith("I"):
-            values = _values(image)
+            values = _pixels(image)
             if values.min() < 0 or values.max() > 65535:
                 raise InputError(f"{path}: pixels from {values.min()} to {values.max()}; save it as 8- or 16-bit")
             # 257 = 65535 / 255; adding half of it rounds to the nearest.
@@ -53,114 +163,49 @@ def decode_image(path: Path | str) -> np.ndarray:
             return np.repeat(grey[:, :, None], 3, axis=2)
         if image.has_transparency_data:
             image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         elif mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-            # Pillow takes every CMYK JPEG for one of Adobe's, in which 0 is full ink.
+            # Pillow treats every CMYK JPEG as one of Adobe's, in which 0 is full ink.
             image = ImageChops.invert(image)
         return np.array(image.convert("RGB"))
 
 
 def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
-    """Read a mask: any non-zero pixel is defective, because some data sets store small class numbers, not 255.
+    """Read a mask: every non-zero pixel is defective, because some data sets store class numbers instead of 255.
 
-    In a colour mask any non-zero channel counts; alpha does not. In a palette mask the index counts. A JPEG is lossy
-    and has non-zero specks around every edge, so there a pixel is defective from 128 on.
+    In a colour mask any non-zero channel counts, alpha does not; in a palette mask the index counts. In a lossy JPEG
+    mask a pixel is defective from 128 on.
 
     Args:
         path: the mask.
-        shape: (height, width) of the image that it belongs to.
+        shape: (height, width) of its image.
 
     Returns:
         bool (height, width), True where defective.
 
     Raises:
-        InputError: as for `decode_image`; or the mask has another size than the image; or index 0 of its palette is
-            not black, so that "non-zero" could mean either of two things.
+        InputError: the file cannot be read, its size differs from the image's, or index 0 of its palette is not black.
     """
-    with opened(path) as image:
+    with _open_upright(path) as image:
         _check_mask_size(path, (image.height, image.width), shape)
         threshold = 128 if image.format == "JPEG" else 1
         if image.mode in ("P", "PA"):
             if any((image.getpalette("RGB") or [0])[:3]):
                 raise InputError(f"{path}: colour 0 of the mask's palette is not black; save the mask as 8-bit grey")
-            return np.asarray(image.convert("P") if image.mode == "PA" else image) != 0
-        if image.mode in ("La", "RGBa"):
-            # Colours multiplied by alpha: undo that first, or transparent pixels would count as zero.
-            image = image.convert("LA" if image.mode == "La" else "RGBA")
+            return np.asarray(image.convert("P")) != 0
         if image.mode in ("LA", "RGBA"):
             image = image.convert(image.mode.removesuffix("A"))
         elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
             image = image.convert("RGB")
-        values = _values(image)
+        values = _pixels(image)
         if values.dtype == bool:
             return values.copy()
         defective = values >= threshold if threshold > 1 else values != 0
         return defective.any(axis=2) if defective.ndim == 3 else defective
 
 
-def prepare(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize to a square, with antialiasing (Pillow's bilinear filter, which widens as it reduces).
-
-    Args:
-        image: uint8 (height, width, 3).
-        size: height and width of the result in pixels.
-
-    Returns:
-        uint8 (size, size, 3). The aspect ratio is not kept: nothing is cut off, and a map maps back by plain scaling.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"prepare takes uint8 (height, width, 3), got {image.dtype} {image.shape}")
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.array(resized)
-
-
-def load(path: Path | str, size: int) -> np.ndarray:
-    """`decode_image`, then `prepare`: uint8 (size, size, 3), RGB. The one preprocessing of every runtime."""
-    return prepare(decode_image(path), size)
-
-
-def measure(path: Path | str) -> tuple[int, int, str]:
-    """Size and hash of an image file, without decoding its pixels.
-
-    Returns:
-        (height, width, sha256): the size as `decode_image` would return it, that is after EXIF rotation.
-
-    Raises:
-        InputError: the file is missing, is not an image, or is larger than `MAX_PIXELS` or than any such image. A file
-            whose header is good but whose pixels are cut off passes here and is found by `decode_image`.
-    """
-    with told(path):
-        check_kind_of_file(path)
-        data = Path(path).read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            check_header(path, image, len(data))
-            width, height = image.size
-            # To be sure of a PNG's orientation Pillow decodes the whole file; only do so where there may be one.
-            may_turn = image.format != "PNG" or any(name in data for name in _LATE_ORIENTATION)
-            if may_turn and orientation(image) >= 5:
-                if image.format == "TIFF":
-                    # Pillow turns a TIFF itself as it loads, and versions differ in when its size turns with it.
-                    image.load()
-                    width, height = image.size
-                else:
-                    width, height = height, width
-    return height, width, sha256_of_bytes(data)
-
-
-def measure_mask(path: Path | str, shape: tuple[int, int]) -> str:
-    """Hash of a mask file, whose size must be `shape`, the (height, width) of its image.
-
-    Raises:
-        InputError: as for `measure`; or the mask has another size than the image.
-    """
-    height, width, sha256 = measure(path)
-    _check_mask_size(path, (height, width), shape)
-    return sha256
-
-
-def _values(image: Image.Image) -> np.ndarray:
-    """Pixels as they are stored, except that 0 is black: Pillow turns a TIFF over whose 0 is white only at 8 bits."""
+def _pixels(image: Image.Image) -> np.ndarray:
+    """Return the stored pixels, with 0 as black: Pillow inverts white-is-zero TIFFs only at 8 bits."""
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
@@ -171,6 +216,59 @@ def _values(image: Image.Image) -> np.ndarray:
 def _check_mask_size(path: Path | str, mask: tuple[int, int], image: tuple[int, int]) -> None:
     if tuple(mask) != tuple(image):
         raise InputError(
-            f"{path}: the mask is {mask[1]}x{mask[0]} pixels but its image is {image[1]}x{image[0]} (width x height); "
-            "save the mask at the image's size"
+            f"{path}: mask of {mask[1]}x{mask[0]} pixels, expected {image[1]}x{image[0]} (width x height) like its "
+            "image; save the mask at the image's size"
         )
+
+
+def prepare(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize an image to a square with antialiasing (Pillow's bilinear filter).
+
+    The aspect ratio is not kept, so that nothing is cropped and a map scales back directly.
+
+    Args:
+        image: uint8 (height, width, 3).
+        size: height and width of the result in pixels.
+
+    Returns:
+        uint8 (size, size, 3).
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"prepare expects uint8 (height, width, 3), got {image.dtype} {image.shape}")
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def load(path: Path | str, size: int) -> np.ndarray:
+    """Read an image and resize it to (size, size, 3), uint8 RGB: the one preprocessing of every runtime."""
+    return prepare(decode_image(path), size)
+
+
+def measure(path: Path | str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
+    """Return height, width and SHA-256 of an image file without decoding its pixels.
+
+    Args:
+        path: the file.
+        shape: for a mask, the (height, width) that it must have.
+
+    Returns:
+        Height and width after EXIF rotation, and the hash of the file's bytes.
+
+    Raises:
+        InputError: the file is not an image or has another size than `shape`. A truncated file with a valid header
+            passes; `decode_image` finds it.
+    """
+    with open_image(path) as image:
+        data = Path(path).read_bytes()
+        width, height = image.size
+        may_turn = image.format != "PNG" or any(name in data for name in _PNG_ORIENTATION)
+        if may_turn and orientation(image) >= 5:
+            if image.format == "TIFF":
+                # Pillow rotates a TIFF itself while loading; versions differ in when the size changes.
+                image.load()
+                width, height = image.size
+            else:
+                width, height = height, width
+    if shape is not None:
+        _check_mask_size(path, (height, width), shape)
+    return height, width, sha256_of_bytes(data)

@@ -1,182 +1,467 @@
-"""From a folder in a benchmark's layout to a manifest.
+"""Folder layouts of the public data sets: which files are images, their category, split, label and mask.
 
-Every benchmark keeps its images, splits, labels and masks in another way. One small function for each layout says what
-it found; one shared step then checks, measures and hashes the files. Nothing after this module knows of layouts.
+`LAYOUTS` has one entry for each layout. A new layout is one subclass of `Layout` and one entry. Files are listed, not
+opened; `edgezsad.data.manifest` measures and hashes them.
 """
 
-import hashlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+import csv
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from edgezsad.config import DataSet
-from edgezsad.data import adapters
-from edgezsad.data.adapters import Found
-from edgezsad.data.folders import IMAGE_ENDINGS, Problem, folders, refuse_links_out, shown
-from edgezsad.data.images import decode_mask, measure, measure_mask
-from edgezsad.data.manifest import NORMAL, Entry, Manifest, name_problem
 from edgezsad.errors import InputError
 
-__all__ = ["IMAGE_ENDINGS", "LAYOUTS", "NORMAL", "Found", "Layout", "fingerprint", "index", "read_entry"]
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+"""Endings of images and masks, in upper or lower case."""
+
+OTHER_IMAGE_ENDINGS = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
+"""Endings of image formats that are not read; reported, because an ignored image would make the counts wrong."""
+
+HEATMAP = ".heatmap.png"
+"""Ending of the heat maps that `edgezsad predict` and `evaluate` write; not counted as images."""
+
+GENERATED_RECORD = "generated.json"
+"""A folder with this file holds generated images (see `synthetic.sets`)."""
+
+NORMAL = "good"
+"""`ImageItem.defect` of a normal image, in every layout."""
+
+SPLITS = ("train", "test")
+UNPACK = "unpack the data set again"
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One image as a layout describes it.
+
+    Attributes:
+        image, mask: paths below the root, with forward slashes; `mask` is empty if there is none.
+        category: the object or texture, for instance "bottle".
+        split: "train" or "test".
+        label: 0 normal, 1 defective, None if only the mask's pixels tell.
+        defect: kind of defect; `NORMAL` for a normal image.
+    """
+
+    image: str
+    category: str
+    split: str
+    label: int | None
+    defect: str
+    mask: str = ""
+
+
+@dataclass
+class LayoutScan:
+    """Images found in a folder, in the order of their paths, and what is wrong with other files or rows."""
+
+    root: Path
+    items: list[ImageItem] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def report(self, path: Path | str, problem: str) -> None:
+        """Add a problem of the file `path`, which lies below the root."""
+        path = Path(path)
+        shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        self.problems.append(f"{printable(shown)}: {problem}")
+
+
+def scan_layout(layout: str, root: Path | str) -> LayoutScan:
+    """List the images of a folder in one of `LAYOUTS`; no file is opened except the data set's own lists.
+
+    Raises:
+        InputError: the folder is missing or holds no image in that layout.
+    """
+    root = Path(root)
+    reader = LAYOUTS[layout]
+    expected = f"expected {layout} layout: {reader.expected}"
+    if not root.is_dir():
+        raise InputError(f"{printable(root)}: {'not a folder' if root.exists() else 'no such folder'}; {expected}")
+    scan = _read(reader, root)
+    if not scan.items:
+        problem = scan.problems[0] if scan.problems else "no images found"
+        nested = next((folder for folder in subfolders(root) if _read(reader, folder).items), None)
+        hint = f"; did you mean {printable(nested)}?" if nested else ""
+        raise InputError(f"{printable(root)}: {problem}; {expected}{hint}")
+    return scan
+
+
+def _read(reader: "Layout", root: Path) -> LayoutScan:
+    scan = LayoutScan(root)
+    try:
+        for item in reader.items(root, scan):
+            scan.items.append(item)
+    except OSError as error:
+        scan.report(error.filename or root, f"{error.strerror or error}; {UNPACK}")
+    except InputError as error:
+        scan.problems.append(str(error))
+    scan.items.sort(key=lambda item: item.image)
+    _check_items(scan)
+    return scan
+
+
+def _check_items(scan: LayoutScan) -> None:
+    """Report names that a manifest cannot hold and files that are listed twice."""
+    for item in scan.items:
+        if problem := next(filter(None, map(name_problem, (item.image, item.mask, item.category, item.defect))), None):
+            scan.report(item.image, f"the name {problem}; rename the file")
+    images = Counter(item.image for item in scan.items)
+    masks = Counter(item.mask for item in scan.items if item.mask)
+    for path in sorted(images.keys() & masks.keys()):
+        scan.report(path, "listed as an image and as a mask; fix the data set's list")
+    for path in (path for path, count in images.items() if count > 1):
+        scan.report(path, "image listed twice; fix the data set's list")
+    for path in (path for path, count in masks.items() if count > 1):
+        scan.report(path, f"mask of {masks[path]} images; give each image its own")
+
+
+# Layouts --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout: how to read it, and what to tell a user whose folder is not in it.
+    """One folder layout.
 
     Attributes:
-        find: called with the folder and with a `Tell`; without one it refuses what it would tell.
-        expected: how its files lie, in words.
+        expected: where its files lie, in words.
+        top: names of the folder that the archive may have been unpacked into.
     """
 
-    find: Callable[..., Iterable[Found]]
     expected: str
+    top: tuple[str, ...] = ()
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """Yield every image below `root` and report problems to `scan`."""
+        raise NotImplementedError
+
+    def base(self, root: Path) -> Path:
+        """Return `root/TOP` if it exists, or else `root`."""
+        return next((root / name for name in self.top if (root / name).is_dir()), root)
 
 
-Choose = Callable[[list[Found]], list[Found]]
-"""Keeps some of the images that a layout found."""
+@dataclass(frozen=True)
+class DefectFolders(Layout):
+    """MVTec-AD's layout: CATEGORY/{train,test}/KIND/*, masks in CATEGORY/ground_truth/KIND.
 
-
-def index(
-    item: DataSet,
-    root: Path,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-    measured: Callable[[Path, Found], Entry] | None = None,
-    choose: Choose | None = None,
-) -> Manifest:
-    """List a data set: find its images, then measure and hash every file.
-
-    Args:
-        item: the data set's name, layout and, where only some are wanted, categories.
-        root: its folder.
-        workers: number of threads that read files.
-        progress: called as (images done, images in all) after every image, in the caller's thread.
-        measured: takes the place of `read_entry`, for instance to look an image up before reading it.
-        choose: keeps some of what the layout found, in any order; all when left out.
-
-    Returns:
-        The manifest, in the order of the ids.
-
-    Raises:
-        InputError: the folder is missing, holds no images in that layout, or lacks a wanted category; a list or a
-            link points outside the folder; an image or a mask is listed twice, or one as the other; a file is missing
-            or is no image, or is an image where the layout has none; a mask and its image differ in size.
+    Attributes:
+        normal: kinds that are normal.
     """
-    root = Path(root)
-    layout = LAYOUTS[item.layout]
-    wanted = f"expected {item.layout} layout: {layout.expected}"
-    if not root.is_dir():
-        raise InputError(f"{shown(root)}: {'not a folder' if root.exists() else 'no such folder'}; {wanted}")
-    try:
-        found = sorted(layout.find(root), key=lambda one: one.image)
-    except OSError as error:
-        problem = f"{shown(error.filename or root)}: {error.strerror or error}"
-        raise InputError(f"{problem}; {wanted}{_nested(layout, root)}") from None
-    if not found:
-        raise InputError(f"{shown(root)}: no images found; {wanted}{_nested(layout, root)}")
-    _check_names(root, found)
-    if item.categories is not None:
-        there = {one.category for one in found}
-        unknown = [name for name in item.categories if name not in there]
-        if unknown:
-            raise InputError(f"{shown(root)}: no category {', '.join(unknown)}; choose from {', '.join(sorted(there))}")
-        found = [one for one in found if one.category in item.categories]
-    if choose is not None:
-        found = sorted(choose(found), key=lambda one: one.image)
-    refuse_links_out(root, (name for one in found for name in (one.image, one.mask) if name))
-    return Manifest(item.name, root, tuple(_measured(root, found, workers, progress, measured or read_entry)))
+
+    normal: tuple[str, ...] = (NORMAL,)
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """See `Layout.items`."""
+        for folder, category in category_folders(self.base(root), scan):
+            read = set()
+            truths = child(folder, "ground_truth", scan)
+            for split in SPLITS:
+                for kind in subfolders(child(folder, split, scan)):
+                    defective = kind.name.casefold() not in self.normal
+                    images = image_paths(kind, scan)
+                    read.update(images)
+                    if defective and kind.name.casefold() in ("good", "ok", "normal"):
+                        scan.report(kind, f"normal images lie in a folder {self.normal[0]} in this layout; rename it")
+                        continue
+                    masks = _Masks(image_paths(child(truths, kind.name, scan), scan) if defective else [], scan)
+                    for image in images:
+                        yield ImageItem(
+                            image=_below(root, image),
+                            category=category,
+                            split=split,
+                            label=int(defective),
+                            defect=kind.name if defective else NORMAL,
+                            mask=_below(root, masks.find(f"{image.stem}_mask", image.stem)),
+                        )
+            places = f"train/{self.normal[0]}, test/{self.normal[0]} and test/DEFECT"
+            _report_unread(folder, read, places, scan, outside=truths)
 
 
-def _nested(layout: Layout, root: Path) -> str:
-    """A hint, when the set lies one folder further down, as archives are often unpacked."""
-    for folder in folders(root):
-        try:
-            if any(True for _ in itertools.islice(layout.find(folder), 1)):
-                return f"; did you mean {shown(folder)}?"
-        except (InputError, OSError):
-            continue
-    return ""
+@dataclass(frozen=True)
+class VisaLayout(Layout):
+    """VisA's layout: split_csv/1cls.csv lists object, split, label, image and mask."""
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """See `Layout.items`."""
+        source = root / "split_csv" / "1cls.csv"
+        columns = {"object", "split", "label", "image", "mask"}
+        # utf-8-sig: spreadsheets write a byte-order mark.
+        with open(source, newline="", encoding="utf-8-sig") as stream:
+            try:
+                # strict: otherwise one stray quotation mark swallows all lines after it.
+                reader = csv.DictReader(stream, strict=True)
+                if not columns <= set(reader.fieldnames or ()):
+                    raise InputError(f"{source}: expected the columns {', '.join(sorted(columns))}; {UNPACK}")
+                for row in reader:
+                    try:
+                        yield self._item(row)
+                    except (AttributeError, TypeError, ValueError) as error:
+                        scan.report(source, f"line {reader.line_num} is invalid ({error}); {UNPACK}")
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise InputError(f"{source}: damaged ({error}); {UNPACK}") from None
+
+    def _item(self, row: dict[str, str]) -> ImageItem:
+        if None in row:
+            raise ValueError("too many cells")
+        label = {"normal": 0, "anomaly": 1}.get(row["label"])
+        if label is None or row["split"] not in SPLITS:
+            raise ValueError("unknown label or split")
+        image, mask = listed_path(row["image"]), listed_path(row["mask"]) if row["mask"] else ""
+        if bool(mask) != bool(label):
+            raise ValueError("anomaly without a mask" if label else "normal image with a mask")
+        if not all(path.startswith(f"{row['object']}/") for path in (image, mask) if path):
+            raise ValueError(f"{image!a} lies outside the folder of {row['object']!a}")
+        return ImageItem(image, row["object"], row["split"], label, "anomaly" if label else NORMAL, mask)
 
 
-def _check_names(root: Path, found: list[Found]) -> None:
-    """Every image and every mask once, under names that a manifest can hold; `found` is in the order of the images."""
-    for one in found:
-        for name in (one.image, one.mask, one.category, one.defect):
-            if problem := name_problem(name):
-                raise Problem(root / one.image, f"the name {problem}; rename the file")
-    both = {one.image for one in found} & {one.mask for one in found}
-    if both:
-        raise Problem(root / min(both), "is an image and a mask at once; mend the data set's list")
-    masks = sorted((one.mask, one.image) for one in found if one.mask)
-    for before, after in itertools.pairwise(found):
-        if before.image == after.image:
-            raise Problem(root / after.image, "listed twice; mend the data set's list")
-    for (mask, image), (next_mask, next_image) in itertools.pairwise(masks):
-        if mask == next_mask:
-            both_images = f"{shown(image)} and {shown(next_image)}"
-            raise Problem(root / mask, f"the mask of both {both_images}; give each its own")
+@dataclass(frozen=True)
+class Ksdd2Layout(Layout):
+    """KolektorSDD2's layout: {train,test}/NNNNN.png next to NNNNN_GT.png; a non-empty mask means defective."""
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """See `Layout.items`."""
+        for split in SPLITS:
+            folder = child(self.base(root), split, scan)
+            every = image_paths(folder, scan)
+            # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
+            paths = [path for path in every if not path.stem.endswith(" (copy)")]
+            masks = _Masks([path for path in paths if path.stem.upper().endswith("_GT")], scan)
+            for image in (path for path in paths if not path.stem.upper().endswith("_GT")):
+                mask = masks.find(f"{image.stem}_GT")
+                if mask is None:
+                    scan.report(image, f"mask {image.stem}_GT.png is missing; {UNPACK}")
+                yield ImageItem(_below(root, image), "KolektorSDD2", split, None, "defective", _below(root, mask))
+            masks.report_unused()
+            _report_unread(folder, set(every), "train and test", scan)
 
 
-def _measured(
-    root: Path,
-    found: list[Found],
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-    measured: Callable[[Path, Found], Entry],
-) -> Iterator[Entry]:
-    """The entries, in the order of `found`. Threads do, because reading and hashing let go of the interpreter."""
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        # The first error ends the map, which then drops what has not begun.
-        results = pool.map if workers > 1 else map
-        for done, entry in enumerate(results(partial(measured, root), found), start=1):
-            if progress is not None:
-                progress(done, len(found))
-            yield entry
+@dataclass(frozen=True)
+class DagmLayout(Layout):
+    """DAGM's layout: ClassN/{Train,Test}/NNNN.PNG; defective if {Train,Test}/Label/NNNN_label.PNG exists."""
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """See `Layout.items`."""
+        for folder, category in category_folders(root, scan):
+            read = set()
+            for split in SPLITS:
+                place = child(folder, split.capitalize(), scan)
+                truth = child(place, "Label", scan)
+                images, labels = image_paths(place, scan), image_paths(truth, scan)
+                read.update(images, labels)
+                masks = _Masks(labels, scan)
+                for image in images:
+                    mask = masks.find(f"{image.stem}_label")
+                    defect = NORMAL if mask is None else "defective"
+                    label = int(mask is not None)
+                    yield ImageItem(_below(root, image), category, split, label, defect, _below(root, mask))
+                masks.report_unused()
+            _report_unread(folder, read, "Train and Test", scan)
 
 
-def read_entry(root: Path, found: Found) -> Entry:
-    """Open and hash one image and its mask."""
-    height, width, sha256 = measure(root / found.image)
-    label, mask, mask_sha256 = found.label, found.mask, ""
-    if label is None:
-        label = int(decode_mask(root / mask, (height, width)).any())
-    if label == 0:
-        mask = ""
-    elif mask:
-        mask_sha256 = measure_mask(root / mask, (height, width))
-    defect = found.defect if label else NORMAL
-    return Entry(found.image, found.category, found.split, label, defect, mask, width, height, sha256, mask_sha256)
+@dataclass(frozen=True)
+class RealIadLayout(Layout):
+    """Real-IAD's layout: realiad_jsons/realiad_jsons/CATEGORY.json lists images relative to realiad_1024/CATEGORY."""
+
+    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+        """See `Layout.items`."""
+        lists = self.base(root)
+        for source in sorted(lists.glob("*.json")) if lists != root else []:
+            if source.name.startswith("."):
+                continue
+            try:
+                content = json.loads(source.read_text(encoding="utf-8-sig"))
+                rows = [(split, row) for split in SPLITS for row in content[split]]
+                items = [self._item(source.stem, split, row) for split, row in rows]
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                scan.report(source, f"invalid Real-IAD list ({type(error).__name__}: {printable(error)}); {UNPACK}")
+            else:
+                yield from items
+
+    def _item(self, category: str, split: str, row: dict[str, Any]) -> ImageItem:
+        """One row. A view that does not show the object's defect is listed as OK although its path contains NG."""
+        kind, image, mask = row["anomaly_class"], row["image_path"], row["mask_path"]
+        if row["category"] != category:
+            raise ValueError(f"{image!a} has category {row['category']!a}, expected {category!a}")
+        label = int(kind != "OK")
+        if bool(mask) != bool(label):
+            raise ValueError(f"{image!a} has class {kind} {'and' if mask else 'without'} a mask")
+        base = f"realiad_1024/{category}"
+        mask = f"{base}/{listed_path(mask)}" if label else ""
+        return ImageItem(f"{base}/{listed_path(image)}", category, split, label, kind if label else NORMAL, mask)
 
 
-_AS_MVTEC = Layout(adapters.mvtec, "CATEGORY/{train/good,test/good,test/DEFECT,ground_truth/DEFECT}")
+_MVTEC = DefectFolders("CATEGORY/{train/good,test/good,test/DEFECT,ground_truth/DEFECT}")
 
 LAYOUTS: dict[str, Layout] = {
-    "mvtec": _AS_MVTEC,
-    "mpdd": _AS_MVTEC,
-    "dtd": _AS_MVTEC,
-    "visa": Layout(adapters.visa, "split_csv/1cls.csv and CATEGORY/Data/{Images,Masks}"),
-    "btad": Layout(adapters.btad, "{01,02,03}/{train/ok,test/ok,test/ko,ground_truth/ko}"),
-    "ksdd2": Layout(adapters.ksdd2, "{train,test}/NNNNN.png with NNNNN_GT.png beside each"),
-    "dagm": Layout(adapters.dagm, "ClassN/{Train,Test}/NNNN.PNG and ClassN/{Train,Test}/Label/NNNN_label.PNG"),
-    "real_iad": Layout(adapters.real_iad, "realiad_1024/CATEGORY and realiad_jsons/realiad_jsons/CATEGORY.json"),
+    "mvtec": _MVTEC,
+    "mpdd": _MVTEC,
+    "dtd": _MVTEC,
+    "btad": DefectFolders(
+        "{01,02,03}/{train/ok,test/ok,test/ko,ground_truth/ko}",
+        top=("BTech_Dataset_transformed",),
+        normal=("ok", NORMAL),
+    ),
+    "visa": VisaLayout("split_csv/1cls.csv and CATEGORY/Data/{Images,Masks}"),
+    "ksdd2": Ksdd2Layout("{train,test}/NNNNN.png, each with NNNNN_GT.png", top=("KolektorSDD2", "KSDD2")),
+    "dagm": DagmLayout("ClassN/{Train,Test}/NNNN.PNG and ClassN/{Train,Test}/Label/NNNN_label.PNG"),
+    "real_iad": RealIadLayout(
+        "realiad_1024/CATEGORY and realiad_jsons/realiad_jsons/CATEGORY.json",
+        top=("realiad_jsons/realiad_jsons", "realiad_jsons"),
+    ),
 }
 """Every layout that a profile may name."""
 
 
-def fingerprint(root: Path) -> str:
-    """Hash of the names, sizes and times of all files below `root`, without reading them; empty when there is none.
+# Files and folders ----------------------------------------------------------------------------------------------------
 
-    Cheap enough to ask at every start whether a folder of photographs has changed since its manifest was written.
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in `folder`, sorted, without hidden ones; none if it does not exist."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+
+
+def image_paths(folder: Path, scan: LayoutScan) -> list[Path]:
+    """Return the images in `folder`, sorted, without hidden files and heat maps; none if it does not exist."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    paths = []
+    for entry in found:
+        if entry.name.lower().endswith(OTHER_IMAGE_ENDINGS):
+            scan.report(folder / entry.name, "unsupported image format; convert it to PNG or move it elsewhere")
+        elif _is_image_name(entry.name):
+            if entry.is_file():
+                paths.append(folder / entry.name)
+            else:
+                scan.report(folder / entry.name, "named like an image, but not a file; rename or remove it")
+    return paths
+
+
+def images_below(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> list[str]:
+    """Return all images at any depth below `folder`, as sorted relative paths with forward slashes.
+
+    Hidden files and folders and heat maps are left out; folders that are links are not entered.
     """
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        if path.is_file():
-            facts = path.stat()
-            digest.update(
-                f"{path.relative_to(root).as_posix()}\t{facts.st_size}\t{facts.st_mtime_ns}\n".encode(errors="replace")
-            )
-    return digest.hexdigest()
+    found = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        below = Path(place).relative_to(folder)
+        found += [(below / name).as_posix() for name in names if _is_image_name(name, endings)]
+    return sorted(found)
+
+
+def _is_image_name(name: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> bool:
+    return name.lower().endswith(endings) and not name.endswith(HEATMAP) and not name.startswith(".")
+
+
+def category_folders(root: Path, scan: LayoutScan) -> list[tuple[Path, str]]:
+    """Return folders and names of the categories; `root` may itself be the folder of a single category."""
+    splits = [folder for folder in subfolders(root) if folder.name.casefold() in SPLITS]
+    categories = [
+        folder
+        for folder in subfolders(root)
+        if folder not in splits and any(inner.name.casefold() in SPLITS for inner in subfolders(folder))
+    ]
+    if splits and not categories:
+        # resolve(): the folder may have been given as "."
+        return [(root, root.resolve().name)]
+    for split in splits:
+        scan.report(split, f"is a split folder at category level (next to {categories[0].name!a}); move or remove it")
+    return [(folder, folder.name) for folder in categories]
+
+
+def child(folder: Path, name: str, scan: LayoutScan) -> Path:
+    """Return `folder/name`, or else the one folder whose name differs only in case."""
+    near = [path for path in subfolders(folder) if path.name.casefold() == name.casefold()]
+    if len(near) > 1:
+        scan.report(near[0], f"differs only in case from {near[1].name!a}; merge the two folders")
+    return folder / name if not near or folder / name in near else near[0]
+
+
+class _Masks:
+    """Masks by stem; neither case nor the Unicode form of accents counts (macOS decomposes them)."""
+
+    def __init__(self, paths: Iterable[Path], scan: LayoutScan) -> None:
+        self._scan = scan
+        self._by_stem: dict[str, list[Path]] = {}
+        self._used: set[Path] = set()
+        for path in paths:
+            self._by_stem.setdefault(folded(path.stem), []).append(path)
+
+    def find(self, *stems: str) -> Path | None:
+        """Return the mask with the first of `stems` that exists, or None."""
+        near = next((self._by_stem[folded(stem)] for stem in stems if folded(stem) in self._by_stem), None)
+        if near is None:
+            return None
+        if len(near) > 1:
+            self._scan.report(near[0], f"{near[1].name!a} may be the mask of the same image; remove one")
+        self._used.update(near)
+        return near[0]
+
+    def report_unused(self) -> None:
+        """Report masks without a matching image."""
+        for path in sorted(path for paths in self._by_stem.values() for path in paths if path not in self._used):
+            self._scan.report(path, f"mask without a matching image; {UNPACK}")
+
+
+def _report_unread(folder: Path, read: set[Path], places: str, scan: LayoutScan, outside: Path | None = None) -> None:
+    """Report images below `folder` that the layout does not read, except those below `outside`."""
+    for name in images_below(folder):
+        path = folder / name
+        if path not in read and path.is_file() and not (outside and path.is_relative_to(outside)):
+            scan.report(path, f"lies outside {places}; move or remove it")
+
+
+def is_generated(root: Path) -> bool:
+    """Return whether a folder holds generated images."""
+    return (root / GENERATED_RECORD).is_file()
+
+
+def _below(root: Path, path: Path | None) -> str:
+    return path.relative_to(root).as_posix() if path else ""
+
+
+def listed_path(path: Any) -> str:
+    """Return a path from a data set's list in normal form.
+
+    Raises:
+        ValueError: it is empty, absolute, leaves the folder or holds control characters.
+    """
+    if not isinstance(path, str) or not path.strip():
+        raise ValueError(f"{path!a} is not a path")
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or Path(path).is_absolute() or ".." in pure.parts:
+        raise ValueError(f"{path!a} leaves the data set's folder")
+    if problem := name_problem(path):
+        raise ValueError(f"the name {path!a} {problem}")
+    return pure.as_posix()
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a manifest cannot hold this name, or None: one row is one line of valid UTF-8."""
+    if _CONTROL.search(name):
+        return "has a control character"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "is not valid UTF-8"
+    return None
+
+
+def folded(text: str) -> str:
+    """Return a name without differences in case and in the Unicode form of accents."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def printable(text: object) -> str:
+    """Return text for one line of a terminal: control characters and undecodable bytes are escaped."""
+    return str(text) if str(text).isprintable() else ascii(str(text))[1:-1]

@@ -1,26 +1,32 @@
-"""A manifest lists every image of a data set with its label, mask and content hash: the start of the one way through.
+"""A manifest lists every image of a data set with its label, mask, size and SHA-256.
 
 manifest -> images -> model -> score file -> metrics -> table -> book
 """
 
 import csv
 import hashlib
-import re
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 
 from edgezsad.config import DataSet
+from edgezsad.data.images import decode_mask, measure
+from edgezsad.data.layouts import NORMAL, ImageItem, printable, scan_layout
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
 from edgezsad.run import Run
 
-NORMAL = "good"
-"""`Entry.defect` of a normal image, in every layout."""
+SAVE_SECONDS = 30
+"""Time between saves of the hash cache: what a killed index reads again."""
 
-_SHA256 = re.compile("[0-9a-f]{64}")
-_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
-"""As it is written: `int` would also take "+1", " 1", "1_0" and digits of other scripts."""
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+SETTLED_NS = 2_000_000_000
+"""A file that changed this shortly before it was read is not cached: it may change again with the same time stamp."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,10 @@ class Entry:
         split: "train" or "test".
         label: 0 normal, 1 defective.
         defect: the kind of defect; "good" for a normal image.
-        mask: path of the mask below the root; empty when there is none. Any non-zero mask pixel is defective.
+        mask: path of the mask below the root; empty if there is none. Any non-zero mask pixel is defective.
         width, height: of the image, in pixels.
         sha256: of the image file's bytes.
-        mask_sha256: of the mask file's bytes; empty when there is no mask.
+        mask_sha256: of the mask file's bytes; empty if there is no mask.
     """
 
     id: str
@@ -67,32 +73,42 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Hash of what the images are, wherever `root` lies (paths count from it) and however lines end."""
+        """Hash of all entries, independent of `root`."""
         digest = hashlib.sha256()
         for entry in self.entries:
             digest.update("\t".join(str(value) for value in astuple(entry)).encode() + b"\n")
         return digest.hexdigest()
 
     def path(self, entry: Entry) -> Path:
-        """Where an image lies on disk."""
+        """Return the image's path on disk."""
         return self.root / entry.id
 
     def mask_path(self, entry: Entry) -> Path | None:
-        """Where an image's mask lies on disk, or None."""
+        """Return the mask's path on disk, or None."""
         return self.root / entry.mask if entry.mask else None
 
     def select(self, split: str) -> "Manifest":
-        """The same data set with only one split."""
-        return Manifest(self.name, self.root, tuple(e for e in self.entries if e.split == split))
+        """Return the same data set with only one split."""
+        return Manifest(self.name, self.root, tuple(entry for entry in self.entries if entry.split == split))
+
+
+# Reading and writing --------------------------------------------------------------------------------------------------
+
+COLUMNS = tuple(column.name for column in fields(Entry))
+_COUNT = "# images: "
+
+
+def _last_row(manifest: Manifest) -> list[str]:
+    """Number of images and their hash, in the cells of an ordinary row: detects a truncated or edited file."""
+    cells = dict.fromkeys(COLUMNS, "")
+    return list((cells | {"id": f"{_COUNT}{len(manifest.entries)}", "sha256": manifest.sha256}).values())
 
 
 def write_manifest(manifest: Manifest, path: Path | str) -> Path:
-    """Write a manifest as CSV, atomically: a header row, one row an image, and `_last_row`; returns `path`."""
+    """Write a manifest as CSV, atomically: a header, one row for each image, and `_last_row`; returns `path`."""
     with written_beside(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(field.name for field in fields(Entry))
-        writer.writerows(astuple(entry) for entry in manifest.entries)
-        writer.writerow(_last_row(manifest))
+        writer.writerows([COLUMNS, *(astuple(entry) for entry in manifest.entries), _last_row(manifest)])
     return Path(path)
 
 
@@ -102,58 +118,33 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     Args:
         path: the CSV file.
         root: the data set's folder.
-        name: the data set's name; the file's stem when left out.
+        name: the data set's name; the file's stem if left out.
 
     Raises:
-        InputError: the file is missing, cut off or changed; a row is damaged, doubled, out of order or points outside
-            `root`; a mask belongs to two images, or is an image itself.
+        InputError: the file is missing, not a manifest, truncated or changed.
     """
     path = Path(path)
     remedy = "run notebook 01_data, or `edgezsad data index`, to write it again"
-    names = [field.name for field in fields(Entry)]
-    entries: list[Entry] = []
-    last = None
     try:
-        # Spreadsheets put a byte-order mark in front.
+        # utf-8-sig: spreadsheets write a byte-order mark.
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            # strict: otherwise one stray quotation mark swallows all rows behind it.
-            reader = csv.DictReader(stream, strict=True)
-            if reader.fieldnames != names:
-                raise InputError(f"{path}: not a manifest (columns {reader.fieldnames}); {remedy}")
-            for number, row in enumerate(reader, start=2):
-                # csv gives None for cells that a cut-off row lacks, and keeps surplus ones under the key None.
-                if None in row or None in row.values():
-                    raise InputError(f"{path}: row {number} is damaged (not {len(names)} cells); {remedy}")
-                if last is not None:
-                    raise InputError(f"{path}: row {number} stands behind the last row; {remedy}")
-                if row["id"].startswith(_COUNT) and not row["category"]:
-                    last = tuple(row.values())
-                    continue
-                numbers = {key: row[key] for key in ("label", "width", "height")}
-                for key, text in numbers.items():
-                    if not _NUMBER.fullmatch(text):
-                        raise InputError(f"{path}: row {number} is damaged ({key} is {text!a}); {remedy}")
-                entry = Entry(**{**row, **{key: int(text) for key, text in numbers.items()}})
-                problem = _entry_problem(entry)
-                if problem:
-                    raise InputError(f"{path}: row {number}, {entry.id!r}, {problem}; {remedy}")
-                if entries and entry.id <= entries[-1].id:
-                    what = "is listed twice" if entry.id == entries[-1].id else "is not in the order of the ids"
-                    raise InputError(f"{path}: row {number}, {entry.id}, {what}; {remedy}")
-                entries.append(entry)
+            header, *rows = csv.reader(stream, strict=True)
+        if tuple(header) != COLUMNS:
+            raise InputError(f"{path}: not a manifest (columns {header}); {remedy}")
+        entries = tuple(
+            Entry(*row[:3], int(row[3]), *row[4:6], int(row[6]), int(row[7]), *row[8:]) for row in rows[:-1]
+        )
     except FileNotFoundError:
         raise InputError(f"{path}: no such manifest; {remedy}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give a manifest file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: row {len(entries) + 2} is damaged ({error}); {remedy}") from None
-    if problem := _mask_problem(entries):
-        raise InputError(f"{path}: {problem}; {remedy}")
-    manifest = Manifest(name or path.stem, Path(root), tuple(entries))
-    if last is None:
-        raise InputError(f"{path}: cut off after {len(entries):,} images; {remedy}")
-    if last != _last_row(manifest):
-        raise InputError(f"{path}: not the {len(entries):,} images that its last row tells of; {remedy}")
+    except (IsADirectoryError, IndexError, TypeError, ValueError, csv.Error) as error:
+        raise (
+            error
+            if isinstance(error, InputError)
+            else InputError(f"{path}: not a manifest, or damaged ({error}); {remedy}")
+        ) from None
+    manifest = Manifest(name or path.stem, Path(root), entries)
+    if not rows or rows[-1] != _last_row(manifest):
+        raise InputError(f"{path}: truncated or changed after {len(entries):,} images; {remedy}")
     return manifest
 
 
@@ -167,73 +158,184 @@ def read_source_manifests(run: Run) -> list[Manifest]:
     return [read_run_manifest(run, item) for item in run.profile.data.source]
 
 
-_COUNT = "# images: "
+# From a folder to a manifest ------------------------------------------------------------------------------------------
 
 
-def _last_row(manifest: Manifest) -> tuple[str, ...]:
-    """What tells a whole manifest from one that was cut at a line's end, or changed: how many images, and their hash.
+def index_dataset(
+    item: DataSet,
+    root: Path | str,
+    cache: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+    choose: Callable[[list[ImageItem]], list[ImageItem]] | None = None,
+) -> Manifest:
+    """List, measure and hash all images of a data set.
 
-    It has the cells of any other row, so that a spreadsheet leaves it as it is.
+    Args:
+        item: the data set's name, layout and, if only some are wanted, categories.
+        root: its folder.
+        cache: file that keeps sizes and hashes (see `HashCache`).
+        workers: number of threads that read files.
+        progress: called as (images done, images in all).
+        choose: keeps some of the images that the layout lists; all if left out.
+
+    Raises:
+        InputError: the folder is not in that layout or lacks a category; a file is missing, not an image or out of
+            place; a mask and its image differ in size.
     """
-    cells = dict.fromkeys((field.name for field in fields(Entry)), "")
-    return tuple((cells | {"id": f"{_COUNT}{len(manifest.entries)}", "sha256": manifest.sha256}).values())
-
-
-def _mask_problem(entries: list[Entry]) -> str | None:
-    """What is wrong with the masks taken together, or None."""
-    images = {entry.id for entry in entries}
-    belongs: dict[str, str] = {}
-    for entry in entries:
-        if entry.mask in images:
-            return f"{entry.mask} is an image, and the mask of {entry.id}"
-        if entry.mask and entry.mask in belongs:
-            return f"{entry.mask} is the mask of both {belongs[entry.mask]} and {entry.id}"
-        belongs[entry.mask] = entry.id
-    return None
-
-
-def name_problem(name: str) -> str | None:
-    """What keeps a path or a name out of a manifest, or None.
-
-    Control characters are refused because one row is one line, and because cells are joined by tabs to hash them.
-    """
-    if _CONTROL.search(name):
-        return "has a control character in it"
+    root = Path(root)
+    scan = scan_layout(item.layout, root)
+    if scan.problems:
+        raise InputError(f"{printable(root)}/{scan.problems[0]}")
+    items = _of_categories(item, root, scan.items)
+    if choose is not None:
+        items = sorted(choose(items), key=lambda one: one.image)
+    files = HashCache(root, cache)
+    entries = []
     try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return "is not valid UTF-8"
-    return None
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            for entry in pool.map(partial(_read_entry, files), items):
+                entries.append(entry)
+                files.save(every=SAVE_SECONDS)
+                if progress is not None:
+                    progress(len(entries), len(items))
+    finally:
+        # An interrupted index continues where it stopped.
+        files.save()
+    return Manifest(item.name, root, tuple(entries))
 
 
-def _entry_problem(entry: Entry) -> str | None:
-    """What is wrong with an entry, or None."""
-    for relative in (entry.id, entry.mask):
-        if Path(relative).is_absolute() or ".." in Path(relative).parts:
-            return f"leaves the data set's folder ({relative})"
-    for value in (entry.id, entry.category, entry.defect, entry.mask):
-        problem = name_problem(value)
-        if problem:
-            return problem
-    for name in ("id", "category", "defect"):
-        if not getattr(entry, name):
-            return f"has no {name}"
-    for relative in (entry.id, entry.mask):
-        # Under two spellings one image would be counted twice.
-        if relative and PurePosixPath(relative).as_posix() != relative:
-            return f"is not in normal form ({relative})"
-    if entry.label not in (0, 1):
-        return f"has label {entry.label}, not 0 or 1"
-    if (entry.label == 0) != (entry.defect == NORMAL):
-        return f"has label {entry.label}, but defect {entry.defect}"
-    if entry.mask and entry.label == 0:
-        return "has a mask, but is normal"
-    if entry.split not in ("train", "test"):
-        return f"has split {entry.split!r}, not train or test"
-    if entry.width < 1 or entry.height < 1:
-        return f"has size {entry.width}x{entry.height}"
-    if not _SHA256.fullmatch(entry.sha256):
-        return "has no SHA-256"
-    if bool(entry.mask) != bool(entry.mask_sha256) or (entry.mask and not _SHA256.fullmatch(entry.mask_sha256)):
-        return "has a mask without its SHA-256, or the reverse"
-    return None
+def _of_categories(item: DataSet, root: Path, items: list[ImageItem]) -> list[ImageItem]:
+    if item.categories is None:
+        return items
+    known = {one.category for one in items}
+    if missing := [name for name in item.categories if name not in known]:
+        raise InputError(f"{printable(root)}: no category {', '.join(missing)}; choose from {', '.join(sorted(known))}")
+    return [one for one in items if one.category in item.categories]
+
+
+def _read_entry(files: "HashCache", item: ImageItem) -> Entry:
+    """Measure and hash one image and its mask."""
+    height, width, sha256 = files.measure(item.image)
+    label, mask, mask_sha256 = item.label, item.mask, ""
+    if label is None:
+        label = files.defective(mask, (height, width))
+    if not label:
+        mask = ""
+    elif mask:
+        mask_sha256 = files.measure(mask, (height, width))[2]
+    defect = item.defect if label else NORMAL
+    return Entry(item.image, item.category, item.split, label, defect, mask, width, height, sha256, mask_sha256)
+
+
+def few_of_each(root: Path, limit: int, items: list[ImageItem]) -> list[ImageItem]:
+    """Return at most `limit` images of each split and label, from as many categories as possible: for a rehearsal."""
+    rank: Counter = Counter()
+    numbered = []
+    for item in items:
+        group = (item.split, item.label, item.category)
+        numbered.append((rank[group], item))
+        rank[group] += 1
+    taken: Counter = Counter()
+    chosen = []
+    for _, item in sorted(numbered, key=lambda pair: pair[0]):
+        labels = (0, 1) if item.label is None else (item.label,)
+        if all(taken[item.split, label] >= limit for label in labels):
+            continue
+        label = item.label
+        if label is None:
+            label = int(decode_mask(root / item.mask, measure(root / item.image)[:2]).any())
+        if taken[item.split, label] < limit:
+            taken[item.split, label] += 1
+            chosen.append(item)
+    return chosen
+
+
+def cache_path(manifest: Path | str) -> Path:
+    """Return the path of a manifest's hash cache."""
+    return Path(f"{manifest}.cache.json")
+
+
+class HashCache:
+    """Sizes and hashes of a data set's files; a file is read again if its size or modification time changed.
+
+    The cache is a JSON file that may be deleted at any time.
+
+    Args:
+        root: the data set's folder; a cache of another folder is ignored.
+        path: the file; nothing is kept if left out.
+    """
+
+    VERSION = 1
+
+    def __init__(self, root: Path, path: Path | None = None) -> None:
+        self._root = root
+        self._path = path
+        self._head = {"version": self.VERSION, "root": str(root.resolve())}
+        self._files = self._load()
+        self._changed = False
+        self._saved = time.monotonic()
+
+    def measure(self, name: str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
+        """Return height, width and SHA-256 of a file (see `edgezsad.data.images.measure`)."""
+        height, width, sha256 = self._cached(name, measure)
+        if shape is not None and (height, width) != shape:
+            measure(self._root / name, shape)
+        return height, width, sha256
+
+    def defective(self, name: str, shape: tuple[int, int]) -> int:
+        """Return 1 if any pixel of a mask is defective, or else 0."""
+        return self._cached(name, lambda path: [int(decode_mask(path, shape).any())], key=f"{name}#defective")[0]
+
+    def _cached(self, name: str, read: Callable[[Path], Sequence], key: str | None = None) -> Sequence:
+        path, key = self._root / name, key or name
+        stamp = _stamp(path)
+        row = self._files.get(key)
+        if row is None or row[0] != stamp:
+            row = [stamp, read(path)]
+            if stamp and time.time_ns() - stamp[1] > SETTLED_NS:
+                self._files[key] = row
+                self._changed = True
+        return row[1]
+
+    def save(self, every: float = 0) -> None:
+        """Write the cache atomically, unless nothing changed or the last save is less than `every` seconds old."""
+        if self._path is not None and self._changed and time.monotonic() - self._saved >= every:
+            with written_beside(self._path) as temporary:
+                temporary.write_text(json.dumps(self._head | {"files": dict(self._files)}), encoding="utf-8")
+            self._changed = False
+            self._saved = time.monotonic()
+
+    def _load(self) -> dict[str, list]:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
+        except (OSError, ValueError):
+            return {}
+        same = isinstance(content, dict) and self._head.items() <= content.items()
+        return content["files"] if same else {}
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116
+    except OSError:
+        return None
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def fingerprint(item: DataSet, root: Path | str) -> str:
+    """Return a hash of the names, sizes and times of a data set's images and masks, without reading them.
+
+    Files that the index ignores (hidden files, heat maps, read-me files) do not change it. A folder that is missing or
+    not in the layout has the hash of its error.
+    """
+    root = Path(root)
+    try:
+        scan = scan_layout(item.layout, root)
+    except InputError as error:
+        return hashlib.sha256(str(error).encode(errors="replace")).hexdigest()
+    digest = hashlib.sha256("\n".join(scan.problems).encode(errors="replace"))
+    for one in scan.items:
+        stamps = [_stamp(root / name) for name in (one.image, one.mask) if name]
+        digest.update(f"{astuple(one)} {stamps}\n".encode(errors="replace"))
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgezsad.data.leak import overlaps
+from edgezsad.data.duplicates import shared_files
 from edgezsad.data.manifest import read_run_manifest, read_source_manifests
 from edgezsad.errors import InputError
 from edgezsad.progress import progress
@@ -48,7 +48,7 @@ def source_sample(run: Run, calibration: int = CALIBRATION, held_out: int = HELD
     Raises:
         InputError: an image of a target lies in the source; or a manifest or an image is missing or damaged.
     """
-    both = overlaps(read_source_manifests(run), [read_run_manifest(run, item) for item in run.profile.data.targets])
+    both = shared_files(read_source_manifests(run), [read_run_manifest(run, item) for item in run.profile.data.targets])
     if both:
         raise InputError(f"{both[0][1]}: an image of a target, and in the source; calibrate on the source alone")
     source = source_images(run)

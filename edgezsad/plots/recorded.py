@@ -105,8 +105,9 @@ def leak_table(results: dict[str, Any]) -> pd.DataFrame:
             f"{search['seconds']:.1f} s"
         ),
         "planted pairs found": f"{search['found']:,} of {search['planted']:,}, and {search['others']:,} others",
-        **_photographs(results.get("photographs")),
-        "fingerprints a second": f"{speed['jpeg_images_per_second']:.0f} of JPEG, {speed['png_images_per_second']:.0f} "
+        **_copies(results.get("generated"), "generated images"),
+        **_copies(results.get("photographs"), "photographs"),
+        "thumbnails a second": f"{speed['jpeg_images_per_second']:.0f} of JPEG, {speed['png_images_per_second']:.0f} "
         f"of PNG, {side}",
         "where and when": f"{machine['workers']} threads on {machine['cores']} cores, {machine['processor']}; "
         f"{results['date']}",
@@ -114,21 +115,21 @@ def leak_table(results: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame([{"what": what, "measured": value} for what, value in rows.items()])
 
 
-def _photographs(found: dict[str, Any] | None) -> dict[str, str]:
+def _copies(found: dict[str, Any] | None, images: str) -> dict[str, str]:
     if not found:
-        return {"copies of photographs": "not run: python benchmarks/leak.py --photographs FOLDER"}
+        return {f"copies of {images}": "not run: python benchmarks/leak.py --photographs FOLDER"}
     copies = found["copies"]
     made = sum(row["images"] for row in copies)
     worst = min(copies, key=lambda row: row["found_in_target"] + row["found_in_source"])
     least = (worst["found_in_target"] + worst["found_in_source"]) / (2 * worst["images"])
     target, source = (sum(row[key] for row in copies) for key in ("found_in_target", "found_in_source"))
     rows = {
-        f"copies of photographs found, {len(copies)} ways of copying": f"{target:,} of {made:,} in the target, "
+        f"copies of {images} found, {len(copies)} ways of copying": f"{target:,} of {made:,} in the target, "
         f"{source:,} in the source; {least:.0%} of the hardest way",
     }
     for what, same in (("of two data sets", False), ("of one data set", True)):
         pairs = [row for row in found["different"] if (row["one"] == row["other"]) == same]
-        rows[f"pairs of different photographs {what} that are reported"] = (
+        rows[f"pairs of different {images} {what} that are reported"] = (
             f"{sum(row['reported'] for row in pairs):,} of {sum(row['pairs'] for row in pairs):,}"
         )
     return rows

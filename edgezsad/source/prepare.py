@@ -1,17 +1,22 @@
 """From a profile to images and manifests on disk: generate what is generated, index everything, prove no leak."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from edgezsad.config import DataSet
-from edgezsad.data.few import keeps
-from edgezsad.data.folders import is_generated
-from edgezsad.data.indexing import cache_path, index_again
-from edgezsad.data.layouts import Choose
-from edgezsad.data.leak import Disjoint, check_disjoint
-from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
-from edgezsad.data.published import as_published
+from edgezsad.data.descriptors import as_published
+from edgezsad.data.duplicates import LeakCheck, check_disjoint
+from edgezsad.data.layouts import is_generated
+from edgezsad.data.manifest import (
+    Manifest,
+    cache_path,
+    few_of_each,
+    index_dataset,
+    read_run_manifest,
+    write_manifest,
+)
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
@@ -36,7 +41,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
             with ticker(f"generate {item.name}") as tick:
                 spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
                 generate_set(spec, folder, run.profile.data.seed, workers, tick)
-        manifests[item.name] = _index(item, folder, workers, run.manifest_path(item.name), keeps(item, run.profile))
+        manifests[item.name] = _index(run, item, workers)
     prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))
@@ -54,7 +59,7 @@ def _reject_generated(run: Run) -> None:
             raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
 
 
-def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Disjoint:
+def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> LeakCheck:
     """Compare the profile's source with its targets; what images are compared by is kept beside the manifests.
 
     Raises:
@@ -66,9 +71,11 @@ def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Dis
     return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
 
 
-def _index(item: DataSet, folder: Path, workers: int, manifest: Path, choose: Choose | None) -> Manifest:
+def _index(run: Run, item: DataSet, workers: int) -> Manifest:
+    folder, cache = run.profile.data.folder(item), cache_path(run.manifest_path(item.name))
+    limit = None if item.generated else run.profile.rehearsal
     with ticker(f"index {item.name}") as tick:
-        return index_again(item, folder, cache_path(manifest), workers, tick, choose).manifest
+        return index_dataset(item, folder, cache, workers, tick, partial(few_of_each, folder, limit) if limit else None)
 
 
 def known_digests(run: Run) -> dict[str, str]:
@@ -109,7 +116,7 @@ def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str])
             same = None if known is None else ("yes" if known == manifest.sha256 else "no")
         else:
             # A rehearsal takes a few images of each set on purpose.
-            same = as_published(item, manifest) if run.profile.rehearsal is None else None
+            same = as_published(item, manifest.entries) if run.profile.rehearsal is None else None
         rows.append(
             {
                 "set": item.name,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgezsad.config import Randomise
 from edgezsad.data.images import decode_image, decode_mask, prepare
-from edgezsad.data.loading import Picture, resize_mask
+from edgezsad.data.loading import Sample, resize_mask
 from edgezsad.data.manifest import Entry
 from edgezsad.errors import InputError
 from edgezsad.source.derive import Row
@@ -30,7 +30,7 @@ Random = np.random.Generator
 
 def render(
     row: Row, root: Path, entries: Mapping[str, Entry], size: int, config: Randomise, defects: tuple[str, ...] | None
-) -> Picture:
+) -> Sample:
     """Make a derived image.
 
     Args:
@@ -47,14 +47,14 @@ def render(
     Raises:
         InputError: an image or a mask is missing, damaged, or changed since the manifest was written.
     """
-    picture = render_crop(row, root, entries, size)
+    sample = render_crop(row, root, entries, size)
     if row.kind == "synthetic":
         # A separate generator: the randomisation is the same with and without the defect.
-        picture, _ = synthetic_defect(picture, np.random.default_rng([row.seed, 1]), defects)
-    return randomise(picture, config, np.random.default_rng(row.seed))
+        sample, _ = synthetic_defect(sample, np.random.default_rng([row.seed, 1]), defects)
+    return randomise(sample, config, np.random.default_rng(row.seed))
 
 
-def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -> Picture:
+def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -> Sample:
     """Make a derived image without synthetic defect and randomisation."""
     pixels, mask = _cut(root, entries[row.parent], row.left, row.top, row.right, row.bottom)
     if row.donor:
@@ -66,7 +66,7 @@ def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -
         pixels = paste(pixels, donor, mask)
     if mask is not None and bool(mask.any()) != bool(row.label) and row.kind not in ("whole", "synthetic"):
         raise InputError(f"{root / row.parent}: a mask has changed ({row.id}); run notebook 01_data again")
-    return Picture(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
+    return Sample(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
 
 
 def _cut(
@@ -111,21 +111,21 @@ def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarr
 # ---- domain randomisation --------------------------------------------------------------------------------------
 
 
-def randomise(picture: Picture, config: Randomise, random: Random) -> Picture:
+def randomise(sample: Sample, config: Randomise, random: Random) -> Sample:
     """Change background, light, colour, blur, noise and orientation of an image at random.
 
     Args:
-        picture: with a mask of the size of its pixels, or None.
+        sample: with a mask of the size of its pixels, or None.
         config: strengths; each change of light, colour, blur and noise happens with probability `chance`.
         random: decides everything.
     """
-    pixels = picture.pixels.astype(np.float32)
+    pixels = sample.pixels.astype(np.float32)
 
     def between(strength: float, size: int | None = None) -> np.ndarray:
         return np.float32(1 + random.uniform(-strength, strength, size))
 
-    if picture.mask is not None and random.random() < config.background:
-        pixels = _other_background(picture, pixels, random)
+    if sample.mask is not None and random.random() < config.background:
+        pixels = _other_background(sample, pixels, random)
     if random.random() < config.chance:
         pixels = pixels * between(config.gain)
     if random.random() < config.chance:
@@ -145,26 +145,26 @@ def randomise(picture: Picture, config: Randomise, random: Random) -> Picture:
     if random.random() < config.chance:
         noise = random.standard_normal(pixels.shape, dtype=np.float32)
         pixels = pixels + np.float32(random.uniform(0, config.noise)) * noise
-    changed = Picture(np.rint(pixels).clip(0, 255).astype(np.uint8), picture.mask)
+    changed = Sample(np.rint(pixels).clip(0, 255).astype(np.uint8), sample.mask)
     return rotate_and_mirror(changed, int(random.integers(8))) if config.turn else changed
 
 
-def rotate_and_mirror(picture: Picture, variant: int) -> Picture:
+def rotate_and_mirror(sample: Sample, variant: int) -> Sample:
     """Rotate a square image by `variant % 4` quarter turns and mirror it if `variant` (0 to 7) is 4 or more."""
 
     def change(values: np.ndarray) -> np.ndarray:
         values = np.rot90(values, variant % 4)
         return np.ascontiguousarray(values[:, ::-1] if variant >= 4 else values)
 
-    return Picture(change(picture.pixels), None if picture.mask is None else change(picture.mask))
+    return Sample(change(sample.pixels), None if sample.mask is None else change(sample.mask))
 
 
-def _other_background(picture: Picture, pixels: np.ndarray, random: Random) -> np.ndarray:
+def _other_background(sample: Sample, pixels: np.ndarray, random: Random) -> np.ndarray:
     """Replace the background, if there is a single part in front of it; neither part nor defect changes."""
-    part = segment_part(picture.pixels, single=True)
+    part = segment_part(sample.pixels, single=True)
     if part is None:
         return pixels
-    background = ~grown(part | picture.mask, 5)
+    background = ~grown(part | sample.mask, 5)
     colour = random.uniform(10, 245, 3) + random.normal(0, 8, (6, 6, 3))
     behind = cv2.resize(colour.astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     cover = cv2.GaussianBlur(background.astype(np.float32), (0, 0), 1.0) * background

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgezsad.config import DataSet
 from edgezsad.data.images import decode_image, decode_mask, prepare
-from edgezsad.data.loading import Picture, load_fast
+from edgezsad.data.loading import Sample, load_fast
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.progress import ticker
@@ -44,12 +44,12 @@ class SourceImages:
     parent: np.ndarray
     names: Sequence[str]
     sha256: str
-    readers: Sequence[Callable[[int], Picture]]
+    readers: Sequence[Callable[[int], Sample]]
 
     def __len__(self) -> int:
         return len(self.label)
 
-    def read(self, row: int, size: int) -> Picture:
+    def read(self, row: int, size: int) -> Sample:
         """Read the image of a row at `size` x `size` pixels, with its mask at any size (None: unknown)."""
         return self.readers[row](size)
 
@@ -139,7 +139,7 @@ def _plain(manifest: Manifest, fast: bool) -> SourceImages:
     )
 
 
-def _read(root: Path, entry: Entry, fast: bool, size: int) -> Picture:
+def _read(root: Path, entry: Entry, fast: bool, size: int) -> Sample:
     """Read an image; its mask has the file's own size."""
     path, shape = root / entry.id, (entry.height, entry.width)
     if fast:
@@ -148,8 +148,8 @@ def _read(root: Path, entry: Entry, fast: bool, size: int) -> Picture:
         image = decode_image(path)
         pixels, shape = prepare(image, size), image.shape[:2]
     if entry.mask:
-        return Picture(pixels, decode_mask(root / entry.mask, shape))
-    return Picture(pixels, None if entry.label else np.zeros(shape, dtype=bool))
+        return Sample(pixels, decode_mask(root / entry.mask, shape))
+    return Sample(pixels, None if entry.label else np.zeros(shape, dtype=bool))
 
 
 def _joined(parts: Sequence[SourceImages]) -> SourceImages:

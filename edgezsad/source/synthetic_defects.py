@@ -12,7 +12,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from edgezsad.data.loading import Picture
+from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
 
 ATTEMPTS = 12
@@ -48,19 +48,19 @@ Kind = Callable[[Ground, Random], "Array | tuple[Array, Array] | None"]
 """Returns the changed pixels, with a mask if the change itself does not show it; None if impossible."""
 
 
-def synthetic_defect(picture: Picture, random: Random, names: tuple[str, ...] | None = None) -> tuple[Picture, str]:
+def synthetic_defect(sample: Sample, random: Random, names: tuple[str, ...] | None = None) -> tuple[Sample, str]:
     """Put a synthetic defect on an image of a normal part.
 
     Args:
-        picture: uint8 (S, S, 3).
+        sample: uint8 (S, S, 3).
         random: decides everything.
         names: kinds of defects (see `kind_weights`).
 
     Returns:
         The image with a bool (S, S) mask that is never empty, and the kind; "spot" if no draw was accepted.
     """
-    pixels = picture.pixels.astype(np.float32)
-    ground = Ground(pixels, segment_part(picture.pixels))
+    pixels = sample.pixels.astype(np.float32)
+    ground = Ground(pixels, segment_part(sample.pixels))
     weights = kind_weights(names)
     kinds, chances = list(weights), np.array(list(weights.values()))
     for _ in range(ATTEMPTS):
@@ -72,7 +72,7 @@ def synthetic_defect(picture: Picture, random: Random, names: tuple[str, ...] | 
     cv2.circle(mask, random.integers(len(pixels) // 4, len(pixels) * 3 // 4, 2).tolist(), len(pixels) // 20, 1, -1)
     inside = mask > 0
     pixels[inside] = np.where(pixels[inside] > 100, pixels[inside] * 0.4, pixels[inside] + 100)
-    return Picture(pixels.astype(np.uint8), inside), "spot"
+    return Sample(pixels.astype(np.uint8), inside), "spot"
 
 
 def kind_weights(names: tuple[str, ...] | None = None) -> dict[Kind, float]:
@@ -132,14 +132,14 @@ def textures() -> tuple[Array, ...]:
     return tuple(found)
 
 
-def _accept(ground: Ground, change: Array | tuple[Array, Array]) -> Picture | None:
+def _accept(ground: Ground, change: Array | tuple[Array, Array]) -> Sample | None:
     """Return the changed image with its mask; None if the defect is hardly visible, too small or too large."""
     changed, mask = change if isinstance(change, tuple) else (change, None)
     changed = np.clip(changed, 0, 255).astype(np.float32)
     difference = np.abs(changed - ground.pixels).max(axis=2)
     if mask is not None:
         mask = mask & grown(difference > 6, 11)
-        return Picture(changed.astype(np.uint8), mask) if mask.sum() >= 20 else None
+        return Sample(changed.astype(np.uint8), mask) if mask.sum() >= 20 else None
     near = cv2.blur(difference, (3, 3))
     peak = float(near.max())
     if peak < 12:
@@ -153,7 +153,7 @@ def _accept(ground: Ground, change: Array | tuple[Array, Array]) -> Picture | No
     contrast = float(difference[mask].mean() / (detail[mask].mean() + 2))
     if not LEAST_AREA <= area <= MOST_AREA or contrast < (1.0 if area > 0.01 else 1.7):
         return None
-    return Picture(changed.astype(np.uint8), mask)
+    return Sample(changed.astype(np.uint8), mask)
 
 
 def texture(ground: Ground, random: Random) -> Array:

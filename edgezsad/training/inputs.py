@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgezsad.data.loading import BatchLoader, Picture, in_order, resize_mask
-from edgezsad.data.plan import Plan, rows_for
+from edgezsad.data.loading import BatchLoader, BatchPlan, Sample, in_order, resize_mask
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes, versions
 from edgezsad.model.backbone import Backbone
@@ -70,7 +69,7 @@ class Inputs(Protocol):
     backbone: Backbone | None
     most_held_out: int
 
-    def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         """One rank's part of every step, in order."""
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
@@ -122,9 +121,9 @@ class CachedInputs:
         """Of the features."""
         return self.features.info.features_sha256
 
-    def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         """One rank's part of every step."""
-        return (self._rows(rows_for(plan, step, rank, ranks)) for step in steps)
+        return (self._rows(plan.rows(step, rank, ranks)) for step in steps)
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
         """These rows, in pieces: all features together may not fit into memory."""
@@ -192,10 +191,10 @@ class ImageInputs:
         packages = versions("numpy", "opencv-python-headless", "pillow")
         return sha256_of_bytes(b"".join(path.read_bytes() for path in code) + repr(sorted(packages.items())).encode())
 
-    def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         """One rank's part of every step; the next images are read meanwhile."""
         loader = BatchLoader(
-            self.images, plan, self.size, workers=self.workers, change=_turned_at_random, rank=rank, ranks=ranks
+            self.images, plan, self.size, workers=self.workers, change=_turned_at_random, rank=rank, world_size=ranks
         )
         for batch in loader.batches(steps):
             yield Example(batch.rows, [batch.pixels], batch.label, self._coverage(batch.mask, batch.known))
@@ -228,8 +227,8 @@ class ImageInputs:
         return share
 
 
-def _turned_at_random(picture: Picture, generator: np.random.Generator) -> Picture:
-    return rotate_and_mirror(picture, int(generator.integers(8)))
+def _turned_at_random(sample: Sample, generator: np.random.Generator) -> Sample:
+    return rotate_and_mirror(sample, int(generator.integers(8)))
 
 
 def training_inputs(run: Run, backbone: Backbone) -> CachedInputs | ImageInputs:

@@ -28,7 +28,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgezsad.config import Training
-from edgezsad.data.plan import Plan
+from edgezsad.data.loading import BatchPlan
 from edgezsad.model.readout import Output
 
 # A cell counts as fully defective from this share on.
@@ -102,7 +102,7 @@ def plan(
     config: Training,
     seed: int,
     share: Mapping[str, float] | None = None,
-) -> Plan:
+) -> BatchPlan:
     """Which images each step takes: half defective, every group (set and category) equally likely, or sets by share.
 
     Ours: without this a large category would decide what a defect is; ablation: see benchmarks/ablations.py, variant
@@ -119,7 +119,7 @@ def plan(
     """
     allowed = np.full(len(label), -1)
     allowed[fitted] = label[fitted]
-    return Plan(allowed, group, config.batch, seed, share)
+    return BatchPlan(allowed, group, config.batch, seed, share)
 
 
 def optimiser(readout: nn.Module, stages: Sequence[nn.Module], config: Training) -> torch.optim.Optimizer:

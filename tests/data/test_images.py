@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgezsad.data import opening
-from edgezsad.data.fingerprints import fingerprint
-from edgezsad.data.images import decode_image, decode_mask, load, measure, measure_mask, prepare
+from edgezsad.data import images
+from edgezsad.data.duplicates import thumbnail
+from edgezsad.data.images import decode_image, decode_mask, load, measure, prepare
 from edgezsad.data.loading import load_fast
 from edgezsad.errors import InputError
 
@@ -278,7 +278,7 @@ def test_missing_folder_empty_and_text(tmp_path: Path, read) -> None:
     for name, reason in {
         "missing.png": "no such image",
         "folder.png": "is a folder",
-        "empty.png": "is empty",
+        "empty.png": "empty file",
         "text.png": "not an image",
     }.items():
         with pytest.raises(InputError) as caught:
@@ -292,9 +292,9 @@ def test_missing_folder_empty_and_text(tmp_path: Path, read) -> None:
     [
         (b"<!DOCTYPE html><html>404 Not Found</html>", "failed download"),
         (b"\n\n<?xml version='1.0'?><Error/>", "failed download"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "holds text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "contains text"),
         (b"GIF89a\x01\x00\x01\x00\x80\x00\x00", "JPEG, PNG, BMP or TIFF"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "holds text"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "contains text"),
         (b"\xff\xfe\x00\x01", "JPEG, PNG, BMP or TIFF"),
     ],
 )
@@ -306,37 +306,10 @@ def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, read, content: by
     assert reason in one_line(caught, path)
 
 
-@pytest.mark.parametrize("read", [decode_image, measure])
-@pytest.mark.parametrize(("form", "right"), [("png", ".png"), ("jpeg", ".jpg"), ("bmp", ".bmp"), ("tiff", ".tif")])
-def test_a_file_that_lies_about_its_format(tmp_path: Path, read, form: str, right: str) -> None:
-    """An image of one format under the ending of another is refused; under another ending it is what it is."""
-    for ending in (".png", ".JPG", ".jpeg", ".Bmp", ".tif", ".tiff"):
-        path = save(RGB, tmp_path / f"a{ending}", format=form)
-        if {".jpeg": ".jpg", ".tiff": ".tif"}.get(ending.lower(), ending.lower()) == right:
-            read(path)
-            continue
-        with pytest.raises(InputError) as caught:
-            read(path)
-        message = one_line(caught, path)
-        assert f"rename it to end in {right}" in message and form.upper() in message
-    read(save(RGB, tmp_path / "without_ending", format=form))
-
-
 def test_a_format_that_is_not_meant_is_never_opened(tmp_path: Path) -> None:
     path = save(RGB, tmp_path / "a.gif")
     with pytest.raises(InputError):
         decode_image(path)
-
-
-@pytest.mark.parametrize("read", [decode_image, measure])
-def test_pipes_and_links_in_a_circle(tmp_path: Path, read) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "a.png").symlink_to("b.png")
-    (tmp_path / "b.png").symlink_to("a.png")
-    for name, reason in {"pipe.png": "not a regular file", "a.png": "back to itself"}.items():
-        with pytest.raises(InputError) as caught:
-            read(tmp_path / name)
-        assert reason in one_line(caught, tmp_path / name)
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
@@ -366,58 +339,31 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
             assert "pixels" in one_line(caught, path)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("read", [decode_image, measure])
-@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
-def test_a_header_that_its_bytes_can_not_fill(tmp_path: Path, read, ending: str) -> None:
-    """10,000 x 10,000 is no more than our limit, but no such image fits into a file that small."""
-    data = bytearray(save(RGB, tmp_path / f"small.{ending}").read_bytes())
-    side = 10_000
-    if ending == "png":
-        data[16:24] = struct.pack(">II", side, side)
-        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    elif ending == "jpg":
-        start = data.index(b"\xff\xc0") + 5
-        data[start : start + 4] = struct.pack(">HH", side, side)
-    elif ending == "bmp":
-        data[18:26] = struct.pack("<ii", side, side)
-    else:
-        data = bytearray(tiff(np.zeros((1, 1)), 1, "<"))
-        for tag in (256, 257):
-            start = data.index(struct.pack("<HHI", tag, 4, 1)) + 8
-            data[start : start + 4] = struct.pack("<I", side)
-    path = tmp_path / f"a.{ending}"
-    path.write_bytes(data)
-    with pytest.raises(InputError) as caught:
-        read(path)
-    assert "can not come out of" in one_line(caught, path)
-
-
 @pytest.mark.parametrize(("mode", "options"), [("1", {"optimize": True}), ("L", {"compress_level": 9})])
 def test_an_empty_mask_of_a_large_camera_passes(tmp_path: Path, mode: str, options: dict) -> None:
     """As small as a PNG gets: all zero, 36 million pixels."""
     path = save(Image.new(mode, (6000, 6000)), tmp_path / "a.png", **options)
-    assert measure_mask(path, (6000, 6000))
+    assert measure(path, (6000, 6000))
     assert not decode_mask(path, (6000, 6000)).any()
 
 
 def test_the_limit_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(RGB, tmp_path / "a.png")
-    monkeypatch.setattr(opening, "MAX_PIXELS", 6)
+    monkeypatch.setattr(images, "MAX_PIXELS", 6)
     decode_image(path)
-    monkeypatch.setattr(opening, "MAX_PIXELS", 5)
+    monkeypatch.setattr(images, "MAX_PIXELS", 5)
     with pytest.raises(InputError):
         decode_image(path)
 
 
-@pytest.mark.parametrize("read", [decode_image, measure, lambda path: load_fast(path, 8), fingerprint])
+@pytest.mark.parametrize("read", [decode_image, measure, lambda path: load_fast(path, 8), thumbnail])
 def test_a_file_larger_than_any_image_is_not_read(tmp_path: Path, read) -> None:
     """A good image before gigabytes of nothing, which takes no room on the disk, and would fill the memory."""
     path = save(RGB, tmp_path / "a.png")
-    os.truncate(path, opening.MAX_BYTES + 1)
+    os.truncate(path, images.MAX_BYTES + 1)
     with pytest.raises(InputError) as caught:
         read(path)
-    assert "bytes are more than any image" in one_line(caught, path)
+    assert "more than any image" in one_line(caught, path)
 
 
 def _encoded(ending: str) -> bytes:
@@ -499,7 +445,7 @@ def test_specks_of_a_jpeg_mask_are_not_defects(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
     path = save(np.zeros((4, 6), np.uint8), tmp_path / "a.png")
-    for read in (decode_mask, measure_mask):
+    for read in (decode_mask, measure):
         with pytest.raises(InputError) as caught:
             read(path, (6, 4))
         message = one_line(caught, path)
@@ -530,7 +476,7 @@ def test_prepare_antialiases() -> None:
 def test_prepare_takes_views_and_refuses_other_arrays() -> None:
     np.testing.assert_array_equal(prepare(RGB[:, ::-1], 4), prepare(RGB[:, ::-1].copy(), 4))
     for wrong in (RGB.astype(float), RGB[..., 0], RGB[..., :2], RGB[:0]):
-        with pytest.raises(ValueError, match="prepare takes"):
+        with pytest.raises(ValueError, match="prepare expects"):
             prepare(wrong, 4)
 
 
@@ -548,5 +494,5 @@ def test_an_image_larger_than_the_memory_that_is_left_is_named(tmp_path: Path, m
 
     monkeypatch.setattr(Image.Image, "load", fails)
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fails)
-    with pytest.raises(InputError, match=r"large\.png: larger than the memory left; use fewer workers"):
+    with pytest.raises(InputError, match=r"large\.png: not enough memory; use fewer workers"):
         decode_image(path)

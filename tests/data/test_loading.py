@@ -21,13 +21,11 @@ from edgezsad.data.images import load
 from edgezsad.data.loading import (
     Batch,
     BatchLoader,
-    Picture,
-    Plan,
+    BatchPlan,
+    Sample,
     in_order,
     load_fast,
-    normalise,
     resize_mask,
-    rows_for,
 )
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
@@ -45,21 +43,21 @@ class Numbered:
     group: np.ndarray = field(default_factory=lambda: np.array(["a", "b", "c"])[np.arange(60) % 10 % 3])
     reads: int = 0
 
-    def read(self, row: int, size: int) -> Picture:
+    def read(self, row: int, size: int) -> Sample:
         time.sleep(0.0001 * (60 - row))
         self.reads += 1
         mask = None if row % 5 == 0 else np.full((3, 5), bool(self.label[row]))
-        return Picture(np.full((size, size, 3), row, dtype=np.uint8), mask)
+        return Sample(np.full((size, size, 3), row, dtype=np.uint8), mask)
 
 
-def jitter(picture: Picture, generator: np.random.Generator) -> Picture:
+def jitter(picture: Sample, generator: np.random.Generator) -> Sample:
     """An augmentation."""
-    return Picture(picture.pixels + generator.integers(0, 100, picture.pixels.shape, dtype=np.uint8), picture.mask)
+    return Sample(picture.pixels + generator.integers(0, 100, picture.pixels.shape, dtype=np.uint8), picture.mask)
 
 
 def loader(batch: int = 12, seed: int = 3, **settings: object) -> BatchLoader:
     images = Numbered()
-    return BatchLoader(images, Plan(images.label, images.group, batch, seed), SIZE, **settings)
+    return BatchLoader(images, BatchPlan(images.label, images.group, batch, seed), SIZE, **settings)
 
 
 def merged(parts: list[Batch]) -> Batch:
@@ -89,9 +87,9 @@ def same(first: Batch, second: Batch) -> bool:
 @given(st.integers(0, 10**6), st.integers(0, 50), st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_ranks_share_the_batch_of_one_process(seed: int, step: int, ranks: int) -> None:
     images = Numbered()
-    plan = Plan(images.label, images.group, 12, seed)
-    whole = rows_for(plan, step)
-    parts = [rows_for(plan, step, rank, ranks) for rank in range(ranks)]
+    plan = BatchPlan(images.label, images.group, 12, seed)
+    whole = plan.rows(step)
+    parts = [plan.rows(step, rank, ranks) for rank in range(ranks)]
     assert np.array_equal(np.stack(parts, axis=1).ravel(), whole)
     assert images.label[whole].tolist() == [0] * 6 + [1] * 6
     # A rank has both labels, or its ranking loss would have nothing to compare.
@@ -101,17 +99,17 @@ def test_ranks_share_the_batch_of_one_process(seed: int, step: int, ranks: int) 
 
 def test_a_step_is_a_function_of_the_seed_alone() -> None:
     images = Numbered()
-    plan = Plan(images.label, images.group, 12, 5)
+    plan = BatchPlan(images.label, images.group, 12, 5)
     steps = [plan.rows(step) for step in range(20)]
     np.random.seed(1)
     assert np.array_equal(plan.rows(13), steps[13])
     assert len({rows.tobytes() for rows in steps}) == 20
-    assert not np.array_equal(Plan(images.label, images.group, 12, 6).rows(0), steps[0])
+    assert not np.array_equal(BatchPlan(images.label, images.group, 12, 6).rows(0), steps[0])
 
 
 def test_every_group_is_equally_likely_and_no_image_is_left_out() -> None:
     images = Numbered()
-    rows = np.concatenate([Plan(images.label, images.group, 60, 0).rows(step) for step in range(100)])
+    rows = np.concatenate([BatchPlan(images.label, images.group, 60, 0).rows(step) for step in range(100)])
     assert set(rows) == set(range(60))
     for label in (0, 1):
         names = images.group[rows[images.label[rows] == label]]
@@ -124,7 +122,7 @@ def test_every_group_is_equally_likely_and_no_image_is_left_out() -> None:
 def test_sets_are_as_likely_as_their_shares_and_their_groups_equally() -> None:
     images = Numbered()
     group = np.array([{"a": "many/a", "b": "many/b", "c": "one/c"}[name] for name in images.group])
-    plan = Plan(images.label, group, 60, 0, {"many": 1.0, "one": 3.0})
+    plan = BatchPlan(images.label, group, 60, 0, {"many": 1.0, "one": 3.0})
     rows = np.concatenate([plan.rows(step) for step in range(100)])
     assert set(rows) == set(range(60))
     for label in (0, 1):
@@ -133,18 +131,18 @@ def test_sets_are_as_likely_as_their_shares_and_their_groups_equally() -> None:
             # Five standard deviations of 3,000 draws.
             assert abs((names == name).mean() - share) < 5 * np.sqrt(share * (1 - share) / 3000)
     # The unit of the shares is of no effect.
-    other = Plan(images.label, group, 60, 0, {"many": 10.0, "one": 30.0})
+    other = BatchPlan(images.label, group, 60, 0, {"many": 10.0, "one": 30.0})
     assert np.array_equal(other.rows(7), plan.rows(7))
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
     images = Numbered()
     with pytest.raises(InputError, match="needs normal and defective images"):
-        Plan(np.zeros(60, dtype=int), images.group, 4, 0).rows(0)
-    plan = Plan(images.label, images.group, 12, 0)
+        BatchPlan(np.zeros(60, dtype=int), images.group, 4, 0).rows(0)
+    plan = BatchPlan(images.label, images.group, 12, 0)
     for rank, ranks in ((0, 5), (2, 2), (-1, 2)):
         with pytest.raises(InputError, match=f"rank {rank} of {ranks}: cannot divide a batch of 12"):
-            rows_for(plan, 0, rank, ranks)
+            plan.rows(0, rank, ranks)
 
 
 # Batches --------------------------------------------------------------------------------------------------------------
@@ -159,7 +157,8 @@ def test_workers_and_ranks_do_not_change_the_batches(change: object, workers: in
     assert all(same(*pair) for pair in zip(expected, found, strict=True))
     for ranks in (2, 3):
         parts = [
-            loader(change=change, workers=workers, rank=rank, ranks=ranks).batches(range(4)) for rank in range(ranks)
+            loader(change=change, workers=workers, rank=rank, world_size=ranks).batches(range(4))
+            for rank in range(ranks)
         ]
         found = [merged(list(step)) for step in zip(*parts, strict=True)]
         assert all(same(*pair) for pair in zip(expected, found, strict=True))
@@ -172,14 +171,13 @@ def test_a_run_may_go_on_where_it_stopped() -> None:
     assert not torch.equal(other.pixels, expected[0].pixels)
 
 
-def test_a_batch_holds_its_rows_normalised() -> None:
-    batch = next(loader(mean=(10, 20, 30), std=(1, 2, 4)).batches([7]))
+def test_a_batch_holds_pixels_from_0_to_255_as_the_backbone_expects() -> None:
+    batch = next(loader().batches([7]))
     assert batch.pixels.shape == (12, 3, SIZE, SIZE)
     assert batch.pixels.dtype == torch.float32
     images = Numbered()
     for place, row in enumerate(batch.rows):
-        for channel, (mean, std) in enumerate(((10, 1), (20, 2), (30, 4))):
-            assert (batch.pixels[place, channel] == (row - mean) / std).all()
+        assert (batch.pixels[place] == row).all()
         assert batch.label[place] == images.label[row]
         assert batch.known[place] == (row % 5 != 0)
         assert (batch.mask[place] == bool(images.label[row] and row % 5)).all()
@@ -223,7 +221,7 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
         entries.append(Entry(f"{number}.jpg", "nut", "train", number % 2, "x", "", 64, 64, "a" * 64, ""))
     data = (tmp_path / "3.jpg").read_bytes()
     images = plain_images([Manifest("nuts", tmp_path, tuple(entries))], fast=True)
-    work = BatchLoader(images, Plan(images.label, images.group, 6, 0), 16)
+    work = BatchLoader(images, BatchPlan(images.label, images.group, 6, 0), 16)
     assert len(list(work.batches(range(5)))) == 5
     for damaged in (data[: len(data) // 2], b"", b"no image"):
         (tmp_path / "3.jpg").write_bytes(damaged)
@@ -301,14 +299,9 @@ def test_a_jpeg_cut_short_is_refused_by_name(tmp_path: Path, share: float) -> No
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (200, 200)).save(tmp_path / "bomb.jpg")
-    monkeypatch.setattr("edgezsad.data.opening.MAX_PIXELS", 39_999)
+    monkeypatch.setattr("edgezsad.data.images.MAX_PIXELS", 39_999)
     with pytest.raises(InputError, match=r"bomb\.jpg: "):
         load_fast(tmp_path / "bomb.jpg", 50)
-
-
-def test_normalise_by_hand() -> None:
-    pixels = np.array([[[255, 0, 10]]], dtype=np.uint8)
-    assert normalise(pixels, (55, 0, 10), (100, 1, 7)).flatten().tolist() == [2, 0, 0]
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.integers(1, 24), st.integers(1, 24))
@@ -340,7 +333,7 @@ def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
     module = benchmark()
     path = tmp_path / "a.jpg"
     Image.fromarray(smooth(128, 128)).save(path, quality=90)
-    exact = normalise(load(path, 64), module.MEAN, module.STD)
+    exact = module.normalise(load(path, 64), module.MEAN, module.STD)
     for method in module.METHODS.values():
         found = method(path, 64)
         assert (found.shape, found.dtype) == (exact.shape, torch.float32)

@@ -1,15 +1,39 @@
 """Manifests: what is written is read back, and damage is found and named."""
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
 
-from edgezsad.data.manifest import Entry, Manifest, name_problem, read_manifest, write_manifest
+from edgezsad.cli import app
+from edgezsad.config import DataSet, Profile
+from edgezsad.data import manifest as manifest_module
+from edgezsad.data.layouts import HEATMAP, name_problem
+from edgezsad.data.manifest import (
+    Entry,
+    Manifest,
+    cache_path,
+    fingerprint,
+    index_dataset,
+    read_manifest,
+    read_run_manifest,
+    read_source_manifests,
+    write_manifest,
+)
 from edgezsad.errors import InputError
+from edgezsad.run import Run
 
 NORMAL = Entry("bolt/test/good/000.png", "bolt", "test", 0, "good", "", 640, 480, "a" * 64, "")
 DEFECTIVE = Entry(
@@ -71,91 +95,6 @@ def test_hash_follows_content_only(tmp_path: Path) -> None:
     assert read_manifest(path, "data").sha256 == TWO.sha256
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"id": "../outside.png"}, "leaves the data set's folder"),
-        ({"id": "bolt/../../outside.png"}, "leaves the data set's folder"),
-        ({"id": "/etc/passwd"}, "leaves the data set's folder"),
-        ({"mask": "../mask.png"}, "leaves the data set's folder"),
-        ({"id": NORMAL.id}, "listed twice"),
-        ({"id": ""}, "no id"),
-        ({"id": "a\tb.png"}, "control character"),
-        ({"label": 2}, "label 2"),
-        ({"label": "yes"}, "damaged"),
-        ({"label": 0}, "label 0, but defect scratch"),
-        ({"label": 0, "defect": "good"}, "has a mask, but is normal"),
-        ({"defect": "good"}, "label 1, but defect good"),
-        ({"id": "bolt/./a.png"}, "normal form"),
-        ({"mask": "bolt//a.png"}, "normal form"),
-        ({"category": ""}, "no category"),
-        ({"width": "+1"}, "damaged"),
-        ({"width": " 1"}, "damaged"),
-        ({"width": "1_0"}, "damaged"),
-        ({"width": "\u0661"}, "damaged"),
-        ({"width": ""}, "damaged"),
-        ({"height": 0}, "size 640x0"),
-        ({"split": "val"}, "split 'val'"),
-        ({"sha256": "b" * 63}, "SHA-256"),
-        ({"mask_sha256": ""}, "SHA-256"),
-        ({"mask": ""}, "SHA-256"),
-    ],
-)
-def test_a_damaged_row_is_named(tmp_path: Path, change: dict, reason: str) -> None:
-    path = write_manifest(replace(TWO, entries=(NORMAL, replace(DEFECTIVE, **change))), tmp_path / "m.csv")
-    with pytest.raises(InputError) as caught:
-        read_manifest(path, tmp_path)
-    message = str(caught.value)
-    assert str(path) in message and reason in message and "01_data" in message and "\n" not in message
-
-
-def test_every_cut_in_the_file_is_found(tmp_path: Path) -> None:
-    """Cut anywhere but before its last line end, the file is refused."""
-    path = write_manifest(TWO, tmp_path / "m.csv")
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        if length == len(whole) - 1:
-            assert read_manifest(path, "data").entries == TWO.entries
-            continue
-        with pytest.raises(InputError):
-            read_manifest(path, "data")
-    path.write_bytes(whole[: whole.index(b"# images")])
-    with pytest.raises(InputError, match=r"m\.csv: cut off after 2 images"):
-        read_manifest(path, "data")
-
-
-def test_an_empty_manifest_is_whole_and_a_header_alone_is_not(tmp_path: Path) -> None:
-    path = write_manifest(replace(TWO, entries=()), tmp_path / "m.csv")
-    assert read_manifest(path, "data").entries == ()
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
-    with pytest.raises(InputError, match="cut off after 0 images"):
-        read_manifest(path, "data")
-
-
-def test_rows_out_of_order_or_changed_are_named(tmp_path: Path) -> None:
-    path = write_manifest(TWO, tmp_path / "m.csv")
-    head, one, other, last = path.read_text().splitlines(keepends=True)
-    for lines, reason in (
-        ((head, other, one, last), "row 3, bolt/test/good/000.png, is not in the order of the ids"),
-        ((head, one, one, other, last), "is listed twice"),
-        ((head, other, last), "not the 1 images that its last row tells of"),
-        ((head, one, other.replace("640", "641"), last), "not the 2 images"),
-        ((head, one, last, other), "stands behind the last row"),
-    ):
-        path.write_text("".join(lines))
-        with pytest.raises(InputError, match=reason):
-            read_manifest(path, "data")
-
-
-@pytest.mark.parametrize(("mask", "reason"), [("bolt/mask.png", "is the mask of both"), (NORMAL.id, "is an image")])
-def test_a_mask_belongs_to_one_image_and_is_none(tmp_path: Path, mask: str, reason: str) -> None:
-    third = replace(DEFECTIVE, id="bolt/test/scratch/001.png", mask=mask)
-    path = write_manifest(replace(TWO, entries=(NORMAL, DEFECTIVE, third)), tmp_path / "m.csv")
-    with pytest.raises(InputError, match=reason):
-        read_manifest(path, "data")
-
-
 def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path: Path) -> None:
     """A byte-order mark, other line ends, every cell in quotation marks."""
     path = write_manifest(TWO, tmp_path / "m.csv")
@@ -164,15 +103,6 @@ def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path: Path) -> None:
     with open(path, "w", newline="", encoding="utf-8-sig") as stream:
         csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
     assert read_manifest(path, "data").entries == TWO.entries
-
-
-@pytest.mark.parametrize("row", [["x.png"], [*("abcdefghij"), "surplus"]])
-def test_a_row_with_too_few_or_too_many_cells(tmp_path: Path, row: list[str]) -> None:
-    path = write_manifest(TWO, tmp_path / "m.csv")
-    with open(path, "a", newline="") as stream:
-        csv.writer(stream).writerow(row)
-    with pytest.raises(InputError, match="row 5 is damaged"):
-        read_manifest(path, tmp_path)
 
 
 def test_a_stray_quotation_mark_hides_no_rows(tmp_path: Path) -> None:
@@ -188,22 +118,256 @@ def test_a_stray_quotation_mark_hides_no_rows(tmp_path: Path) -> None:
         assert len(read.entries) == 2, "inside a cell it is part of the name"
 
 
-def test_files_that_are_no_manifest(tmp_path: Path) -> None:
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00")
-    (tmp_path / "empty.csv").touch()
-    for name, reason in {
-        "other.csv": "not a manifest",
-        "bytes.csv": "damaged",
-        "empty.csv": "not a manifest",
-        "missing.csv": "no such manifest",
-        ".": "is a folder",
-    }.items():
-        with pytest.raises(InputError, match=reason):
-            read_manifest(tmp_path / name, tmp_path)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: lines[:1],
+        lambda lines: [lines[0], lines[2], lines[1], lines[3]],
+        lambda lines: [lines[0], lines[1], lines[1], *lines[2:]],
+        lambda lines: [*lines, lines[1]],
+        lambda lines: [line.replace("640", "641") for line in lines],
+        lambda lines: [line.replace("640", "wide") for line in lines],
+        lambda lines: [*lines[:2], "x.png,1", lines[3]],
+    ],
+)
+def test_a_truncated_or_changed_file_is_rejected(tmp_path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    path = write_manifest(TWO, tmp_path / "m.csv")
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    with pytest.raises(InputError, match="01_data") as caught:
+        read_manifest(path, "data")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_cut_in_the_file_is_found(tmp_path: Path) -> None:
+    path = write_manifest(TWO, tmp_path / "m.csv")
+    whole = path.read_bytes()
+    # Without its last line end the file is complete.
+    for length in range(len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            read_manifest(path, "data")
+
+
+def test_an_empty_manifest_is_complete(tmp_path: Path) -> None:
+    assert read_manifest(write_manifest(replace(TWO, entries=()), tmp_path / "m.csv"), "data").entries == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("other.csv", b"a,b\n1,2\n", "not a manifest"),
+        ("bytes.csv", b"\xff\xfe\x00", "damaged"),
+        ("empty.csv", b"", "not a manifest"),
+        ("missing.csv", None, "no such manifest"),
+        (".", None, "not a manifest"),
+    ],
+)
+def test_files_that_are_not_manifests(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=reason):
+        read_manifest(tmp_path / name, tmp_path)
 
 
 def test_names() -> None:
     assert name_problem('a, b "c" ä/日本.png') is None
     assert name_problem("Icon\r") is not None
     assert name_problem("a\udcff.png") is not None
+
+
+def test_manifests_of_a_run(tmp_path: Path, make_profile: Callable[..., Profile]) -> None:
+    run = Run(make_profile(tmp_path / "run"))
+    (source,) = run.profile.data.source
+    write_manifest(TWO, run.manifest_path(source.name))
+    expected = replace(TWO, name="source", root=run.profile.data.folder(source))
+    assert read_run_manifest(run, source) == expected
+    assert read_source_manifests(run) == [expected]
+
+
+# The hash cache -------------------------------------------------------------------------------------------------------
+
+ITEM = DataSet(name="bolts", layout="mvtec", root=Path("set"))
+LONG_AGO = 1_600_000_000
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def draw(path: Path, value: int, when: int = LONG_AGO) -> None:
+    """A small image; its file's size is the same for every value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((6, 9), value, np.uint8)).save(path, format="BMP")
+    os.utime(path, (when, when))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    for number in range(10):
+        draw(root / f"bolt/train/good/{number}.bmp", number)
+    for number in range(2):
+        draw(root / f"bolt/test/bent/{number}.bmp", 100 + number)
+        draw(root / f"bolt/ground_truth/bent/{number}_mask.bmp", 200)
+    return root
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read."""
+    names: list[str] = []
+    measure = manifest_module.measure
+
+    def counted(path: Path, *rest: object) -> tuple[int, int, str]:
+        names.append(path.name)
+        return measure(path, *rest)
+
+    monkeypatch.setattr(manifest_module, "measure", counted)
+    return names
+
+
+CHANGES = {
+    "nothing": (lambda root: None, []),
+    "content and time": (lambda root: draw(root / "bolt/train/good/3.bmp", 77, LONG_AGO + 5), ["3.bmp"]),
+    "an older time": (lambda root: draw(root / "bolt/train/good/3.bmp", 77, LONG_AGO - 5), ["3.bmp"]),
+    "a mask": (lambda root: draw(root / "bolt/ground_truth/bent/1_mask.bmp", 9, LONG_AGO + 5), ["1_mask.bmp"]),
+    "a mask removed": (lambda root: (root / "bolt/ground_truth/bent/1_mask.bmp").unlink(), []),
+    "renamed": (lambda root: (root / "bolt/train/good/3.bmp").rename(root / "bolt/train/good/x.bmp"), ["x.bmp"]),
+    "removed": (lambda root: (root / "bolt/train/good/3.bmp").unlink(), []),
+    "added": (lambda root: draw(root / "bolt/train/good/99.bmp", 3), ["99.bmp"]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_only_changed_files_are_read(root: Path, tmp_path: Path, reads: list[str], change: str) -> None:
+    cache = cache_path(tmp_path / "bolts.csv")
+    index_dataset(ITEM, root, cache)
+    assert len(reads) == 14
+    reads.clear()
+    act, expected = CHANGES[change]
+    act(root)
+    found = index_dataset(ITEM, root, cache)
+    assert reads == expected
+    assert found == index_dataset(ITEM, root)
+
+
+def test_a_file_that_just_changed_is_read_again(root: Path, tmp_path: Path, reads: list[str]) -> None:
+    """The same size and the same time, to the nanosecond, may hide another change."""
+    draw(root / "bolt/train/good/3.bmp", 3, int(time.time()))
+    for _ in range(2):
+        reads.clear()
+        index_dataset(ITEM, root, tmp_path / "cache.json")
+        assert "3.bmp" in reads
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"not JSON", b"\xff\xfe", b'{"version": 0, "files": {}}'])
+def test_an_unusable_cache_is_ignored(root: Path, tmp_path: Path, content: bytes) -> None:
+    cache = tmp_path / "cache.json"
+    cache.write_bytes(content)
+    assert index_dataset(ITEM, root, cache) == index_dataset(ITEM, root)
+
+
+def test_the_cache_of_another_folder_is_ignored(root: Path, tmp_path: Path, reads: list[str]) -> None:
+    cache = tmp_path / "cache.json"
+    index_dataset(ITEM, root, cache)
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        draw(tmp_path / "other" / path.relative_to(root), 250)
+    reads.clear()
+    index_dataset(ITEM, tmp_path / "other", cache)
+    assert len(reads) == 14
+
+
+def test_images_before_a_damaged_one_are_kept(root: Path, tmp_path: Path, reads: list[str]) -> None:
+    cache = tmp_path / "cache.json"
+    (root / "bolt/train/good/9.bmp").write_bytes(b"not an image")
+    with pytest.raises(InputError, match=r"9\.bmp"):
+        index_dataset(ITEM, root, cache)
+    draw(root / "bolt/train/good/9.bmp", 9)
+    reads.clear()
+    index_dataset(ITEM, root, cache)
+    assert reads == ["9.bmp"]
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from edgezsad.config import DataSet
+from edgezsad.data import manifest
+manifest.SAVE_SECONDS = 0.1
+measure = manifest.measure
+def slowly(path, *rest):
+    time.sleep(0.02)
+    return measure(path, *rest)
+manifest.measure = slowly
+manifest.index_dataset(DataSet(name="bolts", layout="mvtec", root=Path("set")), sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_index_continues_where_it_was_saved(tmp_path: Path, reads: list[str]) -> None:
+    root, cache = tmp_path / "set", tmp_path / "cache.json"
+    for number in range(100):
+        draw(root / f"bolt/train/good/{number:02}.bmp", number)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, root, cache], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    )
+    while child.poll() is None and not cache.exists():
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "the child ended before it could be killed"
+    index_dataset(ITEM, root, cache)
+    assert 0 < len(reads) < 100
+
+
+# The fingerprint ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bolt/test/bent/0.bmp" + HEATMAP,
+        "bolt/.DS_Store",
+        ".hidden.png",
+        "bolt/train/good/._0.bmp",
+        "README.md",
+        "docs/a.png",
+    ],
+)
+def test_files_that_the_index_ignores_do_not_change_the_fingerprint(root: Path, name: str) -> None:
+    before, listed = fingerprint(ITEM, root), index_dataset(ITEM, root)
+    draw(root / name, 1)
+    assert index_dataset(ITEM, root) == listed
+    assert fingerprint(ITEM, root) == before
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "nothing"])
+def test_images_that_change_change_the_fingerprint(root: Path, change: str) -> None:
+    before = fingerprint(ITEM, root)
+    CHANGES[change][0](root)
+    assert fingerprint(ITEM, root) != before
+
+
+def test_a_fingerprint_of_a_missing_folder(root: Path, tmp_path: Path) -> None:
+    assert fingerprint(ITEM, tmp_path / "none") != fingerprint(ITEM, root)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["data", "index", "any", str(root)])
+    assert done.exit_code == 0, done.exception
+    assert "12 images, 2 defective, 2 with a mask" in done.stdout
+    manifest = read_manifest("set.csv", root, "any")
+    assert manifest.entries == index_dataset(ITEM, root).entries
+    assert manifest.sha256 in done.stdout
+    assert cache_path("set.csv").is_file()
+    out = tmp_path / "deep" / "bolts.csv"
+    assert CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(out)]).exit_code == 0
+    assert read_manifest(out, root).entries == manifest.entries
+
+
+def test_command_rejects_an_unwritable_file_before_it_reads(root: Path, tmp_path: Path, reads: list[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    done = CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(tmp_path / "folder")])
+    assert isinstance(done.exception, InputError)
+    assert reads == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgezsad.config import Randomise
-from edgezsad.data.loading import Picture
+from edgezsad.data.loading import Sample
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.source.derive import DerivedList
@@ -87,13 +87,13 @@ def test_paste_by_hand() -> None:
 @given(arrays(bool, st.integers(1, 12).map(lambda side: (side, side))), st.integers(0, 7))
 def test_mask_follows_rotation_and_mirroring(mask: np.ndarray, variant: int) -> None:
     pixels = np.repeat(mask[..., None], 3, axis=2).astype(np.uint8) * 255
-    result = rotate_and_mirror(Picture(pixels, mask), variant)
+    result = rotate_and_mirror(Sample(pixels, mask), variant)
     assert np.array_equal(result.pixels[..., 0] == 255, result.mask)
     assert result.mask.sum() == mask.sum()
 
 
 def test_the_eight_orientations_differ() -> None:
-    sample = Picture(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), None)
+    sample = Sample(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), None)
     assert len({rotate_and_mirror(sample, variant).pixels.tobytes() for variant in range(8)}) == 8
     assert np.array_equal(rotate_and_mirror(sample, 0).pixels, sample.pixels)
 
@@ -107,7 +107,7 @@ def test_randomised_images_keep_their_defect(seed: int, on_background: bool) -> 
     mask[8:20, 30:40] = True
     pixels[mask] = (250, 5, 5)
     config = Randomise(chance=1, background=1, gain=0.2, blur=0.5)
-    result = randomise(Picture(pixels, mask), config, np.random.default_rng(seed))
+    result = randomise(Sample(pixels, mask), config, np.random.default_rng(seed))
     assert result.pixels.dtype == np.uint8
     assert result.mask.sum() == mask.sum()
     values = result.pixels.astype(float)
@@ -120,7 +120,7 @@ def test_randomised_images_keep_their_defect(seed: int, on_background: bool) -> 
 
 def test_no_randomisation_changes_nothing() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    result = randomise(Picture(pixels, None), STILL, np.random.default_rng(0))
+    result = randomise(Sample(pixels, None), STILL, np.random.default_rng(0))
     assert np.array_equal(result.pixels, pixels)
     assert result.mask is None
 
@@ -131,12 +131,12 @@ def test_another_background_keeps_part_and_defect() -> None:
     mask = np.zeros((64, 64), dtype=bool)
     mask[2:6, 2:6] = True
     config = Randomise(chance=0, background=1, turn=False)
-    result = randomise(Picture(pixels, mask), config, np.random.default_rng(4))
+    result = randomise(Sample(pixels, mask), config, np.random.default_rng(4))
     assert np.array_equal(result.pixels[14:-14, 14:-14], pixels[14:-14, 14:-14])
     assert np.array_equal(result.pixels[mask], pixels[mask])
     behind = np.ones((64, 64), dtype=bool)
     behind[10:-10, 10:-10] = behind[:10, :10] = False
     assert (result.pixels[behind] != pixels[behind]).any(axis=1).all()
     # Where a defect may be anywhere, nothing is replaced.
-    unknown = randomise(Picture(pixels, None), config, np.random.default_rng(4))
+    unknown = randomise(Sample(pixels, None), config, np.random.default_rng(4))
     assert np.array_equal(unknown.pixels, pixels)

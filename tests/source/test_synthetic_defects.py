@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgezsad.config import Derive, Randomise
-from edgezsad.data.loading import Picture
+from edgezsad.data.loading import Sample
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.source.derive import derive_list, row_counts
@@ -47,8 +47,8 @@ def ground(pixels: np.ndarray) -> Ground:
     return Ground(pixels.astype(np.float32), segment_part(pixels))
 
 
-def defective(pixels: np.ndarray, seed: int, names: tuple[str, ...] | None = None) -> Picture:
-    return synthetic_defect(Picture(pixels, None), np.random.default_rng(seed), names)[0]
+def defective(pixels: np.ndarray, seed: int, names: tuple[str, ...] | None = None) -> Sample:
+    return synthetic_defect(Sample(pixels, None), np.random.default_rng(seed), names)[0]
 
 
 def test_segmentation() -> None:

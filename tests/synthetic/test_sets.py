@@ -10,8 +10,7 @@ import yaml
 from PIL import Image
 
 from edgezsad.config import DataSet, load_profile
-from edgezsad.data.layouts import index
-from edgezsad.data.manifest import Manifest
+from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
 from synthetic import SetSpec, families, generate_set, sets
 from synthetic.__main__ import main
@@ -29,7 +28,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def indexed(item: SetSpec, root: Path) -> Manifest:
-    return index(DataSet(name=item.name, layout=item.layout, root=root), root)
+    return index_dataset(DataSet(name=item.name, layout=item.layout, root=root), root)
 
 
 @pytest.mark.slow
@@ -95,7 +94,7 @@ def test_rehearsal_sets_cover_every_set_of_the_paper_profile(tmp_path):
     data = load_profile(CONFIGS / "paper.yaml", tmp_path).data
     used = []
     for item in (*data.source, *data.targets):
-        assert {entry.label for entry in index(item, data.folder(item)).entries} == {0, 1}
+        assert {entry.label for entry in index_dataset(item, data.folder(item)).entries} == {0, 1}
         used.append(set(yaml.safe_load((data.folder(item) / "generated.json").read_text())["families"]))
     assert not any(one & two for one, two in itertools.combinations(used, 2))
 

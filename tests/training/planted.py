@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Data, DataSet, Model, Profile, Training
-from edgezsad.data.plan import Plan
+from edgezsad.data.loading import BatchPlan
 from edgezsad.model.backbone import sha256_of_tensors
 from edgezsad.training import train as module
 from edgezsad.training.features import CacheInfo, Features
@@ -102,7 +102,7 @@ def run(folder: Path, steps: int) -> None:
 class Broken(CachedInputs):
     """Images of step 7 that are not numbers, all in the part of one process."""
 
-    def steps(self, plan: Plan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
         for number, example in enumerate(super().steps(plan, steps, rank, ranks)):
             if number == 7 and rank == ranks - 1:
                 example.inputs[0][3] = torch.nan

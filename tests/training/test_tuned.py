@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgezsad.config import Model, Profile, Training
-from edgezsad.data.loading import Picture
+from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.backbone import Backbone
@@ -50,8 +50,8 @@ class Made:
     def __len__(self) -> int:
         return len(self.label)
 
-    def read(self, row: int, size: int) -> Picture:
-        return Picture(self.pixels[row], None if row == 1 else self.masks[row])
+    def read(self, row: int, size: int) -> Sample:
+        return Sample(self.pixels[row], None if row == 1 else self.masks[row])
 
     def name(self, row: int) -> str:
         return str(self.parent[row])

@@ -1,0 +1,292 @@
+"""The leak check finds planted copies, reports them, and reports no different images."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgezsad.data import duplicates
+from edgezsad.data.duplicates import (
+    ORIENTATIONS,
+    RADIUS,
+    SIDE,
+    check_disjoint,
+    hashes,
+    near_duplicates,
+    oriented,
+    read_thumbnails,
+    shared_files,
+    thumbnail,
+)
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.errors import CheckError, InputError
+from edgezsad.files import sha256_of_file
+from synthetic import SetSpec, generate_set
+
+
+def noise(seed: int, shape: tuple[int, int], cells: int, height: float) -> np.ndarray:
+    coarse = np.random.default_rng(seed).normal(0, height, (cells, cells)).astype(np.float32)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def texture(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    return 120 + noise(seed, shape, 40, 25) + noise(seed + 1, shape, 100, 10)
+
+
+def part(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    """A bright shape with holes on a dark ground, and a camera's noise."""
+    generator = np.random.default_rng(seed)
+    image = np.full(shape, 40, dtype=np.float32)
+    points = generator.uniform(0.1, 0.9, (5, 2)) * shape[::-1]
+    cv2.fillConvexPoly(image, cv2.convexHull(points.astype(np.int32)), 190)
+    for x, y in generator.uniform(0.2, 0.8, (4, 2)) * shape[::-1]:
+        cv2.circle(image, (int(x), int(y)), max(2, min(shape) // 15), 70, -1)
+    return image + generator.normal(0, 3, shape)
+
+
+def dark(seed: int, shape: tuple[int, int]) -> np.ndarray:
+    return 14 + noise(seed, shape, 12, 4) + np.random.default_rng(seed).normal(0, 1.5, shape)
+
+
+KINDS = {"texture": texture, "part": part, "dark": dark}
+SHAPES = {"square": (256, 256), "tall": (630, 230), "wide": (192, 448)}
+
+
+def coloured(values: np.ndarray) -> Image.Image:
+    """RGB whose channels differ a little."""
+    return Image.fromarray(np.stack([values * gain for gain in (1.0, 0.9, 0.8)], axis=2).clip(0, 255).astype(np.uint8))
+
+
+def saved(image: Image.Image, path: Path, **options: int) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def thumbnails(*paths: Path) -> np.ndarray:
+    return np.stack([thumbnail(path) for path in paths])
+
+
+def found(source: Path, target: Path) -> list[str]:
+    return [one.relation for one in near_duplicates(thumbnails(source), thumbnails(target))[0]]
+
+
+Turn = Image.Transpose
+SCALE = Image.Resampling.LANCZOS
+COPIES = {
+    "bmp": (lambda i: i, "copy.bmp", {}, ORIENTATIONS[0]),
+    "jpeg 95": (lambda i: i, "copy.jpg", {"quality": 95}, ORIENTATIONS[0]),
+    "jpeg 60": (lambda i: i, "copy.jpg", {"quality": 60}, ORIENTATIONS[0]),
+    "smaller": (lambda i: i.resize((i.width * 6 // 10, i.height * 6 // 10), SCALE), "copy.png", {}, ORIENTATIONS[0]),
+    "larger": (lambda i: i.resize((i.width * 7 // 4, i.height * 7 // 4), SCALE), "copy.jpg", {}, ORIENTATIONS[0]),
+    "square": (lambda i: i.resize((200, 200), SCALE), "copy.png", {}, ORIENTATIONS[0]),
+    "grey": (lambda i: i.convert("L"), "copy.png", {}, ORIENTATIONS[0]),
+    "darker": (lambda i: i.point(lambda v: v * 0.9), "copy.png", {}, ORIENTATIONS[0]),
+    "brighter": (lambda i: i.point(lambda v: v * 1.1 + 4), "copy.png", {}, ORIENTATIONS[0]),
+    "mirrored": (lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT), "copy.png", {}, ORIENTATIONS[1]),
+    "upside down": (lambda i: i.transpose(Turn.FLIP_TOP_BOTTOM), "copy.jpg", {"quality": 80}, ORIENTATIONS[2]),
+    "rotated by 180": (lambda i: i.transpose(Turn.ROTATE_180), "copy.png", {}, ORIENTATIONS[3]),
+    "rotated by 90": (lambda i: i.transpose(Turn.ROTATE_90), "copy.jpg", {"quality": 80}, ORIENTATIONS[5]),
+    "rotated by 270": (lambda i: i.transpose(Turn.ROTATE_270), "copy.png", {}, ORIENTATIONS[5]),
+    "transposed": (lambda i: i.transpose(Turn.TRANSPOSE), "copy.png", {}, ORIENTATIONS[4]),
+    "mirrored, smaller, jpeg": (
+        lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT).resize((i.width * 7 // 10, i.height * 7 // 10), SCALE),
+        "copy.jpg", {"quality": 75}, ORIENTATIONS[1],
+    ),
+}  # fmt: skip
+"""Name: what is done, the file, how it is saved, and the relation that is reported."""
+
+
+@pytest.mark.parametrize("copy", COPIES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_copy_is_found(tmp_path: Path, kind: str, shape: str, copy: str) -> None:
+    change, name, options, relation = COPIES[copy]
+    image = coloured(KINDS[kind](7, SHAPES[shape]))
+    original = saved(image, tmp_path / "original.png")
+    other = saved(change(image), tmp_path / name, **options)
+    assert found(original, other) == [relation]
+    assert len(found(other, original)) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_different_images_are_not_reported(tmp_path: Path, kind: str) -> None:
+    """Neither of one kind, where only the seed differs, nor of two."""
+    paths = [saved(coloured(KINDS[kind](seed, (256, 256))), tmp_path / f"{seed}.png") for seed in range(0, 40, 2)]
+    others = [
+        saved(coloured(draw(1000 + seed, (256, 256))), tmp_path / f"{name}{seed}.jpg")
+        for name, draw in KINDS.items()
+        for seed in range(0, 20, 2)
+    ]
+    assert near_duplicates(thumbnails(*paths), thumbnails(*others))[0] == []
+
+
+def test_generated_sets_share_no_image(tmp_path: Path) -> None:
+    small = []
+    for name, families in (("one", ("tiles", "dial")), ("other", ("gear", "keypad"))):
+        root = generate_set(SetSpec(name, "mvtec", families, 4, 4, 4, (96, 96)), tmp_path / name, 0, 1)
+        small.append(thumbnails(*sorted(path for path in root.rglob("*.png") if "ground_truth" not in path.parts)))
+    assert near_duplicates(*small)[0] == []
+
+
+def test_the_best_of_several_sources_is_reported(tmp_path: Path) -> None:
+    images = [coloured(part(seed, (200, 200))) for seed in (1, 2, 3)]
+    sources = [saved(image, tmp_path / f"{n}.png") for n, image in enumerate(images)]
+    sources.append(saved(images[1], tmp_path / "poor.jpg", quality=40))
+    target = saved(images[1].transpose(Turn.FLIP_LEFT_RIGHT), tmp_path / "target.png")
+    (match,), _ = near_duplicates(thumbnails(*sources), thumbnails(target), workers=2)
+    assert (match.source, match.target, match.relation) == (1, 0, ORIENTATIONS[1])
+    assert match.correlation > 0.999
+
+
+def test_images_without_contrast_are_not_candidates(tmp_path: Path) -> None:
+    blank = thumbnails(saved(Image.new("L", (40, 30), 9), tmp_path / "blank.png")).repeat(1000, axis=0)
+    assert not blank.any()
+    assert near_duplicates(blank, blank) == ([], 0)
+
+
+def test_a_symmetric_image_is_found_mirrored(tmp_path: Path) -> None:
+    """Half of its coefficients are zero: rounding must not give them signs."""
+    half = part(4, (120, 60)).clip(0, 255).astype(np.uint8)
+    whole = np.hstack([half, half[:, ::-1]])
+    one = saved(Image.fromarray(whole), tmp_path / "one.png")
+    other = saved(Image.fromarray(whole[::-1, ::-1].copy()), tmp_path / "other.png")
+    assert found(one, other)
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    image = coloured(part(2, (160, 200)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tagged = saved(image, tmp_path / "tagged.jpg", exif=exif, quality=95)
+    assert found(saved(image.transpose(Turn.ROTATE_270), tmp_path / "upright.png"), tagged) == [ORIENTATIONS[0]]
+
+
+def test_twelve_of_sixteen_bits(tmp_path: Path) -> None:
+    values = part(5, (200, 160)).clip(0, 255)
+    deep = saved(Image.fromarray((values * 16).astype(np.uint16)), tmp_path / "deep.png")
+    plain = saved(Image.fromarray(values.astype(np.uint8)), tmp_path / "plain.png")
+    assert found(deep, plain) == [ORIENTATIONS[0]]
+
+
+@pytest.mark.parametrize("side", [1025, 1033])
+def test_a_jpeg_decoded_at_reduced_scale_is_not_shifted(tmp_path: Path, side: int) -> None:
+    image = Image.fromarray(texture(3, (side, side)).clip(0, 255).astype(np.uint8))
+    exact, reduced = thumbnails(saved(image, tmp_path / "a.png"), saved(image, tmp_path / "a.jpg", quality=95))
+    assert np.corrcoef(exact.ravel(), reduced.ravel())[0, 1] > 0.999
+
+
+def test_hashes_of_orientations_are_the_hashes_of_oriented_thumbnails() -> None:
+    small = np.random.default_rng(0).integers(-99, 100, (5, SIDE, SIDE)).astype(np.int8)
+    codes = hashes(small)
+    for number in range(len(ORIENTATIONS)):
+        turned = hashes(oriented(small, number), [0])[0]
+        # Rounding may change the sign of a coefficient near zero.
+        assert np.bitwise_count(codes[number] ^ turned).max() <= 1
+    assert len(set(codes.ravel().tolist())) == 40
+
+
+def test_unrelated_hashes_are_half_of_the_bits_apart() -> None:
+    small = np.random.default_rng(2).integers(-99, 100, (60, SIDE, SIDE)).astype(np.int8)
+    (codes,) = hashes(small, [0])
+    assert abs(np.bitwise_count(codes[0] ^ codes[1:]).mean() - 31.5) < 3
+    assert RADIUS < 15
+
+
+@pytest.mark.slow
+def test_search_at_a_tenth_of_the_size_of_real_iad() -> None:
+    """All of it, 150,000 against 20,000, is in `benchmarks/leak.py`: under two minutes on two cores."""
+    small = np.random.default_rng(1).integers(-99, 100, (17_000, SIDE, SIDE), dtype=np.int8)
+    began = time.perf_counter()
+    matches, _ = near_duplicates(small[:15_000], np.concatenate([small[15_000:], small[:1]]), workers=2)
+    assert [(one.source, one.target) for one in matches] == [(0, 2_000)]
+    assert time.perf_counter() - began < 10
+
+
+# Manifests ------------------------------------------------------------------------------------------------------------
+
+
+def image(seed: int) -> Image.Image:
+    grid = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(grid).resize((150, 120), Image.Resampling.BICUBIC)
+
+
+def manifest(root: Path, name: str, **images: Image.Image) -> Manifest:
+    """A data set on disk; an image whose name ends in _jpg is saved as JPEG."""
+    (root / name).mkdir(exist_ok=True)
+    entries = []
+    for key, one in images.items():
+        path = saved(one, root / name / (f"{key[:-4]}.jpg" if key.endswith("_jpg") else f"{key}.png"))
+        entries.append(Entry(path.name, "bolt", "test", 0, "good", "", *one.size, sha256_of_file(path), ""))
+    return Manifest(name, root / name, tuple(entries))
+
+
+def test_disjoint_sets_pass_with_their_counts(tmp_path: Path) -> None:
+    sources = [manifest(tmp_path, "s1", a=image(1), b=image(2), c=image(2)), manifest(tmp_path, "s2", a=image(3))]
+    targets = [manifest(tmp_path, "t", a=image(4), b=Image.new("L", (40, 40), 9))]
+    assert shared_files(sources, targets) == []
+    check = check_disjoint(sources, targets)
+    assert (check.source_images, check.target_images, check.unproven_images, check.overlaps) == (4, 2, 1, 0)
+
+
+def test_a_planted_file_is_found(tmp_path: Path) -> None:
+    sources = [manifest(tmp_path, "s1", a=image(1)), manifest(tmp_path, "s2", other=image(9))]
+    targets = [manifest(tmp_path, "t1", a=image(4)), manifest(tmp_path, "t2", b=image(5), victim=image(9))]
+    source, target = tmp_path / "s2" / "other.png", tmp_path / "t2" / "victim.png"
+    assert shared_files(sources, targets) == [(source, target)]
+    with pytest.raises(CheckError) as caught:
+        check_disjoint(sources, targets)
+    assert str(caught.value) == (
+        f"{target}: same file as the source's {source} (1 such target image); remove it from the source"
+    )
+
+
+def test_planted_copies_are_found(tmp_path: Path) -> None:
+    mirrored = image(9).transpose(Turn.FLIP_LEFT_RIGHT)
+    sources = [manifest(tmp_path, "s1", a=image(1)), manifest(tmp_path, "s2", one_jpg=mirrored, two_jpg=image(8))]
+    targets = [manifest(tmp_path, "t", a=image(4), victim=image(9), other=image(8))]
+    with pytest.raises(CheckError) as caught:
+        check_disjoint(sources, targets)
+    assert str(caught.value) == (
+        f"{tmp_path}/t/victim.png: copy of the source's {tmp_path}/s2/one.jpg, mirrored left to right "
+        "(2 such target images); remove it from the source"
+    )
+
+
+@pytest.mark.parametrize(("sources", "targets"), [([], ["t"]), (["s"], []), (["empty"], ["t"]), (["s"], ["empty"])])
+def test_nothing_compared_proves_nothing(tmp_path: Path, sources: list[str], targets: list[str]) -> None:
+    made = {name: manifest(tmp_path, name, a=image(seed)) for seed, name in enumerate("st")}
+    made["empty"] = manifest(tmp_path, "empty")
+    with pytest.raises(InputError, match=r"no (source|target) images"):
+        check_disjoint([made[name] for name in sources], [made[name] for name in targets])
+
+
+@pytest.mark.parametrize("damage", ["none", "truncated", "not an archive", "empty", "other version"])
+def test_the_cache_saves_decoding_and_may_be_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    cache, images = tmp_path / "run" / "thumbnails.npz", manifest(tmp_path, "s", a=image(1), b=image(2))
+    known = read_thumbnails([images], cache, 1)
+    if damage == "truncated":
+        cache.write_bytes(cache.read_bytes()[:-40])
+    elif damage == "not an archive":
+        cache.write_bytes(b"thumbnails")
+    elif damage == "empty":
+        cache.write_bytes(b"")
+    elif damage == "other version":
+        monkeypatch.setattr(duplicates, "VERSION", duplicates.VERSION + 1)
+    decoded = []
+    monkeypatch.setattr(duplicates, "thumbnail", lambda path: decoded.append(path) or thumbnail(path))
+    again = read_thumbnails([images], cache, 1)
+    assert len(decoded) == (0 if damage == "none" else 2)
+    assert list(again) == list(known)
+    assert all(np.array_equal(again[name], known[name]) for name in known)
+
+
+def test_a_damaged_image_is_reported(tmp_path: Path) -> None:
+    path = saved(coloured(part(1, (200, 200))), tmp_path / "cut.jpg")
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"cut\.jpg"):
+        thumbnail(path)
