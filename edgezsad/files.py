@@ -101,6 +101,11 @@ def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequ
     return Path(path)
 
 
+def records(table: Any) -> list[dict[str, object]]:
+    """Return the rows of a pandas table for a results file; missing values become null, as JSON has no NaN."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
 def read_json(path: Path | str, remedy: str) -> Any:
     """Read a JSON file.
 

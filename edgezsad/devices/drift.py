@@ -22,6 +22,7 @@ from edgezsad.config import Runtime
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
+from edgezsad.files import records
 from edgezsad.metrics.category_metrics import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
@@ -341,8 +342,8 @@ class RuntimeDrift:
             "verdicts": {verdict: verdicts[verdict] for verdict in ("equivalent", "not equivalent", "undecided")},
             "images_needed": max((change.test.needed or 0 for change in self.means), default=0),
             "smallest_spearman": _defined(columns["spearman"].min()),
-            "rows": _records(self.table),
-            "changes": _records(change_table(self.changes)),
+            "rows": records(self.table),
+            "changes": records(change_table(self.changes)),
         }
 
     def summary(self) -> str:
@@ -366,10 +367,6 @@ class RuntimeDrift:
             f"{DRIFT_POINTS} by the test of equivalence: {equivalent} of {len(self.means)} targets, undecided "
             f"{undecided}, not below {beyond}; smallest Spearman {spearman:.5f}"
         )
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def _defined(value: float) -> float | None:

@@ -15,9 +15,9 @@ import pandas as pd
 from edgezsad.errors import InputError
 from edgezsad.export.int8 import Prepared, quantised
 from edgezsad.export.layers import Layer
+from edgezsad.files import records
 from edgezsad.progress import progress
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
-from edgezsad.show.tables import records
 
 LIMIT = 0.005
 """A layer may stay in FP32 if it alone changes scores or maps by more than this, in units of their spread."""

@@ -9,7 +9,7 @@ import pandas as pd
 from edgezsad.config import Runtime
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import read_json
+from edgezsad.files import read_json, records
 from edgezsad.metrics.category_metrics import (
     AVERAGING,
     IMAGE_METRICS,
@@ -48,10 +48,6 @@ class Benchmarks:
     def as_json(self, run: Run) -> dict[str, object]:
         """Return the content of the results file; undefined values are null."""
         stands = {item.stands_for: self.summary[item.name] for item in run.profile.data.targets if item.stands_for}
-        seeds, categories = (
-            frame.astype(object).where(frame.notna(), None).to_dict("records")
-            for frame in (self.seeds, self.categories)
-        )
         return {
             "averaging": AVERAGING,
             "interval": INTERVAL,
@@ -59,8 +55,8 @@ class Benchmarks:
             "by_target": self.summary,
             "by_benchmark": stands,
             "undefined": self.undefined,
-            "seeds": seeds,
-            "categories": categories,
+            "seeds": records(self.seeds),
+            "categories": records(self.categories),
         }
 
 

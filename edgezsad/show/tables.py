@@ -60,11 +60,6 @@ def counts(values: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame([values])
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Return the rows of a table for a results file; missing values become null, as JSON has no NaN."""
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
-
-
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
     return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])
