@@ -1,22 +1,21 @@
-"""Generated data sets: surfaces and parts with defects, for a run without any download.
+"""Generated images of surfaces and parts with defects, so that a run needs no download.
 
-Read in this order: `scene` (layers), `fields` (random fields and shapes), `surfaces`, `parts` and `figures` (families),
-`defects`, `photograph` (light and camera), `randomise` (distractors), `image` (one image and its mask), `sets` (a
-folder of them). To use it::
+Read in this order: `scene` (layers, families), `fields` (random fields and shapes), `surfaces`, `parts`, `assemblies`
+(families), `defects`, `photograph` (light and camera), `randomise` (distractors), `image` (one image and its mask),
+`sets` (folders of images)::
 
     from synthetic import SetSpec, generate_set
 
     spec = SetSpec("tiny", "mvtec", ("tiles", "dial"), train_normal=5, test_normal=5, test_defective=5)
     generate_set(spec, "runs/tiny", seed=0, workers=2)
 
-The pixels depend on the versions of numpy and OpenCV: the data manifests of the generated sets say which were used.
+The pixels depend on the versions of NumPy and OpenCV.
 """
 
-from synthetic import figures, parts, surfaces
-from synthetic.registry import FAMILIES, Family, families
+from synthetic import assemblies, parts, surfaces
+from synthetic.scene import FAMILIES, Family, families
 from synthetic.sets import SetSpec, generate_set
 
-# Importing these three fills FAMILIES.
-_ = (figures, parts, surfaces)
+_ = (assemblies, parts, surfaces)  # their import fills FAMILIES
 
 __all__ = ["FAMILIES", "Family", "SetSpec", "families", "generate_set"]

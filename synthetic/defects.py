@@ -48,7 +48,7 @@ def scratch(scene: Scene, each: Random, strength: float) -> None:
     on = _on(scene, lines) * _worn(each, scene, 0.7)
     sign = 1 if each.random() < 0.6 else -1
     scene.tint(on, np.clip(scene.albedo * (1 + sign * (0.15 + 0.6 * strength)) + sign * 0.12 * strength, 0.01, 1))
-    scene.height -= on * np.float32(0.5 + 1.2 * strength)
+    scene.height -= on * (0.5 + 1.2 * strength)
 
 
 def crack(scene: Scene, each: Random, strength: float) -> None:
@@ -64,8 +64,8 @@ def crack(scene: Scene, each: Random, strength: float) -> None:
         branch = _path(each, *start, angle + each.choice([-1, 1]) * each.uniform(0.4, 1.1), length * 0.35, 0.25, 2.5)
         _draw(lines, branch, 1)
     on = _on(scene, lines)
-    scene.tint(on, scene.albedo * np.float32(0.75 - 0.6 * strength))
-    scene.height -= on * np.float32(0.6 + 1.8 * strength)
+    scene.tint(on, scene.albedo * (0.75 - 0.6 * strength))
+    scene.height -= on * (0.6 + 1.8 * strength)
     scene.gloss *= 1 - on
 
 
@@ -78,10 +78,10 @@ def thread(scene: Scene, each: Random, strength: float) -> None:
     on = _on(scene, lines)
     soft = cv2.GaussianBlur(on, (0, 0), 1.5)
     shadow = cv2.warpAffine(soft, np.float32([[1, 0, 2], [0, 1, 2]]), scene.size[::-1]) * scene.region
-    scene.albedo *= (1 - np.float32(0.15 + 0.4 * strength) * shadow)[..., None]
+    scene.albedo *= (1 - (0.15 + 0.4 * strength) * shadow)[..., None]
     own = _unlike(scene, each, on, 0.25 + 0.5 * strength)
-    scene.tint(on * np.float32(0.5 + 0.5 * strength), own)
-    scene.height += soft * np.float32(1.5)
+    scene.tint(on * (0.5 + 0.5 * strength), own)
+    scene.height += soft * 1.5
 
 
 def cut(scene: Scene, each: Random, strength: float) -> None:
@@ -89,11 +89,11 @@ def cut(scene: Scene, each: Random, strength: float) -> None:
     x, y = _place(scene, each)
     length = _reach(scene, each, 0.04, 0.18)
     u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
-    bend = v + np.float32(each.uniform(-0.15, 0.15) / length) * u * u
-    width = np.float32(length * each.uniform(0.06, 0.16) + 0.7) * (1 - (u / np.float32(length)) ** 2)
+    bend = v + (each.uniform(-0.15, 0.15) / length) * u * u
+    width = (length * each.uniform(0.06, 0.16) + 0.7) * (1 - (u / length) ** 2)
     inside = cover(np.abs(bend) - width, 1.5) * (np.abs(u) < length) * scene.region
     lips = cover(np.abs(bend) - width - 3, 4) * (np.abs(u) < length) * scene.region - inside
-    scene.tint(inside * np.float32(0.45 + 0.55 * strength), scene.behind * np.float32(0.6))
+    scene.tint(inside * (0.45 + 0.55 * strength), scene.behind * 0.6)
     scene.height += np.clip(lips, 0, 1) * 1.5 - inside * 2.5
 
 
@@ -104,10 +104,10 @@ def stain(scene: Scene, each: Random, strength: float) -> None:
     """A spot of liquid or grease: irregular, often with a darker rim where it dried."""
     blob, edge = _blob(scene, each, _reach(scene, each, 0.02, 0.13), 0.35)
     rim = np.float32(each.choice([0.0, 0.0, 0.8])) * np.exp(-((edge / 2.5) ** 2))
-    dye = 1 - np.float32(0.12 + 0.55 * strength) * (1 - colour(each, 0.1, 0.9, 0.8))
-    share = blob * (np.float32(0.6) + np.float32(0.15) * fractal(each, scene.size, 12)) + rim * blob
+    dye = 1 - (0.12 + 0.55 * strength) * (1 - colour(each, 0.1, 0.9, 0.8))
+    share = blob * (0.6 + 0.15 * fractal(each, scene.size, 12)) + rim * blob
     scene.albedo *= 1 - np.clip(share, 0, 1.3)[..., None] * (1 - dye)
-    scene.gloss += np.float32(each.uniform(-0.1, 0.2)) * blob
+    scene.gloss += each.uniform(-0.1, 0.2) * blob
 
 
 def spots(scene: Scene, each: Random, strength: float) -> None:
@@ -120,8 +120,8 @@ def spots(scene: Scene, each: Random, strength: float) -> None:
         squash = (radius, int(radius * each.uniform(0.5, 1)))
         cv2.ellipse(specks, _ellipse(centre, squash, each.uniform(0, 180)), 255, -1, cv2.LINE_AA)
     on = _on(scene, specks)
-    scene.tint(on * np.float32(0.35 + 0.65 * strength), _unlike(scene, each, on, 0.3 + 0.4 * strength))
-    scene.height += cv2.GaussianBlur(on, (0, 0), 1) * np.float32(each.uniform(0, 2))
+    scene.tint(on * (0.35 + 0.65 * strength), _unlike(scene, each, on, 0.3 + 0.4 * strength))
+    scene.height += cv2.GaussianBlur(on, (0, 0), 1) * each.uniform(0, 2)
 
 
 def discoloured(scene: Scene, each: Random, strength: float) -> None:
@@ -129,7 +129,7 @@ def discoloured(scene: Scene, each: Random, strength: float) -> None:
     blob, _ = _blob(scene, each, _reach(scene, each, 0.05, 0.17), 0.25, soft=0.5)
     shift = each.normal(size=3)
     shift = shift / np.abs(shift).max() * each.uniform(0.5, 1) + each.uniform(-0.5, 0.5)
-    scene.albedo *= 1 + blob[..., None] * np.float32(0.1 + 0.5 * strength) * shift.astype(np.float32)
+    scene.albedo *= 1 + blob[..., None] * (0.1 + 0.5 * strength) * shift.astype(np.float32)
 
 
 def smear(scene: Scene, each: Random, strength: float) -> None:
@@ -140,11 +140,11 @@ def smear(scene: Scene, each: Random, strength: float) -> None:
     wide = long * each.uniform(0.15, 0.4)
     u, v = axes(scene.size, angle, (x, y))
     trace = streaks(each, scene.size, long, max(wide * 0.25, 1.5), angle)
-    body = 1 - (u / np.float32(long)) ** 2 - (v / np.float32(wide)) ** 2
+    body = 1 - (u / long) ** 2 - (v / wide) ** 2
     on = step(body + 0.35 * trace, 0.1, 0.7) * (0.7 + 0.3 * np.tanh(trace)) * scene.region
-    scene.tint(on * np.float32(0.2 + 0.6 * strength), _unlike(scene, each, on, 0.2 + 0.4 * strength))
-    scene.gloss += np.float32(each.uniform(-0.2, 0.3)) * on
-    scene.height += on * trace * np.float32(0.3)
+    scene.tint(on * (0.2 + 0.6 * strength), _unlike(scene, each, on, 0.2 + 0.4 * strength))
+    scene.gloss += each.uniform(-0.2, 0.3) * on
+    scene.height += on * trace * 0.3
 
 
 def abrasion(scene: Scene, each: Random, strength: float) -> None:
@@ -152,12 +152,12 @@ def abrasion(scene: Scene, each: Random, strength: float) -> None:
     blob, _ = _blob(scene, each, _reach(scene, each, 0.04, 0.14), 0.4, soft=0.35)
     flat = cv2.GaussianBlur(scene.albedo, (0, 0), 5)
     fine = streaks(each, scene.size, 30, 1.3, each.uniform(0, np.pi))
-    tone = 1 + np.float32(0.06 + 0.25 * strength) * fine + np.float32(each.choice([-1, 1]) * (0.03 + 0.2 * strength))
-    share = blob * np.float32(0.5 + 0.5 * strength)
+    tone = 1 + (0.06 + 0.25 * strength) * fine + np.float32(each.choice([-1, 1]) * (0.03 + 0.2 * strength))
+    share = blob * (0.5 + 0.5 * strength)
     scene.tint(share, np.clip(flat * tone[..., None], 0.01, 1))
-    level = cv2.GaussianBlur(scene.height, (0, 0), 4) + np.float32(0.4) * fine
+    level = cv2.GaussianBlur(scene.height, (0, 0), 4) + 0.4 * fine
     scene.height += (level - scene.height) * share
-    scene.gloss *= 1 - np.float32(0.6) * share
+    scene.gloss *= 1 - 0.6 * share
 
 
 def distorted(scene: Scene, each: Random, strength: float) -> None:
@@ -165,9 +165,9 @@ def distorted(scene: Scene, each: Random, strength: float) -> None:
     radius = _reach(scene, each, 0.06, 0.16)
     x, y = _place(scene, each)
     u, v = axes(scene.size, 0.0, (x, y))
-    pull = np.exp(-(u * u + v * v) / np.float32(radius**2)) * scene.region
+    pull = np.exp(-(u * u + v * v) / (radius**2)) * scene.region
     direction, size = each.uniform(0, 2 * np.pi), radius * (0.2 + 0.5 * strength)
-    twist = np.float32(each.uniform(-0.8, 0.8) * (0.3 + strength))
+    twist = each.uniform(-0.8, 0.8) * (0.3 + strength)
     rows, columns = np.mgrid[0 : scene.size[0], 0 : scene.size[1]].astype(np.float32)
     to_x = columns - pull * (np.float32(size * np.cos(direction)) + twist * v)
     to_y = rows - pull * (np.float32(size * np.sin(direction)) - twist * u)
@@ -185,18 +185,18 @@ def dent(scene: Scene, each: Random, strength: float) -> None:
     radius = _reach(scene, each, 0.025, 0.1)
     u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
     squash = each.uniform(1, 2.2)
-    bowl = np.exp(-((u / np.float32(radius)) ** 2 + (v * np.float32(squash / radius)) ** 2) * 1.5)
+    bowl = np.exp(-((u / radius) ** 2 + (v * (squash / radius)) ** 2) * 1.5)
     sign = -1 if each.random() < 0.7 else 1
-    scene.height += bowl * scene.region * np.float32(sign * radius * (0.15 + 0.75 * strength))
+    scene.height += bowl * scene.region * (sign * radius * (0.15 + 0.75 * strength))
 
 
 def hole(scene: Scene, each: Random, strength: float) -> None:
     """A pit or hole: dark inside, with a rim that catches the light."""
     radius = _reach(scene, each, 0.012, 0.06)
     blob, edge = _blob(scene, each, radius, 0.2)
-    rim = np.exp(-((edge / np.float32(max(radius * 0.25, 1.5))) ** 2)) * scene.region
-    scene.tint(blob * np.float32(0.3 + 0.7 * strength), scene.behind * np.float32(0.45))
-    scene.height += rim * np.float32(1.5) - blob * np.float32(2 + 3 * strength)
+    rim = np.exp(-((edge / max(radius * 0.25, 1.5)) ** 2)) * scene.region
+    scene.tint(blob * (0.3 + 0.7 * strength), scene.behind * 0.45)
+    scene.height += rim * 1.5 - blob * (2 + 3 * strength)
     scene.gloss *= 1 - blob
 
 
@@ -212,9 +212,9 @@ def chip(scene: Scene, each: Random, strength: float) -> None:
         centre = _place(scene, each)
     radius = _reach(scene, each, 0.02, 0.08)
     blob, edge = _blob(scene, each, radius, 0.3, centre=centre)
-    fracture = np.exp(-((np.maximum(edge, 0) / np.float32(1 + radius * 0.2)) ** 2)) * scene.region * (1 - blob)
-    scene.tint(fracture * np.float32(0.3 + 0.5 * strength), np.clip(scene.albedo * 1.5 + 0.08, 0, 1))
-    gone = blob * np.float32(0.75 + 0.25 * strength)
+    fracture = np.exp(-((np.maximum(edge, 0) / (1 + radius * 0.2)) ** 2)) * scene.region * (1 - blob)
+    scene.tint(fracture * (0.3 + 0.5 * strength), np.clip(scene.albedo * 1.5 + 0.08, 0, 1))
+    gone = blob * (0.75 + 0.25 * strength)
     scene.tint(gone, scene.behind)
     scene.height *= 1 - gone
     scene.lift *= 1 - gone
@@ -231,11 +231,11 @@ def foreign(scene: Scene, each: Random, strength: float) -> None:
     body = np.zeros(scene.size, np.uint8)
     cv2.fillPoly(body, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     on = _on(scene, body)
-    tone = 1 + np.float32(0.1) * smooth(each, scene.size, max(radius / 2, 2))
+    tone = 1 + 0.1 * smooth(each, scene.size, max(radius / 2, 2))
     own = np.clip(_unlike(scene, each, on, 0.2 + 0.5 * strength) * tone[..., None], 0.01, 1)
-    scene.tint(on * np.float32(0.6 + 0.4 * strength), own)
-    scene.height += cv2.GaussianBlur(on, (0, 0), 1.2) * np.float32(radius * 0.4)
-    scene.lift += on * np.float32(0.7)
+    scene.tint(on * (0.6 + 0.4 * strength), own)
+    scene.height += cv2.GaussianBlur(on, (0, 0), 1.2) * (radius * 0.4)
+    scene.lift += on * 0.7
 
 
 KINDS: dict[str, Apply] = {
@@ -318,9 +318,9 @@ def _blob(
     """An irregular patch on the part: its opacity (H, W), and the distance from its outline in pixels."""
     u, v = axes(scene.size, each.uniform(0, np.pi), centre or _place(scene, each))
     squash = each.uniform(1, 2)
-    along = np.sqrt(u * u / np.float32(squash) + v * v * np.float32(squash))
+    along = np.sqrt(u * u / squash + v * v * squash)
     wobble = fractal(each, scene.size, max(radius * 0.8, 3), 3)
-    edge = along - np.float32(radius) * (1 + np.float32(rough) * np.clip(wobble, -2, 2))
+    edge = along - radius * (1 + rough * np.clip(wobble, -2, 2))
     width = max(radius * soft * 2, 1.2)
     return step(edge, width / 2, -width / 2) * scene.region, edge
 
@@ -346,12 +346,12 @@ def _ellipse(centre: np.ndarray, half: tuple[int, int], angle: float) -> tuple:
 
 def _on(scene: Scene, drawn: np.ndarray) -> Array:
     """A drawing as opacity (H, W), only on the part."""
-    return drawn.astype(np.float32) / np.float32(255) * scene.region
+    return drawn.astype(np.float32) / 255 * scene.region
 
 
 def _worn(each: Random, scene: Scene, least: float) -> Array:
     """Uneven strength along a line, from `least` to 1."""
-    return least + (1 - np.float32(least)) * step(smooth(each, scene.size, 14), -1, 1)
+    return least + (1 - least) * step(smooth(each, scene.size, 14), -1, 1)
 
 
 def _which(scene: Scene, each: Random) -> int:

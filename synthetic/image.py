@@ -10,8 +10,7 @@ from synthetic.defects import COMPONENT_KINDS, with_defect
 from synthetic.fields import Random
 from synthetic.photograph import Conditions, Pixels, develop, draw_conditions, expose
 from synthetic.randomise import distract
-from synthetic.registry import find
-from synthetic.scene import Array, Scene, Size
+from synthetic.scene import Array, Scene, Size, find
 
 ATTEMPTS = 8
 """How often a defect that is too faint, too small or too large is drawn anew before a plain one is taken."""
@@ -98,7 +97,7 @@ def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
     # What hides a defect: the sensor's noise and the texture around it.
     grey = cv2.transform(normal, np.full((1, 3), 1 / 3, np.float32))
     detail = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 4)), (0, 0), 8)
-    hiding = np.float32(how.noise) + np.float32(0.7) * detail
+    hiding = how.noise + 0.7 * detail
     strength = float(each.beta(1.2, 1.2))
     for attempt in range(ATTEMPTS + 1):
         if attempt == ATTEMPTS:
@@ -131,7 +130,7 @@ def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
     # With domain randomisation every image has a style of its own.
     style = address.random(f"{role} style") if address.wild else address.random("style", shared=True)
     each = address.random(role)
-    scene = find(address.family)(style, each, address.size)
+    scene = find(address.family).render(style, each, address.size)
     how = draw_conditions(style, each, address.wild)
     if address.wild:
         distract(scene, address.random(f"{role} distractors"))

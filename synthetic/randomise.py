@@ -19,14 +19,14 @@ def distract(scene: Scene, each: Random) -> None:
 
 def _pool(scene: Scene, each: Random) -> None:
     """A broad patch of higher gloss: the lamp's reflection shows there."""
-    scene.gloss += np.float32(each.uniform(0.1, 0.5)) * step(smooth(each, scene.size, 0.4 * min(scene.size)), 0, 1.5)
+    scene.gloss += each.uniform(0.1, 0.5) * step(smooth(each, scene.size, 0.4 * min(scene.size)), 0, 1.5)
 
 
 def _soft_shadow(scene: Scene, each: Random) -> None:
     """The shadow of something outside the image: a soft, straight edge."""
     side = min(scene.size)
-    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] + np.float32(each.uniform(-0.3, 0.3) * side)
-    shadow = 1 - np.float32(each.uniform(0.1, 0.4)) * step(u, 0, side * each.uniform(0.1, 0.5))
+    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] + (each.uniform(-0.3, 0.3) * side)
+    shadow = 1 - each.uniform(0.1, 0.4) * step(u, 0, side * each.uniform(0.1, 0.5))
     scene.albedo *= shadow[..., None]
 
 
@@ -35,38 +35,38 @@ def _marks(scene: Scene, each: Random) -> None:
     side = min(scene.size)
     pitch, angle = each.uniform(0.1, 0.3) * side, each.uniform(0, np.pi)
     u, v = axes(scene.size, angle, (each.random() * scene.size[1], each.random() * scene.size[0]))
-    near_u = u % np.float32(pitch) - np.float32(pitch / 2)
+    near_u = u % pitch - (pitch / 2)
     # One row only, or a grid.
-    near_v = v if each.random() < 0.5 else v % np.float32(pitch) - np.float32(pitch / 2)
+    near_v = v if each.random() < 0.5 else v % pitch - (pitch / 2)
     radius = pitch * each.uniform(0.08, 0.25)
     kind = int(each.integers(0, 3))
     if kind == 0:
-        shape = np.hypot(near_u, near_v) - np.float32(radius)
+        shape = np.hypot(near_u, near_v) - radius
     elif kind == 1:
-        shape = np.abs(np.hypot(near_u, near_v) - np.float32(radius)) - np.float32(max(radius * 0.2, 1))
+        shape = np.abs(np.hypot(near_u, near_v) - radius) - max(radius * 0.2, 1)
     else:
-        shape = np.maximum(np.abs(near_u) - np.float32(radius), np.abs(near_v) - np.float32(max(radius * 0.35, 1)))
-    scene.tint(cover(shape) * scene.region * np.float32(each.uniform(0.3, 0.9)), colour(each, 0.1, 0.9, 0.8))
+        shape = np.maximum(np.abs(near_u) - radius, np.abs(near_v) - max(radius * 0.35, 1))
+    scene.tint(cover(shape) * scene.region * each.uniform(0.3, 0.9), colour(each, 0.1, 0.9, 0.8))
 
 
 def _grooves(scene: Scene, each: Random) -> None:
     """A few straight, parallel seams or raised lines that run from edge to edge."""
     side = min(scene.size)
     pitch, width = each.uniform(0.2, 0.6) * side, each.uniform(1, 4)
-    u = axes(scene.size, each.choice([0, np.pi / 2]) + each.normal(0, 0.1))[0] + np.float32(each.random() * pitch)
-    line = cover(np.abs(u % np.float32(pitch) - np.float32(pitch / 2)) - np.float32(width), width) * scene.region
-    scene.height += line * np.float32(each.uniform(-2, 2))
-    scene.albedo *= (1 - np.float32(each.uniform(-0.1, 0.3)) * line)[..., None]
+    u = axes(scene.size, each.choice([0, np.pi / 2]) + each.normal(0, 0.1))[0] + (each.random() * pitch)
+    line = cover(np.abs(u % pitch - (pitch / 2)) - width, width) * scene.region
+    scene.height += line * each.uniform(-2, 2)
+    scene.albedo *= (1 - each.uniform(-0.1, 0.3) * line)[..., None]
 
 
 def _boundary(scene: Scene, each: Random) -> None:
     """The surface ends inside the image: beyond a straight edge lies a table, and no defect."""
     side = min(scene.size)
-    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - np.float32(each.uniform(0.28, 0.45) * side)
+    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - (each.uniform(0.28, 0.45) * side)
     on = cover(u, 1.5)
-    ground = 1 + np.float32(0.04) * fractal(each, scene.size, 30)
+    ground = 1 + 0.04 * fractal(each, scene.size, 30)
     if each.random() < 0.5:
-        ground += np.float32(0.06) * streaks(each, scene.size, 100, 1.5, each.uniform(0, np.pi))
+        ground += 0.06 * streaks(each, scene.size, 100, 1.5, each.uniform(0, np.pi))
     behind = colour(each, 0.05, 0.9, 0.4) * ground[..., None]
     scene.behind = np.clip(behind, 0.01, 1)
     scene.albedo += (scene.behind - scene.albedo) * (1 - on)[..., None]

@@ -4,11 +4,15 @@ Because light is worked out from the layers, a dent shows as shading, a hole as 
 thread casts a shadow, without any of them knowing where the lamp stands. All arrays are float32, (height, width) first.
 """
 
+import difflib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from edgezsad.errors import InputError
 
 Array = NDArray[np.float32]
 Size = tuple[int, int]
@@ -133,3 +137,50 @@ def _paste(scene: Scene, item: Component) -> None:
     if item.lift > 0:
         # A body can bear defects wherever it lies; print only where its ground can.
         scene.region[there] = np.maximum(scene.region[there], part)
+
+
+Random = np.random.Generator
+
+Renderer = Callable[[Random, Random, Size], Scene]
+"""(style, each, size) -> scene. `style` draws what the images of a category share, `each` what differs."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of surface or part: how to render a normal scene, and the kinds of defect that it can have."""
+
+    render: Renderer
+    defects: tuple[str, ...]
+
+
+FAMILIES: dict[str, Family] = {}
+"""Families by name; filled by the modules `surfaces`, `parts` and `assemblies`."""
+
+
+def family(*defects: str) -> Callable[[Renderer], Renderer]:
+    """Register a renderer as a family under its own name."""
+
+    def register(render: Renderer) -> Renderer:
+        FAMILIES[render.__name__] = Family(render, defects)
+        return render
+
+    return register
+
+
+def families() -> tuple[str, ...]:
+    """Return the names of all families, sorted."""
+    return tuple(sorted(FAMILIES))
+
+
+def find(name: str) -> Family:
+    """Return the family of that name.
+
+    Raises:
+        InputError: unknown family.
+    """
+    if name not in FAMILIES:
+        near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.3)
+        raise InputError(
+            f"unknown generated family {name!r}; {f'did you mean {near[0]}?' if near else 'see families()'}"
+        )
+    return FAMILIES[name]

@@ -21,7 +21,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import write_json
 from synthetic.defects import COMPONENT_KINDS, KINDS
 from synthetic.image import Address, defect_of, defective_image, normal_image
-from synthetic.registry import find
+from synthetic.scene import find
 
 RECORD = "generated.json"
 """Settings of a generated set, in its folder; a folder without this file is never replaced."""

@@ -21,8 +21,7 @@ from synthetic.fields import (
     step,
     streaks,
 )
-from synthetic.registry import family
-from synthetic.scene import Array, Component, Scene, Size, sheet
+from synthetic.scene import Array, Component, Scene, Size, family, sheet
 
 # ---- what a source may use -------------------------------------------------------------------------------------
 
@@ -33,7 +32,7 @@ def leather(style: Random, each: Random, size: Size) -> Scene:
     skin, gloss, spacing = colour(style, 0.12, 0.6, 0.6), style.uniform(0, 0.35), style.uniform(5, 14)
     distance, label, count = cells(each, size, spacing)
     fine, _, _ = cells(each, size, max(spacing * 0.45, 3))
-    height = -distance * np.float32(spacing * 0.5) - fine * np.float32(spacing * 0.1)
+    height = -distance * (spacing * 0.5) - fine * (spacing * 0.1)
     shade = 1 + 0.06 * smooth(each, size, 40) - 0.25 * step(distance, 0.3, 0.75)
     shade += 0.03 * each.standard_normal(count, dtype=np.float32)[label]
     return sheet(skin * shade[..., None], cv2.GaussianBlur(height, (0, 0), 0.9), gloss)
@@ -42,11 +41,11 @@ def leather(style: Random, each: Random, size: Size) -> Scene:
 @family("scratch", "crack", "stain", "dent", "hole", "discoloured", "smear", "abrasion", "thread", "spots")
 def wood(style: Random, each: Random, size: Size) -> Scene:
     """Annual rings cut lengthwise, with pores along the grain."""
-    light = colour(style, 0.45, 0.8, 0.2) * np.array([1.0, 0.76, 0.5], np.float32) ** np.float32(style.uniform(0.4, 1))
-    dark, angle = light * np.float32(style.uniform(0.5, 0.8)), style.uniform(0, np.pi) + each.normal(0, 0.05)
+    light = colour(style, 0.45, 0.8, 0.2) * np.array([1.0, 0.76, 0.5], np.float32) ** style.uniform(0.4, 1)
+    dark, angle = light * style.uniform(0.5, 0.8), style.uniform(0, np.pi) + each.normal(0, 0.05)
     period = style.uniform(9, 30)
     v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))[1]
-    bent = v / np.float32(period) + 0.9 * streaks(each, size, 150, 50, angle)
+    bent = v / period + 0.9 * streaks(each, size, 150, 50, angle)
     ring = (bent % 1) ** 2
     grain = streaks(each, size, 40, 1.4, angle)
     share = np.clip(0.55 * ring + 0.16 * grain + 0.12 * streaks(each, size, 120, 12, angle) + 0.15, 0, 1)
@@ -61,16 +60,12 @@ def tiles(style: Random, each: Random, size: Size) -> Scene:
     across = width * style.choice([1.0, 1.6])
     bond, gap, angle = style.choice([0.0, 0.5]), style.uniform(1.2, 3.5), style.uniform(-0.8, 0.8)
     u, v = axes(size, angle + each.normal(0, 0.03), (size[1] * each.random(), size[0] * each.random()))
-    row = np.floor(v / np.float32(width))
+    row = np.floor(v / width)
     u = u + np.float32(bond * across) * (row % 2)
     column = np.floor(u / np.float32(across))
-    tone = np.sin(row * 12.9898 + column * 78.233 + each.uniform(0, 6)) * np.float32(style.uniform(0, 0.07))
+    tone = np.sin(row * 12.9898 + column * 78.233 + each.uniform(0, 6)) * style.uniform(0, 0.07)
     distance = box(
-        u - (column + 0.5) * np.float32(across),
-        v - (row + 0.5) * np.float32(width),
-        across / 2 - gap,
-        width / 2 - gap,
-        2,
+        u - (column + 0.5) * np.float32(across), v - (row + 0.5) * width, across / 2 - gap, width / 2 - gap, 2
     )
     marbling = style.uniform(0, 0.1) * fractal(each, size, 50)
     albedo = face * (1 + tone + marbling)[..., None]
@@ -85,7 +80,7 @@ def hammered(style: Random, each: Random, size: Size) -> Scene:
     """Painted or bare metal with hammered dimples."""
     spacing, paint = style.uniform(12, 34), colour(style, 0.2, 0.7, 0.3)
     distance, label, count = cells(each, size, spacing, 0.35)
-    height = cv2.GaussianBlur(np.minimum(distance, 0.6) ** 2 * np.float32(spacing * 0.5), (0, 0), spacing / 12)
+    height = cv2.GaussianBlur(np.minimum(distance, 0.6) ** 2 * (spacing * 0.5), (0, 0), spacing / 12)
     tone = 1 + 0.02 * each.standard_normal(count, dtype=np.float32)[label] + 0.03 * smooth(each, size, 60)
     return sheet(paint * tone[..., None], height, style.uniform(0.2, 0.7))
 
@@ -97,7 +92,7 @@ def printed_sheet(style: Random, each: Random, size: Size) -> Scene:
     pitch, angle = style.uniform(0.11, 0.2) * min(size), style.uniform(-0.5, 0.5) + each.normal(0, 0.02)
     mark = _mark(style, pitch * style.uniform(0.5, 0.8), ink)
     scene = sheet(ground * (1 + 0.02 * fractal(each, size, 30))[..., None], 0.12 * smooth(each, size, 1.5))
-    scene.gloss += np.float32(style.uniform(0, 0.4))
+    scene.gloss += style.uniform(0, 0.4)
     scene.components = _grid(size, mark, pitch, pitch * style.uniform(1, 1.5), angle, each, style.choice([0.0, 0.5]))
     return scene
 
@@ -125,12 +120,12 @@ def perforated(style: Random, each: Random, size: Size) -> Scene:
     radius, stagger, square = pitch * style.uniform(0.22, 0.36), style.choice([0.0, 0.5]), style.random() < 0.3
     angle = style.uniform(0, np.pi / 2) + each.normal(0, 0.03)
     u, v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))
-    row = np.floor(v / np.float32(pitch))
-    du = (u + np.float32(stagger * pitch) * (row % 2)) % np.float32(pitch) - np.float32(pitch / 2)
-    dv = v - (row + 0.5) * np.float32(pitch)
-    hole = box(du, dv, radius, radius, 1) if square else np.hypot(du, dv) - np.float32(radius)
+    row = np.floor(v / pitch)
+    du = (u + np.float32(stagger * pitch) * (row % 2)) % pitch - (pitch / 2)
+    dv = v - (row + 0.5) * pitch
+    hole = box(du, dv, radius, radius, 1) if square else np.hypot(du, dv) - radius
     scene = sheet(face * (1 + 0.03 * fractal(each, size, 40))[..., None], 0.1 * smooth(each, size, 2), 0.3)
-    dark = face * np.float32(style.uniform(0.05, 0.25))
+    dark = face * style.uniform(0.05, 0.25)
     scene.lay(cover(hole, 1.2), dark, -3.0, 0.0, 0.0)
     return scene
 
@@ -141,9 +136,9 @@ def corrugated(style: Random, each: Random, size: Size) -> Scene:
     face, period = colour(style, 0.25, 0.8, 0.4), style.uniform(7, 28)
     angle, sharp = style.uniform(0, np.pi) + each.normal(0, 0.03), style.uniform(0.6, 2.5)
     v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))[1]
-    wave = np.tanh(np.float32(sharp) * np.sin(2 * np.pi * v / np.float32(period) + 0.15 * smooth(each, size, 90)))
+    wave = np.tanh(sharp * np.sin(2 * np.pi * v / period + 0.15 * smooth(each, size, 90)))
     tone = 1 + 0.1 * wave + 0.03 * streaks(each, size, 60, 3, angle) + 0.03 * smooth(each, size, 50)
-    return sheet(face * tone[..., None], wave * np.float32(period * 0.12), style.uniform(0, 0.5))
+    return sheet(face * tone[..., None], wave * (period * 0.12), style.uniform(0, 0.5))
 
 
 @family("crack", "stain", "hole", "discoloured", "scratch", "abrasion", "smear", "spots", "foreign")
@@ -152,9 +147,9 @@ def concrete(style: Random, each: Random, size: Size) -> Scene:
     stone, rough, cell = colour(style, 0.35, 0.8, 0.15), style.uniform(0.03, 0.12), style.uniform(20, 90)
     tone = fractal(each, size, cell, 6, style.uniform(0.5, 0.85))
     grain = smooth(each, size, style.uniform(1, 2.5))
-    pores = step(smooth(each, size, 5), 2.4, 2.9) * np.float32(style.uniform(0, 0.6))
-    albedo = stone * ((1 + np.float32(rough) * tone + 0.05 * grain) * (1 - 0.5 * pores))[..., None]
-    return sheet(albedo, np.float32(style.uniform(0.2, 0.8)) * (grain + tone) - 2 * pores)
+    pores = step(smooth(each, size, 5), 2.4, 2.9) * style.uniform(0, 0.6)
+    albedo = stone * ((1 + rough * tone + 0.05 * grain) * (1 - 0.5 * pores))[..., None]
+    return sheet(albedo, style.uniform(0.2, 0.8) * (grain + tone) - 2 * pores)
 
 
 @family("stain", "hole", "dent", "discoloured", "smear", "cut", "foreign", "thread", "abrasion")
@@ -165,7 +160,7 @@ def foam(style: Random, each: Random, size: Size) -> Scene:
     depth = each.uniform(0.3, 1, count).astype(np.float32)[label]
     pit = step(distance, 0.55, 0.2) * depth
     tone = 1 - 0.55 * pit + 0.04 * smooth(each, size, 50)
-    return sheet(wall * tone[..., None], -pit * np.float32(spacing * 0.3))
+    return sheet(wall * tone[..., None], -pit * (spacing * 0.3))
 
 
 @family("thread", "stain", "hole", "discoloured", "cut", "distorted", "smear", "spots")
@@ -177,13 +172,13 @@ def knit(style: Random, each: Random, size: Size) -> Scene:
         size, style.uniform(0, np.pi) + each.normal(0, 0.03), (size[1] * each.random(), size[0] * each.random())
     )
     u, v = u + 1.0 * smooth(each, size, 40), v + 1.0 * smooth(each, size, 40)
-    across = u % np.float32(pitch) / np.float32(pitch) - 0.5
-    lean = v / np.float32(pitch * 0.75) + np.abs(across) * 1.1
+    across = u % pitch / pitch - 0.5
+    lean = v / (pitch * 0.75) + np.abs(across) * 1.1
     along = lean % 1 - 0.5
     profile = np.maximum(1 - 4 * along**2, 0) * np.maximum(1 - (np.abs(np.abs(across) - 0.25) * 3.6) ** 2, 0)
     fuzz = 0.06 * smooth(each, size, 1.5)
     base = mixed(yarn, second, (np.floor(lean) % (2 * band) < band).astype(np.float32)) if band else yarn
-    return sheet(base * (0.45 + 0.6 * profile + fuzz)[..., None], profile * np.float32(pitch * 0.2))
+    return sheet(base * (0.45 + 0.6 * profile + fuzz)[..., None], profile * (pitch * 0.2))
 
 
 @family("scratch", "stain", "spots", "discoloured", "smear", "abrasion", "distorted", "hole")
@@ -209,7 +204,7 @@ def striped_film(style: Random, each: Random, size: Size) -> Scene:
 def moulded_plastic(style: Random, each: Random, size: Size) -> Scene:
     """Eroded or smooth moulding, one colour, sometimes with a speckle."""
     face, grain = colour(style, 0.08, 0.9, 0.5), style.uniform(1.2, 4)
-    relief = smooth(each, size, grain) * np.float32(style.uniform(0.02, 0.5))
+    relief = smooth(each, size, grain) * style.uniform(0.02, 0.5)
     speckle = step(smooth(each, size, 2.2), 1.5, 2) * np.float32(style.choice([0, 0, 0.4]))
     tone = 1 + 0.015 * fractal(each, size, 80)
     return sheet(mixed(face, colour(style), speckle) * tone[..., None], relief, style.uniform(0, 0.6))
@@ -240,7 +235,7 @@ def woven_cloth(style: Random, each: Random, size: Size) -> Scene:
 def felt(style: Random, each: Random, size: Size) -> Scene:
     """A mat of fibres lying in all directions."""
     ground = colour(style, 0.35, 0.65, 0.35)
-    tone = sum(streaks(each, size, 26, 1.3, angle) for angle in each.uniform(0, np.pi, 5)) / np.float32(2.2)
+    tone = sum(streaks(each, size, 26, 1.3, angle) for angle in each.uniform(0, np.pi, 5)) / 2.2
     return sheet(ground * (1 + 0.13 * tone + 0.05 * fractal(each, size, 40))[..., None], 0.5 * tone)
 
 
@@ -250,7 +245,7 @@ def ground_metal(style: Random, each: Random, size: Size) -> Scene:
     angle, tone = np.pi / 2 + style.normal(0, 0.02), style.uniform(0.4, 0.5)
     lines = 0.7 * streaks(each, size, 220, 1.2, angle) + 0.4 * streaks(each, size, 60, 1.0, angle)
     broad = 0.6 * streaks(each, size, 500, 25, angle) + 0.4 * smooth(each, size, 60)
-    value = np.float32(tone) * (1 + 0.07 * lines + 0.07 * broad + 0.02 * smooth(each, size, 1))
+    value = tone * (1 + 0.07 * lines + 0.07 * broad + 0.02 * smooth(each, size, 1))
     return sheet(value[..., None] * np.array([1, 0.99, 0.96], np.float32), 0.12 * lines, 0.25)
 
 
@@ -259,7 +254,7 @@ def _photograph(name: str) -> Array:
     """A real texture that scikit-image ships, (512, 512), 0 to 1."""
     from skimage import data  # slow to import, and only these three families need it
 
-    return np.asarray(getattr(data, name)(), np.float32) / np.float32(255)
+    return np.asarray(getattr(data, name)(), np.float32) / 255
 
 
 def _real(name: str, tint: tuple[float, float, float], style: Random, each: Random, size: Size, turn: bool) -> Scene:
@@ -276,8 +271,8 @@ def _real(name: str, tint: tuple[float, float, float], style: Random, each: Rand
     view = cv2.warpAffine(
         np.ascontiguousarray(source), matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
-    shade = np.array(tint, np.float32) * np.float32(style.uniform(0.95, 1.05))
-    relief = (view - cv2.GaussianBlur(view, (0, 0), 6)) * np.float32(2)
+    shade = np.array(tint, np.float32) * style.uniform(0.95, 1.05)
+    relief = (view - cv2.GaussianBlur(view, (0, 0), 6)) * 2
     return sheet(view[..., None] * shade, relief)
 
 
@@ -309,15 +304,15 @@ def _mark(style: Random, side: float, ink: Array) -> Component:
     half = side / 2 - 1
     kind = int(style.integers(0, 5))
     if kind == 0:
-        shape = np.abs(np.hypot(u, v) - np.float32(half * 0.8)) - np.float32(half * 0.2)
+        shape = np.abs(np.hypot(u, v) - (half * 0.8)) - (half * 0.2)
     elif kind == 1:
-        shape = np.hypot(u, v) - np.float32(half)
+        shape = np.hypot(u, v) - half
     elif kind == 2:
         shape = capsule(u, v, half * 0.6, half * 0.35)
     elif kind == 3:
         shape = np.minimum(box(u, v, half, half * 0.28), box(u, v, half * 0.28, half))
     else:
-        shape = box(u, np.abs(v) - np.float32(half * 0.5), half, half * 0.25)
+        shape = box(u, np.abs(v) - (half * 0.5), half, half * 0.25)
     albedo = np.broadcast_to(ink, (n, n, 3)).astype(np.float32).copy()
     return Component(albedo, cover(shape), np.zeros((n, n), np.float32), 0.1, 0.0, 0.0, 0.0, 0.0)
 
