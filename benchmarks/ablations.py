@@ -33,11 +33,9 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import open_run
 from edgezsad.scoring.onnx_scorer import cpu_name
-from edgezsad.training import recipe
-from edgezsad.training.inputs import Inputs, training_inputs
-from edgezsad.training.learner import Learner
-from edgezsad.training.session import Session
-from edgezsad.training.train import everything_that_matters
+from edgezsad.training.inputs import Inputs, training_inputs, training_plan
+from edgezsad.training.losses import FULL_FRACTION
+from edgezsad.training.trainer import TrainableModel, Trainer, moving_average, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "timm", "torch")
 FULL = "full recipe"
@@ -61,7 +59,7 @@ class Arm:
         balanced: whether every family is equally likely; if not, every image is.
         constant: a learning rate without warm-up and without decay.
         coverage: what the defective share of cells is multiplied by before the loss sees it. The loss calls a cell
-            fully defective from the share `recipe.FULL_COVERAGE` on, so a product with that gives the share itself.
+            fully defective from the share `FULL_FRACTION` on, so a product with that gives the share itself.
         uneven: whether the families that are trained on have very different numbers of images.
         averages: other moving averages of the same training; they read its weights and change no step.
         against: the variant that it is compared with.
@@ -90,7 +88,7 @@ ARMS = (
     Arm("constant learning rate", constant=True),
     Arm("half the learning rate", rate=0.5),
     Arm("double the learning rate", rate=2.0),
-    Arm("map target: strict share", coverage=recipe.FULL_COVERAGE),
+    Arm("map target: strict share", coverage=FULL_FRACTION),
     # The generated families are equally large: here this is another draw of the same images, and shows what chance
     # alone does.
     Arm("images equally likely", balanced=False),
@@ -143,7 +141,7 @@ def changed(profile: Profile, arm: Arm) -> Profile:
 
 def fit(
     profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed: int, fitted: np.ndarray
-) -> dict[str, Learner]:
+) -> dict[str, TrainableModel]:
     """Train one seed of an arm on some rows; the learner to be tested, by the name of its variant.
 
     Args:
@@ -155,22 +153,21 @@ def fit(
         fitted: rows that may be taken.
     """
     arms = changed(profile, arm)
-    session = Session(arms, inputs, backbone, seed, _fabric())
-    session.begin(fitted)
+    trainer = Trainer(arms, inputs, backbone, seed, _fabric())
+    trainer.fit_source(fitted)
     averages = {
-        average_name(ema): recipe.averaged(session.learner, arms.training.model_copy(update={"ema": ema}))
-        for ema in arm.averages
-        if ema != profile.training.ema
+        average_name(ema): moving_average(trainer.model, ema) for ema in arm.averages if ema != profile.training.ema
     }
-    group = inputs.group if arm.balanced else np.full(len(inputs.group), "all")
-    plan = recipe.plan(inputs.label, group, fitted, arms.training, seed)
+    plan = training_plan(inputs, fitted, arms.training, seed)
+    if not arm.balanced:
+        plan = replace(plan, group=np.full(len(inputs.group), "all"))
     # The profile's steps, whatever the schedule is told.
     steps = range(profile.training.steps)
-    for step, example in zip(steps, inputs.steps(plan, steps, rank=0, ranks=1), strict=True):
-        session.step(step, replace(example, coverage=example.coverage * arm.coverage))
+    for step, example in zip(steps, inputs.steps(plan, steps, 0, 1), strict=True):
+        trainer.step(step, replace(example, mask_fraction=example.mask_fraction * arm.coverage))
         for average in averages.values():
-            average.update_parameters(session.learner)
-    return {name: model.module.eval() for name, model in ({arm.name: session.average} | averages).items()}
+            average.update_parameters(trainer.model)
+    return {name: model.module.eval() for name, model in ({arm.name: trainer.average} | averages).items()}
 
 
 def _fabric() -> Fabric:
@@ -180,18 +177,18 @@ def _fabric() -> Fabric:
 
 
 @torch.inference_mode()
-def tested(learner: Learner, inputs: Inputs, families: Iterable[str]) -> dict[str, dict[str, float]]:
+def tested(learner: TrainableModel, inputs: Inputs, families: Iterable[str]) -> dict[str, dict[str, float]]:
     """Each measure of each family, percent; pixels are the cells of the finest stride, defective if they hold any."""
     result: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
     for family in families:
         rows = np.flatnonzero(inputs.group == family)
         score, cells, defective = [], [], []
         for example in inputs.read(rows):
-            output = learner(example.inputs)
-            known = ~example.coverage.isnan()
-            score.append(output[0].numpy())
-            cells.append(output[1].squeeze(1)[known].numpy())
-            defective.append((example.coverage[known] > 0).numpy().astype(int))
+            output = learner.readout(example.inputs)
+            known = ~example.mask_fraction.isnan()
+            score.append(output.score.numpy())
+            cells.append(output.map.squeeze(1)[known].numpy())
+            defective.append((example.mask_fraction[known] > 0).numpy().astype(int))
         name = family.rsplit("/", 1)[-1]
         result["image_auroc"][name] = round(100 * auroc(inputs.label[rows], np.concatenate(score)), 4)
         result["pixel_auroc"][name] = round(100 * auroc(np.concatenate(defective), np.concatenate(cells)), 4)
@@ -274,7 +271,7 @@ def _job(config: str, job: tuple[Arm, int]) -> list[dict]:
     arm, seed = job
     torch.set_num_threads(1)
     run, inputs, backbone = _opened(config)
-    made_with = everything_that_matters(run.profile, inputs, seed) | {"arm": asdict(arm), "held_out": HELD_OUT}
+    made_with = training_key(run.profile, inputs, seed) | {"arm": asdict(arm), "held_out": HELD_OUT}
     key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
     path = run.folder / "ablations" / f"{key}.json"
     if not path.exists():

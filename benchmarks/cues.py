@@ -27,14 +27,14 @@ from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import versions, write_json
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.cues import NAMES
 from edgezsad.model.detector import build_detector
+from edgezsad.model.self_reference import NAMES
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training.inputs import CachedInputs, training_inputs
-from edgezsad.training.outcome import fit_scale
-from edgezsad.training.ranking import fit_ranking
+from edgezsad.training.losses import fit_global_score
+from edgezsad.training.trainer import fit_scale
 
 RECIPE = "recipe"
 MIRRORS = tuple(range(3))
@@ -78,7 +78,7 @@ def variants() -> dict[str, Variant]:
 
 def fitted_weight(variant: Variant, cues: np.ndarray, label: np.ndarray, group: np.ndarray) -> np.ndarray:
     """(K,) weights of the variant's cues."""
-    return fit_ranking(cues[:, variant.cues], label, group, variant.alike)[0].numpy()
+    return fit_global_score(cues[:, variant.cues], label, group, variant.alike)[0].numpy()
 
 
 def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -122,12 +122,12 @@ def compared(scores: dict[str, dict[str, np.ndarray]], label: dict[str, np.ndarr
 def numbers(readout: torch.nn.Module, inputs: CachedInputs, rows: np.ndarray) -> dict[bool, np.ndarray]:
     """(N, K) cues of some rows, by whether channels are clipped."""
     found: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-    clip = readout.cues.clip
+    clip = readout.scores.clip
     for example in inputs.read(rows):
         for clipped, values in found.items():
-            readout.cues.clip = clip if clipped else None
-            values.append(readout.read_cues(example.inputs)[0])
-    readout.cues.clip = clip
+            readout.scores.clip = clip if clipped else None
+            values.append(readout.self_reference(example.inputs)[0])
+    readout.scores.clip = clip
     return {clipped: torch.cat(values).numpy() for clipped, values in found.items()}
 
 
@@ -142,8 +142,8 @@ def main() -> int:
     try:
         run = Run(load_profile(options.config, options.data))
         profile, sets = run.profile, photographs(run.profile)
-        if profile.model.readout.ranking != "cues":
-            raise InputError(f"{options.config}: readout.ranking is not cues; there is nothing to measure")
+        if profile.model.readout.kind != "self_reference":
+            raise InputError(f"{options.config}: readout.kind is not self_reference; there is nothing to measure")
         backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
         inputs = training_inputs(run, backbone)
         plain = CachedInputs(plain_features(run, sets, backbone))

@@ -29,13 +29,11 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgezsad.config import Readout
+from edgezsad.config import EdgeGLRConfig
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import versions, write_json
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import Detector
-from edgezsad.model.fast import fold_batch_norms, give_attention_four_axes
-from edgezsad.model.readout import EdgeGLR
+from edgezsad.model.detector import Detector, build_readout
 from edgezsad.scoring.onnx_scorer import cpu_name, cpu_session
 
 MODELS = (("tiny_vit_21m_512", 512, (16, 32)), ("tf_efficientnet_lite0", 256, (8, 16, 32)))
@@ -45,9 +43,7 @@ STEPS = {
     "PyTorch, as timm gives it": "",
     "+ threads that wait sleep": "sleep",
     "+ large pages": "pages",
-    "+ batch normalisation folded": "fold",
     "+ channels last": "last",
-    "+ fused attention: what the package does": "attention",
 }
 SECONDS_FOR_CEILING = 3
 
@@ -56,11 +52,7 @@ def detector(name: str, size: int, strides: tuple[int, ...], steps: list[str]) -
     """A detector with the same random weights in every process, changed by the steps."""
     torch.manual_seed(0)
     backbone = Backbone(name, "random", strides)
-    made = Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, Readout()), size)
-    if "fold" in steps:
-        fold_batch_norms(backbone, torch.zeros(1, 3, 64, 64))
-    if "attention" in steps:
-        give_attention_four_axes(backbone)
+    made = Detector(backbone, build_readout(backbone.channels, backbone.strides, EdgeGLRConfig(), size), size)
     return made.to(memory_format=torch.channels_last) if "last" in steps else made
 
 
@@ -181,7 +173,7 @@ def measure(name: str, size: int, strides: tuple[int, ...], rounds: int, threads
         for method, step in STEPS.items():
             chosen = [*chosen, *([step] if step else [])]
             jobs[method, threads] = job | {"steps": chosen, "threads": threads}
-        jobs["what the package does", 1] = job | {"steps": chosen, "threads": 1}
+        jobs["all of these", 1] = job | {"steps": chosen, "threads": 1}
         for count in (threads, 1):
             jobs["ONNX Runtime", count] = job | {"kind": "onnx", "threads": count}
         processes = {key: Process(each) for key, each in jobs.items()}

@@ -12,7 +12,6 @@ from edgezsad.config import Model, load_profile
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
-from edgezsad.model.fast import fast_copy
 
 PROFILE = Path(__file__).parents[1] / "configs" / "mini.yaml"
 
@@ -78,7 +77,7 @@ def network(name: str, fast: bool = False) -> nn.Module:
         if name.endswith("attention_biases"):
             parameter.normal_(std=0.1)
     if fast:
-        detector.backbone = fast_copy(detector.backbone)
+        detector.backbone = detector.backbone.to(memory_format=torch.channels_last)
     return detector
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgezsad.config import Model, Training, load_profile
 from edgezsad.model.detector import Detector, build_detector
-from edgezsad.model.readout import Output
-from edgezsad.training.recipe import loss
+from edgezsad.training.losses import compute_loss
 
 PAPER = Path(__file__).resolve().parents[1] / "configs" / "paper.yaml"
 GIB = 2**30
@@ -73,13 +72,9 @@ def shape(name: str) -> tuple[Model, Training]:
     return model, profile.training
 
 
-def objective(output: Output, label: Tensor, coverage: Tensor, config: Training) -> Tensor:
-    """What the recipe minimises, (); the only place here that knows how the recipe is called.
-
-    The heads' raw logits may come in bf16; the loss is computed in float32.
-    """
-    logits = {name: value.float() for name, value in vars(output).items()}
-    return loss(replace(output, **logits), label, coverage, config).total
+def objective(outputs: dict[str, Tensor], label: Tensor, coverage: Tensor, config: Training) -> Tensor:
+    """The loss, as training computes it: in FP32."""
+    return compute_loss({name: value.float() for name, value in outputs.items()}, label, coverage, config).total
 
 
 def synthetic(batch: int, model: Model, device: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,9 +108,8 @@ def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tens
         detector.parameters(), lr=1e-4, weight_decay=training.weight_decay, fused=device == "cuda"
     )
 
-    def forward(image: Tensor) -> tuple[Tensor, ...]:
-        output = detector.readout(detector.backbone(image))
-        return output.score, output.map, output.ranking, output.correction
+    def forward(image: Tensor) -> dict[str, Tensor]:
+        return detector.readout.training_outputs(detector.backbone(image))
 
     called = torch.compile(forward) if mode.compiled else forward
 
@@ -123,8 +117,8 @@ def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tens
         optimiser.zero_grad(set_to_none=True)
         kernel = sdpa_kernel(mode.attention) if mode.attention else nullcontext()
         with torch.autocast(device, dtype=torch.bfloat16), kernel:
-            output = Output(*called(pixels))
-        value = objective(output, label, coverage, training)
+            outputs = called(pixels)
+        value = objective(outputs, label, coverage, training)
         value.backward()
         optimiser.step()
         return value.detach()

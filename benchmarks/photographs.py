@@ -7,7 +7,7 @@ writes benchmarks/results/photographs.json. It needs the manifests and the featu
 everything else, and tested on all test images of the set, as they are. No target is touched: a recipe is chosen here,
 and its targets are looked at afterwards. What has been trained is kept in the run's folder, with every image's scores.
 
-    ... --variant NAME --readout '{"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": null}'
+    ... --variant NAME --readout '{"kind": "edgeglr"}'
 
 measures the recipe with another readout, and adds it to the file under its name; `--one-look` without the second look.
 """
@@ -30,9 +30,9 @@ from lightning_fabric import Fabric
 from pydantic import ValidationError
 from scipy.stats import rankdata
 
-from edgezsad.config import DataSet, Profile, Readout, load_profile, one_line
+from edgezsad.config import READOUTS, DataSet, Profile, SelfReferenceConfig, load_profile, one_line
 from edgezsad.data.images import decode_mask
-from edgezsad.data.loading import Sample
+from edgezsad.data.loading import Sample, subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
@@ -44,17 +44,13 @@ from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, plain_images
-from edgezsad.training import recipe
 from edgezsad.training.features import Features, cache_features, read_features
-from edgezsad.training.inputs import CachedInputs, Example, training_inputs
-from edgezsad.training.learner import Learner
-from edgezsad.training.outcome import spread_out
-from edgezsad.training.session import Session
-from edgezsad.training.train import everything_that_matters, shares
+from edgezsad.training.inputs import CachedInputs, Example, training_inputs, training_plan
+from edgezsad.training.trainer import TrainableModel, Trainer, source_shares, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
-HEADS = {"image_auroc": "score", "ranking_auroc": "ranking", "correction_auroc": "correction"}
+HEADS = {"image_auroc": "score", "ranking_auroc": "global_score", "correction_auroc": "correction"}
 """Of the readout's output, by what is made of each."""
 REPLICATES, LEVEL = 1000, 95
 """Of the intervals; percent."""
@@ -105,10 +101,10 @@ def fit(
     backbone: Backbone,
     seed: int,
     fitted: np.ndarray,
-    ready: Callable[[Session], None] = lambda session: None,
+    ready: Callable[[Trainer], None] = lambda trainer: None,
     measured_on: int | None = None,
-) -> Learner:
-    """Train one seed on some rows, as `edgezsad.training.train` does on all of them.
+) -> TrainableModel:
+    """Train one seed on some rows, as `edgezsad.training.trainer.train` does on all of them.
 
     Args:
         profile: model and recipe.
@@ -116,30 +112,29 @@ def fit(
         backbone: of the inputs.
         seed: of the first weights, the order and the noise.
         fitted: the rows.
-        ready: may change the session's models.
+        ready: may change the trainer's models.
         measured_on: how many of the rows the scale of features and cues is taken from; all of them when left out.
     """
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
-    session = Session(profile, inputs, backbone, seed, fabric)
-    ready(session)
-    session.begin(spread_out(fitted, measured_on or len(fitted)))
-    given = shares(profile)
-    order = recipe.plan(inputs.label, inputs.group, fitted, profile.training, seed, given)
+    trainer = Trainer(profile, inputs, backbone, seed, fabric)
+    ready(trainer)
+    trainer.fit_source(subsample_evenly(fitted, measured_on or len(fitted)))
+    order = training_plan(inputs, fitted, profile.training, seed, source_shares(profile))
     steps = range(profile.training.steps)
-    for step, example in zip(steps, inputs.steps(order, steps, rank=0, ranks=1), strict=True):
-        session.step(step, example)
-    return session.average.module.eval()
+    for step, example in zip(steps, inputs.steps(order, steps, 0, 1), strict=True):
+        trainer.step(step, example)
+    return trainer.average.module.eval()
 
 
-def read_by_readout(learner: Learner, example: Example) -> list[torch.Tensor]:
+def read_by_readout(learner: TrainableModel, example: Example) -> list[torch.Tensor]:
     """The features that the readout takes of an example."""
     return example.inputs if learner.backbone is None else learner.backbone(example.inputs[0])
 
 
 @torch.inference_mode()
 def tested(
-    learner: Learner,
+    learner: TrainableModel,
     inputs: CachedInputs,
     manifest: Manifest,
     pixels: int | None,
@@ -174,7 +169,7 @@ def tested(
             output = learner.readout(*looks)
             for name, head in HEADS.items():
                 heads[name].append(getattr(output, head).numpy())
-            own = learner.readout.drawn(*looks)
+            own = learner.readout.local_map(*looks)
             look(category, example, output.map.squeeze(1).numpy(), own.squeeze(1).numpy())
             for name, pool in POOLINGS.items():
                 heads[name].append(pool(own.flatten(1).numpy()))
@@ -215,19 +210,25 @@ def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
     raw = profile.model_dump(mode="json")
     if not isinstance(changed, dict):
         raise InputError(f'--readout: {changed!r} names no value; give JSON such as {{"clip": null}}')
-    raw["model"]["readout"] |= changed
+    raw["model"]["readout"] = merged_readout(raw["model"]["readout"], changed)
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"--readout: {one_line(error)}") from None
 
 
-def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: Readout) -> np.ndarray:
+def merged_readout(readout: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Replace some values of a readout's settings; those that its new kind does not have are dropped."""
+    known = READOUTS[changed.get("kind", readout["kind"])].model_fields if changed.get("kind") in READOUTS else readout
+    return {name: value for name, value in readout.items() if name in known} | changed
+
+
+def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: SelfReferenceConfig) -> np.ndarray:
     """The score that the readout's gain and limit make of a ranking and a pooled map."""
     return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
 
 
-def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
+def put_together(row: dict[str, Any], readout: SelfReferenceConfig) -> dict[str, Any]:
     """A row with the image scores that the readout's gain and limit make of the ranking and the map's peak."""
     for category, said in row["scores"].items():
         ranking, peak = np.array(said["ranking_auroc"]), np.array(said[PEAK])
@@ -237,7 +238,7 @@ def put_together(row: dict[str, Any], readout: Readout) -> dict[str, Any]:
     return row
 
 
-def heads_compared(rows: list[dict[str, Any]], readout: Readout) -> list[dict[str, Any]]:
+def heads_compared(rows: list[dict[str, Any]], readout: SelfReferenceConfig) -> list[dict[str, Any]]:
     """What ranks images best: the ranking alone, the map alone, their plain sum, or the score that is reported.
 
     Where cues rank, also the score with the map pooled otherwise: no training knows how it is pooled.
@@ -251,7 +252,7 @@ def heads_compared(rows: list[dict[str, Any]], readout: Readout) -> list[dict[st
         "local only: peak of what the spatial head draws": lambda one: one[PEAK],
         "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one[PEAK],
     }
-    if readout.ranking == "cues":
+    if readout.kind == "self_reference":
         ways |= {
             f"score, the map pooled by its {name}": lambda one, name=name: corrected(
                 one["ranking_auroc"], one[name], readout
@@ -382,12 +383,12 @@ def main() -> int:
         rows = []
         jobs = [(item, seed) for seed in profile.seeds for item in sets]
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
-            made_with = everything_that_matters(profile, inputs, seed) | {
+            made_with = training_key(profile, inputs, seed) | {
                 "left_out": item.name,
                 "pooled": list(POOLINGS),
                 "pixels": profile.evaluation.pixels,
             }
-            if profile.model.readout.ranking == "cues":
+            if profile.model.readout.kind == "self_reference":
                 # Without effect on what is trained: the score is put together from its parts below.
                 for name in ("correction_gain", "correction_limit"):
                     del made_with["model"]["readout"][name]
@@ -400,7 +401,9 @@ def main() -> int:
                 )
                 write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
             row = read_json(path, "delete it, and run benchmarks/photographs.py again")
-            rows.append(put_together(row, profile.model.readout) if profile.model.readout.ranking == "cues" else row)
+            rows.append(
+                put_together(row, profile.model.readout) if profile.model.readout.kind == "self_reference" else row
+            )
         measures = (*HEADS, "pixel_auroc", "aupro")
         result = {
             "date": datetime.now(UTC).date().isoformat(),

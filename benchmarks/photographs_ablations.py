@@ -36,32 +36,32 @@ from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 from edgezsad.model.backbone import Backbone
+from edgezsad.model.self_reference import ContextHead
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.prepare import prepare_data
 from edgezsad.source.source_images import SourceImages, plain_images, source_images
 from edgezsad.training.inputs import CachedInputs, ImageInputs, Inputs, training_inputs
-from edgezsad.training.recipe import FULL_COVERAGE
-from edgezsad.training.session import Session
-from edgezsad.training.train import everything_that_matters
+from edgezsad.training.losses import FULL_FRACTION
+from edgezsad.training.trainer import Trainer, training_key
 
 OUTPUT = Path(__file__).parent / "results" / "photographs_ablations.json"
 TUNING_STEPS = 50
 MEASURES = ("image_auroc", "map_auroc", "cell_auroc")
 
 
-def blind_to(strides: tuple[int, ...], session: Session) -> None:
+def blind_to(strides: tuple[int, ...], trainer: Trainer) -> None:
     """Let the map alone read these strides and no other: what it reads of the others is zero.
 
     Raises:
         InputError: the map has no head that reads all strides together.
     """
-    for readout in (session.learner.readout, session.average.module.readout):
-        if not hasattr(readout, "context"):
+    for readout in (trainer.model.readout, trainer.average.module.readout):
+        if not isinstance(readout.context, ContextHead):
             raise InputError("model.readout.context: strides can be left out of the map with context only; set it")
 
-        def zeroed(_: torch.nn.Module, given: tuple, kept: tuple = readout.strides) -> tuple:
+        def zeroed(_: torch.nn.Module, given: tuple, kept: tuple = (8, 16, 32)) -> tuple:
             return ([x if one in strides else torch.zeros_like(x) for x, one in zip(given[0], kept, strict=True)],)
 
         readout.context.register_forward_pre_hook(zeroed)
@@ -106,7 +106,7 @@ class Given:
 
     def arms(self) -> dict[str, Arm]:
         """Every variant by its name."""
-        return {arm.name: arm for arm in arms(FULL_COVERAGE, self.tuning_steps)}
+        return {arm.name: arm for arm in arms(FULL_FRACTION, self.tuning_steps)}
 
 
 @cache
@@ -155,7 +155,7 @@ def measured(given: Given, job: tuple[str, str, int]) -> Row:
     keep = kept_rows(arm, run.profile, inputs.group, kind)
     fitted = np.intersect1d(rows_without(inputs.group, left_out), np.flatnonzero(keep))
     settings = {name: value for name, value in asdict(arm).items() if name not in ("name", "against", "asked")}
-    made_with = everything_that_matters(run.profile, inputs, seed) | {
+    made_with = training_key(run.profile, inputs, seed) | {
         "arm": settings,
         "left_out": left_out,
         "rows": sha256_of_bytes(fitted.tobytes()),
@@ -167,8 +167,10 @@ def measured(given: Given, job: tuple[str, str, int]) -> Row:
     if not path.exists():
         if arm.coverage != 1 and isinstance(inputs, CachedInputs):
             features = inputs.features
-            inputs = CachedInputs(type(features)(**{**vars(features), "coverage": features.coverage * arm.coverage}))
-        blind = partial(blind_to, arm.map_strides) if arm.map_strides else lambda session: None
+            inputs = CachedInputs(
+                type(features)(**{**vars(features), "mask_fraction": features.mask_fraction * arm.coverage})
+            )
+        blind = partial(blind_to, arm.map_strides) if arm.map_strides else lambda trainer: None
         learner = fit(run.profile, inputs, backbone, seed, fitted, blind, given.measured_on)
         item = next(one for one in photographs(run.profile) if one.name == left_out)
         write_json(path, {"set": left_out, "seed": seed} | _tested(learner, plain, run, item))
@@ -179,7 +181,7 @@ def _tested(learner: Any, plain: Inputs, run: Run, item: Any) -> dict[str, Any]:
     seen: dict[str, list[tuple[np.ndarray, ...]]] = {}
 
     def look(category: str, example: Any, maps: np.ndarray, drawn: np.ndarray) -> None:
-        seen.setdefault(category, []).append((maps, drawn, example.coverage.numpy()))
+        seen.setdefault(category, []).append((maps, drawn, example.mask_fraction.numpy()))
 
     manifest, readout = read_run_manifest(run, item), run.profile.model.readout
     found, said = tested(learner, plain, manifest, None, look)
@@ -252,7 +254,7 @@ def main() -> int:
             run, inputs, _, _ = opened(given, arm.name)
             if arm.name == RECIPE:
                 profile = run.profile
-                made_with = everything_that_matters(profile, inputs, seed=0) | {"seeds": list(profile.seeds)}
+                made_with = training_key(profile, inputs, seed=0) | {"seeds": list(profile.seeds)}
                 made_with |= {"measured_on": given.measured_on}
         recipe_sha256 = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())
         before = read_json(options.output, "delete it") if options.output.exists() else {}

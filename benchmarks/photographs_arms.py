@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from photographs import merged_readout
 
 from edgezsad.config import DataSet, Profile
 from edgezsad.data.manifest import read_run_manifest
@@ -26,8 +27,8 @@ FAMILIES = {
     "pasted textures": ("texture",),
 }
 """Kinds of generated and synthetic defects, by what they look like; each kind in one family."""
-FEATURES = {"ranking": "features", "map_rarity": 0.0, "map_ranking": 0.0, "clip": None}
-"""Of the readout; what the map gains comes from cues."""
+FEATURES = {"kind": "edgeglr"}
+"""Of the readout."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def changed(profile: Profile, arm: Arm) -> Profile:
         raw["training"][name] = type(raw["training"][name])(raw["training"][name] * factor)
     raw["training"] |= arm.training
     raw["model"] |= arm.model
-    raw["model"]["readout"] |= arm.readout
+    raw["model"]["readout"] = merged_readout(raw["model"]["readout"], arm.readout)
     for item in raw["data"]["source"]:
         if item.get("generated"):
             item["generated"] |= arm.generated

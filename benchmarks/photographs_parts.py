@@ -7,7 +7,7 @@ import numpy as np
 from photographs import POOLINGS, corrected
 from photographs_resampled import Row, compared, of_cells, of_images
 
-from edgezsad.config import Readout
+from edgezsad.config import SelfReferenceConfig
 
 MAPS = {
     "head, rarity and ranking": lambda head, rare, ranking: head + rare + ranking,
@@ -24,7 +24,7 @@ def of_parts(
     maps: np.ndarray,
     drawn: np.ndarray,
     coverage: np.ndarray,
-    readout: Readout,
+    readout: SelfReferenceConfig,
     category: str,
 ) -> Iterator[tuple[str, Any]]:
     """Each measure's name, with its value and resamples.
@@ -37,7 +37,7 @@ def of_parts(
         readout: says how much of the parts there is.
         category: decides what is drawn again.
     """
-    label, cues = np.array(scores["label"], dtype=int), readout.ranking == "cues"
+    label, cues = np.array(scores["label"], dtype=int), readout.kind == "self_reference"
     ranking = np.array(scores["ranking_auroc"])
     if cues:
         share = readout.map_ranking * ranking[:, None, None]

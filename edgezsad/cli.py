@@ -151,17 +151,12 @@ def evaluate(
 def train(
     config: Config = Path("configs/mini.yaml"),
     seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the order and the noise.")] = 0,
-    reproduce: Annotated[
-        bool,
-        typer.Option("--reproduce", help="Only compute again the loss and gradient of the step that was not finite."),
-    ] = False,
 ) -> None:
     """Train one seed of a run whose data is there; under `torchrun`, on as many devices as it starts processes."""
     from edgezsad.model.backbone import Backbone
     from edgezsad.run import open_run
     from edgezsad.training.inputs import training_inputs
-    from edgezsad.training.train import reproduce as again
-    from edgezsad.training.train import train as fit
+    from edgezsad.training.trainer import train as train_seed
 
     run = open_run(config)
     if seed not in run.profile.seeds:
@@ -170,13 +165,7 @@ def train(
         )
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    work = (run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
-    if reproduce:
-        value, norm = again(*work)
-        numbers = {"total": value.total.item(), **{name: term.item() for name, term in value.terms.items()}}
-        typer.echo(", ".join(f"{name} {number:g}" for name, number in {**numbers, "gradient": norm}.items()))
-        return
-    trained = fit(*work)
+    trained = train_seed(run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"{trained.checkpoint}: validation AUROC {trained.metrics['validation_auroc_score']:.2f} %")
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edgezsad.errors import InputError
 from edgezsad.files import write_text
@@ -173,43 +182,65 @@ class Data(Strict):
         return self.root / item.root
 
 
-class Readout(Strict):
-    """EdgeGLR's size (see `edgezsad.model.readout`)."""
+class _ReadoutConfig(Strict):
+    """Settings of both kinds of readout."""
 
     local_channels: Positive = 32
-    """Hidden channels of the spatial head at each stride."""
-    global_channels: Positive = 64
-    """Hidden width of the global head."""
-    context: int = Field(0, ge=0, le=8)
-    """How many times each place of the map looks around itself, all strides together (see `edgezsad.model.context`); 0:
-    each stride draws a share of the map place by place."""
-    self_similarity: tuple[Literal[8, 16, 32], ...] = ()
-    """Strides at which each place is compared with the rest of its own image (see `edgezsad.model.similarity`); the
-    comparison grows with the fourth power of the image's side. It needs `context`."""
-    ranking: Literal["features", "cues"] = "features"
-    """What the global head reads: features where the map points, and learns by descent; or a few cues of the image
-    against itself, which all count alike (see `edgezsad.model.cues`) and take strides 8, 16 and 32."""
-    correction_limit: float = Field(4.0, ge=0)
-    """The spatial head moves the image score by less than this (in logits), where the ranking leads; at 0 it does not
-    move it."""
-    correction_gain: float | None = Field(None, ge=0)
-    """How strongly the map's peak corrects the ranking; learned where it is left out. Cues need it: how large their sum
-    is differs from part to part by more than a defect adds, so that no gain can be learned across parts."""
-    map_rarity: float = Field(0.0, ge=0)
-    """How many logits the map gains for each unit of rarity (see `edgezsad.model.cues`); needs cues."""
-    map_ranking: float = Field(0.0, ge=0)
-    """How much of the image's ranking every place of its map gains, so that maps of different images can be compared;
-    needs cues."""
-    ranking_limit: float | None = Field(None, ge=0)
-    """Where it is left out, the global head's ranking leads and the map corrects it. A number turns them round: the
-    score is the map's peak, by a learned gain and offset, and the ranking moves it by less than the number; at 0 it
-    does not move it."""
-    clip: float | None = Field(None, gt=0)
-    """Where cues compare places, no channel differs from its image's mean by more than this, in units of its spread
-    over the source; without a limit where it is left out. Unseen parts drive single channels far beyond it."""
+    """Hidden channels of the spatial head."""
     noise: float = Field(0.5, ge=0)
-    """Gaussian noise on the features while training, in units of each channel's spread: cached features allow no
-    augmentation of images, and without it a readout learns its source by heart."""
+    """Gaussian noise on the features in training, in standard deviations of each channel. Cached features allow no
+    augmentation of images, and without noise a readout overfits its source."""
+    context: int = Field(0, ge=0, le=8)
+    """Blocks of context aggregation: the spatial head reads all strides and the surroundings of each location together.
+    0: each stride contributes to the map on its own, location by location."""
+    self_similarity: tuple[Literal[8, 16, 32], ...] = ()
+    """Strides at which the spatial head also reads the dissimilarity of each patch to the rest of its image; needs
+    `context`. The cost grows with the fourth power of the image's side."""
+    correction_limit: float = Field(4.0, ge=0)
+    """The map moves the image score by less than this (in logits)."""
+
+
+class EdgeGLRConfig(_ReadoutConfig):
+    """The paper's readout (see `edgezsad.model.edgeglr`)."""
+
+    kind: Literal["edgeglr"] = "edgeglr"
+    global_channels: Positive = 64
+    """Hidden channels of the global head."""
+    correction_gain: float | None = Field(None, ge=0)
+    """Gain of the correction by the map's peak; learned if left out."""
+
+
+class SelfReferenceConfig(_ReadoutConfig):
+    """The readout of the shipped checkpoint (see `edgezsad.model.self_reference`); needs strides 8, 16 and 32."""
+
+    kind: Literal["self_reference"] = "self_reference"
+    correction_gain: float = Field(ge=0)
+    """Gain of the correction by the map's peak. The scale of the scores differs between parts by more than a defect
+    adds, so it can not be learned across parts."""
+    map_rarity: float = Field(0.0, ge=0)
+    """Logits added to the map per unit of rarity."""
+    map_ranking: float = Field(0.0, ge=0)
+    """Share of the global score added to every location of the map, so that maps of different images are comparable."""
+    clip: float | None = Field(None, gt=0)
+    """Limit of the absolute value of a channel where patches are compared, in standard deviations over the source.
+    Unseen parts drive single channels far beyond it."""
+
+
+READOUTS: dict[str, type[_ReadoutConfig]] = {"edgeglr": EdgeGLRConfig, "self_reference": SelfReferenceConfig}
+
+
+def _kind(readout: Any) -> str:
+    return readout.get("kind", "edgeglr") if isinstance(readout, dict) else getattr(readout, "kind", "edgeglr")
+
+
+Readout = Annotated[
+    Annotated[EdgeGLRConfig, Tag("edgeglr")] | Annotated[SelfReferenceConfig, Tag("self_reference")],
+    Discriminator(
+        _kind,
+        custom_error_type="readout_kind",
+        custom_error_message="kind must be edgeglr or self_reference",
+    ),
+]
 
 
 class Model(Strict):
@@ -222,52 +253,42 @@ class Model(Strict):
     """Input height and width in pixels; images are resized to a square."""
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     tta: Literal["none", "rot180"] = "none"
-    """Test-time augmentation: `rot180` also runs the backbone on the image rotated by 180 degrees, at twice the cost.
-    The map combines both passes; the image-level ranking uses the first pass only."""
-    readout: Readout = Readout()
+    """Test-time augmentation. `rot180`: the map is the average over the image and the image rotated by 180 degrees, and
+    a patch is rare only if neither view has a similar one. The backbone costs twice as much; training uses one view."""
+    readout: Readout = EdgeGLRConfig()
 
     @model_validator(mode="after")
     def _strides_fit(self) -> "Model":
         if list(self.strides) != sorted(set(self.strides)):
             raise ValueError(f"strides {self.strides} must ascend, each once")
-        if missing := sorted(set(self.readout.self_similarity) - set(self.strides)):
-            raise ValueError(
-                f"readout.self_similarity at stride {missing[0]}, which is not among strides {self.strides}"
-            )
-        if self.readout.self_similarity and not self.readout.context:
-            raise ValueError(
-                "readout.self_similarity is read by the head with context; set readout.context to 1 or more"
-            )
-        if self.readout.ranking == "cues" and self.strides != (8, 16, 32):
-            raise ValueError(f"readout.ranking: cues need strides 8, 16 and 32, not {self.strides}")
-        if self.readout.ranking == "cues" and (
-            self.readout.correction_gain is None or self.readout.ranking_limit is not None
-        ):
-            raise ValueError("readout.ranking: cues lead, with a correction_gain and without a ranking_limit")
-        of_cues = (self.readout.map_rarity, self.readout.map_ranking, self.readout.clip)
-        if self.readout.ranking != "cues" and any(of_cues):
-            raise ValueError("readout.map_rarity, readout.map_ranking and readout.clip: need ranking: cues")
         if self.size % self.strides[-1]:
             raise ValueError(f"size {self.size} must be a multiple of the coarsest stride, {self.strides[-1]}")
+        readout = self.readout
+        if missing := sorted(set(readout.self_similarity) - set(self.strides)):
+            raise ValueError(f"readout.self_similarity: stride {missing[0]} is not among strides {self.strides}")
+        if readout.self_similarity and not readout.context:
+            raise ValueError("readout.self_similarity needs readout.context; set it to 1 or more")
+        if readout.kind == "self_reference" and self.strides != (8, 16, 32):
+            raise ValueError(f"readout.kind: self_reference needs strides (8, 16, 32), got {self.strides}")
         return self
 
 
 class Training(Strict):
-    """The source-side recipe (see `edgezsad.training.recipe`)."""
+    """The training recipe (see `edgezsad.training.losses`)."""
 
     steps: Positive = 300
     batch: int = Field(64, ge=2, multiple_of=2)
-    """Images of a step, over all devices together; half of them normal, half defective. Ours: the ranking loss compares
-    all pairs of a step, and 64 images at 512 pixels are meant to fit one GPU; not ablated."""
+    """Images per step over all devices; half of them normal, half defective. Ours: the ranking loss compares all pairs
+    of a step, and 64 images at 512 pixels are meant to fit one GPU; not ablated."""
     learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
     """Steps; a run shorter than twice as many warms up for half of its steps."""
     ema: float = Field(0.98, ge=0, lt=1)
-    """Share of the moving average of the weights that a step keeps; the average is the result. 0: the last weights."""
+    """Decay of the moving average of the weights; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out to follow training and to set the threshold. Ours: most is left to learn from, and
-    the threshold rests on some hundred images; not ablated."""
+    """Share of the source held out for validation and for the threshold. Ours: most is left to learn from, and the
+    threshold rests on some hundred images; not ablated."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
@@ -281,9 +302,9 @@ class Training(Strict):
     """`auto`: bf16 on a GPU that has it, FP32 elsewhere. bf16 and fp16 are mixed: weights stay FP32."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: Positive = 2
-    """Threads that read images; of no effect on what is trained."""
+    """Threads that read images; does not affect what is trained."""
     save_every: Positive = 100
-    """Steps between saved states, from which an interrupted run continues; of no effect on what is trained."""
+    """Steps between saved states, from which an interrupted run continues; does not affect what is trained."""
 
 
 class Emulator(Strict):
@@ -330,7 +351,7 @@ class Profile(Strict):
         size=512,
         strides=(16, 32),
         # The published GFLOPs leave room for a readout of 9 MFLOPs at most.
-        readout=Readout(local_channels=4),
+        readout=EdgeGLRConfig(local_channels=4),
     )
     """The paper's graph, exported and counted without trained weights in every profile."""
 
@@ -453,7 +474,8 @@ def one_line(error: ValidationError) -> str:
             other["loc"][:depth] == item["loc"] and len(other["loc"]) > depth for other in items
         ):
             continue
-        where = ".".join(str(part) for part in item["loc"]) or "profile"
+        # The tag of a union is part of the location, but no key of the file.
+        where = ".".join(str(part) for part in item["loc"] if part not in READOUTS) or "profile"
         if item["type"] == "extra_forbidden":
             hint = _nearest(item["loc"])
             problems.append(f"unknown key {where}" + (f" (did you mean {hint}?)" if hint else ""))
@@ -468,7 +490,9 @@ def _nearest(location: tuple[int | str, ...]) -> str | None:
     """The nearest right key to the last part of `location`, by walking the models down to it."""
     model: Any = Profile
     for part in location[:-1]:
-        if isinstance(part, str):
+        if part in READOUTS:
+            model = READOUTS[part]
+        elif isinstance(part, str):
             model = model.model_fields[part].annotation
         # Unwrap tuple[X, ...] and X | None down to the model class.
         while not (isinstance(model, type) and issubclass(model, BaseModel)):

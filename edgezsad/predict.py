@@ -1,6 +1,6 @@
 """Score images and write heat maps: `Predictor` for Python, `predict_files` for the command line and `evaluate`.
 
-The shipped ONNX graph (`edgezsad.checkpoints`) is the default and needs no PyTorch. Files that cannot be read or scored
+The shipped ONNX graph (`edgezsad.model.GRAPH`) is the default and needs no PyTorch. Files that cannot be read or scored
 do not stop the others: they are returned as `Failure`.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgezsad.checkpoints import GRAPH
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError
 from edgezsad.files import check_may_be_written, written_beside
+from edgezsad.model import GRAPH
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 

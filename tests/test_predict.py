@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from edgezsad import Predictor
-from edgezsad.checkpoints import CHECKPOINT, GRAPH
 from edgezsad.errors import InputError
 from edgezsad.files import write_csv
+from edgezsad.model import CHECKPOINT, GRAPH
 from edgezsad.model.detector import load_detector
 from edgezsad.predict import COLUMNS, Failure, HeatMaps, Prediction, check_csv, find_images, load_scorer, predict_files
 from edgezsad.scoring.onnx_scorer import read_metadata

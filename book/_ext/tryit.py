@@ -17,9 +17,9 @@ from typing import Any
 import onnx
 from PIL import Image
 
-from edgezsad.checkpoints import GRAPH
 from edgezsad.errors import CheckError
 from edgezsad.files import read_json, write_json, written_beside
+from edgezsad.model import GRAPH
 from edgezsad.show.maps import HEAT_RANGE, heat_colours
 from synthetic.image import Address, defective_image, normal_image
 

@@ -205,6 +205,41 @@ class BatchLoader:
         )
 
 
+def split_source(
+    label: np.ndarray, group: np.ndarray, parent: np.ndarray, validation_fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split source images into training and validation rows, stratified by group and label.
+
+    The split is the same for every seed. Crops of one image stay on the same side: validation images are unseen.
+
+    Args:
+        label: (N,) 0 or 1.
+        group: (N,) str, data set and category.
+        parent: (N,) str, the image file that a row comes from.
+        validation_fraction: share of each stratum to hold out, 0 to 1.
+
+    Returns:
+        Training rows and validation rows.
+    """
+    generator = np.random.default_rng(0)
+    held = np.zeros(len(label), dtype=bool)
+    for name in np.unique(group):
+        for value in (0, 1):
+            rows = np.flatnonzero((group == name) & (label == value))
+            _, first = np.unique(parent[rows], return_index=True)
+            first = rows[np.sort(first)]
+            picked = parent[generator.permutation(first)[: int(len(first) * validation_fraction)]]
+            held |= np.isin(parent, picked)
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def subsample_evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """Select at most `most` rows, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+
+
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int = 1, ahead: int | None = None
 ) -> Iterator[Result]:

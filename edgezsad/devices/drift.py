@@ -27,10 +27,11 @@ from edgezsad.metrics.category_metrics import bootstrap_categories, category_see
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence
+from edgezsad.model import THRESHOLD
 from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import THRESHOLD, read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
 HOST: Runtime = "pytorch"

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgezsad.data.duplicates import shared_files
+from edgezsad.data.loading import split_source, subsample_evenly
 from edgezsad.data.manifest import read_run_manifest, read_source_manifests
 from edgezsad.errors import InputError
 from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.source.source_images import source_images
-from edgezsad.training.outcome import split, spread_out
 
 CALIBRATION = 64
 HELD_OUT = 16
@@ -54,11 +54,11 @@ def source_sample(run: Run, calibration: int = CALIBRATION, held_out: int = HELD
     source = source_images(run)
     if run.profile.rehearsal is not None:
         calibration, held_out = min(calibration, REHEARSED), min(held_out, REHEARSED)
-    fitted, held = split(source, run.profile.training.validation)
+    fitted, held = split_source(source.label, source.group, source.parent, run.profile.training.validation)
     if len(held) < 2:
         fitted, held = fitted[::2], fitted[1::2]
-    rows = [*spread_out(fitted, calibration), *spread_out(held, held_out)]
+    rows = [*subsample_evenly(fitted, calibration), *subsample_evenly(held, held_out)]
     size = run.profile.model.size
     images = [source.read(int(row), size).pixels for row in progress(rows, "source images for INT8")]
-    count = len(spread_out(fitted, calibration))
+    count = len(subsample_evenly(fitted, calibration))
     return SourceSample(images[:count], images[count:], source.sha256)

@@ -1,6 +1,6 @@
 """Put a run's first seed into the package: `python -m edgezsad.export.commit CONFIG`.
 
-Writes the two files of `edgezsad.checkpoints` and compares them on generated images of the run's source.
+Writes the two files of `edgezsad/checkpoints/` and compares them on generated images of the run's source.
 """
 
 import shutil
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgezsad import checkpoints
+from edgezsad import model as shipped
 from edgezsad.data.images import load
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError
@@ -16,9 +16,9 @@ from edgezsad.export.halves import store_in_halves
 from edgezsad.export.lint import check_lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import written_beside
-from edgezsad.model.detector import load_detector
+from edgezsad.model.detector import graph_metadata, load_detector
 from edgezsad.run import Run, open_run
-from edgezsad.scoring.onnx_scorer import THRESHOLD, OnnxScorer
+from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -35,12 +35,7 @@ def commit(run: Run) -> float:
     """
     path = run.checkpoint(run.profile.seeds[0])
     detector, info = load_detector(path)
-    metadata = {
-        "model_sha256": detector.sha256(),
-        "source_sha256": info.source_sha256,
-        THRESHOLD: repr(info.threshold),
-        "preprocessing": f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside",
-    }
+    metadata = graph_metadata(detector, info)
     with tempfile.TemporaryDirectory() as folder:
         whole = export_onnx(detector, Path(folder) / "whole.onnx", detector.size, metadata)
         graph = store_in_halves(whole, Path(folder) / "graph.onnx")
@@ -56,7 +51,7 @@ def commit(run: Run) -> float:
                 largest = max(largest, abs(plain.score(image)[0] - exported.score(image)[0]))
         if not largest <= AGREEMENT:
             raise CheckError(f"{path}: the graph's scores differ by {largest:.2g}, more than {AGREEMENT:g}; look at it")
-        for made, kept in ((graph, checkpoints.GRAPH), (path, checkpoints.CHECKPOINT)):
+        for made, kept in ((graph, shipped.GRAPH), (path, shipped.CHECKPOINT)):
             with written_beside(kept) as temporary:
                 shutil.copyfile(made, temporary)
     return largest

@@ -17,10 +17,10 @@ from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.export.sensitivity import Sensitivity, sensitivity
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import load_detector
+from edgezsad.model.detector import graph_metadata, load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import THRESHOLD, OnnxScorer
+from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -66,12 +66,7 @@ def export_seeds(run: Run, images_per_target: int = 4) -> Exported:
     ]
     for seed in progress(run.profile.seeds, "export", unit="seed"):
         detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
-        metadata = {
-            "model_sha256": detector.sha256(),
-            "source_sha256": info.source_sha256,
-            THRESHOLD: repr(info.threshold),
-            "preprocessing": f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside",
-        }
+        metadata = graph_metadata(detector, info)
         fp32 = export_onnx(detector, run.onnx(seed, "fp32"), detector.size, metadata)
         fp16 = to_fp16(fp32, run.onnx(seed, "fp16"))
         swept = export_int8(fp32, run.onnx(seed, "int8"), sample, swept, apart)

@@ -1,34 +1,36 @@
-"""The detector: backbone and readout, from pixel values to a score and a map; and its checkpoint.
+"""The detector, from pixels to a score and a map, and its checkpoint.
 
-A checkpoint is one safetensors file with the readout's weights, and with those of the backbone that were tuned; the
-metadata inside says which backbone it reads, with the hash of that backbone's own weights, and everything else needed
-to build the detector again.
+A checkpoint is one safetensors file: the weights of the readout and of tuned stages of the backbone, with a header that
+names the backbone (with the hash of its own weights) and holds everything else needed to rebuild the detector.
 """
 
 import copy
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
 
-from edgezsad.config import Model
+from edgezsad.config import EdgeGLRConfig, Model, SelfReferenceConfig
 from edgezsad.errors import InputError
 from edgezsad.files import save_tensors
+from edgezsad.model import THRESHOLD
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
-from edgezsad.model.readout import EdgeGLR
-from edgezsad.model.turning import look
+from edgezsad.model.edgeglr import EdgeGLR, GlobalLocalReadout, Output, SpatialHead, rotate180
+from edgezsad.model.self_reference import ContextHead, SelfReferenceReadout
 
+HEADER = "edgezsad"
+"""Key of the description in the header of a checkpoint."""
 TUNED = "backbone."
-"""What the names of tuned weights of the backbone begin with in a checkpoint."""
+"""Prefix of the names of tuned backbone weights in a checkpoint."""
 
 
 class CheckpointInfo(BaseModel):
-    """What a checkpoint says of itself.
+    """Description in the header of a checkpoint.
 
-    `threshold` is a score (logit): at or above it, an image is called defective. It comes from held-out source images.
+    `threshold` is a score (logit) chosen on held-out source images; an image at or above it counts as defective.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -43,7 +45,7 @@ class CheckpointInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's description, the readout's weights, and the backbone's that were tuned (often none)."""
+    """Description, weights of the readout, and tuned weights of the backbone (often none)."""
 
     info: CheckpointInfo
     weights: dict[str, Tensor]
@@ -51,73 +53,92 @@ class Checkpoint:
 
 
 class Detector(nn.Module):
-    """Backbone and readout; in eval mode unless asked otherwise.
+    """Backbone and readout, in eval mode.
 
-    `forward` takes (B, 3, S, S) RGB pixel values 0..255 as float32 and gives the score (B,) and the map (B, 1, h, w),
-    both raw logits. With `turned`, each image is looked at twice (`edgezsad.model.turning`).
+    Attributes:
+        size: height and width of the input in pixels.
+        tta: test-time augmentation, "none" or "rot180".
     """
 
-    def __init__(self, backbone: Backbone, readout: EdgeGLR, size: int, turned: bool = False):
+    def __init__(self, backbone: Backbone, readout: GlobalLocalReadout, size: int, tta: str = "none"):
         super().__init__()
-        self.backbone, self.readout, self.size, self.turned = backbone, readout, size, turned
+        self.backbone, self.readout, self.size, self.tta = backbone, readout, size, tta
         self.eval()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Score and map of images."""
-        output = self.readout(*look(self.backbone, image, self.turned))
+        """Score (B, 3, S, S) RGB pixel values 0..255: score (B,) and map (B, 1, h, w), raw logits."""
+        output = self.output(image)
         return output.score, output.map
 
+    def output(self, image: Tensor) -> Output:
+        """Compute all outputs of the readout for (B, 3, S, S) pixel values."""
+        return self.readout(*extract_features(self.backbone, image, self.tta))
+
     def sha256(self) -> str:
-        """Hash of every weight of the detector."""
+        """Hash every weight of the detector."""
         return sha256_of_tensors(self.state_dict())
 
 
-def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
-    """A detector with an untrained readout.
+def extract_features(
+    backbone: Callable[[Tensor], list[Tensor]], image: Tensor, tta: str
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """Compute the features of (B, 3, S, S) images and, with `tta` "rot180", of the rotated images in the same pass."""
+    if tta == "none":
+        return backbone(image), None
+    both = backbone(cat([image, rotate180(image)]))
+    return [one[: len(image)] for one in both], [one[len(image) :] for one in both]
 
-    Args:
-        model: configuration.
-        backbone: a backbone already loaded for this configuration, to share among seeds; made when left out.
-    """
+
+def build_readout(
+    channels: tuple[int, ...], strides: tuple[int, ...], config: EdgeGLRConfig | SelfReferenceConfig, size: int
+) -> GlobalLocalReadout:
+    """Build an untrained readout of the configured kind for feature maps of images of `size` pixels."""
+    if config.context:
+        head: nn.Module = ContextHead(channels, strides, config, size)
+    else:
+        head = SpatialHead(channels, strides, config.local_channels)
+    if config.kind == "self_reference":
+        return SelfReferenceReadout(channels, head, config, size)
+    return EdgeGLR(channels, head, config)
+
+
+def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
+    """Build a detector with an untrained readout; `backbone`, if given, is shared and not loaded again."""
     backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
-    readout = EdgeGLR(backbone.channels, backbone.strides, model.readout, model.size)
-    return Detector(backbone, readout, model.size, model.tta == "rot180")
+    readout = build_readout(backbone.channels, backbone.strides, model.readout, model.size)
+    return Detector(backbone, readout, model.size, model.tta)
 
 
 def save_checkpoint(
-    path: Path | str, readout: EdgeGLR, info: CheckpointInfo, tuned: dict[str, Tensor] | None = None
+    path: Path | str, readout: nn.Module, info: CheckpointInfo, tuned: dict[str, Tensor] | None = None
 ) -> Path:
     """Write a checkpoint atomically; returns `path`.
 
     Args:
-        path: of the file.
+        path: the file to write.
         readout: its weights are written.
-        info: what the checkpoint says of itself.
-        tuned: weights of the backbone that are no longer its own, by their names in it.
+        info: description for the header.
+        tuned: tuned weights of the backbone, by their names in it.
     """
-    every = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
-    save_tensors(path, every, {"edgezsad": info.model_dump_json()})
+    tensors = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
+    save_tensors(path, tensors, {HEADER: info.model_dump_json()})
     return Path(path)
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint without building anything.
+    """Read a checkpoint without building the detector.
 
     Raises:
         InputError: missing, damaged, or not a checkpoint of this package.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; train one with `make book` or notebook 03_training")
+        raise InputError(f"{path}: missing checkpoint; train one with `make book` or notebook 03_training")
     try:
         with safe_open(path, framework="pt") as stream:
-            described = json.loads((stream.metadata() or {})["edgezsad"])
-            # Checkpoints of earlier versions have a flag instead.
-            if "turned" in described["model"]:
-                described["model"]["tta"] = "rot180" if described["model"].pop("turned") else "none"
-            info = CheckpointInfo.model_validate(described)
+            info = CheckpointInfo.model_validate_json((stream.metadata() or {})[HEADER])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ValidationError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a checkpoint of this package ({reason}); train it again") from None
     tuned = {name.removeprefix(TUNED): tensors.pop(name) for name in list(tensors) if name.startswith(TUNED)}
@@ -127,39 +148,46 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 def load_detector(
     path: Path | str, backbone: Backbone | None = None, expected: Model | None = None
 ) -> tuple[Detector, CheckpointInfo]:
-    """Build the detector that a checkpoint describes.
+    """Build the detector of a checkpoint.
 
     Args:
         path: the checkpoint.
-        backbone: a backbone already loaded, to share among seeds; made when left out. A checkpoint that tuned it gets
-            a copy of its own.
-        expected: the configuration that the caller works with, when there is one.
+        backbone: already loaded, to share among seeds. A checkpoint with tuned weights gets a copy of its own.
+        expected: the caller's configuration, if there is one.
 
     Raises:
         InputError: the checkpoint belongs to another backbone or configuration, or its weights do not fit.
     """
     checkpoint = read_checkpoint(path)
-    model = checkpoint.info.model
-    if expected is not None and (model.backbone, model.strides, model.size) != (
-        expected.backbone,
-        expected.strides,
-        expected.size,
-    ):
-        raise InputError(
-            f"{path}: made for {model.backbone} at {model.size} px, strides {model.strides}, not for "
-            f"{expected.backbone} at {expected.size} px, strides {expected.strides}; train again or change the profile"
-        )
-    detector = build_detector(model, backbone)
+    made_for, wanted = (
+        model and f"{model.backbone} at {model.size} px, strides {model.strides}"
+        for model in (checkpoint.info.model, expected)
+    )
+    if wanted and made_for != wanted:
+        raise InputError(f"{path}: made for {made_for}, expected {wanted}; train again or change the profile")
+    detector = build_detector(checkpoint.info.model, backbone)
     if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
-        raise InputError(f"{path}: trained on other weights of {model.backbone}; train again with the installed ones")
+        raise InputError(
+            f"{path}: trained on other weights of {detector.backbone.name}; train again with the installed ones"
+        )
     try:
         if checkpoint.tuned:
             detector.backbone = copy.deepcopy(detector.backbone)
-            missing = detector.backbone.load_state_dict(checkpoint.tuned, strict=False)
-            if missing.unexpected_keys:
-                raise RuntimeError(f"unknown {missing.unexpected_keys[0]}")
+            unknown = detector.backbone.load_state_dict(checkpoint.tuned, strict=False).unexpected_keys
+            if unknown:
+                raise RuntimeError(f"unknown {unknown[0]}")
         detector.readout.load_state_dict(checkpoint.weights, strict=True)
     except RuntimeError as error:
         raise InputError(f"{path}: weights do not fit ({' '.join(str(error).split())[:120]}); train again") from None
     reset_attention_bias_cache(detector)
     return detector, checkpoint.info
+
+
+def graph_metadata(detector: Detector, info: CheckpointInfo) -> dict[str, str]:
+    """Metadata of a graph exported from a checkpoint's detector."""
+    return {
+        "model_sha256": detector.sha256(),
+        "source_sha256": info.source_sha256,
+        THRESHOLD: repr(info.threshold),
+        "preprocessing": f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside",
+    }

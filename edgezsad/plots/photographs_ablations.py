@@ -7,10 +7,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from edgezsad.checkpoints import CHECKPOINT
-from edgezsad.config import Readout
 from edgezsad.errors import InputError
 from edgezsad.files import read_json
+from edgezsad.model import CHECKPOINT
 from edgezsad.model.detector import read_checkpoint
 from edgezsad.show.charts import WIDTH, finished, styled
 
@@ -78,9 +77,10 @@ def recipe_since(results: dict[str, Any] | None, committed: Path | str = CHECKPO
     if "readout" not in results:
         raise InputError("the ablations do not say of which readout; run benchmarks/photographs_ablations.py again")
     now = read_checkpoint(committed).info.model.readout.model_dump(mode="json")
-    # What the file does not know is as it is when left out.
-    then = Readout().model_dump(mode="json") | results["readout"]
-    apart = [f"{name} {_plain(then[name])} (now {_plain(now[name])})" for name in now if then[name] != now[name]]
+    then = results["readout"]
+    apart = [
+        f"{name} {_plain(then.get(name))} (now {_plain(now[name])})" for name in now if then.get(name) != now[name]
+    ]
     return f"The recipe around which this was measured had other settings: {', '.join(apart)}." if apart else ""
 
 

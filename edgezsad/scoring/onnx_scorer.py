@@ -12,10 +12,9 @@ import onnxruntime as ort
 
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import versions
+from edgezsad.model import THRESHOLD
 
 REMEDY = "run notebook 04_export"
-THRESHOLD = "threshold"
-"""Metadata key of a graph's threshold: images with this score or a higher one are defective."""
 
 ARITHMETIC = {
     "fp32": "",

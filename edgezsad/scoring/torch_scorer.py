@@ -1,7 +1,4 @@
-"""Scores by PyTorch in FP32, straight from a checkpoint: what every exported graph is compared with.
-
-The backbone's features come from a fast copy of it (`edgezsad.model.fast`), which agrees with it to within rounding.
-"""
+"""Scores by PyTorch in FP32, straight from a checkpoint: what every exported graph is compared with."""
 
 import platform
 from pathlib import Path
@@ -13,29 +10,27 @@ from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import Detector, load_detector
-from edgezsad.model.fast import fast_copy
-from edgezsad.model.turning import Looks, look
+from edgezsad.model.detector import Detector, extract_features, load_detector
 
 
 class LastFeatures:
-    """The backbone's features of the last image, for seeds that share one frozen backbone.
+    """Features of the last image, shared by seeds with the same frozen backbone.
 
     Attributes:
-        backbone: as it was given, with the hash that checkpoints name; a fast copy of it, made here, does the work.
-        turned: whether images are looked at a second time (`edgezsad.model.turning`).
+        backbone: computes the features.
+        tta: test-time augmentation of the detectors.
     """
 
-    def __init__(self, backbone: Backbone, turned: bool = False):
-        self.backbone, self.turned = backbone, turned
-        self._fast = fast_copy(backbone)
+    def __init__(self, backbone: Backbone, tta: str = "none"):
+        self.backbone, self.tta = backbone, tta
         self._image: np.ndarray | None = None
-        self._features: Looks = ([], None)
+        self._features: tuple[list[torch.Tensor], list[torch.Tensor] | None] = ([], None)
 
-    def of(self, image: np.ndarray) -> Looks:
-        """What the readout takes of (S, S, 3) uint8 `image`; computed only if it is another array than last time."""
+    def of(self, image: np.ndarray) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
+        """Return the readout's inputs for (S, S, 3) uint8 `image`; computed only if it is another array."""
         if image is not self._image:
-            self._features = look(self._fast, torch.from_numpy(image).permute(2, 0, 1)[None].float(), self.turned)
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+            self._features = extract_features(self.backbone, pixels, self.tta)
             self._image = image
         return self._features
 
@@ -55,8 +50,8 @@ def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> "list[
     for path in checkpoints:
         detector, _ = load_detector(path, backbone, expected=model)
         # A seed that tuned the backbone has one of its own.
-        if shared is None or (detector.backbone, detector.turned) != (shared.backbone, shared.turned):
-            shared = LastFeatures(detector.backbone, detector.turned)
+        if shared is None or (detector.backbone, detector.tta) != (shared.backbone, shared.tta):
+            shared = LastFeatures(detector.backbone, detector.tta)
             scorers.append(TorchScorer(detector, shared, timed=True))
         else:
             scorers.append(TorchScorer(detector, shared, timed=False))
@@ -80,7 +75,7 @@ class TorchScorer:
         self.detector, self.size = detector, detector.size
         self.timed = timed
         self.detector_sha256 = detector.sha256()
-        self._features = features or LastFeatures(detector.backbone, detector.turned)
+        self._features = features or LastFeatures(detector.backbone, detector.tta)
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")
 

@@ -24,7 +24,7 @@ LABELS = {
     "newly_defective": "newly called defective",
     "newly_normal": "newly called normal",
     "validation_auroc_score": "AUROC, score",
-    "validation_auroc_ranking": "AUROC, global head",
+    "validation_auroc_global_score": "AUROC, global head",
     "validation_auroc_correction": "AUROC, correction",
     "megabytes": "MB",
     "parameters": "parameters (M)",

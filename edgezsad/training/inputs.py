@@ -1,249 +1,192 @@
-"""What the recipe is fed with: cached features of a frozen backbone, or images for a backbone that learns.
+"""Training inputs: cached features for a frozen backbone, or images for a backbone that learns.
 
-Both give the same kind of examples by the same plan, so that the loop does not know which it has.
+Both yield the same kind of examples in the same order, so the trainer does not distinguish them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edgezsad.config import Training
 from edgezsad.data.loading import BatchLoader, BatchPlan, Sample, in_order, resize_mask
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_bytes, versions
+from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
 from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, source_images
 from edgezsad.training.features import Features, read_features
 
-PIECE = 64
-"""Cached rows read at a time; as many as a common batch."""
-IMAGES_PIECE = 8
-"""Images read at a time outside of a step: a backbone at 512 pixels takes gigabytes for more."""
-
-DATA = Path(__file__).resolve().parents[1] / "data"
-READING = ("images", "loading", "opening", "sources")
+RECIPE = 1
+"""Version of how images are read and augmented; increase it if a change of the code changes them."""
+FEATURES_PIECE, IMAGES_PIECE = 64, 8
+"""Rows read at a time outside of a step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Some images as the learner takes them.
+    """Some images of the source.
 
     Attributes:
-        rows: (B,) which images.
-        inputs: features, one (B, C, h, w) for each stride; or pixels, one (B, 3, S, S), 0..255.
+        rows: (B,) row numbers.
+        inputs: features, one (B, C, h, w) per stride; or pixels, one (B, 3, S, S), 0..255.
         label: (B,) int64.
-        coverage: (B, h, w) float32 at the finest stride, the defective share of each cell; NaN throughout an image
-            whose mask is unknown.
+        mask_fraction: (B, h, w) float32, the defective fraction of each cell at the finest stride; NaN throughout an
+            image whose mask is unknown.
     """
 
     rows: np.ndarray
     inputs: list[Tensor]
     label: Tensor
-    coverage: Tensor
+    mask_fraction: Tensor
 
 
-class Inputs(Protocol):
-    """Labelled examples of a source.
-
-    Attributes:
-        label, group, parent: as in `edgezsad.source.source_images.SourceImages`.
-        source_sha256, backbone_sha256: what they come from.
-        content_sha256: of what is read, beyond what these two say.
-        backbone: the one that learns; None for features of a frozen one.
-        most_held_out: how many held-out images are looked at, at most.
-    """
-
-    label: np.ndarray
-    group: np.ndarray
-    parent: np.ndarray
-    source_sha256: str
-    backbone_sha256: str
-    content_sha256: str
-    backbone: Backbone | None
-    most_held_out: int
-
-    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
-        """One rank's part of every step, in order."""
-
-    def read(self, rows: np.ndarray) -> Iterator[Example]:
-        """These rows, in order and unchanged, some at a time."""
-
-    def name(self, row: int) -> str:
-        """What to call an image in an error."""
-
-
-@dataclass(frozen=True, eq=False)
 class CachedInputs:
-    """Features that the frozen backbone gave once.
+    """Cached features of a frozen backbone.
 
     Attributes:
-        features: the cache.
+        label, group, parent: as in `Features`.
+        source_sha256, backbone_sha256, content_sha256: hashes of the source, the backbone and the features.
+        backbone: None, since no backbone learns.
+        most_validated: largest number of validation images.
     """
 
-    features: Features
-    backbone: None = None
-    most_held_out: int = 1_000_000
+    backbone = None
+    most_validated = 1_000_000
 
-    @property
-    def label(self) -> np.ndarray:
-        """(N,) int64."""
-        return self.features.label
+    def __init__(self, features: Features, images: SourceImages | None = None):
+        """Wrap `features`; `images` are needed only to read pixels."""
+        self.features, self.images = features, images
+        self.label, self.group, self.parent = features.label, features.group, features.parent
+        self.source_sha256, self.backbone_sha256 = features.info.source_sha256, features.info.backbone_sha256
+        self.content_sha256 = features.info.features_sha256
 
-    @property
-    def group(self) -> np.ndarray:
-        """(N,) str."""
-        return self.features.group
-
-    @property
-    def parent(self) -> np.ndarray:
-        """(N,) str."""
-        return self.features.parent
-
-    @property
-    def source_sha256(self) -> str:
-        """Of the images behind the features."""
-        return self.features.info.source_sha256
-
-    @property
-    def backbone_sha256(self) -> str:
-        """Of the backbone that gave them."""
-        return self.features.info.backbone_sha256
-
-    @property
-    def content_sha256(self) -> str:
-        """Of the features."""
-        return self.features.info.features_sha256
-
-    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
-        """One rank's part of every step."""
-        return (self._rows(plan.rows(step, rank, ranks)) for step in steps)
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
+        """Yield one rank's part of every step, in order."""
+        return (self._example(plan.rows(step, rank, world_size)) for step in steps)
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
-        """These rows, in pieces: all features together may not fit into memory."""
-        return (self._rows(rows[start : start + PIECE]) for start in range(0, len(rows), PIECE))
+        """Yield the features of these rows in pieces: all together may not fit into memory."""
+        return (self._example(rows[start : start + FEATURES_PIECE]) for start in range(0, len(rows), FEATURES_PIECE))
+
+    def read_pixels(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """Yield the (B, 3, S, S) pixels of these rows in pieces."""
+        return (torch.stack(pixels) for pixels, _ in _read_pieces(self.images, rows, self.features.info.size, 2))
 
     def name(self, row: int) -> str:
-        """The image's set and path."""
-        return str(self.features.parent[row])
+        """Return the image's set and path."""
+        return str(self.parent[row])
 
-    def _rows(self, rows: np.ndarray) -> Example:
-        return Example(
-            rows,
-            [torch.from_numpy(np.asarray(stored[rows], dtype=np.float32)) for stored in self.features.maps],
-            torch.from_numpy(self.features.label[rows]),
-            torch.from_numpy(self.features.coverage[rows]),
-        )
+    def _example(self, rows: np.ndarray) -> Example:
+        maps = [torch.from_numpy(np.asarray(stored[rows], dtype=np.float32)) for stored in self.features.maps]
+        fraction = torch.from_numpy(self.features.mask_fraction[rows])
+        return Example(rows, maps, torch.from_numpy(self.label[rows]), fraction)
 
 
-@dataclass(frozen=True, eq=False)
 class ImageInputs:
-    """Images, read as they are needed, for a backbone that learns; each is turned or mirrored at random in training.
+    """Images for a backbone that learns, each rotated or mirrored at random in training.
 
-    Attributes:
-        images: of the source.
-        backbone: reads them.
-        size: height and width.
-        workers: threads that read.
+    Attributes are those of `CachedInputs`; `backbone` is the one that learns.
     """
 
-    images: SourceImages
-    backbone: Backbone
-    size: int
-    workers: int
-    most_held_out: int = 4096
+    most_validated = 4096
 
-    @property
-    def label(self) -> np.ndarray:
-        """(N,) int64."""
-        return self.images.label
-
-    @property
-    def group(self) -> np.ndarray:
-        """(N,) str."""
-        return self.images.group
-
-    @property
-    def parent(self) -> np.ndarray:
-        """(N,) str."""
-        return self.images.parent
-
-    @property
-    def source_sha256(self) -> str:
-        """Of the images."""
-        return self.images.sha256
-
-    @property
-    def backbone_sha256(self) -> str:
-        """Of the backbone before it learns."""
-        return self.backbone.sha256()
-
-    @property
-    def content_sha256(self) -> str:
-        """Of the code that reads, derives and randomises images, and the versions of what decodes and resizes them."""
-        code = [*(DATA / f"{name}.py" for name in READING), *sorted((DATA / "derived").glob("*.py"))]
+    def __init__(self, images: SourceImages, backbone: Backbone, size: int, workers: int):
+        """Read `images` at `size` x `size` pixels by `workers` threads."""
+        self.images, self.backbone, self.size, self.workers = images, backbone, size, workers
+        self.label, self.group, self.parent = images.label, images.group, images.parent
+        self.source_sha256, self.backbone_sha256 = images.sha256, backbone.sha256()
         packages = versions("numpy", "opencv-python-headless", "pillow")
-        return sha256_of_bytes(b"".join(path.read_bytes() for path in code) + repr(sorted(packages.items())).encode())
+        self.content_sha256 = f"recipe {RECIPE}, {packages}"
 
-    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
-        """One rank's part of every step; the next images are read meanwhile."""
+    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
+        """Yield one rank's part of every step; the next images are read meanwhile."""
         loader = BatchLoader(
-            self.images, plan, self.size, workers=self.workers, change=_turned_at_random, rank=rank, world_size=ranks
+            self.images, plan, self.size, workers=self.workers, change=_augment, rank=rank, world_size=world_size
         )
         for batch in loader.batches(steps):
-            yield Example(batch.rows, [batch.pixels], batch.label, self._coverage(batch.mask, batch.known))
+            yield Example(batch.rows, [batch.pixels], batch.label, self._fraction(batch.mask, batch.known))
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
-        """These rows, a few at a time, as they are on disk."""
-        pictures = in_order(lambda row: self.images.read(int(row), self.size), rows, self.workers)
-        for start in range(0, len(rows), IMAGES_PIECE):
-            piece = rows[start : start + IMAGES_PIECE]
-            read = [next(pictures) for _ in piece]
-            known = torch.tensor([one.mask is not None for one in read])
-            masks = [np.zeros((1, 1), dtype=bool) if one.mask is None else one.mask for one in read]
-            yield Example(
-                piece,
-                [torch.from_numpy(np.stack([one.pixels for one in read])).permute(0, 3, 1, 2).float()],
-                torch.from_numpy(self.label[piece]),
-                self._coverage(
-                    torch.from_numpy(np.stack([resize_mask(mask, self.size, self.size) for mask in masks])), known
-                ),
-            )
+        """Yield these rows in pieces, without augmentation."""
+        start = 0
+        for pixels, masks in _read_pieces(self.images, rows, self.size, self.workers):
+            piece = rows[start : start + len(pixels)]
+            start += len(pixels)
+            known = torch.tensor([mask is not None for mask in masks])
+            sized = [resize_mask(np.zeros((1, 1), bool) if one is None else one, self.size, self.size) for one in masks]
+            fraction = self._fraction(torch.from_numpy(np.stack(sized)), known)
+            yield Example(piece, [torch.stack(pixels)], torch.from_numpy(self.label[piece]), fraction)
+
+    def read_pixels(self, rows: np.ndarray) -> Iterator[Tensor]:
+        """Yield the (B, 3, S, S) pixels of these rows in pieces."""
+        return (example.inputs[0] for example in self.read(rows))
 
     def name(self, row: int) -> str:
-        """The image's path."""
+        """Return the image's path."""
         return self.images.name(row)
 
-    def _coverage(self, mask: Tensor, known: Tensor) -> Tensor:
-        """(B, S, S) masks as the defective share of each cell at the finest stride."""
-        share = functional.avg_pool2d(mask[:, None].float(), self.backbone.strides[0])[:, 0]
-        share[~known] = torch.nan
-        return share
+    def _fraction(self, mask: Tensor, known: Tensor) -> Tensor:
+        """(B, S, S) masks as the defective fraction of each cell at the finest stride."""
+        fraction = functional.avg_pool2d(mask[:, None].float(), self.backbone.strides[0])[:, 0]
+        fraction[~known] = torch.nan
+        return fraction
 
 
-def _turned_at_random(sample: Sample, generator: np.random.Generator) -> Sample:
+Inputs = CachedInputs | ImageInputs
+
+
+def _read_pieces(images: SourceImages, rows: np.ndarray, size: int, workers: int) -> Iterator[tuple[list, list]]:
+    """Yield lists of (3, S, S) pixels and of masks, a few images at a time."""
+    pictures = in_order(lambda row: images.read(int(row), size), rows, workers)
+    for start in range(0, len(rows), IMAGES_PIECE):
+        read = [next(pictures) for _ in rows[start : start + IMAGES_PIECE]]
+        pixels = [torch.from_numpy(one.pixels).permute(2, 0, 1).float() for one in read]
+        yield pixels, [one.mask for one in read]
+
+
+def _augment(sample: Sample, generator: np.random.Generator) -> Sample:
     return rotate_and_mirror(sample, int(generator.integers(8)))
 
 
-def training_inputs(run: Run, backbone: Backbone) -> CachedInputs | ImageInputs:
-    """What a run trains on: images where its backbone learns, or else the cached features.
+def training_plan(
+    inputs: Inputs, fitted: np.ndarray, config: Training, seed: int, share: Mapping[str, float] | None = None
+) -> BatchPlan:
+    """Plan batches: half defective, every group equally likely, or sets by their share.
+
+    Ours: otherwise a large category would dominate; ablation: variant "uneven source, images equally likely" of
+    `benchmarks/ablations.py`. That half is defective is not ablated.
+
+    Args:
+        inputs: of the source.
+        fitted: the rows to use.
+        config: the batch.
+        seed: of the order.
+        share: of each set, by its name; None if groups are equally likely.
+    """
+    allowed = np.full(len(inputs.label), -1)
+    allowed[fitted] = inputs.label[fitted]
+    return BatchPlan(allowed, inputs.group, config.batch, seed, share)
+
+
+def training_inputs(run: Run, backbone: Backbone) -> Inputs:
+    """Open what a run trains on: images if its backbone learns, otherwise the cached features.
 
     Raises:
-        InputError: the cache is missing or damaged, or was made by another backbone, size or strides; or a manifest is.
+        InputError: the cache or a manifest is missing or damaged, or the cache is of another backbone, size or strides.
     """
     config, model = run.profile.training, run.profile.model
     if config.tuned_stages:
         if config.tuned_stages > (count := len(backbone.stages())):
             raise InputError(f"training.tuned_stages: {backbone.name} has {count}; set it to as many at most")
         return ImageInputs(source_images(run, fast=True), backbone, model.size, config.workers)
-    features = read_features(run.features, source_images(run))
+    images = source_images(run)
+    features = read_features(run.features, images)
     made_by = (features.info.backbone_sha256, features.info.size, features.info.strides)
     if made_by != (backbone.sha256(), model.size, backbone.strides):
         raise InputError(f"{run.features}: made by another backbone, size or strides; run notebook 02_features again")
-    return CachedInputs(features)
+    return CachedInputs(features, images)

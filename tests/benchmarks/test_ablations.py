@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
 from edgezsad.plots import ablations as page
-from edgezsad.training import recipe
+from edgezsad.training import losses
 from edgezsad.training.features import CacheInfo, Features
 from edgezsad.training.inputs import CachedInputs
 
@@ -57,6 +57,7 @@ def inputs() -> CachedInputs:
         strides=(8, 16),
         source_sha256="s",
         images=count,
+        recipe=1,
         features_sha256="f",
     )
     return CachedInputs(Features(maps, coverage, label, group, np.array([f"{n}.png" for n in range(count)]), info))
@@ -116,15 +117,16 @@ def test_families_never_overlap(
     taken: dict[int, set[int]] = {}
     tested: dict[int, set[int]] = {}
 
-    @dataclass(frozen=True, eq=False)
     class Watched(CachedInputs):
         """Writes down which rows are read for a step or to fit the scale, and which to test."""
 
-        seed: int = 0
+        def __init__(self, features: Features, seed: int):
+            super().__init__(features)
+            self.seed = seed
 
-        def _rows(self, rows: np.ndarray) -> Any:
+        def _example(self, rows: np.ndarray) -> Any:
             (tested if self.seed in done else taken).setdefault(self.seed, set()).update(rows.tolist())
-            return super()._rows(rows)
+            return super()._example(rows)
 
     done: set[int] = set()
     fit = benchmark.fit
@@ -176,11 +178,11 @@ def test_the_changes_are_what_they_say(benchmark: ModuleType, profile: Profile) 
     assert arms["noise 1"].model.readout.noise == 1
     assert arms["noise 1"].training == base
     constant = arms["constant learning rate"].training
-    rates = [recipe.learning_rate(step, constant) for step in range(2000)]
+    rates = [losses.learning_rate(step, constant) for step in range(2000)]
     assert min(rates) == pytest.approx(base.learning_rate, rel=1e-5)
     # A share multiplied by the one that counts as full, divided by it in the loss, is the share itself.
     strict = next(arm for arm in benchmark.ARMS if arm.name == "map target: strict share")
-    assert strict.coverage / recipe.FULL_COVERAGE == 1
+    assert strict.coverage / losses.FULL_FRACTION == 1
 
 
 def test_paired_differences_by_hand(benchmark: ModuleType) -> None:

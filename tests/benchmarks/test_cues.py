@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgezsad.metrics.image_metrics import auroc
-from edgezsad.model.cues import NAMES
+from edgezsad.model.self_reference import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +60,18 @@ def test_cues_are_read_with_and_without_clipping(benchmark: ModuleType) -> None:
 
     import torch
 
-    from edgezsad.config import Readout
-    from edgezsad.model.readout import EdgeGLR
+    from edgezsad.config import SelfReferenceConfig
+    from edgezsad.model.detector import build_readout
 
     torch.manual_seed(0)
     clipped, plain = (
-        EdgeGLR((4, 5, 6), (8, 16, 32), Readout(ranking="cues", correction_gain=0.5, clip=clip), 128).eval()
+        build_readout((4, 5, 6), (8, 16, 32), SelfReferenceConfig(correction_gain=0.5, clip=clip), 128).eval()
         for clip in (0.5, None)
     )
     features = [torch.randn(2, count, 128 // stride, 128 // stride) for count, stride in ((4, 8), (5, 16), (6, 32))]
     inputs = SimpleNamespace(read=lambda rows: [SimpleNamespace(inputs=[one[rows] for one in features])])
     found = benchmark.numbers(clipped, inputs, np.array([1, 0]))
     for way, readout in ((True, clipped), (False, plain)):
-        assert np.array_equal(found[way], readout.read_cues([one[[1, 0]] for one in features])[0].numpy())
+        assert np.array_equal(found[way], readout.self_reference([one[[1, 0]] for one in features])[0].numpy())
     assert not np.array_equal(found[True], found[False])
-    assert clipped.cues.clip == 0.5
+    assert clipped.scores.clip == 0.5

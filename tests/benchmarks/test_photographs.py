@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgezsad.config import Model, Readout
+from edgezsad.config import EdgeGLRConfig, Model, SelfReferenceConfig
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
 from edgezsad.evaluate import find_test_images as images_of
@@ -18,7 +18,7 @@ from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.source.source_images import plain_images
 from edgezsad.training.inputs import CachedInputs
-from edgezsad.training.learner import Learner
+from edgezsad.training.trainer import TrainableModel
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
     }
     said["hard max"] = np.zeros(80).tolist()
     rows = [{"set": name, "seed": 0, "categories": {}, "scores": {"x": said}} for name in ("a", "b")]
-    readout = Readout(ranking="cues", correction_gain=0.4, correction_limit=1)
+    readout = SelfReferenceConfig(correction_gain=0.4, correction_limit=1)
     found = {one["way"].partition(":")[0]: one for one in benchmark.heads_compared(rows, readout)}
     assert (found["score"]["difference"], found["score"]["low"], found["score"]["high"]) == (0, 0, 0)
     assert found["global only"]["high"] < -10
@@ -69,7 +69,7 @@ def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
     assert found["score, the map pooled by its mean of the highest 1%"]["image_auroc"] == pytest.approx(
         expected, abs=0.01
     )
-    learned = benchmark.heads_compared(rows, Readout())
+    learned = benchmark.heads_compared(rows, EdgeGLRConfig())
     assert [one["way"].partition(":")[0] for one in learned] == ["score", "global only", "local only", "plain sum"]
 
 
@@ -78,9 +78,9 @@ def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> 
     from edgezsad.errors import InputError
 
     profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
-    changed = benchmark.with_readout(profile, {"ranking": "features", "map_rarity": 0, "map_ranking": 0, "clip": None})
-    assert changed.model.readout.ranking == "features"
-    assert profile.model.readout.ranking == "cues"
+    changed = benchmark.with_readout(profile, {"kind": "edgeglr"})
+    assert changed.model.readout.kind == "edgeglr"
+    assert profile.model.readout.kind == "self_reference"
     with pytest.raises(InputError, match=r"--readout: .*no_such"):
         benchmark.with_readout(profile, {"no_such": 1})
     with pytest.raises(InputError, match="names no value"):
@@ -96,7 +96,7 @@ def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (80, 80, 3), dtype=np.uint8)).save(path)
     (manifest,) = images_of([tmp_path / "parts"])
-    readout = Readout(ranking="cues", correction_gain=0.4, context=1, map_rarity=8, map_ranking=1, clip=1)
+    readout = SelfReferenceConfig(correction_gain=0.4, context=1, map_rarity=8, map_ranking=1, clip=1)
     torch.manual_seed(0)
     model = Model(
         backbone="tf_efficientnet_lite0", weights="random", size=64, tta="rot180" if twice else "none", readout=readout
@@ -110,7 +110,7 @@ def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: P
     ]
     maps: list[np.ndarray] = []
     _, said = benchmark.tested(
-        Learner(detector.readout).eval(),
+        TrainableModel(detector.readout).eval(),
         inputs[0],
         manifest,
         None,

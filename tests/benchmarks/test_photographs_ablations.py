@@ -47,8 +47,10 @@ SETTINGS = {
     "double the learning rate": {"/training/learning_rate"},
     "half the steps": {"/training/steps"},
     "double the steps": {"/training/steps"},
-    # What the map gains comes from cues: it goes with them.
-    "ranking: features": {f"/model/readout/{name}" for name in ("ranking", "map_rarity", "map_ranking", "clip")},
+    # What the map gains comes from self-reference scores: it goes with them.
+    "ranking: features": {
+        f"/model/readout/{name}" for name in ("kind", "global_channels", "map_rarity", "map_ranking", "clip")
+    },
     "ranking: features, no ranking loss": {"/training/ranking_weight"},
     "recipe, 7 steps": {"/training/steps"},
     "last stage tuned, 7 steps": {"/training/tuned_stages"},
@@ -201,20 +203,20 @@ def test_the_map_alone_is_blind_to_a_stride(benchmark: ModuleType, profile: Prof
 
     import torch
 
-    from edgezsad.model.readout import EdgeGLR
+    from edgezsad.model.detector import build_readout
 
     torch.manual_seed(0)
     config = profile.model.readout.model_copy(update={"self_similarity": ()})
-    readout = EdgeGLR((4, 5, 6), (8, 16, 32), config, 128).eval()
+    readout = build_readout((4, 5, 6), (8, 16, 32), config, 128).eval()
     average = SimpleNamespace(module=SimpleNamespace(readout=copy.deepcopy(readout)))
-    benchmark.blind_to((16, 32), SimpleNamespace(learner=SimpleNamespace(readout=readout), average=average))
+    benchmark.blind_to((16, 32), SimpleNamespace(model=SimpleNamespace(readout=readout), average=average))
     features = [torch.randn(2, count, 128 // stride, 128 // stride) for count, stride in ((4, 8), (5, 16), (6, 32))]
     for one in (readout, average.module.readout):
-        before = one.drawn(features)
-        assert torch.equal(before, one.drawn([torch.randn_like(features[0]), *features[1:]]))
+        before = one.local_map(features)
+        assert torch.equal(before, one.local_map([torch.randn_like(features[0]), *features[1:]]))
         assert not torch.equal(before, one([*features[:2], torch.randn_like(features[2])]).map)
         # The ranking still reads it.
-        assert not torch.equal(one.read_cues(features)[0], one.read_cues([features[0] * 3, *features[1:]])[0])
+        assert not torch.equal(one.self_reference(features)[0], one.self_reference([features[0] * 3, *features[1:]])[0])
 
 
 def test_every_kind_of_defect_has_one_family(script: Callable[[str], ModuleType]) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from book._ext.tryit import EXAMPLES
-from edgezsad.checkpoints import GRAPH
 from edgezsad.data.images import load
+from edgezsad.model import GRAPH
 from edgezsad.predict import load_scorer
 
 PAGE = "book/try-it.html"

@@ -13,8 +13,8 @@ import onnx
 import pytest
 from PIL import Image
 
-from edgezsad.checkpoints import GRAPH
 from edgezsad.data.images import load
+from edgezsad.model import GRAPH
 from edgezsad.scoring.onnx_scorer import read_metadata
 
 Prepared = Callable[[bytes, int], np.ndarray]

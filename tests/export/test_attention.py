@@ -9,14 +9,13 @@ import timm
 import torch
 from timm.models.tiny_vit import Attention
 
-from edgezsad.config import Readout
+from edgezsad.config import EdgeGLRConfig
 from edgezsad.export.attention import compact_biases
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import Detector
-from edgezsad.model.readout import EdgeGLR
+from edgezsad.model.detector import Detector, build_readout
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -58,7 +57,7 @@ def test_the_file_is_small_and_gives_the_same_scores(tmp_path: Path) -> None:
         for module in backbone.modules():
             if isinstance(module, Attention):
                 module.attention_biases.normal_(generator=generator)
-    detector = Detector(backbone, EdgeGLR(backbone.channels, backbone.strides, Readout()), 224)
+    detector = Detector(backbone, build_readout(backbone.channels, backbone.strides, EdgeGLRConfig(), 224), 224)
     path = export_onnx(detector, tmp_path / "graph.onnx", 224)
     # The detector itself is as it was.
     assert not any("get_attention_biases" in vars(module) for module in detector.modules())

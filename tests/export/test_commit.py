@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgezsad import checkpoints
-from edgezsad.config import Model, Readout
+from edgezsad import model as shipped
+from edgezsad.config import EdgeGLRConfig, Model
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export import commit as module
@@ -18,9 +18,9 @@ from edgezsad.scoring.onnx_scorer import OnnxScorer
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A run of one seed whose source has one generated image, and an empty package."""
-    monkeypatch.setattr(checkpoints, "GRAPH", tmp_path / "package" / "g.onnx")
-    monkeypatch.setattr(checkpoints, "CHECKPOINT", tmp_path / "package" / "c.safetensors")
-    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, readout=Readout(local_channels=4))
+    monkeypatch.setattr(shipped, "GRAPH", tmp_path / "package" / "g.onnx")
+    monkeypatch.setattr(shipped, "CHECKPOINT", tmp_path / "package" / "c.safetensors")
+    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, readout=EdgeGLRConfig(local_channels=4))
     detector = build_detector(model)
     info = CheckpointInfo(
         model=model,
@@ -43,16 +43,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_checkpoint_and_graph_are_put_into_the_package(run: SimpleNamespace) -> None:
     assert 0 <= module.commit(run) <= module.AGREEMENT
-    assert OnnxScorer(checkpoints.GRAPH).threshold == 0.25
-    assert checkpoints.CHECKPOINT.read_bytes() == run.checkpoint(0).read_bytes()
+    assert OnnxScorer(shipped.GRAPH).threshold == 0.25
+    assert shipped.CHECKPOINT.read_bytes() == run.checkpoint(0).read_bytes()
 
 
 def test_nothing_is_put_there_where_they_disagree(run: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AGREEMENT", -1.0)
     with pytest.raises(CheckError, match="scores differ"):
         module.commit(run)
-    assert not checkpoints.GRAPH.exists()
-    assert not checkpoints.CHECKPOINT.exists()
+    assert not shipped.GRAPH.exists()
+    assert not shipped.CHECKPOINT.exists()
 
 
 def test_a_run_that_was_not_trained_is_refused(run: SimpleNamespace, tmp_path: Path) -> None:

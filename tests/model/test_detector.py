@@ -101,7 +101,7 @@ def test_same_content_makes_the_same_file(
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.safetensors: no such checkpoint; train one") as caught:
+    with pytest.raises(InputError, match=r"none\.safetensors: missing checkpoint; train one") as caught:
         load_detector(tmp_path / "none.safetensors")
     assert caught.value.exit_code == 2
 
@@ -164,9 +164,9 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"backbone": "tiny_vit_21m_512"}, "not for tiny_vit_21m_512 at 64 px"),
-        ({"size": 96}, "not for tf_efficientnet_lite0 at 96 px"),
-        ({"strides": (8, 16, 32)}, r"not for tf_efficientnet_lite0 at 64 px, strides \(8, 16, 32\)"),
+        ({"backbone": "tiny_vit_21m_512"}, "expected tiny_vit_21m_512 at 64 px"),
+        ({"size": 96}, "expected tf_efficientnet_lite0 at 96 px"),
+        ({"strides": (8, 16, 32)}, r"expected tf_efficientnet_lite0 at 64 px, strides \(8, 16, 32\)"),
     ],
     ids=lambda value: "",
 )

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgezsad.checkpoints import CHECKPOINT
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
+from edgezsad.model import CHECKPOINT
 from edgezsad.model.detector import read_checkpoint
 from edgezsad.plots.photographs_ablations import (
     NOT_MEASURED,

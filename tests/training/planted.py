@@ -1,7 +1,6 @@
 """A source small enough to train on in a second, for tests and for the processes that tests start and kill.
 
     python planted.py train FOLDER [STEPS]       one run; under torchrun, one of several processes
-    python planted.py fail FOLDER [STEPS]        one whose step 7 is not finite, and whose first process writes slowly
     python planted.py serve                      a process that forks a run for every folder on its standard input
 
 The second starts a run in milliseconds, since everything is imported already: a test can afford to kill twenty.
@@ -9,8 +8,6 @@ The second starts a run in milliseconds, since everything is imported already: a
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Data, DataSet, Model, Profile, Training
-from edgezsad.data.loading import BatchPlan
 from edgezsad.model.backbone import sha256_of_tensors
-from edgezsad.training import train as module
 from edgezsad.training.features import CacheInfo, Features
-from edgezsad.training.inputs import CachedInputs, Example
-from edgezsad.training.states import save_state
-from edgezsad.training.train import train
+from edgezsad.training.inputs import CachedInputs
+from edgezsad.training.trainer import train
 
 IMAGES = 120
 
@@ -59,12 +53,12 @@ def planted(backbone: SmallBackbone) -> Features:
         generator.normal(size=(IMAGES, channels, 64 // stride, 64 // stride)).astype(np.float16)
         for channels, stride in zip(backbone.channels, backbone.strides, strict=True)
     ]
-    coverage = np.zeros((IMAGES, 8, 8), dtype=np.float32)
+    mask_fraction = np.zeros((IMAGES, 8, 8), dtype=np.float32)
     for row in np.flatnonzero(label):
         place = generator.integers(0, 8, 2)
         maps[0][row, 2, place[0], place[1]] += 12
-        coverage[row, place[0], place[1]] = 1
-    coverage[0] = np.nan
+        mask_fraction[row, place[0], place[1]] = 1
+    mask_fraction[0] = np.nan
     info = CacheInfo(
         backbone="small",
         backbone_sha256=backbone.sha256(),
@@ -72,10 +66,11 @@ def planted(backbone: SmallBackbone) -> Features:
         strides=(8, 16),
         source_sha256="s",
         images=IMAGES,
+        recipe=1,
         features_sha256="f",
     )
     parent = np.array([f"{row}.png" for row in range(IMAGES)])
-    return Features(maps, coverage, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)
+    return Features(maps, mask_fraction, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)
 
 
 def small_profile(folder: Path, **training: object) -> Profile:
@@ -99,29 +94,6 @@ def run(folder: Path, steps: int) -> None:
     train(profile, CachedInputs(planted(backbone)), backbone, 0, folder)
 
 
-class Broken(CachedInputs):
-    """Images of step 7 that are not numbers, all in the part of one process."""
-
-    def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, ranks: int) -> Iterator[Example]:
-        for number, example in enumerate(super().steps(plan, steps, rank, ranks)):
-            if number == 7 and rank == ranks - 1:
-                example.inputs[0][3] = torch.nan
-            yield example
-
-
-def fail(folder: Path, steps: int) -> None:
-    """Train until the step that fails."""
-
-    def slowly(*arguments: object, **facts: object) -> Path:
-        time.sleep(10)
-        return save_state(*arguments, **facts)
-
-    module.save_state = slowly
-    torch.set_num_threads(1)
-    backbone = SmallBackbone()
-    train(small_profile(folder, steps=steps), Broken(planted(backbone)), backbone, 0, folder)
-
-
 def serve() -> None:
     """Fork a run for every line "FOLDER STEPS" read, print its process id, and then how it ended."""
     # Whatever has started threads by now would be broken in the forked processes.
@@ -143,4 +115,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve()
     else:
-        {"train": run, "fail": fail}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+        run(Path(sys.argv[2]), int(sys.argv[3]))

@@ -2,8 +2,6 @@
 
 import copy
 import hashlib
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
 from edgezsad.source.derive import derive_list, read_defect_grids
 from edgezsad.source.source_images import derived_images, plain_images
-from edgezsad.training.features import Features, cache_features, cell_coverage, read_features
+from edgezsad.training.features import Features, cache_features, cell_mask_fraction, read_features
 
 SIZE = 32
 
@@ -67,9 +65,9 @@ def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path,
     # The mask's upper left quarter; nothing where normal; unknown where defective without a mask.
     expected = np.zeros((4, 4), dtype=np.float32)
     expected[:2, 0] = 1
-    assert np.array_equal(features.coverage[1], expected)
-    assert (features.coverage[[0, 3]] == 0).all()
-    assert np.isnan(features.coverage[2]).all()
+    assert np.array_equal(features.mask_fraction[1], expected)
+    assert (features.mask_fraction[[0, 3]] == 0).all()
+    assert np.isnan(features.mask_fraction[2]).all()
 
 
 def test_a_convolutional_backbone_is_cached_to_within_rounding(sources: list[Manifest], tmp_path: Path) -> None:
@@ -88,34 +86,6 @@ def test_a_convolutional_backbone_is_cached_to_within_rounding(sources: list[Man
             # Half a step of float16, and what the order of the sums changes.
             allowed = np.spacing(np.abs(wanted).astype(np.float16)).astype(np.float32) + 1e-4 * np.abs(wanted).max()
             assert (np.abs(stored[0] - wanted) <= allowed).all()
-
-
-def test_images_are_shared_out_among_threads_and_come_back_in_order(
-    sources: list[Manifest], folder: Path, backbone: torch.nn.Module, tmp_path: Path
-) -> None:
-    wanted, before = (folder / "features.json").read_bytes(), torch.get_num_threads()
-    seen: list[tuple[int, int]] = []
-
-    class Watched(type(backbone)):
-        def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-            seen.append((threading.get_ident(), torch.get_num_threads()))
-            # The first image is the last to be done.
-            if len(seen) == 1:
-                time.sleep(0.2)
-            return super().forward(image)
-
-    torch.set_num_threads(3)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("edgezsad.training.features.fast_copy", lambda _: Watched())
-            cache_features(plain_images(sources), backbone, SIZE, tmp_path / "again")
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-    assert len({thread for thread, _ in seen}) > 1
-    assert {threads for _, threads in seen} == {1}
-    # The record holds the hash of all arrays.
-    assert (tmp_path / "again" / "features.json").read_bytes() == wanted
 
 
 def test_values_beyond_float16_are_refused(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> None:
@@ -151,8 +121,8 @@ def test_a_derived_source_is_cached_as_it_is_made(
         pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
         with torch.inference_mode():
             assert np.array_equal(features.maps[0][row], backbone(pixels)[0][0].numpy().astype(np.float16))
-        expected = np.full((4, 4), np.nan) if picture.mask is None else cell_coverage(picture.mask, 4)
-        assert np.array_equal(features.coverage[row], expected, equal_nan=True)
+        expected = np.full((4, 4), np.nan) if picture.mask is None else cell_mask_fraction(picture.mask, 4)
+        assert np.array_equal(features.mask_fraction[row], expected, equal_nan=True)
     # The same images with another randomisation are other images.
     weaker = derived.config.model_copy(update={"randomise": Randomise(noise=1)})
     with pytest.raises(InputError, match="made from other source images"):
@@ -174,7 +144,7 @@ def test_cache_of_other_images_is_refused(sources: list[Manifest], folder: Path)
     refused(folder, [replace(first, entries=(changed, *first.entries[1:])), second], "made from other source images")
 
 
-@pytest.mark.parametrize("name", ["stride08.npy", "stride16.npy", "coverage.npy", "features.json"])
+@pytest.mark.parametrize("name", ["stride08.npy", "stride16.npy", "mask_fraction.npy", "features.json"])
 @pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.9])
 def test_cut_short_cache_is_refused(sources: list[Manifest], folder: Path, name: str, share: float | None) -> None:
     path = folder / name
@@ -201,40 +171,40 @@ def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Pa
     refused(folder, sources, "damaged feature cache")
     np.save(folder / "stride16.npy", stored)
     assert isinstance(read_features(folder, plain_images(sources)), Features)
-    np.save(folder / "coverage.npy", np.zeros((4, 2, 2), dtype=np.float32))
+    np.save(folder / "mask_fraction.npy", np.zeros((4, 2, 2), dtype=np.float32))
     refused(folder, sources, "damaged feature cache")
 
 
-def test_coverage_by_hand() -> None:
+def test_mask_fraction_by_hand() -> None:
     mask = np.zeros((4, 6), dtype=bool)
     mask[0, 0] = mask[3, 3:] = True
     # Cells of 2 x 3 pixels.
-    assert cell_coverage(mask, 2) == pytest.approx(np.array([[1 / 6, 0], [0, 3 / 6]]))
+    assert cell_mask_fraction(mask, 2) == pytest.approx(np.array([[1 / 6, 0], [0, 3 / 6]]))
     # Cells of 4/3 x 2 pixels: the first pixel lies in one; the last row fills 1 of the 4/3 rows of the lowest cells.
-    assert cell_coverage(mask, 3) == pytest.approx(np.array([[3 / 8, 0, 0], [0, 0, 0], [0, 3 / 8, 3 / 4]]))
+    assert cell_mask_fraction(mask, 3) == pytest.approx(np.array([[3 / 8, 0, 0], [0, 0, 0], [0, 3 / 8, 3 / 4]]))
     # One pixel, four cells.
-    assert cell_coverage(np.ones((1, 1), dtype=bool), 2).tolist() == [[1, 1], [1, 1]]
+    assert cell_mask_fraction(np.ones((1, 1), dtype=bool), 2).tolist() == [[1, 1], [1, 1]]
 
 
-def naive_coverage(mask: np.ndarray, cells: int) -> np.ndarray:
+def naive_mask_fraction(mask: np.ndarray, cells: int) -> np.ndarray:
     """Overlap of every cell with every pixel, as rectangles."""
-    coverage = np.zeros((cells, cells))
+    mask_fraction = np.zeros((cells, cells))
     height, width = mask.shape[0] / cells, mask.shape[1] / cells
     for row in range(cells):
         for column in range(cells):
             for y, x in np.argwhere(mask):
                 tall = max(0, min((row + 1) * height, y + 1) - max(row * height, y))
                 wide = max(0, min((column + 1) * width, x + 1) - max(column * width, x))
-                coverage[row, column] += tall * wide / (height * width)
-    return coverage
+                mask_fraction[row, column] += tall * wide / (height * width)
+    return mask_fraction
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=9)), st.integers(1, 7))
-def test_coverage_is_exact_and_keeps_the_area(mask: np.ndarray, cells: int) -> None:
-    coverage = cell_coverage(mask, cells)
-    assert coverage.shape == (cells, cells)
-    assert coverage.dtype == np.float32
-    assert (coverage >= 0).all()
-    assert (coverage <= 1).all()
-    np.testing.assert_allclose(coverage, naive_coverage(mask, cells), atol=1e-6)
-    assert coverage.sum() * mask.size / cells**2 == pytest.approx(mask.sum(), abs=1e-4)
+def test_mask_fraction_is_exact_and_keeps_the_area(mask: np.ndarray, cells: int) -> None:
+    mask_fraction = cell_mask_fraction(mask, cells)
+    assert mask_fraction.shape == (cells, cells)
+    assert mask_fraction.dtype == np.float32
+    assert (mask_fraction >= 0).all()
+    assert (mask_fraction <= 1).all()
+    np.testing.assert_allclose(mask_fraction, naive_mask_fraction(mask, cells), atol=1e-6)
+    assert mask_fraction.sum() * mask.size / cells**2 == pytest.approx(mask.sum(), abs=1e-4)

@@ -1,9 +1,9 @@
-"""A run that is killed, at any moment and as often as one likes, ends with the same bytes as one that is not."""
+"""An interrupted run ends with the same bytes as an uninterrupted one; two processes train as one."""
 
-import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,26 +14,27 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from edgezsad.errors import InputError
 from edgezsad.training.inputs import CachedInputs
-from edgezsad.training.states import DamagedState, locked
-from edgezsad.training.train import train
+from edgezsad.training.trainer import find_state, locked, read_state, train, training_key
 
+SCRIPT = Path(__file__).with_name("planted.py")
 STEPS = 150
-KILLS = 20
-RESULTS = ("checkpoint.safetensors", "curve.csv", "metrics.json")
+KILLS = 6
+RESULTS = ("checkpoint.safetensors", "curve.csv", "metrics.json", "state.safetensors")
 
 
 class Server:
     """Starts runs in milliseconds (see planted.py)."""
 
     def __init__(self) -> None:
-        script = Path(__file__).with_name("planted.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script), "serve"],
+            [sys.executable, str(SCRIPT), "serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -43,16 +44,15 @@ class Server:
         assert self._process.stdout.readline() == "ready\n"
 
     def run(self, folder: Path, kill_after: float | None = None) -> bool:
-        """Train into a folder; killed by force after some seconds. True if it came to its end."""
+        """Train into a folder, killed by force after some seconds; True if it ended by itself."""
         self._process.stdin.write(f"{folder} {STEPS}\n")
         self._process.stdin.flush()
         child = int(self._process.stdout.readline())
+        timer = threading.Timer(kill_after or 0, _kill, [child])
         if kill_after is not None:
-            timer = threading.Timer(kill_after, _kill, [child])
             timer.start()
         status = int(self._process.stdout.readline())
-        if kill_after is not None:
-            timer.cancel()
+        timer.cancel()
         assert status in (0, signal.SIGKILL)
         return status == 0
 
@@ -65,7 +65,7 @@ def _kill(process: int) -> None:
     try:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
-        # It came to its end at the same moment.
+        # It ended at the same moment.
         return
 
 
@@ -76,234 +76,149 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def bytes_of(folder: Path) -> dict[str, bytes]:
-    """The results, and the tensors of the last state: weights, average, optimiser, random numbers."""
-    found = {name: (folder / name).read_bytes() for name in RESULTS}
-    return found | {"state": (folder / "states" / f"step-{STEPS:07d}.safetensors").read_bytes()}
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, which this system has not")
-def test_killed_at_twenty_random_moments_it_ends_with_the_same_bytes(server: Server, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(server: Server, tmp_path: Path) -> None:
     begun = time.monotonic()
     assert server.run(tmp_path / "whole")
     length = time.monotonic() - begun
-    wanted = bytes_of(tmp_path / "whole")
+    expected = {name: (tmp_path / "whole" / name).read_bytes() for name in RESULTS}
     moments = random.Random(0)
     kills, continued, runs = 0, 0, 0
     while kills < KILLS:
         folder = tmp_path / f"killed{runs}"
         runs += 1
-        while not server.run(folder, None if kills >= KILLS else moments.uniform(0, 0.6) * length):
+        while not server.run(folder, None if kills >= KILLS else moments.uniform(0, 0.7) * length):
             kills += 1
-            continued += any((folder / "states").glob("step-*.json"))
-        assert bytes_of(folder) == wanted
-        # What was lost in the middle of writing is tidied away.
-        assert {path.suffix for path in (folder / "states").iterdir()} == {".json", ".safetensors", ""}
-    # Not every kill came before the first state was saved: how many did is the machine's affair.
+            continued += (folder / "state.safetensors").exists()
+        assert {name: (folder / name).read_bytes() for name in RESULTS} == expected
+    # Some kills come before the first state is saved.
     assert continued >= 1
 
 
-@pytest.fixture
-def interrupted(planted: ModuleType, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A folder where a run of 40 steps stopped after 30, its profile and its inputs."""
-    profile = planted.small_profile(tmp_path, steps=40, save_every=10)
-    inputs = CachedInputs(planted.planted(backbone))
+class Stopped(Exception):
+    pass
 
-    class Stopped(Exception):
-        pass
 
-    class Stopping(CachedInputs):
-        def steps(self, *arguments):
-            for number, example in enumerate(super().steps(*arguments)):
-                if number == 33:
-                    raise Stopped
-                yield example
+class Stopping(CachedInputs):
+    """Inputs that stop at step 33."""
 
+    def steps(self, *arguments):
+        for number, example in enumerate(super().steps(*arguments)):
+            if number == 33:
+                raise Stopped
+            yield example
+
+
+@pytest.fixture(scope="module")
+def stopped(planted: ModuleType, backbone: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory):
+    """A folder where a run of 40 steps stopped after 30, its profile, its inputs, and the uninterrupted checkpoint."""
+    folder = tmp_path_factory.mktemp("stopped")
+    profile = planted.small_profile(folder, steps=40, save_every=10)
+    features = planted.planted(backbone)
     with pytest.raises(Stopped):
-        train(profile, Stopping(inputs.features), backbone, 0, tmp_path / "seed")
-    return tmp_path / "seed", profile, inputs
+        train(profile, Stopping(features), backbone, 0, folder / "seed")
+    whole = train(profile, CachedInputs(features), backbone, 0, folder / "whole").checkpoint.read_bytes()
+    return folder / "seed", profile, CachedInputs(features), whole
 
 
-def whole(interrupted, backbone: torch.nn.Module) -> bytes:
-    folder, profile, inputs = interrupted
-    return train(profile, inputs, backbone, 0, folder.with_name("whole")).checkpoint.read_bytes()
+@pytest.fixture
+def interrupted(stopped, tmp_path: Path):
+    shutil.copytree(stopped[0], tmp_path / "seed")
+    return tmp_path / "seed", *stopped[1:]
 
 
-def states(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "states").glob("step-*"))
-
-
-def test_two_states_are_kept_and_the_newest_is_continued(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    assert states(folder) == [f"step-00000{step}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
+def test_a_run_continues_from_the_saved_state(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs, whole = interrupted
+    assert not (folder / "metrics.json").exists()
+    assert list(pd.read_csv(folder / "curve.csv")["step"]) == [0, 10, 20]
+    assert read_state(folder)[1]["made_with"]["training"]["steps"] == 40
     seen = []
 
     class Watching(CachedInputs):
-        def steps(self, plan, steps, rank, ranks):
+        def steps(self, plan, steps, rank, world_size):
             seen.extend(steps)
-            return super().steps(plan, steps, rank, ranks)
+            return super().steps(plan, steps, rank, world_size)
 
     trained = train(profile, Watching(inputs.features), backbone, 0, folder)
     assert seen == list(range(30, 40))
-    assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
+    assert trained.checkpoint.read_bytes() == whole
     assert list(trained.curve["step"]) == [0, 10, 20, 30, 39]
+    # A finished run takes no step again.
+    trained.checkpoint.unlink()
+    seen.clear()
+    assert train(profile, Watching(inputs.features), backbone, 0, folder).checkpoint.read_bytes() == whole
+    assert seen == []
 
 
-@pytest.mark.parametrize("damage", ["tensors", "head", "cut", "record", "step", "curve", "gone"])
-def test_a_damaged_state_is_passed_over_with_a_warning(interrupted, backbone: torch.nn.Module, damage: str) -> None:
-    folder, profile, inputs = interrupted
-    record = folder / "states" / "step-0000030.json"
-    tensors = record.with_suffix(".safetensors")
-    content = bytearray(tensors.read_bytes())
-    if damage in ("tensors", "head"):
-        content[-5 if damage == "tensors" else 20] ^= 1
-        tensors.write_bytes(content)
-    elif damage in ("step", "curve"):
-        # One bit, after which it is JSON as before and says something else.
-        text = record.read_text()
-        before = '"step": 30' if damage == "step" else '"step": 20'
-        assert text.count(before) == 1
-        record.write_text(text.replace(before, before[:-1] + "2"))
-    elif damage == "cut":
-        tensors.write_bytes(content[: len(content) // 2])
-    elif damage == "gone":
-        tensors.unlink()
-    else:
-        record.write_text("{")
-    with pytest.warns(DamagedState, match="step-0000030.*and an older one tried"):
+@pytest.mark.parametrize("damage", ["header", "cut", "empty"])
+def test_a_damaged_state_starts_again_with_a_warning(interrupted, backbone: torch.nn.Module, damage: str) -> None:
+    folder, profile, inputs, whole = interrupted
+    path = folder / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "header":
+        content[20] ^= 1
+    path.write_bytes({"header": content, "cut": content[: len(content) // 2], "empty": b""}[damage])
+    with pytest.warns(UserWarning, match=r"state\.safetensors: damaged state.*starts from the first step"):
         trained = train(profile, inputs, backbone, 0, folder)
-    assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
+    assert trained.checkpoint.read_bytes() == whole
 
 
-def test_the_curve_can_be_read_before_the_end(interrupted) -> None:
-    with open(interrupted[0] / "curve.csv", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    # As far as the last saved state.
-    assert [int(row["step"]) for row in rows] == [0, 10, 20]
-    assert not (interrupted[0] / "metrics.json").exists()
-
-
-def test_all_states_damaged_begins_anew(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    for path in (folder / "states").glob("*.safetensors"):
-        path.write_bytes(b"")
-    with pytest.warns(DamagedState):
-        trained = train(profile, inputs, backbone, 0, folder)
-    assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
-
-
-def test_other_settings_begin_anew_and_say_what_differs(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
+def test_other_settings_or_features_start_again_and_name_what_differs(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs, _ = interrupted
     other = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.5})})
-    with pytest.warns(
-        DamagedState, match="made with another training; training starts anew, and the states so far are in"
-    ):
+    assert find_state(folder, training_key(profile, inputs, 0)) == 30
+    with pytest.warns(UserWarning, match="made with another training; training starts from the first step"):
         trained = train(other, inputs, backbone, 0, folder)
     assert trained.checkpoint.read_bytes() == train(other, inputs, backbone, 0, folder / "x").checkpoint.read_bytes()
-    # What was trained so far is not lost.
-    aside = sorted(path.name for path in (folder / "states" / "before").iterdir())
-    assert aside == [f"step-00000{step}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
-
-
-def test_other_features_begin_anew(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
+    # Results of other settings do not stay next to a new run.
     info = inputs.features.info.model_copy(update={"features_sha256": "other"})
-    other = CachedInputs(replace(inputs.features, maps=[2 * one for one in inputs.features.maps], info=info))
-    with pytest.warns(DamagedState, match="made with another content"):
-        trained = train(profile, other, backbone, 0, folder)
-    assert trained.checkpoint.read_bytes() == train(profile, other, backbone, 0, folder / "x").checkpoint.read_bytes()
-
-
-def test_results_of_other_settings_do_not_stay_beside_a_new_run(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    train(profile, inputs, backbone, 0, folder)
-    other = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.5})})
-
-    class Broken(CachedInputs):
-        def steps(self, *arguments):
-            raise RuntimeError("stopped")
-
-    with pytest.warns(DamagedState), pytest.raises(RuntimeError, match="stopped"):
-        train(other, Broken(inputs.features), backbone, 0, folder)
+    changed = CachedInputs(replace(inputs.features, info=info))
+    with pytest.warns(UserWarning, match="made with another content"):
+        assert find_state(folder, training_key(other, changed, 0)) == 0
     assert not [name for name in RESULTS if (folder / name).exists()]
 
 
-def test_damaged_states_do_not_crowd_out_good_ones(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    for path in (folder / "states").glob("*.safetensors"):
-        path.write_bytes(b"")
-
-    class Stopped(Exception):
-        pass
-
-    class Stopping(CachedInputs):
-        def steps(self, *arguments):
-            for number, example in enumerate(super().steps(*arguments)):
-                if number == 15:
-                    raise Stopped
-                yield example
-
-    with pytest.warns(DamagedState), pytest.raises(Stopped):
-        train(profile, Stopping(inputs.features), backbone, 0, folder)
-    assert states(folder) == ["step-0000010.json", "step-0000010.safetensors"]
-
-
-def test_settings_without_effect_may_change(interrupted, backbone: torch.nn.Module, recwarn) -> None:
-    folder, profile, inputs = interrupted
+def test_settings_without_effect_may_change(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs, whole = interrupted
     training = profile.training.model_copy(update={"save_every": 3, "workers": 1})
     trained = train(profile.model_copy(update={"training": training}), inputs, backbone, 0, folder)
-    assert not [one for one in recwarn if issubclass(one.category, DamagedState)]
-    assert trained.checkpoint.read_bytes() == whole(interrupted, backbone)
+    assert trained.checkpoint.read_bytes() == whole
 
 
-def test_a_finished_run_takes_no_step_again(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    first = train(profile, inputs, backbone, 0, folder).checkpoint.read_bytes()
-    (folder / "checkpoint.safetensors").unlink()
-
-    class Closed(CachedInputs):
-        def steps(self, plan, steps, rank, ranks):
-            assert not list(steps)
-            return iter(())
-
-    assert train(profile, Closed(inputs.features), backbone, 0, folder).checkpoint.read_bytes() == first
+def test_only_the_recipe_version_stands_for_the_code(interrupted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Editing a docstring of the package does not invalidate a state; another recipe version does."""
+    folder, profile, inputs, _ = interrupted
+    key = training_key(profile, inputs, 0)
+    names = {"recipe", "model", "training", "shares", "seed", "source", "content", "backbone", "packages"}
+    assert set(key) == names and json.loads(json.dumps(key))
+    monkeypatch.setattr("edgezsad.training.trainer.RECIPE", key["recipe"] + 1)
+    with pytest.warns(UserWarning, match="made with another recipe"):
+        assert find_state(folder, training_key(profile, inputs, 0)) == 0
 
 
-def test_what_a_killed_writer_left_is_removed(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    left = folder / "states" / ".step-0000031.abc.safetensors"
-    unrecorded = folder / "states" / "step-0000035.safetensors"
-    left.write_bytes(b"half")
-    unrecorded.write_bytes(b"whole, but its record was never written")
-    train(profile, inputs, backbone, 0, folder)
-    assert not left.exists()
-    assert not unrecorded.exists()
-
-
-def test_a_second_run_into_the_same_folder_refuses(interrupted, backbone: torch.nn.Module) -> None:
-    folder, profile, inputs = interrupted
-    before = states(folder)
-    with locked(folder / "states"), pytest.raises(InputError, match="another run is training into it"):
+def test_a_second_run_into_the_same_folder_is_rejected(interrupted, backbone: torch.nn.Module) -> None:
+    folder, profile, inputs, _ = interrupted
+    before = (folder / "state.safetensors").read_bytes()
+    with locked(folder), pytest.raises(InputError, match="another run is training into it"):
         train(profile, inputs, backbone, 0, folder)
-    assert states(folder) == before
-    # The lock went with its holder.
+    assert (folder / "state.safetensors").read_bytes() == before
     train(profile, inputs, backbone, 0, folder)
 
 
-def test_a_record_is_plain_and_complete(interrupted) -> None:
-    folder = interrupted[0]
-    record = json.loads((folder / "states" / "step-0000030.json").read_text())
-    assert record["step"] == 30
-    assert [row["step"] for row in record["curve"]] == [0, 10, 20]
-    assert record["made_with"]["training"]["steps"] == 40
-    assert set(record["made_with"]) == {
-        "model",
-        "training",
-        "shares",
-        "seed",
-        "source",
-        "content",
-        "backbone",
-        "code",
-        "packages",
-    }
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    for name, words in (("one", ()), ("two", launcher)):
+        command = [sys.executable, *words, str(SCRIPT), "train", str(tmp_path / name), "40"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (pd.read_csv(tmp_path / name / "curve.csv") for name in ("one", "two"))
+    assert list(one["step"]) == list(two["step"]) == [0, 10, 20, 30, 39]
+    terms = ["total", "image", "ranking", "global", "map"]
+    assert (one[terms] - two[terms]).abs().to_numpy().max() < 1e-5
+    first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], atol=1e-4), name

@@ -17,10 +17,8 @@ from edgezsad.model.detector import load_detector, read_checkpoint
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.torch_scorer import torch_scorers
-from edgezsad.training.inputs import ImageInputs, training_inputs
-from edgezsad.training.learner import Learner
-from edgezsad.training.recipe import optimiser, plan, set_rates
-from edgezsad.training.train import train
+from edgezsad.training.inputs import ImageInputs, training_inputs, training_plan
+from edgezsad.training.trainer import TrainableModel, make_optimiser, train
 
 SIZE = 64
 MODELS = {
@@ -133,7 +131,7 @@ def test_it_is_continued_to_the_bit(profile: Profile, tuned: tuple[Model, Backbo
 def test_what_is_fixed_stays_fixed_while_training(tuned: tuple[Model, Backbone]) -> None:
     model, _ = tuned
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    learner = Learner(nn.Identity(), backbone, tuned_stages=2).train()
+    learner = TrainableModel(nn.Identity(), backbone, tuned_stages=2).train()
     learning = {id(part) for stage in learner.stages for part in stage.modules()}
     for part in backbone.modules():
         fixed = isinstance(part, nn.modules.batchnorm._BatchNorm) or type(part).__name__ in ("DropPath", "Dropout")
@@ -146,10 +144,9 @@ def test_rates_fall_stage_by_stage_towards_the_image(profile: Profile, tuned: tu
     model, _ = tuned
     backbone = Backbone(model.backbone, model.weights, model.strides)
     config = profile.training.model_copy(update={"tuned_stages": 3, "layer_decay": 0.5})
-    learner = Learner(nn.Linear(2, 2), backbone, tuned_stages=3)
-    chosen = optimiser(learner.readout, learner.stages, config)
-    set_rates(chosen, 1, config)
-    rate_of = {id(parameter): group["lr"] for group in chosen.param_groups for parameter in group["params"]}
+    learner = TrainableModel(nn.Linear(2, 2), backbone, tuned_stages=3)
+    chosen = make_optimiser(learner.readout, learner.stages, config)
+    rate_of = {id(parameter): group["share"] for group in chosen.param_groups for parameter in group["params"]}
     decay_of = {id(one): group["weight_decay"] for group in chosen.param_groups for one in group["params"]}
     full = rate_of[id(learner.readout.weight)]
     for share, stage in zip((0.125, 0.25, 0.5), learner.stages, strict=True):
@@ -165,19 +162,19 @@ def test_images_are_turned_in_training_and_left_alone_in_validation(tuned: tuple
     inputs = ImageInputs(made, backbone, SIZE, 2)
     (read,) = [example for example in inputs.read(np.array([0, 3])) if len(example.rows) == 2]
     assert torch.equal(read.inputs[0][1].permute(1, 2, 0).byte(), torch.from_numpy(made.pixels[3]))
-    order = plan(made.label, made.group, np.arange(len(made)), Training(batch=8), 0)
+    order = training_plan(inputs, np.arange(len(made)), Training(batch=8), 0)
     examples = list(inputs.steps(order, range(6), 0, 1))
     turned = 0
     for example in examples:
-        for row, pixels, coverage in zip(example.rows, example.inputs[0], example.coverage, strict=True):
+        for row, pixels, mask_fraction in zip(example.rows, example.inputs[0], example.mask_fraction, strict=True):
             same = torch.equal(pixels.permute(1, 2, 0).byte(), torch.from_numpy(made.pixels[row]))
             turned += not same
             if row == 1:
-                assert coverage.isnan().all()
+                assert mask_fraction.isnan().all()
             else:
                 # The mask was turned with its image: the brightest cells are the covered ones.
                 bright = nn.functional.avg_pool2d((pixels[None] > 254).float().amin(1, keepdim=True), 16)[0, 0]
-                assert torch.allclose(bright, coverage, atol=0.02)
+                assert torch.allclose(bright, mask_fraction, atol=0.02)
     assert turned > 0.7 * 48
 
 

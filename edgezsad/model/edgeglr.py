@@ -1,0 +1,213 @@
+"""EdgeGLR, the paper's asymmetric global-local readout.
+
+The global head scores the image, the spatial head predicts the anomaly map, and the fusion is asymmetric: the image
+score is the global score plus a bounded correction pooled from the map. The gain of the correction starts at zero, so
+training begins with the global score alone. The paper publishes no formula; this is our reading of its description.
+
+Exports to plain operators: no Resize, no TopK, no dynamic shapes. Coarser strides reach the finest one through a
+learned depth-to-space, not through interpolation.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgezsad.config import EdgeGLRConfig, SelfReferenceConfig
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a readout computes for B images, all raw logits.
+
+    Attributes:
+        score: (B,) image score, the sum of `global_score` and `correction`.
+        map: (B, 1, h, w) anomaly map at the finest stride.
+        global_score: (B,) from the global head.
+        correction: (B,) pooled from the map.
+    """
+
+    score: Tensor
+    map: Tensor
+    global_score: Tensor
+    correction: Tensor
+
+
+class CentredFeatures(nn.Module):
+    """Subtract the image's own mean from its features and divide by the source's standard deviation, per channel.
+
+    The absolute features of an unseen part are far from the source; differences within one image transfer better.
+    """
+
+    def __init__(self, channels: int, noise: float = 0.0):
+        super().__init__()
+        self.noise = noise
+        # Set by the trainer: returns Gaussian noise of a tensor's shape.
+        self.sample_noise: Callable[[Tensor], Tensor] | None = None
+        self.register_buffer("scale", torch.ones(1, channels, 1, 1))
+
+    def fit(self, std: Tensor) -> None:
+        """Set the scale from the source's (C,) standard deviations; channels without variance keep 1."""
+        self.scale.copy_(torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.ones_like(std)).view_as(self.scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to the same shape; with noise in training mode."""
+        centred = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
+        if self.training and self.noise and self.sample_noise is not None:
+            centred = centred + self.noise * self.sample_noise(centred)
+        return centred
+
+
+class GlobalLocalReadout(nn.Module):
+    """Parts that both readouts share: centred features, the average of two views, the bounded correction.
+
+    Subclasses implement `predict_map`, `training_outputs` and `forward`.
+
+    Args:
+        channels: channels of the feature maps, finest stride first.
+        config: settings of the readout.
+    """
+
+    def __init__(self, channels: tuple[int, ...], config: EdgeGLRConfig | SelfReferenceConfig):
+        super().__init__()
+        self.difference = nn.ModuleList(CentredFeatures(count, config.noise) for count in channels)
+        self.limit = config.correction_limit
+        learned = config.correction_gain is None
+        self.gain = nn.Parameter(torch.tensor(0.0 if learned else config.correction_gain), requires_grad=learned)
+        self.offset = nn.Parameter(torch.zeros(()), requires_grad=learned)
+
+    @abstractmethod
+    def predict_map(self, centred: list[Tensor]) -> Tensor:
+        """Predict the (B, 1, h, w) map of one view from centred features."""
+
+    @abstractmethod
+    def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Compute the outputs that gradient descent trains: fields of `Output` by name."""
+
+    def centre(self, features: list[Tensor]) -> list[Tensor]:
+        """Centre and scale the feature maps of every stride."""
+        return [module(one) for module, one in zip(self.difference, features, strict=True)]
+
+    def local_map(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Tensor:
+        """Predict the (B, 1, h, w) map of the spatial head alone; arguments as in `EdgeGLR.forward`."""
+        return self.average_views(self.predict_map(self.centre(features)), rotated)
+
+    def average_views(self, anomaly_map: Tensor, rotated: list[Tensor] | None) -> Tensor:
+        """Average a map with the map of the rotated view, if there is one."""
+        return anomaly_map if rotated is None else (anomaly_map + rotate180(self.local_map(rotated))) / 2
+
+    def correction(self, peak: Tensor) -> Tensor:
+        """Bounded contribution of the map's (B,) peak to the image score."""
+        return self.limit * torch.tanh(self.gain * (peak + self.offset))
+
+    def set_noise(self, sample_noise: Callable[[Tensor], Tensor]) -> None:
+        """Set the source of the noise that training adds to the features."""
+        for module in self.difference:
+            module.sample_noise = sample_noise
+
+
+class SpatialBranch(nn.Module):
+    """Contribution of one stride to the map, from the signed and the absolute centred features of each location."""
+
+    def __init__(self, channels: int, hidden: int, factor: int):
+        super().__init__()
+        self.signed = nn.Conv2d(channels, hidden, 1)
+        self.magnitude = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.out = nn.Conv2d(hidden, factor**2, 1)
+        self.enlarge = nn.PixelShuffle(factor) if factor > 1 else nn.Identity()
+
+    def forward(self, centred: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, 1, h * factor, w * factor)."""
+        return self.enlarge(self.out(functional.relu(self.signed(centred) + self.magnitude(centred.abs()))))
+
+
+class SpatialHead(nn.Module):
+    """Predict the map location by location, as the sum of one branch per stride."""
+
+    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], hidden: int):
+        super().__init__()
+        self.branches = nn.ModuleList(
+            SpatialBranch(count, hidden, stride // strides[0]) for count, stride in zip(channels, strides, strict=True)
+        )
+
+    def forward(self, centred: list[Tensor]) -> Tensor:
+        """One (B, C, h, w) per stride to (B, 1, h, w) at the finest."""
+        first, *others = (branch(one) for branch, one in zip(self.branches, centred, strict=True))
+        for one in others:
+            first = first + one
+        return first
+
+
+class EdgeGLR(GlobalLocalReadout):
+    """The paper's readout: a global head, a spatial head, an asymmetric fusion.
+
+    The global head reads, per stride, the features at the peak of the map and their mean absolute deviation.
+
+    Args:
+        channels: channels of the feature maps, finest stride first.
+        spatial_head: predicts the map from centred features.
+        config: settings of the readout.
+    """
+
+    def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
+        super().__init__(channels, config)
+        self.spatial_head = spatial_head
+        self.global_head = nn.Sequential(
+            nn.Linear(2 * sum(channels), config.global_channels), nn.ReLU(), nn.Linear(config.global_channels, 1)
+        )
+
+    def predict_map(self, centred: list[Tensor]) -> Tensor:
+        """Predict the (B, 1, h, w) map of one view."""
+        return self.spatial_head(centred)
+
+    def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
+        """Read feature maps.
+
+        Args:
+            features: one (B, C, h, w) per stride, finest first.
+            rotated: the backbone's feature maps of the images rotated by 180 degrees, for test-time augmentation.
+        """
+        centred = self.centre(features)
+        anomaly_map = self.average_views(self.predict_map(centred), rotated)
+        attention, peak = softmax_peak(anomaly_map.flatten(1))
+        # The global head looks where the map points but does not move it: the map has its own loss.
+        attention = attention.detach().view_as(anomaly_map)
+        at_peak = [attention_pool(one, attention) for one in centred]
+        deviation = [one.abs().mean(dim=(2, 3)) for one in centred]
+        global_score = self.global_head(torch.cat(at_peak + deviation, dim=1)).squeeze(1)
+        correction = self.correction(peak)
+        return Output(global_score + correction, anomaly_map, global_score, correction)
+
+    def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Compute score, global score and map; all of them are trained."""
+        output = self(features)
+        return {"score": output.score, "global_score": output.global_score, "map": output.map}
+
+
+def softmax_peak(values: Tensor, sharpness: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Softmax over (B, N) locations, and the (B,) mean of the values with these weights: a smooth maximum.
+
+    Needs no TopK and stays finite in FP16.
+    """
+    attention = (values if sharpness == 1 else sharpness * values).softmax(dim=1)
+    return attention, (attention * values).sum(dim=1)
+
+
+def attention_pool(features: Tensor, attention: Tensor) -> Tensor:
+    """Average (B, C, h, w) features with (B, 1, H, W) weights that sum to one, H a multiple of h, to (B, C)."""
+    factor = attention.shape[-1] // features.shape[-1]
+    if factor > 1:
+        # A location of a coarser stride gets the summed weight of the cells that it covers.
+        attention = functional.avg_pool2d(attention, factor) * factor**2
+    return (features * attention).sum(dim=(2, 3))
+
+
+def rotate180(maps: Tensor, axes: tuple[int, ...] = (2, 3)) -> Tensor:
+    """Rotate (B, C, h, w) by 180 degrees, by gathering: not every device supports slices with a negative step."""
+    for axis in axes:
+        backwards = torch.arange(maps.shape[axis] - 1, -1, -1, device=maps.device)
+        maps = maps.index_select(axis, backwards)
+    return maps

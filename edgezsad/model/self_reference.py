@@ -1,0 +1,310 @@
+"""Self-reference anomaly scores: compare the patches of one image with each other.
+
+A global head trained on raw features overfits the source domain. These scores have no learned weights, so they transfer
+to unseen parts:
+
+- asymmetry: distance of each patch to the patches around its mirror position (horizontal, vertical, point mirror);
+- rarity: soft nearest-neighbour distance of each patch to all patches farther away than a quarter of the image;
+- dispersion: mean absolute deviation of the coarsest features.
+
+`SelfReferenceReadout` adds them up as the global score and adds the rarity map to the map of the spatial head.
+Exports to MatMul, Exp and ReduceSum only, without TopK or sorting, and stays within FP16 range.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgezsad.config import EdgeGLRConfig, SelfReferenceConfig
+from edgezsad.model.edgeglr import GlobalLocalReadout, Output, rotate180, softmax_peak
+
+MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
+NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "dispersion")
+"""Names of the scores, in their order."""
+MIRROR_REACH, RARITY_REACH = 1, 1 / 4
+"""Asymmetry compares with patches up to `MIRROR_REACH` steps from the mirror position. Rarity skips patches nearer than
+the share `RARITY_REACH` of the image's side: a large defect resembles itself."""
+MIRROR_SHARPNESS, RARITY_SHARPNESS = 20.0, 12.0
+"""Sharpness of the soft nearest neighbour."""
+PEAK_SHARPNESS = (8.0, 8.0, 11.0, 11.0)
+"""Sharpness of each map's smooth maximum: 2 over the standard deviation of the map in usual images."""
+EXCLUDED = -1e4
+"""Logarithmic weight of a pair that is not compared; FP16 can represent it."""
+SIMILARITY_SHARPNESS = (3.0, 6.0, 20.0)
+"""Low: how much of the image is similar. High: whether any patch is."""
+SIMILARITY_FLOOR = 1e-4
+"""Added before the logarithm; FP16 can represent it."""
+CONTEXT_WINDOW = 5
+"""Height and width of the window of a context block, in cells of the finest stride."""
+
+
+class SelfSimilarity(nn.Module):
+    """Dissimilarity of each patch to the rest of its image, absolute and in units of the image's standard deviation.
+
+    A zero-shot detector has a single image; MuSc (Li et al., 2024) compares the patches of many.
+
+    Args:
+        side: height and width of the feature map.
+        reach: patches at most this many steps away are skipped.
+    """
+
+    channels = 2 * len(SIMILARITY_SHARPNESS)
+
+    def __init__(self, side: int, reach: int):
+        super().__init__()
+        near = torch.ones(side, side).triu(-reach).tril(reach)
+        far = 1 - torch.kron(near, near)
+        if not (far.sum(dim=1) > 0).all():
+            raise ValueError(f"a map of {side} x {side} has patches with nothing more than {reach} steps away")
+        self.register_buffer("weight", far / far.sum(dim=1, keepdim=True), persistent=False)
+
+    def forward(self, centred: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, channels, h, w)."""
+        batch, channels, height, width = centred.shape
+        patches = centred.flatten(2)
+        direction = patches / (patches.square().mean(dim=1, keepdim=True).sqrt() + 1e-3)
+        # Cosine minus one, in [-2, 0], so that no exponential is large.
+        cosine = torch.matmul(direction.transpose(1, 2), direction / channels) - 1
+        distances = [
+            -((sharpness * cosine).exp() * self.weight).sum(dim=2).add(SIMILARITY_FLOOR).log() / sharpness
+            for sharpness in SIMILARITY_SHARPNESS
+        ]
+        raw = torch.stack(distances, dim=1).view(batch, len(distances), height, width)
+        deviation = raw - raw.mean(dim=(2, 3), keepdim=True)
+        std = deviation.square().mean(dim=(2, 3), keepdim=True).sqrt() + 1e-2
+        return torch.cat([raw - 1, deviation / std], dim=1)
+
+
+class ContextBlock(nn.Module):
+    """Depthwise window, then all channels of a cell; residual."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.around = nn.Conv2d(hidden, hidden, CONTEXT_WINDOW, padding=CONTEXT_WINDOW // 2, groups=hidden)
+        self.across = nn.Conv2d(hidden, hidden, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, H, h, w) to the same shape."""
+        return hidden + functional.relu(self.across(self.around(hidden)))
+
+
+class ContextHead(nn.Module):
+    """Spatial head that reads all strides, self-similarity and the surroundings of each location together.
+
+    Args:
+        channels: channels of the feature maps, finest stride first.
+        strides: strides of the feature maps, ascending.
+        config: `local_channels`, `context` (number of blocks) and `self_similarity` (strides).
+        size: height and width of the images in pixels.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        config: EdgeGLRConfig | SelfReferenceConfig,
+        size: int,
+    ):
+        super().__init__()
+        factors = [stride // strides[0] for stride in strides]
+        self.similarity = nn.ModuleDict(
+            {
+                str(strides.index(stride)): SelfSimilarity(size // stride, reach=2 if size // stride > 10 else 1)
+                for stride in config.self_similarity
+            }
+        )
+        extra = [SelfSimilarity.channels if stride in config.self_similarity else 0 for stride in strides]
+        hidden = config.local_channels
+        self.read = nn.ModuleList(
+            nn.Conv2d(2 * count + more, hidden * factor**2, 1)
+            for count, more, factor in zip(channels, extra, factors, strict=True)
+        )
+        self.enlarge = nn.ModuleList(nn.PixelShuffle(factor) if factor > 1 else nn.Identity() for factor in factors)
+        self.blocks = nn.Sequential(*(ContextBlock(hidden) for _ in range(config.context)))
+        self.out = nn.Conv2d(hidden, 1, 1)
+
+    def forward(self, centred: list[Tensor]) -> Tensor:
+        """One (B, C, h, w) per stride to (B, 1, h, w) at the finest."""
+        hidden: Tensor | float = 0.0
+        for index, one in enumerate(centred):
+            similarity = [self.similarity[str(index)](one)] if str(index) in self.similarity else []
+            parts = torch.cat([one, one.abs(), *similarity], dim=1)
+            enlarged = self.enlarge[index](self.read[index](parts))
+            hidden = enlarged if index == 0 else hidden + enlarged
+        return self.out(self.blocks(functional.relu(hidden)))
+
+
+class SelfReferenceScores(nn.Module):
+    """Scores and rarity map of an image from its centred features at strides 8, 16 and 32.
+
+    Args:
+        size: height and width of the image in pixels.
+        clip: limit of the absolute value of a channel where patches are compared; None for no limit. Unseen parts drive
+            single channels far beyond their range on the source, and one of them would dominate all distances.
+    """
+
+    def __init__(self, size: int, clip: float | None = None):
+        super().__init__()
+        self.clip = clip
+        self.side = size // 16
+        if self.side < 2:
+            raise ValueError(f"an image of {size} pixels has too few patches to compare")
+        pairs, weights = zip(*(_mirror_pairs(self.side, *signs) for signs in MIRRORS.values()), strict=True)
+        step = torch.arange(self.side)
+        near = ((step[:, None] - step).abs() <= RARITY_REACH * self.side).float()
+        far = 1 - torch.kron(near, near)
+        # Constants of the graph: the compared pairs of each mirror, and the logarithms of the pairs' weights.
+        self.register_buffer("pairs", torch.stack(pairs), persistent=False)
+        self.register_buffer("around", torch.stack(weights), persistent=False)
+        self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED), persistent=False)
+
+    def forward(self, centred: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Compare the patches of B images.
+
+        Args:
+            centred: one (B, C, h, w) per stride.
+            rotated: the same of the images rotated by 180 degrees. A patch is then rare only if neither view has a
+                similar one. The scores use the first view alone.
+
+        Returns:
+            (B, len(NAMES)) scores and the (B, 1, h, w) rarity map at stride 16.
+        """
+        dispersion = centred[-1].abs().mean(dim=(1, 2, 3))
+        direction, length = self._patches(centred)
+        cosine = _cosine(direction, direction)
+        mirrored = cosine.flatten(1)[:, self.pairs]
+        # Distances, not angles: patches of different images must be comparable.
+        rarity = _soft_nearest(-_distance(cosine, length, length), RARITY_SHARPNESS, self.far)
+        maps = [*_soft_nearest(mirrored, MIRROR_SHARPNESS, self.around).unbind(dim=1), rarity]
+        peaks = [softmax_peak(one, sharpness)[1] for one, sharpness in zip(maps, PEAK_SHARPNESS, strict=True)]
+        scores = torch.stack([*peaks, dispersion], dim=1)
+        if rotated is not None:
+            other, other_length = (rotate180(one, axes=(2,)) for one in self._patches(rotated))
+            distance = _distance(_cosine(direction, other), length, other_length)
+            both = torch.stack([-rarity, -_soft_nearest(-distance, RARITY_SHARPNESS, self.far)], dim=2)
+            rarity = _soft_nearest(both, RARITY_SHARPNESS, -math.log(2))
+        return scores, rarity.view(-1, 1, self.side, self.side)
+
+    def _patches(self, centred: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Direction (B, C, N) and length (B, 1, N) of all strides' features at each patch of stride 16."""
+        if self.clip is not None:
+            centred = [one.clamp(-self.clip, self.clip) for one in centred]
+        fine, middle, coarse = centred
+        joint = [functional.avg_pool2d(fine, 2), middle, _enlarge(coarse, 2)]
+        # Every stride has the same weight, whatever its number of channels.
+        patches = torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1).flatten(2)
+        scale = patches.square().mean(dim=1, keepdim=True).sqrt() + 1e-4
+        return patches / scale, scale * patches.shape[1] ** 0.5
+
+
+class WeightedScores(nn.Module):
+    """Global score: a sum of the self-reference scores with weights that are not negative, fitted to the source."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.full((len(NAMES),), 1 / len(NAMES)))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def set(self, weight: Tensor, bias: Tensor) -> None:
+        """Set the (len(NAMES),) weights and the bias; raises ValueError if one is negative or not finite."""
+        if not (weight.isfinite().all() and (weight >= 0).all() and bias.isfinite()):
+            raise ValueError(f"weights {weight.tolist()}, bias {bias.item()}: expected finite, non-negative weights")
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """(B, len(NAMES)) to (B,)."""
+        return (scores * self.weight).sum(dim=1) + self.bias
+
+
+class SelfReferenceReadout(GlobalLocalReadout):
+    """Readout whose global score is fitted, not trained; only its spatial head learns by gradient descent.
+
+    Args:
+        channels: channels of the feature maps at strides 8, 16 and 32.
+        context: spatial head that predicts the map from centred features.
+        config: settings of the readout.
+        size: height and width of the images in pixels.
+    """
+
+    def __init__(self, channels: tuple[int, ...], context: nn.Module, config: SelfReferenceConfig, size: int):
+        super().__init__(channels, config)
+        self.map_rarity, self.map_ranking = config.map_rarity, config.map_ranking
+        self.context = context
+        self.scores = SelfReferenceScores(size, config.clip)
+        # Rarity halfway between normal and defective patches of the source.
+        self.register_buffer("rarity_middle", torch.zeros(()))
+        self.ranking = WeightedScores()
+
+    def predict_map(self, centred: list[Tensor]) -> Tensor:
+        """Predict the (B, 1, h, w) map of one view."""
+        return self.context(centred)
+
+    def self_reference(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Compute scores and rarity map from feature maps (see `SelfReferenceScores.forward`)."""
+        return self.scores(self.centre(features), None if rotated is None else self.centre(rotated))
+
+    def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
+        """Read feature maps; arguments as in `EdgeGLR.forward`."""
+        anomaly_map = self.local_map(features, rotated)
+        scores, rarity = self.self_reference(features, rotated)
+        global_score = self.ranking(scores)
+        correction = self.correction(softmax_peak(anomaly_map.flatten(1))[1])
+        # A logit of zero stays an even chance of a defect. The average hides the squares of the coarser stride.
+        rarity = _enlarge(rarity - self.rarity_middle, anomaly_map.shape[-1] // rarity.shape[-1])
+        rarity = functional.avg_pool2d(rarity, 3, stride=1, padding=1, count_include_pad=False)
+        anomaly_map = anomaly_map + self.map_rarity * rarity + self.map_ranking * global_score[:, None, None, None]
+        return Output(global_score + correction, anomaly_map, global_score, correction)
+
+    def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Compute the spatial head's map: without rarity, or the head would learn where the source's is misleading."""
+        return {"map": self.local_map(features)}
+
+
+def _mirror_pairs(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
+    """Pairs of each patch with the patches around its mirror position.
+
+    Args:
+        side: height and width of the map in patches.
+        down: -1 if top and bottom are mirrored, else 1.
+        right: -1 if left and right are mirrored, else 1.
+
+    Returns:
+        (N, K) indices patch * N + other, and the (N, K) logarithms of their weights; patches beyond the edge have none.
+    """
+    patches = torch.cartesian_prod(torch.arange(side), torch.arange(side))
+    mirror = torch.where(torch.tensor([down, right]) > 0, patches, side - 1 - patches)
+    steps = torch.arange(-MIRROR_REACH, MIRROR_REACH + 1)
+    others = mirror[:, None] + torch.cartesian_prod(steps, steps)
+    inside = ((others >= 0) & (others < side)).all(dim=2)
+    row, column = others.clamp(0, side - 1).unbind(dim=2)
+    pairs = torch.arange(side**2)[:, None] * side**2 + row * side + column
+    return pairs, (inside / inside.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED)
+
+
+def _enlarge(features: Tensor, factor: int) -> Tensor:
+    """Repeat each location `factor` times: (B, C, h, w) to (B, C, factor * h, factor * w)."""
+    batch, channels, height, width = features.shape
+    repeated = features[:, :, :, None, :, None].expand(-1, -1, -1, factor, -1, factor)
+    return repeated.reshape(batch, channels, factor * height, factor * width)
+
+
+def _cosine(one: Tensor, other: Tensor) -> Tensor:
+    """Cosine minus one of every two patches, so that no exponential is large: (B, C, N) each to (B, N, N)."""
+    return torch.matmul(one.transpose(1, 2), other / other.shape[1]) - 1
+
+
+def _distance(cosine: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Distance of every two patches from their cosine minus one and their lengths, (B, 1, N) each: (B, N, N)."""
+    one = one.transpose(1, 2)
+    # Rounding can make a cosine larger than one.
+    return ((one - other).square() - 2 * one * other * cosine).clamp(min=1e-4).sqrt()
+
+
+def _soft_nearest(similarity: Tensor, sharpness: float, log_weight: Tensor | float) -> Tensor:
+    """Soft distance of each patch to its nearest neighbour: (..., N, K) to (..., N)."""
+    raised = sharpness * similarity + log_weight
+    top = raised.amax(dim=-1, keepdim=True)
+    return -((raised - top).exp().sum(dim=-1).log() + top.squeeze(-1)) / sharpness

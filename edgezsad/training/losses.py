@@ -1,0 +1,163 @@
+"""The training recipe: losses, learning-rate schedule, and the fit of self-reference scores.
+
+The paper publishes the number of steps and of runs; every other choice is ours. Each states its reason and the ablation
+that tests it, a variant of `benchmarks/ablations.py` with results in notebook 13_recipe. All terms use raw logits:
+
+- image: binary cross-entropy of the image score. Ours: the plainest loss of a label, and it sets the score's zero; not
+  ablated.
+- ranking: pairwise logistic loss over all pairs of a normal and a defective image of the batch, the smooth form of
+  1 - AUROC. Ours: AUROC is what is reported; ablation: variant "no ranking loss".
+- global: binary cross-entropy of the global score, so that the global head does not rely on the map. Ours; ablation:
+  variant "no global loss".
+- map: binary cross-entropy of the cells. Ours: nothing else trains the map; ablation: variant "no map loss". The equal
+  weight of the classes, because defects cover a few cells, is not ablated.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional
+
+from edgezsad.config import Training
+from edgezsad.errors import InputError
+
+FULL_FRACTION = 0.25
+"""Defective fraction from which on a cell counts as fully defective. Ours: a scratch never fills a cell; ablation:
+variant "map target: strict share"."""
+FIT_PAIRS, FIT_DECAY, FIT_LARGEST = 400, 0.01, 10.0
+"""Fit of the global score: pairs per category, weight of the sum of squares, largest weight."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weighted sum, (), and the unweighted terms by name."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+def compute_loss(outputs: dict[str, Tensor], label: Tensor, mask_fraction: Tensor, config: Training) -> Loss:
+    """Compute the loss of a batch; terms whose output is not trained are left out.
+
+    Args:
+        outputs: `training_outputs` of the readout for B images.
+        label: (B,) 0 or 1.
+        mask_fraction: (B, h, w) defective fraction of each cell, NaN throughout an image whose mask is unknown.
+        config: weights of the terms.
+    """
+    target = label.float()
+    terms, weights = {}, []
+    if "score" in outputs:
+        terms["image"] = functional.binary_cross_entropy_with_logits(outputs["score"], target)
+        terms["ranking"] = ranking_loss(outputs["score"], label)
+        weights += [1.0, config.ranking_weight]
+    if "global_score" in outputs:
+        terms["global"] = functional.binary_cross_entropy_with_logits(outputs["global_score"], target)
+        weights += [config.global_weight]
+    terms["map"] = map_loss(outputs["map"].squeeze(1), mask_fraction)
+    weights += [config.map_weight]
+    return Loss(torch.stack([weight * term for weight, term in zip(weights, terms.values(), strict=True)]).sum(), terms)
+
+
+def ranking_loss(score: Tensor, label: Tensor) -> Tensor:
+    """Mean of log(1 + exp(normal - defective)) over all pairs; zero if a class is missing."""
+    difference = score[label == 0][:, None] - score[label == 1][None, :]
+    return functional.softplus(difference).mean() if difference.numel() else score.sum() * 0
+
+
+def map_loss(logits: Tensor, mask_fraction: Tensor) -> Tensor:
+    """Cross-entropy of (B, h, w) logits, with equal total weight of defective and normal cells."""
+    known = ~mask_fraction.isnan()
+    target = (mask_fraction.nan_to_num() / FULL_FRACTION).clamp(max=1)
+    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+    defective, normal = target * known, (1 - target) * known
+    return sum(((each * part).sum() / part.sum().clamp(min=1) for part in (defective, normal)), each.sum() * 0) / 2
+
+
+def learning_rate(step: int, config: Training) -> float:
+    """Linear warm-up, then half a cosine to zero.
+
+    Ours: AdamW's first estimates are poor, and the result should not depend on the last batches; ablation: variants
+    "constant learning rate", "half the learning rate", "double the learning rate".
+    """
+    warmup = min(config.warmup, config.steps // 2)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / (config.steps - warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def fit_global_score(
+    scores: np.ndarray, label: np.ndarray, group: np.ndarray, equal: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Fit non-negative weights of self-reference scores by the pairwise logistic loss, which is convex.
+
+    All scores get one common weight in units of their standard deviation within a category: separate weights fit their
+    source better and unseen sets worse (`benchmarks/cues.py`). Only images of one category are compared, because the
+    level of the scores differs between parts by more than a defect adds.
+
+    Args:
+        scores: (N, K) of the source's images.
+        label: (N,) 0 or 1.
+        group: (N,) "set/category"; sets have equal weight, and categories within a set.
+        equal: fit one common weight; otherwise K weights.
+
+    Returns:
+        (K,) weights, and the () bias that puts the middle between normal and defective images at zero.
+
+    Raises:
+        InputError: no category has both normal and defective images.
+    """
+    both = [one for one in np.unique(group) if len(np.unique(label[group == one])) == 2]
+    if not both:
+        raise InputError("data.source: no category has both normal and defective images; add a category that has both")
+    sets = np.array([one.partition("/")[0] for one in both])
+    share = np.array([1 / (len(np.unique(sets)) * (sets == one).sum()) for one in sets])
+    std = np.maximum(np.mean([scores[group == one].std(axis=0) for one in both], axis=0), 1e-6)
+    generator = np.random.default_rng(0)
+    differences, middles = [], []
+    for one in both:
+        normal, defective = (scores[(group == one) & (label == value)] / std for value in (0, 1))
+        differences.append(generator.choice(defective, FIT_PAIRS) - generator.choice(normal, FIT_PAIRS))
+        middles.append((normal.mean(axis=0) + defective.mean(axis=0)) / 2)
+    pairs = np.stack(differences)
+    if equal:
+        pairs = pairs.sum(axis=2, keepdims=True)
+
+    def cost(weight: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = pairs @ weight
+        slope = -1 / (1 + np.exp(np.clip(margin, -50, 50)))
+        value = (share[:, None] * np.logaddexp(0, -margin)).sum() / FIT_PAIRS + FIT_DECAY * (weight**2).sum()
+        return value, np.einsum("g,gp,gpk->k", share, slope, pairs) / FIT_PAIRS + 2 * FIT_DECAY * weight
+
+    count = pairs.shape[2]
+    # If defects lower the scores of a source, a small weight keeps at least the order of its images.
+    bounds = [(1e-3 if equal else 0.0, FIT_LARGEST)] * count
+    found = minimize(cost, np.full(count, 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
+    weight = np.broadcast_to(found.x, scores.shape[1:])
+    bias = -float(share @ (np.stack(middles) @ weight))
+    return torch.tensor(weight / std, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
+
+
+def rarity_midpoint(rarity: Tensor, mask_fraction: Tensor) -> float:
+    """Rarity halfway between normal images and defective patches; every image has the same weight.
+
+    Args:
+        rarity: (N, 1, h, w) rarity maps.
+        mask_fraction: (N, H, W) defective fraction of each cell, H a multiple of h; NaN throughout if unknown.
+
+    Returns:
+        The midpoint; zero if there are no normal or no defective images.
+    """
+    fraction = functional.adaptive_avg_pool2d(mask_fraction[:, None], rarity.shape[-2:])
+    known = ~fraction.isnan().flatten(1).any(dim=1)
+    rarity, fraction = rarity[known], fraction[known]
+    area = fraction.sum(dim=(1, 2, 3))
+    if not ((area > 0).any() and (area == 0).any()):
+        return 0.0
+    defective = (rarity * fraction).sum(dim=(1, 2, 3))[area > 0] / area[area > 0]
+    return float(rarity[area == 0].mean(dim=(1, 2, 3)).mean() + defective.mean()) / 2
