@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from edgezsad import __version__
-from edgezsad.data.commands import data_app
-from edgezsad.devices.commandline import device_app
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.export.commands import export_app
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
+data_app = typer.Typer(help="Check and index copies of the public data sets.", no_args_is_help=True)
+device_app = typer.Typer(help="Boards: write a kit, ingest its result.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
 app.add_typer(data_app, name="data")
 app.add_typer(export_app, name="export")
@@ -32,12 +32,12 @@ EXTRAS = dict.fromkeys(
 )
 """The extra that brings a package, for the message of a command that lacks it."""
 
-Config = Annotated[Path, typer.Option(help="The profile whose run is read.")]
+Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[
     Path | None,
-    typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); the committed one if none."),
+    typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); default: the shipped graph."),
 ]
-Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; the checkpoint's if none.")]
+Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; default: the checkpoint's.")]
 
 
 def _say_version(wanted: bool) -> None:
@@ -61,7 +61,7 @@ def predict(
     config: Annotated[Path | None, typer.Option(help="A profile: the first seed of its run is taken.")] = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
-    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png beside each image.")] = False,
+    heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
     table: Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -72,7 +72,16 @@ def predict(
     be read are listed at the end, with exit code 1; the others are scored all the same.
     """
     from edgezsad.files import write_csv
-    from edgezsad.predict import COLUMNS, Failure, HeatMaps, check_csv, find_images, load_scorer, predict_files
+    from edgezsad.predict import (
+        COLUMNS,
+        Failure,
+        HeatMaps,
+        check_csv,
+        csv_row,
+        find_images,
+        load_scorer,
+        predict_files,
+    )
     from edgezsad.progress import progress
 
     chosen, masks = find_images(photographs)
@@ -89,7 +98,7 @@ def predict(
     finally:
         # Keeps what has been scored if the command is interrupted.
         if table and results:
-            write_csv(table, [result.as_row() for result in results], COLUMNS)
+            write_csv(table, map(csv_row, results), COLUMNS)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
@@ -181,6 +190,124 @@ def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
     for line in claim_lines(verdicts):
         typer.echo(line)
     require(verdicts)
+
+
+def _folder(text: str) -> Path:
+    """An empty text, for instance of an unset variable, would mean the current folder."""
+    if not text:
+        raise typer.BadParameter("is empty; give the folder that the data set was unpacked into")
+    return Path(text)
+
+
+Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
+Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder)]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
+
+CORES = os.cpu_count() or 1
+
+
+@data_app.command("check")
+def data_check(
+    name: Name,
+    root: Root,
+    quick: Annotated[bool, typer.Option("--quick", help="Compare names only; open no image.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    workers: Workers = CORES,
+) -> None:
+    """Check whether a copy is complete and undamaged; exit code 1 if it is not."""
+    from edgezsad.data.check import check_dataset
+
+    report = check_dataset(name, root, quick, workers)
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    report.require_complete()
+
+
+@data_app.command("index")
+def data_index(
+    name: Name,
+    root: Root,
+    out: Annotated[Path | None, typer.Option(help="The manifest.", show_default="NAME.csv; FOLDER.csv for any")] = None,
+    workers: Workers = CORES,
+) -> None:
+    """Write the manifest, with the hash of every file; a second run reads only changed files."""
+    from edgezsad.config import DataSet
+    from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
+    from edgezsad.data.manifest import cache_path, index_dataset, write_manifest
+    from edgezsad.files import check_may_be_written
+    from edgezsad.progress import ticker
+
+    descriptor = find_descriptor(name)
+    item = descriptor.data_set(root) if descriptor else DataSet(name=ANY, layout="mvtec", root=root)
+    out = out or Path(f"{item.name if descriptor else root.resolve().name or ANY}.csv")
+    # Before the hours that a large set takes.
+    check_may_be_written(out)
+    with ticker(f"index {item.name}") as tick:
+        manifest = index_dataset(item, root, cache_path(out), workers, tick)
+    write_manifest(manifest, out)
+    defective = sum(entry.label for entry in manifest.entries)
+    masks = sum(bool(entry.mask) for entry in manifest.entries)
+    typer.echo(
+        f"{out}: {len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask; "
+        f"manifest hash {manifest.sha256}"
+    )
+    if descriptor and (differences := count_differences(descriptor, manifest.entries)):
+        typer.echo(f"not as published: {'; '.join(differences[:3])}; `edgezsad data check` lists the files")
+    typer.echo("pixels were not decoded: `edgezsad data check` finds truncated images and empty or missing masks")
+
+
+@device_app.command("kit")
+def device_kit(
+    board: Annotated[str, typer.Argument(help="jetson or rb5.")],
+    config: Config = Path("configs/mini.yaml"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the model.")] = 0,
+    targets: Annotated[list[str] | None, typer.Option(help="Targets, separated by commas; default: all.")] = None,
+    images_per_target: Annotated[
+        int | None, typer.Option(min=1, help="About so many, evenly spread over categories and labels; default: all.")
+    ] = None,
+    dlc: Annotated[Path | None, typer.Option(help="For the RB5: the model as a DLC.")] = None,
+    expanded: Annotated[bool, typer.Option("--expanded", help="Raw images: four times as large.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="A new folder, or an archive NAME.tar.", show_default="RUN/kits/NAME.tar")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Write it even if it seems not to fit.")] = False,
+) -> None:
+    """Write all that a board needs to repeat the device experiment; size and time are printed first."""
+    from edgezsad.devices import find_board
+    from edgezsad.devices.kit import make_kit
+    from edgezsad.run import open_run
+
+    chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
+    options = (seed, chosen, images_per_target, dlc, expanded, output, yes, typer.echo)
+    path = make_kit(open_run(config), find_board(board), *options)
+    typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")
+
+
+@device_app.command("ingest")
+def device_ingest(
+    result: Annotated[Path, typer.Argument(help="The archive that run.sh packed on the board.")],
+    config: Config = Path("configs/mini.yaml"),
+    output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
+    timing: Annotated[
+        Path | None, typer.Option(help="For the RB5: CSV or text that qnn-profile-viewer made of the board's log.")
+    ] = None,
+) -> None:
+    """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
+    from edgezsad.devices.ingest import ingest
+    from edgezsad.run import open_run
+
+    done = ingest(result, open_run(config), output, timing)
+    typer.echo(done.as_text())
+    done.require_all()
+
+
+@device_app.command("status")
+def device_status(config: Config = Path("configs/mini.yaml")) -> None:
+    """List what was ingested from each board, and what is missing."""
+    from edgezsad.devices import ingest
+    from edgezsad.run import open_run
+
+    for line in ingest.device_status(open_run(config)):
+        typer.echo(line)
 
 
 @app.command()

@@ -23,6 +23,6 @@ class RuntimeUnavailable(EdgeZSADError):
     """A runtime cannot be used on this machine; the text is the reason, printed after "not run: "."""
 
 
-def one_line(error: object, limit: int = 160) -> str:
+def one_line(error: object, limit: int | None = 160) -> str:
     """Return an exception's text on one line, cut at `limit` characters."""
     return " ".join(str(error).split())[:limit]

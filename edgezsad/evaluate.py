@@ -18,7 +18,7 @@ from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_metrics
-from edgezsad.metrics.image_metrics import best_balanced
+from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.progress import progress, ticker
 from edgezsad.scoring.score_file import ScoreFile, Scorer
@@ -122,7 +122,10 @@ def evaluate(
         folder = str(manifest.root)
         for row in category_metrics(scores, manifest, PIXELS):
             part = scores.category == row["category"]
-            found.rows.append({"folder": folder} | row | _decisions(scores.label[part], scores.score[part], threshold))
+            label, score = scores.label[part], scores.score[part]
+            decided = decisions(label, score, threshold)
+            counts = {"missed": decided.missed, "false_alarms": decided.false_alarms}
+            found.rows.append({"folder": folder} | row | counts | {"best_threshold": best_balanced(label, score)})
         for image, category, label, score in zip(
             scores.image_id, scores.category, scores.label, scores.score, strict=True
         ):
@@ -171,15 +174,6 @@ def score_manifest(
         map=np.stack([result.map for result in results]).astype(np.float32),
         milliseconds=np.full(len(results), np.nan, dtype=np.float32),
     )
-
-
-def _decisions(label: np.ndarray, score: np.ndarray, threshold: float) -> dict[str, Any]:
-    called = score.astype(float) >= threshold
-    return {
-        "missed": int((label.astype(bool) & ~called).sum()),
-        "false_alarms": int((called & (label == 0)).sum()),
-        "best_threshold": best_balanced(label, score),
-    }
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line
 from edgezsad.files import versions, write_text
 from edgezsad.run import open_run
 from edgezsad.scoring.onnx_scorer import cores, cpu_name
@@ -54,7 +54,7 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         known = papermill.inspect_notebook(str(notebook))
     except Exception as error:
         # Damaged files raise various errors of nbformat and papermill.
-        raise InputError(f"{notebook}: invalid notebook ({_one_line(error)}); restore it") from None
+        raise InputError(f"{notebook}: invalid notebook ({one_line(error)}); restore it") from None
     if unknown := sorted(set(parameters) - set(known)):
         raise InputError(f"{notebook}: unknown parameter {unknown[0]!r}; expected one of {sorted(known)}")
     running = output.parent / "running" / output.name
@@ -72,12 +72,14 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
     except PapermillExecutionError as error:
-        failure = CheckError(f"{notebook}: {error.ename}: {_one_line(error.evalue)} (executed copy kept at {running})")
+        failure = CheckError(
+            f"{notebook}: {error.ename}: {one_line(error.evalue, None)} (executed copy kept at {running})"
+        )
         failure.exit_code = 2 if error.ename == "InputError" else 1
         raise failure from None
     except DeadKernelError as error:
         raise CheckError(
-            f"{notebook}: the kernel died ({_one_line(error)}; out of memory?) (executed copy kept at {running})"
+            f"{notebook}: the kernel died ({one_line(error)}; out of memory?) (executed copy kept at {running})"
         ) from None
     defaults = {name: _literal(found["default"]) for name, found in known.items()}
     content = json.loads(running.read_text(encoding="utf-8"))
@@ -140,10 +142,6 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return None
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
 
 
 def main(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import check_may_be_written, written_beside
 from edgezsad.model import GRAPH
 from edgezsad.scoring.score_file import Scorer
@@ -74,17 +74,6 @@ class Prediction:
             "heatmap": str(self.heatmap) if self.heatmap else None,
         } | ({"error": self.problem} if self.problem else {})
 
-    def as_row(self) -> dict[str, object]:
-        """Return the row of `--csv`."""
-        return {
-            "path": self.path,
-            "verdict": self.verdict,
-            "score": f"{self.score:.6g}",
-            "threshold": f"{self.threshold:.6g}",
-            "heatmap": self.heatmap or "",
-            "error": self.problem,
-        }
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -102,9 +91,13 @@ class Failure:
         """Return the object of `--json`."""
         return {"path": str(self.path), "error": self.reason}
 
-    def as_row(self) -> dict[str, object]:
-        """Return the row of `--csv`."""
-        return dict.fromkeys(COLUMNS, "") | {"path": self.path, "error": self.reason}
+
+def csv_row(result: Prediction | Failure) -> dict[str, object]:
+    """Return the row of `--csv`, with six significant digits."""
+    row = dict.fromkeys(COLUMNS, "") | result.as_json()
+    if isinstance(result, Prediction):
+        row |= {"verdict": result.verdict, "score": f"{result.score:.6g}", "threshold": f"{result.threshold:.6g}"}
+    return {name: row[name] or "" for name in COLUMNS}
 
 
 class Predictor:
@@ -304,7 +297,7 @@ def predict_files(
         try:
             image, prepared = future.result()
         except (InputError, OSError) as error:
-            yield Failure(path, _one_line(error))
+            yield Failure(path, one_line(error, None))
             continue
         score, anomaly_map = scorer.score(prepared)
         if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
@@ -316,7 +309,7 @@ def predict_files(
             try:
                 written = heatmaps.write(path, image, anomaly_map)
             except (InputError, OSError) as error:
-                problem = _one_line(error)
+                problem = one_line(error, None)
         yield Prediction(path, score, threshold, anomaly_map, written, problem)
 
 
@@ -330,10 +323,6 @@ def _read_ahead(
             if len(waiting) > AHEAD:
                 yield waiting.popleft()
         yield from waiting
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def check_csv(path: Path) -> None:

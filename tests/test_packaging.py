@@ -79,7 +79,6 @@ def test_every_imported_package_is_declared() -> None:
             assert imports_of(path) <= known, path
 
 
-@pytest.mark.xfail(strict=False, reason="metrics still need scikit-learn and pandas")
 def test_light_modules_import_only_light_packages() -> None:
     known = declared(PROJECT["dependencies"])
     for name in LIGHT:
@@ -173,7 +172,6 @@ def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xfail(strict=False, reason="metrics still need scikit-learn and pandas")
 @pytest.mark.slow
 def test_the_wheel_scores_and_evaluates_without_extras(light: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0)

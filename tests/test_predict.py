@@ -15,7 +15,17 @@ from edgezsad.errors import InputError
 from edgezsad.files import write_csv
 from edgezsad.model import CHECKPOINT, GRAPH
 from edgezsad.model.detector import load_detector
-from edgezsad.predict import COLUMNS, Failure, HeatMaps, Prediction, check_csv, find_images, load_scorer, predict_files
+from edgezsad.predict import (
+    COLUMNS,
+    Failure,
+    HeatMaps,
+    Prediction,
+    check_csv,
+    csv_row,
+    find_images,
+    load_scorer,
+    predict_files,
+)
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.torch_scorer import TorchScorer
 
@@ -117,7 +127,7 @@ def test_a_heat_map_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None
     paths = [write_image(tmp_path / name) for name in (f"{'a' * 246}.png", "b.png")]
     long, short = predict_files(Brightness(), 0, paths, HeatMaps.of(paths))
     assert (long.score, long.heatmap) == (100, None)
-    assert long.as_row()["error"] == long.problem != ""
+    assert csv_row(long)["error"] == long.problem != ""
     assert short.heatmap == paths[1].with_name("b.png.heatmap.png")
     assert "error" not in short.as_json()
 
@@ -144,7 +154,7 @@ def test_heat_maps_lie_next_to_the_images_or_below_a_folder(tmp_path: Path, monk
 
 def test_the_csv_has_a_row_for_every_image(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / "a, b.png"), tmp_path / "nowhere.png"]
-    results = [result.as_row() for result in predict_files(Brightness(), 50, paths)]
+    results = map(csv_row, predict_files(Brightness(), 50, paths))
     with open(write_csv(tmp_path / "t.csv", results, COLUMNS), newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["path"] for row in rows] == [str(path) for path in paths]
@@ -152,7 +162,7 @@ def test_the_csv_has_a_row_for_every_image(tmp_path: Path) -> None:
     assert rows[0]["score"] == "100"
     assert "nowhere.png" in rows[1]["error"]
     # Names may hold bytes that are not text.
-    odd = Failure(tmp_path / "n\udcff.png", "damaged").as_row()
+    odd = csv_row(Failure(tmp_path / "n\udcff.png", "damaged"))
     assert "n\\udcff.png" in write_csv(tmp_path / "t.csv", [odd], COLUMNS).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Progress in a log: its last line says that the work is done."""
+"""Progress in a log: whole lines, the last of which says that the work is done."""
 
 import time
 
@@ -8,7 +8,7 @@ from edgezsad import progress as module
 from edgezsad.progress import meter, progress, ticker
 
 
-def test_the_last_line_of_a_log_is_the_end(capsys) -> None:
+def test_the_last_line_of_a_log_is_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(progress(range(5), "count", 5)) == 10
     with ticker("work") as tick:
         for done in range(1, 5):
@@ -18,7 +18,9 @@ def test_the_last_line_of_a_log_is_the_end(capsys) -> None:
     assert lines[-1].startswith("work: 4/4")
 
 
-def test_a_training_says_its_loss_its_speed_and_the_time_left(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_reports_loss_rate_and_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0)
     with meter("seed 0", 640, start=64) as advance:
         for number in range(9):
@@ -29,21 +31,3 @@ def test_a_training_says_its_loss_its_speed_and_the_time_left(capsys, monkeypatc
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("seed 0: 640/640")
     assert all(word in lines[4] for word in ("seed 0: ", "/640", " image/s", " left", "loss 0."))
-
-
-def test_a_long_training_does_not_swamp_its_log(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    intervals = []
-
-    class Bar(module.tqdm):
-        def update(self, n: float = 1) -> bool | None:
-            intervals.append((self.mininterval, self.maxinterval))
-            return super().update(n)
-
-    monkeypatch.setattr(module, "tqdm", Bar)
-    with meter("seed 0", 5) as advance:
-        for seconds in (1, 10, 100, 3600):
-            clock[0] = seconds
-            advance(1, "")
-    assert intervals == [(5, 5), (5, 5), (12, 12), (432, 432)]
