@@ -13,8 +13,6 @@ ORDER = (
 FREE = {"checkpoints", "dependencies", "__init__"}
 # Known upward imports; this list may only shrink.
 KNOWN = {
-    ("devices/pages.py", "show"),
-    ("devices/run.py", "show"),
     ("export/calibration.py", "training"),
     ("export/sensitivity.py", "show"),
     ("metrics/benchmark_tables.py", "show"),

@@ -1,7 +1,7 @@
-"""Boards: the paper's two boards, kits for them, their results, and the drift of their scores.
+"""Boards: kits for the paper's two boards, their results, and the drift of their scores.
 
-`kit` writes all that a board needs into one archive, `boards/` holds the shell scripts that run there, `ingest` turns
-the result into score files and a latency record (`latency`), `drift` compares score files with the host's.
+`kit` writes all that a board needs into one archive, `boards/` holds the scripts that run there, `ingest` turns the
+result into score files and a latency record (`latency`), `drift` compares score files with the host's.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,10 @@ class Board:
 
     Attributes:
         name: on the command line, and of its folder in a run (`Run.board`).
-        title: for readers.
         runtime, precision: recorded in its score files.
         suffix: of the output file of each image.
         scripts: files of `boards/`; the first becomes `run.sh` in the kit.
-        seconds_before, seconds_per_chunk, seconds_per_image: estimated times before the first image, per 100 images,
-            and per image.
+        seconds: estimated times before the first image, per chunk of 100 images, and per image.
         reported: the paper's latency, and what repeating it needs.
     """
 
@@ -31,39 +29,17 @@ class Board:
     precision: str
     suffix: str
     scripts: tuple[str, ...]
-    seconds_before: float
-    seconds_per_chunk: float
-    seconds_per_image: float
+    seconds: tuple[float, float, float]
     reported: reported.ReportedLatency
 
 
+_JETSON = ("Jetson Orin Nano Super", "tensorrt-fp16", "fp16", "json", ("jetson.sh", "common.sh"))
+_RB5 = ("RB5 Gen2 (QCS8550)", "qnn-gpu-fp16", "fp16", "raw", ("rb5.sh", "common.sh", "ort_qnn.py"))
 BOARDS = {
-    "jetson": Board(
-        name="jetson",
-        title="Jetson Orin Nano Super",
-        runtime="tensorrt-fp16",
-        precision="fp16",
-        suffix="json",
-        scripts=("jetson.sh", "common.sh"),
-        seconds_before=600,
-        seconds_per_chunk=0,
-        # trtexec loads the engine for each image, which takes longer than the image.
-        seconds_per_image=2.5,
-        reported=reported.JETSON,
-    ),
-    "rb5": Board(
-        name="rb5",
-        title="RB5 Gen2 (QCS8550)",
-        runtime="qnn-gpu-fp16",
-        precision="fp16",
-        suffix="raw",
-        scripts=("rb5.sh", "common.sh", "ort_qnn.py"),
-        seconds_before=60,
-        # qnn-net-run prepares the model for each chunk.
-        seconds_per_chunk=60,
-        seconds_per_image=0.4,
-        reported=reported.RB5,
-    ),
+    # trtexec loads the engine for each image, which takes longer than the image.
+    "jetson": Board("jetson", *_JETSON, (600, 0, 2.5), reported.JETSON),
+    # qnn-net-run prepares the model for each chunk.
+    "rb5": Board("rb5", *_RB5, (60, 60, 0.4), reported.RB5),
 }
 
 

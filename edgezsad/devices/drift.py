@@ -10,8 +10,8 @@ paired and hold for these trained seeds and images like these:
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +49,8 @@ class Change:
     """One metric of one target on the host and on the device, in percent; the change in points.
 
     Attributes:
-        target: its name.
         seed: of the model, or `MEAN`.
         metric: "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro".
-        images: number of compared images.
-        host, device: the metric.
         points: device minus host.
         low, high: 95% interval by the paired bootstrap; NaN where a category has only one image of a label.
         delong_low, delong_high, p_value: DeLong's 95% interval and two-sided test of no change; image AUROC only.
@@ -77,71 +74,77 @@ class Change:
 
 def change_table(changes: Sequence[Change]) -> pd.DataFrame:
     """Return one row per change, with the 90% interval, p-value and verdict of the test of equivalence."""
-    columns = [each.name for each in fields(Change) if each.name != "test"]
-    rows = []
-    for change in changes:
-        row = {name: getattr(change, name) for name in columns}
-        if test := change.test:
-            row |= {"test_low": test.low, "test_high": test.high, "test_p": test.p_value, "verdict": test.verdict}
-            row |= {"images_needed": test.needed, "words": test.sentence()}
-        rows.append(row)
-    more = ["test_low", "test_high", "test_p", "verdict", "images_needed", "words"]
-    return pd.DataFrame(rows, columns=columns + more)
+    tests = [change.test for change in changes]
+    table = pd.DataFrame([vars(change) for change in changes], columns=list(Change.__annotations__)).drop(
+        columns="test"
+    )
+    names = {
+        "test_low": "low",
+        "test_high": "high",
+        "test_p": "p_value",
+        "verdict": "verdict",
+        "images_needed": "needed",
+    }
+    for column, name in names.items():
+        table[column] = [getattr(test, name, None) for test in tests]
+    return table.assign(words=[test.sentence() if test else None for test in tests])
 
 
-def image_changes(pairs: Sequence[Pair], margin: float = DRIFT_POINTS) -> list[Change]:
-    """Compute changes of image AUROC and average precision of one target, for each seed and for their mean.
+def metric_changes(
+    pairs: Sequence[Pair], manifest: Manifest | None = None, pixels: int = 0, margin: float = DRIFT_POINTS
+) -> list[Change]:
+    """Compute changes of one target's metrics, for each seed and for their mean.
 
     Args:
         pairs: score files of each seed.
+        manifest: of the same images, with their masks; without it pixel metrics are left out.
+        pixels: height and width at which pixels are counted.
         margin: of the test of equivalence, in points.
 
     Raises:
         InputError: a pair cannot be compared, or seeds were scored on different images.
     """
     pairs = _aligned(pairs)
-    return _changes(pairs, [tuple(_image_values(scores) for scores in pair) for pair in pairs], margin)
-
-
-def pixel_changes(pairs: Sequence[Pair], manifest: Manifest, pixels: int) -> list[Change]:
-    """Compute changes of pixel AUROC and AUPRO of one target, for each seed and for their mean.
-
-    Args:
-        pairs: score files of each seed.
-        manifest: of the same images, with their masks.
-        pixels: height and width at which pixels are counted.
-
-    Raises:
-        InputError: as `image_changes`, or the images are not the manifest's.
-    """
-    pairs = _aligned(pairs)
+    values = [tuple(_image_values(scores) for scores in pair) for pair in pairs]
+    if manifest is not None:
+        _add_pixel_values(values, pairs, manifest, pixels)
     first = pairs[0][0]
-    known = has_pixel_labels(first, manifest)
-    values = [tuple({"pixel_auroc": {}, "pixel_aupro": {}} for _ in pair) for pair in pairs]
-    for category in sorted(set(first.category)):
-        rows = np.flatnonzero(known & (first.category == category))
-        part = first.take(first.image_id[rows])
-        masks = list(pixel_labels(part, manifest, pixels))
-        times = np.ones((1 + REPLICATES, len(rows)), dtype=np.float32)
-        times[1:] = multiplicities(part.label, seed=category_seed(category))
-        found = bootstrap_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
-        for model in range(2 * len(pairs)):
-            values[model // 2][model % 2]["pixel_auroc"][category] = found.auroc[model]
-            values[model // 2][model % 2]["pixel_aupro"][category] = found.aupro[model]
-    return _changes(pairs, values, math.nan)
+    # A single image is drawn again and again, and its interval would look certain.
+    resampled = min(Counter(zip(first.category, first.label, strict=True)).values()) > 1
+    seeds = [device.record.seed for _, device in pairs]
+    found = []
+    for seed, chosen in [*((seed, [k]) for k, seed in enumerate(seeds)), (MEAN, list(range(len(seeds))))]:
+        for metric in values[0][0]:
+            host, device = (100 * _mean([values[k][side][metric] for k in chosen]) for side in (0, 1))
+            low, high = interval(device[1:] - host[1:]) if resampled else (math.nan, math.nan)
+            ends = float(host[0]), float(device[0])
+            change = Change(first.record.target, seed, metric, len(first), *ends, ends[1] - ends[0], low, high)
+            found.append(_tested(change, pairs, chosen, margin) if metric == "image_auroc" else change)
+    return found
 
 
 def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs of one target, with the images of each in the order of the first."""
     if not pairs:
         raise InputError("drift: no seed was scored on both sides")
-    ids = pairs[0][1].image_id
-    target, first = pairs[0][1].record.target, pairs[0][1].record.seed
-    for _, device in pairs:
-        if device.record.target != target or set(device.image_id) != set(ids):
-            seed = device.record.seed
-            raise InputError(f"{target} seed {seed}: scored on other images than seed {first}; score the same images")
-    return [(counterpart(host, device.take(ids)), device.take(ids)) for host, device in pairs]
+    target, ids = pairs[0][1].record.target, pairs[0][1].image_id
+    found = []
+    for host, device in pairs:
+        name = f"{target} seed {device.record.seed}"
+        for record in (host.record, device.record):
+            if record.status != "ok":
+                raise InputError(f"{record.runtime}: not run ({record.reason}); there is nothing to compare")
+            if (record.target, record.seed) != (target, device.record.seed):
+                raise InputError(f"{name}: compared with {record.target} seed {record.seed}; compare the same ones")
+        if set(device.image_id) != set(ids):
+            raise InputError(f"{name}: scored on other images than another seed; score the same images")
+        if len({record.detector_sha256 for record in (host.record, device.record)} - {""}) > 1:
+            raise InputError(f"{name}: host and device scored different models; run notebooks 04_export and 05_scoring")
+        host, device = host.take(ids), device.take(ids)
+        if (host.label != device.label).any() or host.map.shape != device.map.shape:
+            raise InputError(f"{name}: labels or map sizes differ between host and device; score both again")
+        found.append((host, device))
+    return found
 
 
 def _image_values(scores: ScoreFile) -> _Values:
@@ -154,22 +157,21 @@ def _image_values(scores: ScoreFile) -> _Values:
     return values
 
 
-def _changes(pairs: Sequence[Pair], values: Sequence[tuple[_Values, _Values]], margin: float) -> list[Change]:
-    """Changes by seed and metric from the values of both sides of each pair."""
+def _add_pixel_values(
+    values: Sequence[tuple[_Values, _Values]], pairs: Sequence[Pair], manifest: Manifest, pixels: int
+) -> None:
     first = pairs[0][0]
-    kinds = Counter(zip(first.category, first.label, strict=True))
-    # A single image is drawn again and again, and its interval would look certain.
-    resampled = min(kinds.values(), default=0) > 1
-    seeds = [device.record.seed for _, device in pairs]
-    found = []
-    for seed, chosen in [*((seed, [k]) for k, seed in enumerate(seeds)), (MEAN, list(range(len(seeds))))]:
-        for metric in values[0][0]:
-            host, device = (_mean([values[k][side][metric] for k in chosen]) for side in (0, 1))
-            low, high = interval(100 * (device[1:] - host[1:])) if resampled else (math.nan, math.nan)
-            before, after = 100 * float(host[0]), 100 * float(device[0])
-            change = Change(first.record.target, seed, metric, len(first), before, after, after - before, low, high)
-            found.append(_tested(change, pairs, chosen, margin) if metric == "image_auroc" else change)
-    return found
+    known = has_pixel_labels(first, manifest)
+    for category in sorted(set(first.category)):
+        rows = np.flatnonzero(known & (first.category == category))
+        part = first.take(first.image_id[rows])
+        masks = list(pixel_labels(part, manifest, pixels))
+        times = np.ones((1 + REPLICATES, len(rows)), dtype=np.float32)
+        times[1:] = multiplicities(part.label, seed=category_seed(category))
+        found = bootstrap_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
+        for side, *metrics in zip([side for pair in values for side in pair], found.auroc, found.aupro, strict=True):
+            for metric, each in zip(("pixel_auroc", "pixel_aupro"), metrics, strict=True):
+                side.setdefault(metric, {})[category] = each
 
 
 def _mean(values: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
@@ -183,8 +185,7 @@ def _tested(change: Change, pairs: Sequence[Pair], chosen: list[int], margin: fl
     first = pairs[0][0]
     weight = np.concatenate([[-(k in chosen), k in chosen] for k in range(len(pairs))]) / len(chosen)
     errors = []
-    for category in sorted(set(first.category)):
-        rows = first.category == category
+    for rows in _categories(first):
         if len(set(first.label[rows])) == 2:
             aurocs = delong(first.label[rows], [scores.score[rows] for pair in pairs for scores in pair])
             errors.append(100 * aurocs.contrast(weight)[1])
@@ -192,47 +193,13 @@ def _tested(change: Change, pairs: Sequence[Pair], chosen: list[int], margin: fl
     error = math.hypot(*errors) / len(errors) if errors else math.nan
     half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
     p_value = 2 * float(stats.norm.sf(abs(change.points) / error)) if error > 0 else (1.0 if error == 0 else math.nan)
-    return replace(
-        change,
-        delong_low=change.points - half,
-        delong_high=change.points + half,
-        p_value=p_value,
-        test=equivalence(change.points, error, margin, change.images, resolution(first) / len(chosen)),
-    )
-
-
-def counterpart(host: ScoreFile, device: ScoreFile) -> ScoreFile:
-    """Return the host's scores of the images that the device scored, in the device's order.
-
-    Raises:
-        InputError: an image is not among the host's; target, seed, model, labels or map sizes differ; or either side
-            did not run.
-    """
-    for scores in (host, device):
-        if scores.record.status != "ok":
-            raise InputError(f"{scores.record.runtime}: not run ({scores.record.reason}); there is nothing to compare")
-    ours, theirs = (f"{scores.record.target} seed {scores.record.seed}" for scores in (host, device))
-    if ours != theirs:
-        raise InputError(f"drift: the host scored {ours}, the device {theirs}; compare the same target and seed")
-    if len({scores.record.detector_sha256 for scores in (host, device)} - {""}) > 1:
-        raise InputError(f"{theirs}: host and device scored different models; run notebooks 04_export and 05_scoring")
-    same = host.take(device.image_id)
-    if (same.label != device.label).any():
-        raise InputError(f"{theirs}: labels differ between host and device; score both again")
-    if same.map.shape != device.map.shape:
-        raise InputError(f"{theirs}: maps differ in size between host and device; export the model again")
-    return same
-
-
-def mean_auroc(scores: ScoreFile) -> float:
-    """Return image AUROC in percent, mean over the categories that have both labels; NaN when none has."""
-    values = [auroc(scores.label[rows], scores.score[rows]) for rows in _categories(scores)]
-    defined = [value for value in values if np.isfinite(value)]
-    return 100 * float(np.mean(defined)) if defined else math.nan
+    test = equivalence(change.points, error, margin, change.images, resolution(first) / len(chosen))
+    low, high = change.points - half, change.points + half
+    return replace(change, delong_low=low, delong_high=high, p_value=p_value, test=test)
 
 
 def resolution(scores: ScoreFile) -> float:
-    """Return the points of mean AUROC that one exchanged pair of images changes at most."""
+    """Return the points of image AUROC, mean over categories, that one exchanged pair of images changes at most."""
     counts = [int(np.prod(np.bincount(scores.label[rows], minlength=2))) for rows in _categories(scores)]
     steps = [100 / pairs for pairs in counts if pairs]
     return max(steps) / len(steps) if steps else math.nan
@@ -242,55 +209,43 @@ def _categories(scores: ScoreFile) -> list[np.ndarray]:
     return [scores.category == category for category in sorted(set(scores.category))]
 
 
-def drift_table(pairs: Sequence[Pair], thresholds: dict[int, float] | None = None) -> pd.DataFrame:
-    """Return one row per pair of score files.
+def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = None) -> pd.DataFrame:
+    """Return one row per pair of score files of one target.
 
-    Columns: target, seed, images; host_auroc, device_auroc and points (image AUROC in percent, device minus host);
-    step (see `resolution`); spearman and kendall (tau-b) of the scores; largest (absolute change of a score, logit) and
-    largest_sd (in standard deviations of the host's scores); newly_defective and newly_normal (verdicts that change at
-    the host's threshold, None if it is unknown); map_correlation (Pearson, all values); suspicious (equal scores at
-    another precision: the device fell back to the host).
+    Columns: target, seed, images; step (see `resolution`); spearman and kendall (tau-b) of the scores; largest
+    (absolute change of a score, logit) and largest_sd (in standard deviations of the host's scores); newly_defective
+    and newly_normal (verdicts that change at the host's threshold, None if it is unknown); map_correlation (Pearson,
+    all values); suspicious (equal scores at another precision: the device fell back to the host).
 
     Args:
         pairs: (host, device).
         thresholds: the host's, by seed; an image is defective at or above it.
 
     Raises:
-        InputError: as `counterpart`.
+        InputError: as `metric_changes`.
     """
     rows = []
-    for host, device in pairs:
-        same, record = counterpart(host, device), device.record
-        before, after = mean_auroc(same), mean_auroc(device)
-        largest, deviation = float(np.abs(same.score - device.score).max()), float(same.score.std())
-        threshold = (thresholds or {}).get(record.seed)
-        newly = (
-            [None, None]
-            if threshold is None
-            else [
-                int(((new >= threshold) & (old < threshold)).sum())
-                for old, new in ((same.score, device.score), (device.score, same.score))
-            ]
-        )
-        rows.append(
-            {
-                "target": record.target,
-                "seed": record.seed,
-                "images": len(device),
-                "host_auroc": before,
-                "device_auroc": after,
-                "points": after - before,
-                "step": resolution(same),
-                "spearman": float(stats.spearmanr(same.score, device.score).statistic),
-                "kendall": float(stats.kendalltau(same.score, device.score).statistic),
-                "largest": largest,
-                "largest_sd": largest / deviation if deviation else math.nan,
-                "newly_defective": newly[0],
-                "newly_normal": newly[1],
-                "map_correlation": float(np.corrcoef(same.map.ravel(), device.map.ravel())[0, 1]),
-                "suspicious": bool((same.score == device.score).all() and record.precision != host.record.precision),
-            }
-        )
+    for host, device in _aligned(pairs):
+        largest, deviation = float(np.abs(host.score - device.score).max()), float(host.score.std())
+        threshold = (thresholds or {}).get(device.record.seed)
+        row = {
+            "target": device.record.target,
+            "seed": device.record.seed,
+            "images": len(device),
+            "step": resolution(host),
+            "spearman": float(stats.spearmanr(host.score, device.score).statistic),
+            "kendall": float(stats.kendalltau(host.score, device.score).statistic),
+            "largest": largest,
+            "largest_sd": largest / deviation if deviation else math.nan,
+            "newly_defective": None,
+            "newly_normal": None,
+            "map_correlation": float(np.corrcoef(host.map.ravel(), device.map.ravel())[0, 1]),
+            "suspicious": bool((host.score == device.score).all()) and device.record.precision != host.record.precision,
+        }
+        if threshold is not None:
+            before, after = host.score >= threshold, device.score >= threshold
+            row |= {"newly_defective": int((after & ~before).sum()), "newly_normal": int((before & ~after).sum())}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -299,12 +254,11 @@ class RuntimeDrift:
     """Drift of one runtime over all targets and seeds of a run.
 
     Attributes:
-        runtime: its name.
         reason: why it did not run; "" when it did.
         pairs: the compared score files.
-        table: one row per target and seed (`drift_table`); empty when it did not run.
+        table: one row per target and seed (`drift_table`, host_auroc, device_auroc, points); empty when it did not run.
         changes: of each target's metrics, by seed and of the mean over seeds.
-        missing: targets without scores of a board.
+        missing: targets without scores.
     """
 
     runtime: str
@@ -349,7 +303,6 @@ class RuntimeDrift:
 
     def summary(self) -> str:
         """Describe the result in one sentence."""
-        found = self.result()
         if self.reason:
             return f"not run: {self.reason}"
         if self.suspicious:
@@ -357,9 +310,9 @@ class RuntimeDrift:
                 f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}; scores equal to the last bit at "
                 "another precision are the host's own, look for a silent fallback"
             )
-        largest, mean, spearman = (
-            found[key] for key in ("largest_drift_points", "largest_drift_points_of_the_mean", "smallest_spearman")
-        )
+        found = self.result()
+        names = ("largest_drift_points", "largest_drift_points_of_the_mean", "smallest_spearman")
+        largest, mean, spearman = (found[name] for name in names)
         if largest is None or mean is None or spearman is None:
             return "AUROC or rank agreement undefined: no target has normal and defective images"
         equivalent, beyond, undecided = found["verdicts"].values()
@@ -372,6 +325,10 @@ class RuntimeDrift:
 
 def _defined(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
@@ -390,10 +347,7 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
         return RuntimeDrift(runtime, f"{runtime} is not in evaluation.runtimes of the profile")
     seeds = (run.profile.evaluation.emulator.seed,) if runtime == "qnn-htp-fp16" else run.profile.seeds
     names = [(seed, item.name) for item in run.profile.data.targets for seed in seeds]
-    pairs = [(read_scores(run.scores(HOST, *name)), read_scores(run.scores(runtime, *name))) for name in names]
-    if reasons := {device.record.reason for _, device in pairs if device.record.status != "ok"}:
-        return RuntimeDrift(runtime, "; ".join(sorted(reasons)))
-    found = _measure(run, runtime, pairs, pixels)
+    found = _measure(run, runtime, {name: run.scores(runtime, *name) for name in names}, pixels)
     if found.suspicious:
         raise CheckError(f"{found.suspicious[0]}: drift of exactly zero; the runtime fell back to the host")
     return found
@@ -412,39 +366,44 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
         InputError: a file is damaged, of another runtime than the board's, or of another model or other images.
     """
     folder = Path(folder) if str(folder) else run.board(board.name)
-    pairs, reasons = [], set()
-    names = [item.name for item in run.profile.data.targets]
-    for seed, name in ((seed, name) for name in names for seed in run.profile.seeds):
-        path = folder / f"seed{seed}" / f"{name}.npz"
-        if not path.is_file():
-            continue
+    names = [(seed, item.name) for item in run.profile.data.targets for seed in run.profile.seeds]
+    paths = {(seed, name): folder / f"seed{seed}" / f"{name}.npz" for seed, name in names}
+    found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()}, True)
+    if found.pairs or found.reason:
+        return found
+    return replace(found, reason=f"no result of the board in {folder}; needs {board.reported.needs}")
+
+
+def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
+    """Drift of one runtime from its score files by seed and target, at the thresholds of the exported graphs."""
+    pairs: dict[str, list[Pair]] = {item.name: [] for item in run.profile.data.targets}
+    reasons = set()
+    for (seed, name), path in paths.items():
         device = read_scores(path)
         if device.record.status != "ok":
             reasons.add(device.record.reason)
-        elif device.record.runtime != board.runtime:
-            raise InputError(f"{path}: expected scores of {board.runtime} ({board.title}), got {device.record.runtime}")
+        elif device.record.runtime != runtime:
+            raise InputError(f"{path}: expected scores of {runtime}, got {device.record.runtime}")
         else:
-            pairs.append((read_scores(run.scores(HOST, seed, name)), device))
-    missing = [name for name in names if name not in {device.record.target for _, device in pairs}]
-    if not pairs:
-        reason = "; ".join(sorted(reasons)) or f"no result of the board in {folder}; needs {board.reported.needs}"
-        return RuntimeDrift(board.runtime, reason, missing=missing)
-    return replace(_measure(run, board.runtime, pairs, pixels=True), missing=missing)
-
-
-def _measure(run: Run, runtime: str, pairs: list[Pair], pixels: bool) -> RuntimeDrift:
-    """Drift of one runtime, at the thresholds of the exported graphs."""
+            pairs[name].append((read_scores(run.scores(HOST, seed, name)), device))
     graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
     metadata = {seed: read_metadata(path) for seed, path in graphs.items() if path.is_file()}
     thresholds = {seed: float(each[THRESHOLD]) for seed, each in metadata.items() if THRESHOLD in each}
-    table = drift_table(pairs, thresholds)
-    changes = []
+    tables, changes = [], []
     for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
-        own = [pair for pair in pairs if pair[1].record.target == item.name]
-        if own:
-            changes += image_changes(own)
-            changes += pixel_changes(own, read_run_manifest(run, item), run.profile.evaluation.pixels) if pixels else []
-    return RuntimeDrift(runtime, "", pairs, table, changes)
+        if own := pairs[item.name]:
+            masks = read_run_manifest(run, item) if pixels else None
+            found = metric_changes(own, masks, run.profile.evaluation.pixels)
+            image = [each for each in found if each.metric == "image_auroc" and each.seed != MEAN]
+            table = drift_table(own, thresholds)
+            for place, name in enumerate(("host", "device", "points"), start=3):
+                table.insert(place, name if name == "points" else f"{name}_auroc", [getattr(c, name) for c in image])
+            tables.append(table)
+            changes += found
+    missing = [name for name, own in pairs.items() if not own]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    reason = "" if tables else "; ".join(sorted(reasons))
+    return RuntimeDrift(runtime, reason, [pair for own in pairs.values() for pair in own], table, changes, missing)
 
 
 def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:

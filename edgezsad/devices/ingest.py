@@ -5,26 +5,27 @@ targets and the latency are still written. A rejected part leaves earlier files 
 badly is never rejected for it: that is drift, which is to be reported.
 """
 
-import re
+import math
 import tarfile
 import tempfile
+from collections import namedtuple
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from edgezsad.config import Runtime
-from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest
-from edgezsad.devices import BOARDS, Board
+from edgezsad.devices import BOARDS
 from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, image_bytes, map_shape, target_manifest
 from edgezsad.devices.latency import (
     NETRUN,
     Latency,
-    read_latency,
+    board_latency,
     read_qnn_times,
     read_trtexec_json,
     read_trtexec_layers,
@@ -34,32 +35,23 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.files import sha256_of_bytes, sha256_of_file, write_json, write_text
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
+from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_scores
 
 LARGEST_FILE = 64 << 20
 LARGEST_RESULT = 4 << 30
 MOST_FILES = 500_000
 HOSTS: tuple[Runtime, ...] = ("onnx-fp32", "pytorch")
-SAMPLE = 8
-"""Images that are scored here where the host has no score file."""
 FAR_CLOSER = 4.0
 """Outputs count as exchanged only if another image's map is so many times closer to the host's map."""
 SHOWN = 5
 AGAIN = "copy the result from the board again"
+_Image = namedtuple("_Image", "key target sha256 id")
 
 
 @dataclass
 class Ingested:
-    """Outcome of an ingest.
-
-    Attributes:
-        board: its name.
-        scores: score files that were written, by target.
-        latency: the record that was written, or None.
-        rejected: faults by target, and under "latency" those of the timing run.
-        notes: remarks.
-    """
+    """Outcome of an ingest: written score files by target and latency record; faults by target and of "latency"."""
 
     board: str
     scores: dict[str, Path] = field(default_factory=dict)
@@ -80,15 +72,11 @@ class Ingested:
         return "\n".join(lines)
 
     def require_all(self) -> None:
-        """Raise if anything was rejected.
-
-        Raises:
-            CheckError: it was.
-        """
+        """Raise a CheckError if anything was rejected."""
         if self.rejected:
+            names = ", ".join(self.rejected)
             raise CheckError(
-                f"{self.board}: rejected {', '.join(self.rejected)}; run the kit again: run.sh computes what is "
-                "missing, run.sh --restart computes everything"
+                f"{self.board}: rejected {names}; run.sh computes what is missing, run.sh --restart everything"
             )
 
 
@@ -99,7 +87,7 @@ def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None
         path: the archive that `run.sh` packed, or a folder that it was unpacked into.
         run: the run that the kit was written from.
         output: the folder to write to; the run's own folder for the board when None.
-        timing: for the RB5: CSV or text that qnn-profile-viewer made of the board's log on another machine.
+        timing: for the RB5: a CSV that qnn-profile-viewer made of the board's log on another machine.
 
     Raises:
         InputError: the result as a whole is damaged or of another kit, model or run; nothing is written.
@@ -133,39 +121,30 @@ def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None
 
 def device_status(run: Run) -> list[str]:
     """Describe what was ingested from each board, what is missing, and what the board needs."""
-    return [line for board in BOARDS.values() for line in _status(run, board)]
-
-
-def _status(run: Run, board: Board) -> list[str]:
-    folder = run.board(board.name)
-    lines = [f"{board.name}: {board.title}, {board.reported.runtime}"]
-    for seed in run.profile.seeds:
-        missing = 0
-        for item in run.profile.data.targets:
+    lines = []
+    for board in BOARDS.values():
+        lines.append(f"{board.name}: {board.title}, {board.reported.runtime}")
+        folder = run.board(board.name)
+        for seed, item in ((seed, item) for seed in run.profile.seeds for item in run.profile.data.targets):
             file = folder / f"seed{seed}" / f"{item.name}.npz"
-            where = f"  seed {seed}, {item.name}"
+            text = f"not run: needs {board.reported.needs}"
+            if file.with_suffix(".json").exists():
+                try:
+                    scores = read_scores(file)
+                    versions = ", ".join(f"{name} {text}" for name, text in scores.record.versions.items())
+                    text = f"{len(scores):,} images, {versions}, {scores.record.device}"
+                except InputError as error:
+                    text = f"damaged: {error}"
+            lines.append(f"  seed {seed}, {item.name}: {text}")
             if (report := file.with_suffix(".rejected.txt")).exists():
-                lines.append(f"{where}: the last result was rejected, see {report}")
-            if not file.with_suffix(".json").exists():
-                missing += 1
-                continue
-            try:
-                scores = read_scores(file)
-                versions = [f"{name} {text}" for name, text in scores.record.versions.items() if name != "edgezsad"]
-                lines.append(f"{where}: {len(scores):,} images, {', '.join(versions)}, {scores.record.device}")
-            except InputError as error:
-                lines.append(f"{where}: damaged: {error}")
-        if missing:
-            lines.append(f"  not run: {missing} target(s) of seed {seed}; needs {board.reported.needs}")
-    if not (folder / "latency.json").exists():
-        return [*lines, "  latency: not run"]
-    try:
-        latency = read_latency(folder / "latency.json")
-        paper = f"the paper: {board.reported.milliseconds} ms"
-        text = f"{latency.sentence()}, profile {latency.profile}, seed {latency.seed} ({paper})"
-    except InputError as error:
-        text = str(error)
-    return [*lines, f"  latency: {text}"]
+                lines.append(f"  seed {seed}, {item.name}: the last result was rejected, see {report}")
+        try:
+            latency = board_latency(run, board)
+            text = f"{latency.sentence()}, profile {latency.profile}, seed {latency.seed}" if latency else "not run"
+        except InputError as error:
+            text = str(error)
+        lines.append(f"  latency: {text} (the paper: {board.reported.milliseconds} ms)")
+    return lines
 
 
 @contextmanager
@@ -198,16 +177,6 @@ def _unpacked(path: Path) -> Iterator[Path]:
             reason = " ".join(str(error).split())[:160]
             raise InputError(f"{path}: not a complete result of run.sh ({reason}); {AGAIN}") from None
         yield Path(folder)
-
-
-@dataclass(frozen=True)
-class _Image:
-    """A row of the kit's list."""
-
-    key: str
-    target: str
-    sha256: str
-    id: str
 
 
 class _Result:
@@ -260,24 +229,21 @@ class _Result:
             raise InputError(f"{self.what(file)}: damaged or cut off; {AGAIN}")
         return rows
 
-    @property
-    def device(self) -> str:
-        """The board's own name, with its system."""
-        found = [f"L4T {self.facts['l4t']}"] if "l4t" in self.facts else []
-        return ", ".join(
-            [
-                self.facts["device"],
-                *found,
-                *(self.facts[key] for key in ("soc", "system", "gpu") if self.facts.get(key)),
-            ]
-        )
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """Versions on the board, and of the package that wrote the kit."""
-        tool = {"trtexec": "tensorrt", "qnn-net-run": "qnn"}.get(self.facts["tool"], self.facts["tool"])
-        found = {"edgezsad": self.kit.edgezsad, tool: self.facts["tool_version"]}
-        return found | {key: self.facts[key] for key in ("l4t", "cuda") if self.facts.get(key)}
+    def record(self) -> dict[str, Any]:
+        """What the records of scores and of the latency share."""
+        facts, kit = self.facts, self.kit
+        tool = {"trtexec": "tensorrt", "qnn-net-run": "qnn"}.get(facts["tool"], facts["tool"])
+        versions = {"edgezsad": kit.edgezsad, tool: facts["tool_version"]}
+        return {
+            "profile": kit.profile,
+            "seed": kit.seed,
+            "runtime": self.board.runtime,
+            "precision": self.board.precision,
+            "device": ", ".join(facts[key] for key in ("device", "soc", "system", "gpu") if facts.get(key)),
+            "model_sha256": facts["model_sha256"],
+            "detector_sha256": kit.detector_sha256,
+            "versions": versions | {key: facts[key] for key in ("l4t", "cuda") if facts.get(key)},
+        }
 
 
 def _check_model(result: _Result, run: Run) -> None:
@@ -297,12 +263,10 @@ def _check_model(result: _Result, run: Run) -> None:
         )
     if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
         raise InputError(f"{name}: the board ran a model that is not in its kit; {AGAIN}")
-    for precision in ("fp32", "fp16"):
-        graph = run.onnx(kit.seed, precision)
-        if kit.models.get(f"models/model-{precision}.onnx", sha := sha256_of_file(graph)) != sha:
-            raise InputError(
-                f"{name}: {graph} is not the file in the kit; export it as it was then, or write a new kit and run it"
-            )
+    for file, sha256 in kit.models.items():
+        precision = Path(file).stem.removeprefix("model-")
+        if precision in ("fp32", "fp16") and sha256_of_file(run.onnx(kit.seed, precision)) != sha256:
+            raise InputError(f"{name}: {run.onnx(kit.seed, precision)} is not the file in the kit; write a new kit")
 
 
 def _score_target(result: _Result, run: Run, target: str) -> tuple[ScoreFile | None, list[str]]:
@@ -328,22 +292,13 @@ def _score_target(result: _Result, run: Run, target: str) -> tuple[ScoreFile | N
         return None, faults
     facts, commands = result.facts, result.commands
     conditions = [f"{key} {facts[key]}" for key in ("power_mode", "clocks", "soc", "tool") if facts.get(key)]
+    times = commands.get("time", "not timed")
     record = RunRecord(
-        profile=kit.profile,
+        **result.record(),
         target=target,
-        seed=kit.seed,
-        runtime=result.board.runtime,
-        precision=result.board.precision,
-        device=result.device,
-        model_sha256=facts["model_sha256"],
-        detector_sha256=kit.detector_sha256,
         manifest_sha256=manifest.sha256,
         command="; ".join(commands[step] for step in ("build", "run") if step in commands),
-        versions=result.versions,
-        timing_method=(
-            f"images were not timed one by one, see latency.json ({commands.get('time', 'none')}); "
-            f"{', '.join(conditions)}"
-        ),
+        timing_method=f"images were not timed one by one, see latency.json ({times}); {', '.join(conditions)}",
     )
     scores = ScoreFile(
         image_id=np.array([entry.id for entry in manifest.entries]),
@@ -375,96 +330,70 @@ def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> tu
 def read_trtexec_output(data: bytes, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
     """Read score and (h, w) map of one image (`--exportOutput`, six significant digits).
 
-    Args:
-        data: the file.
-        shape: (h, w).
-        what: the file's name, for errors.
-
     Raises:
-        InputError: damaged, other tensors or shapes, or not finite.
+        InputError: damaged, other tensors or shapes, or not finite; `what` is the file's name.
     """
-    expected = {"score": (1,), "map": (1, 1, *shape)}
     tensors = {}
     for item in read_trtexec_json(data, what):
         name = str(item.get("name"))
         try:
             axes = [int(axis) for axis in item["dimensions"].split("x")]
-            values = np.array(item["values"], dtype=np.float64).reshape(axes)
+            tensors[name] = np.array(item["values"], dtype=np.float64).reshape(axes)
         except (KeyError, AttributeError, TypeError, ValueError, OverflowError):
             raise InputError(f"{what}: {name!a:.40} has other values than its dimensions say") from None
-        tensors[name] = values
-    if set(tensors) != set(expected) or tensors["map"].shape[-2:] != shape or tensors["score"].size != 1:
-        found = {name: values.shape for name, values in tensors.items()}
-        raise InputError(f"{what}: expected {expected}, got {found!a:.120}")
-    return _finite(tensors["score"].ravel(), tensors["map"], shape, what)
+    found = {name: values.shape for name, values in tensors.items()}
+    if set(found) != {"score", "map"} or math.prod(found["score"]) != 1 or found["map"][-2:] != shape:
+        raise InputError(f"{what}: expected score (1) and map (1, 1, {shape[0]}, {shape[1]}), got {found!a:.120}")
+    return _split(np.concatenate([tensors["score"].ravel(), tensors["map"].ravel()]), shape, what)
 
 
 def read_raw_output(data: bytes, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
-    """Read score and (h, w) map of one image: float32 values, `score.raw` and `map.raw` of qnn-net-run together.
-
-    Args:
-        data: the file.
-        shape: (h, w).
-        what: the file's name, for errors.
+    """Read score and (h, w) map of one image, float32: `score.raw` and `map.raw` of qnn-net-run in one file.
 
     Raises:
-        InputError: another length, or not finite.
+        InputError: another length, or not finite; `what` is the file's name.
     """
     expected = 4 * (1 + shape[0] * shape[1])
     if len(data) != expected:
-        hint = (
-            " (native types? leave --use_native_output_files out)"
-            if len(data) in (expected // 4, expected // 2)
-            else ""
-        )
-        raise InputError(f"{what}: expected {expected} bytes, got {len(data)}{hint}")
-    values = np.frombuffer(data, dtype="<f4")
-    return _finite(values[:1], values[1:], shape, what)
+        half = " (native types? leave --use_native_output_files out)" if 2 * len(data) == expected else ""
+        raise InputError(f"{what}: expected {expected} bytes, got {len(data)}{half}")
+    return _split(np.frombuffer(data, dtype="<f4"), shape, what)
 
 
-def _finite(score: np.ndarray, anomaly_map: np.ndarray, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
+def _split(values: np.ndarray, shape: tuple[int, int], what: str) -> tuple[float, np.ndarray]:
     with np.errstate(over="ignore"):
-        score, anomaly_map = score.astype(np.float32), anomaly_map.astype(np.float32)
-    for name, values in (("score", score), ("map", anomaly_map)):
-        if not np.isfinite(values).all():
-            raise InputError(f"{what}: {name} is not finite")
-    return float(score[0]), anomaly_map.reshape(shape)
+        values = values.astype(np.float32)
+    if values.size != 1 + math.prod(shape) or not np.isfinite(values).all():
+        raise InputError(f"{what}: score or map is not finite, or has another size")
+    return float(values[0]), values[1:].reshape(shape)
 
 
 def _exchanged(run: Run, kit: KitRecord, manifest: Manifest, maps: np.ndarray) -> list[str]:
     """Images whose host map is far closer to another image's output than to their own.
 
-    Lower precision changes a map a little; another image's map is a different one.
+    Lower precision changes a map a little; another image's map is a different one. Without score files of the host
+    there is nothing to compare with, nor is there for the drift.
     """
     if len(maps) > 1 and (maps == maps[:1]).all():
         return ["every image has the same map: the images did not reach the model"]
-    rows, host = _host_maps(run, kit, manifest)
-    device = maps.reshape(len(maps), -1).astype(np.float64)
-    host = host.reshape(len(rows), -1).astype(np.float64)
-    square = (host**2).sum(axis=1)[:, None] + (device**2).sum(axis=1) - 2 * host @ device.T
-    distance = np.sqrt(np.maximum(square, 0))
-    own = distance[np.arange(len(rows)), rows]
-    ids = [entry.id for entry in manifest.entries]
-    return [
-        f"{ids[rows[place]]}: its output is filed under {ids[distance[place].argmin()]}; the outputs are re-ordered"
-        for place in np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < own)
-    ]
-
-
-def _host_maps(run: Run, kit: KitRecord, manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the manifest and the host's maps of them: all from a score file, or a few that are computed here."""
     ids = np.array([entry.id for entry in manifest.entries])
     for runtime in HOSTS:
         try:
             scores = read_scores(run.scores(runtime, kit.seed, manifest.name))
-            if scores.record.status == "ok" and scores.record.detector_sha256 == kit.detector_sha256:
-                return np.arange(len(ids)), scores.take(ids).map
+            host = scores.take(ids).map.reshape(len(ids), -1).astype(np.float64)
         except InputError:
             # Missing, damaged, or of other images.
             continue
-    rows = np.unique(np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round().astype(int))
-    scorer = OnnxScorer(run.onnx(kit.seed, "fp32"))
-    return rows, np.stack([scorer.score(load(manifest.path(manifest.entries[row]), kit.size))[1] for row in rows])
+        if scores.record.detector_sha256 != kit.detector_sha256:
+            continue
+        device = maps.reshape(len(ids), -1).astype(np.float64)
+        square = (host**2).sum(axis=1)[:, None] + (device**2).sum(axis=1) - 2 * host @ device.T
+        distance = np.sqrt(np.maximum(square, 0))
+        return [
+            f"{ids[row]}: its output is filed under {ids[distance[row].argmin()]}; the outputs are re-ordered"
+            for row in np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < distance.diagonal())
+        ]
+    return []
 
 
 def _latency(result: _Result, timing: Path | None) -> Latency:
@@ -473,70 +402,51 @@ def _latency(result: _Result, timing: Path | None) -> Latency:
     facts = dict(result.rows("time/time.tsv", 2))
     try:
         count, warmup = int(facts["iterations"]), facts["warmup"]
+        runs = count + int(warmup.split()[0])
         conditions = {key: facts[key] or "unknown" for key in ("power_mode", "clocks", "before", "after", "date")}
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, IndexError):
         raise InputError(f"{what}: damaged; {AGAIN}") from None
-    read = _jetson_times if result.board.name == "jetson" else _rb5_times
+    if result.board.name == "jetson":
+        file = "time/times.json"
+        times = read_trtexec_times(result.read(file), result.what(file))
+        if len(times) < count:
+            raise InputError(f"{result.what(file)}: expected {count} iterations, got {len(times)}; {AGAIN}")
+        method = "computeMs of trtexec: GPU time from the first kernel to the last, without copies to and from the GPU"
+    else:
+        times, method = _qnn_times(result, timing, count, runs)
+    layers: dict[str, float] = {}
+    # trtexec does not escape the names of layers; the times do not depend on them.
+    with suppress(InputError):
+        layers = read_trtexec_layers(result.read("time/profile.json"), "time/profile.json")
     try:
         return Latency(
-            board=result.board.name,
-            runtime=result.board.runtime,
-            precision=result.board.precision,
-            device=result.device,
-            profile=result.kit.profile,
-            seed=result.kit.seed,
-            model_sha256=result.facts["model_sha256"],
-            detector_sha256=result.kit.detector_sha256,
-            versions=result.versions,
+            **result.record(),
+            board=result.kit.board,
+            milliseconds=times,
+            layers=layers,
+            method=f"{method}; {len(times)} iterations after {warmup} of warm-up, batch 1",
             conditions=conditions,
             command=result.commands.get("time", ""),
-            **read(result, timing, count, warmup),
         )
     except ValidationError as error:
         raise InputError(f"{what}: {error.errors()[0]['msg']}; {AGAIN}") from None
 
 
-def _jetson_times(result: _Result, timing: Path | None, count: int, warmup: str) -> dict[str, object]:
-    file = "time/times.json"
-    times = read_trtexec_times(result.read(file), result.what(file))
-    if len(times) < count:
-        raise InputError(f"{result.what(file)}: expected {count} iterations, got {len(times)}; {AGAIN}")
-    method = (
-        f"computeMs of {len(times)} iterations of trtexec after {warmup} of warm-up, batch 1, one stream: GPU time "
-        "from the first kernel to the last, without copies to and from the GPU; layers are timed in a second pass"
-    )
-    try:
-        layers = read_trtexec_layers(result.read("time/profile.json"), result.what("time/profile.json"))
-    except InputError:
-        # trtexec does not escape the names of layers; the times do not depend on them.
-        layers = {}
-    return {"milliseconds": times, "layers": layers, "method": method}
-
-
-def _rb5_times(result: _Result, timing: Path | None, count: int, warmup: str) -> dict[str, object]:
-    files = [file for file in ("time/profile.csv", "time/profile.txt") if (result.folder / file).is_file()]
-    if timing is not None:
-        if not timing.is_file():
-            raise InputError(f"{timing}: missing; give the CSV that qnn-profile-viewer makes of the log")
-        what, data = str(timing), timing.read_bytes()
-    elif files:
-        what, data = result.what(files[0]), result.read(files[0])
-    else:
+def _qnn_times(result: _Result, timing: Path | None, count: int, runs: int) -> tuple[list[float], str]:
+    """Times of the last `count` of `runs` executions, and what was measured."""
+    file = "time/profile.csv"
+    what = str(timing or result.what(file))
+    if not (timing or result.folder / file).is_file():
         raise InputError(
-            f"{result.what('time/profile.csv')}: missing; make it with qnn-profile-viewer --input_log "
-            "time/qnn-profiling-data_0.log --output FILE.csv and give --timing FILE.csv"
+            f"{what}: missing; make it with qnn-profile-viewer --input_log time/qnn-profiling-data_0.log --output "
+            "FILE.csv and give --timing FILE.csv"
         )
-    series = read_qnn_times(data, what)
+    series = read_qnn_times(timing.read_bytes() if timing else result.read(file), what)
     name, times = next(iter(series.items()))
-    found = re.match(r"[0-9]{1,6}", warmup)
-    executions = count + (int(found[0]) if found else 0)
-    if len(times) == 1 < executions:
-        method = f'"{name}": the average of {executions} executions, warm-up included; no median or percentile'
-        return {"milliseconds": times, "averaged": executions, "method": method}
-    if len(times) < executions:
-        raise InputError(f"{what}: expected {executions} executions, got {len(times)}; cut off, or of another run")
-    method = f'"{name}" of {count} executions on the GPU after {warmup} of warm-up, batch 1, by {result.facts["tool"]}'
+    if len(times) < runs:
+        raise InputError(f"{what}: expected {runs} executions, got {len(times)}; cut off, or of another run")
+    method = f'"{name}" on the GPU by {result.facts["tool"]}'
     if name != NETRUN and NETRUN in series:
-        method += f"; NetRun, median {np.median(series[NETRUN][-count:]):.3f} ms"
+        method += f" (NetRun: median {np.median(series[NETRUN][-count:]):.3f} ms)"
     # Earlier runs may come first in a profile.
-    return {"milliseconds": times[-count:], "method": method}
+    return times[-count:], method

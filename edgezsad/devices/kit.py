@@ -227,7 +227,8 @@ def _estimate(
         packed += len(manifest.entries) * float(each)
     images = sum(len(manifest.entries) for manifest in manifests)
     total = packed + sum(path.stat().st_size for path in models.values())
-    seconds = board.seconds_before + images * board.seconds_per_image + board.seconds_per_chunk * ceil(images / CHUNK)
+    before, per_chunk, per_image = board.seconds
+    seconds = before + per_chunk * ceil(images / CHUNK) + per_image * images
     listed = ", ".join(f"{Path(file).name} {path.stat().st_size / 1e6:.0f} MB" for file, path in models.items())
     unpacked = "" if expanded else f"; the board unpacks each to {raw / 1e6:.1f} MB and deletes it again"
     return total, (

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from edgezsad.config import Runtime
 from edgezsad.devices import Board
@@ -35,10 +35,7 @@ class Latency(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[1] = 1
-    status: Literal["ok", "not run"] = "ok"
-    reason: str = ""
-    """Why it was not run."""
+    schema_version: Literal[2] = 2
     board: Literal["jetson", "rb5"]
     runtime: str
     precision: str
@@ -50,10 +47,8 @@ class Latency(BaseModel):
     """Of the model file that the board's tool was given."""
     detector_sha256: str = ""
     """Of the weights behind it."""
-    milliseconds: list[float]
+    milliseconds: list[float] = Field(min_length=1)
     """Of every iteration after the warm-up, batch 1; TensorRT: `computeMs`, without copies to and from the GPU."""
-    averaged: int = Field(1, ge=1)
-    """Executions behind each of `milliseconds`: more than 1 where the board's tool gives only their average."""
     layers: dict[str, float] = {}
     """Average milliseconds of the slowest layers, if they were profiled."""
     method: str
@@ -63,32 +58,25 @@ class Latency(BaseModel):
     """Power mode, clocks, system release, and whatever else the number depends on."""
     command: str
 
-    @model_validator(mode="after")
-    def _times_are_times(self) -> "Latency":
-        if self.status == "ok" and not self.milliseconds:
-            raise ValueError("no iteration was timed")
-        if self.status == "not run" and (self.milliseconds or not self.reason):
-            raise ValueError("not run, but with times or without a reason")
-        if not all(math.isfinite(value) and value > 0 for value in self.milliseconds):
+    @field_validator("milliseconds")
+    @classmethod
+    def _are_times(cls, values: list[float]) -> list[float]:
+        if not all(math.isfinite(value) and value > 0 for value in values):
             raise ValueError("a time is not a positive number")
-        return self
+        return values
 
     @property
-    def median_ms(self) -> float | None:
-        """Median, milliseconds; None when not run, and of averages."""
-        return float(np.median(self.milliseconds)) if self.milliseconds and self.averaged == 1 else None
+    def median_ms(self) -> float:
+        """Median, milliseconds."""
+        return float(np.median(self.milliseconds))
 
     @property
-    def p95_ms(self) -> float | None:
-        """95th percentile, milliseconds; None when not run, and of averages."""
-        return float(np.percentile(self.milliseconds, 95)) if self.milliseconds and self.averaged == 1 else None
+    def p95_ms(self) -> float:
+        """95th percentile, milliseconds."""
+        return float(np.percentile(self.milliseconds, 95))
 
     def sentence(self) -> str:
         """Describe the result in words."""
-        if self.status != "ok":
-            return f"not run: {self.reason}"
-        if self.averaged > 1:
-            return f"average {np.mean(self.milliseconds):.2f} ms of {self.averaged:,} executions, no median known"
         return f"median {self.median_ms:.2f} ms, 95th percentile {self.p95_ms:.2f} ms"
 
 
@@ -103,7 +91,7 @@ def read_latency(path: Path | str) -> Latency:
         return Latency.model_validate(read_json(path, remedy))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "record"
+        where = ".".join(map(str, first["loc"])) or "record"
         raise InputError(f"{path}: not a latency record ({where}: {first['msg']}); {remedy}") from None
 
 
@@ -124,36 +112,26 @@ def board_latency(run: Run, board: Board, folder: Path | str = "") -> Latency | 
 
 def latency_result(latency: Latency | None) -> dict[str, object]:
     """Return a board's latency for the results file of a notebook."""
-    if latency is None or latency.status != "ok":
-        reason = latency.reason if latency else "no latency record"
-        return {"status": "not run", "reason": reason, "median_ms": None, "p95_ms": None}
-    times: dict[str, object] = {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms}
-    times["iterations"] = len(latency.milliseconds) * latency.averaged
-    if latency.averaged > 1:
-        times["mean_ms"] = latency.milliseconds[0]
-    facts = latency.model_dump(include={"profile", "runtime", "method", "versions", "conditions", "command"})
+    if latency is None:
+        return {"status": "not run", "reason": "no latency record", "median_ms": None, "p95_ms": None}
+    times = {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms, "iterations": len(latency.milliseconds)}
+    facts = latency.model_dump(include={"profile", "runtime", "method", "versions", "conditions", "command", "layers"})
     return {"status": "ok", "reason": ""} | times | facts
 
 
 def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Latency | None) -> pd.DataFrame:
     """Return one row per runtime of the host and one of the board: times, status, method and versions."""
     rows = [_host_row(run, runtime) for runtime in runtimes if runtime in run.profile.evaluation.runtimes]
-    if latency is None or latency.status != "ok":
-        row = {"status": f"not run: {latency.reason if latency else f'needs {board.reported.needs}'}"}
-    else:
-        many = f"measured on the board, {len(latency.milliseconds) * latency.averaged:,} times"
-        row = {
-            "median ms": latency.median_ms,
-            "p95 ms": latency.p95_ms,
-            "status": many if latency.averaged == 1 else f"{many}: {latency.sentence()}",
-            "how": f"{latency.device}; {latency.method}; {_listed(latency.conditions)}",
-            "versions": _listed(latency.versions),
-        }
-    paper = f"{board.reported.milliseconds} ms, {board.reported.runtime}, {run.profile.paper_graph.backbone}"
-    rows.append({"where": board.title, "the paper reports": paper} | row)
-    columns = ["where", "model", "median ms", "p95 ms", "status", "the paper reports", "how", "versions"]
-    table = pd.DataFrame(rows, columns=columns).assign(model=run.profile.model.backbone)
-    return table.astype({"median ms": float, "p95 ms": float}).fillna(dict.fromkeys(columns[5:], "-"))
+    row: dict[str, object] = {"where": board.title, "status": f"not run: needs {board.reported.needs}"}
+    row["the paper reports"] = f"{board.reported.milliseconds} ms, {board.reported.runtime}"
+    if latency is not None:
+        status = f"measured on the board, {len(latency.milliseconds):,} times"
+        row |= {"median ms": latency.median_ms, "p95 ms": latency.p95_ms, "status": status}
+        row["how"] = f"{latency.device}; {latency.method}; {_listed(latency.conditions)}"
+        row["versions"] = _listed(latency.versions)
+    columns = ["where", "median ms", "p95 ms", "status", "the paper reports", "how", "versions"]
+    table = pd.DataFrame([*rows, row], columns=columns)
+    return table.astype({"median ms": float, "p95 ms": float}).fillna(dict.fromkeys(columns[3:], "-"))
 
 
 def _host_row(run: Run, runtime: Runtime) -> dict[str, object]:
@@ -164,18 +142,14 @@ def _host_row(run: Run, runtime: Runtime) -> dict[str, object]:
     if reasons := sorted({scores.record.reason for scores in files if scores.record.status != "ok"}):
         return row | {"status": f"not run: {'; '.join(reasons)}"}
     times = np.concatenate([scores.milliseconds for scores in files])
+    row |= {"median ms": np.median(times), "p95 ms": np.percentile(times, 95), "status": "measured here"}
     record = files[0].record
-    return row | {
-        "median ms": float(np.median(times)),
-        "p95 ms": float(np.percentile(times, 95)),
-        "status": "measured here",
-        "how": f"{record.device}; {record.timing_method}; other steps of the run shared the processor",
-        "versions": _listed(record.versions),
-    }
+    row["how"] = f"{record.device}; {record.timing_method}; other steps of the run shared the processor"
+    return row | {"versions": _listed(record.versions)}
 
 
 def _listed(facts: dict[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
 def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
@@ -219,65 +193,44 @@ def read_trtexec_layers(data: bytes, what: str, count: int = 10) -> dict[str, fl
     Raises:
         InputError: damaged.
     """
-    rows = [(item.get("name"), item.get("averageMs")) for item in read_trtexec_json(data, what) if "name" in item]
+    rows = [(item["name"], item.get("averageMs")) for item in read_trtexec_json(data, what) if "name" in item]
     if not rows or not all(type(value) in (int, float) for _, value in rows):
         raise InputError(f"{what}: not a profile of trtexec")
     return {str(name): float(value) for name, value in sorted(rows, key=lambda row: -row[1])[:count]}
 
 
 def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
-    """Read the times of executions, milliseconds, by what was measured, in order.
+    """Read the times of executions, milliseconds, by what was measured, the closest to the processor's work first.
 
     Args:
-        data: a CSV of qnn-profile-viewer or ONNX Runtime, which may hold several runs, or the text that the viewer
-            prints: then each list is one average.
+        data: a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs.
         what: the file's name, for errors.
 
     Raises:
         InputError: another format, a time is not a number, or there is no time of an execution.
     """
+    series: dict[str, list[float]] = {}
+    columns: list[str] = []
     try:
-        text = data.decode("utf-8")
-        series = _csv_times(text) if COLUMNS[0] in text else _text_times(text)
+        for row in csv.reader(io.StringIO(data.decode("utf-8")), strict=True):
+            if COLUMNS[0] in row:
+                # A header may repeat where two runs were put together.
+                columns = row
+                continue
+            event = dict(zip(columns, (cell.strip() for cell in row), strict=False))
+            message, time, unit, source, level, name = (event.get(column, "") for column in COLUMNS)
+            if name not in ACCELERATOR:
+                if (message.upper(), level.upper()) != ("EXECUTE", "ROOT"):
+                    continue
+                name = NETRUN if source.upper() == "NETRUN" else "execute event"
+            if unit.upper() in UNITS:
+                if not 0 <= float(time) < 1e15:
+                    raise ValueError(f"a time of {name} is {time}")
+                series.setdefault(name, []).append(float(time) / UNITS[unit.upper()])
     except (ValueError, csv.Error) as error:
         raise InputError(f"{what}: not a CSV of qnn-profile-viewer ({' '.join(str(error).split())[:80]})") from None
     # A counter that a backend does not have stays at zero.
-    series = {name: values for name, values in series.items() if min(values) > 0}
-    if not series:
+    found = [name for name in (*ACCELERATOR, "execute event", NETRUN) if min(series.get(name, [0])) > 0]
+    if not found:
         raise InputError(f"{what}: no time of an execution; give the CSV that qnn-profile-viewer makes of the log")
-    order = (*ACCELERATOR, "execute event", NETRUN)
-    return {name: series[name] for name in order if name in series}
-
-
-def _csv_times(text: str) -> dict[str, list[float]]:
-    series: dict[str, list[float]] = {}
-    columns: list[str] = []
-    for row in csv.reader(io.StringIO(text), strict=True):
-        if COLUMNS[0] in row:
-            # A header may repeat where two runs were put together.
-            columns = row
-            continue
-        event = dict(zip(columns, (cell.strip() for cell in row), strict=False))
-        message, time, unit, source, level, name = (event.get(column, "") for column in COLUMNS)
-        if unit.upper() not in UNITS:
-            continue
-        if name not in ACCELERATOR:
-            if (message.upper(), level.upper()) != ("EXECUTE", "ROOT"):
-                continue
-            name = NETRUN if source.upper() == "NETRUN" else "execute event"
-        if not 0 <= float(time) < 1e15:
-            raise ValueError(f"a time of {name} is {time}")
-        series.setdefault(name, []).append(float(time) / UNITS[unit.upper()])
-    return series
-
-
-def _text_times(text: str) -> dict[str, list[float]]:
-    """Averages that the viewer prints, of executions where it names its sections."""
-    _, found, behind = text.partition("Execute Stats (Average):")
-    section = re.split(r"\n[\w-]+ Stats", behind)[0] if found else text
-    series: dict[str, list[float]] = {}
-    for line in section.splitlines():
-        match = re.fullmatch(r"\s*(?:Backend \((.+)\)|(NetRun)):\s*([0-9.]+) us\s*", line)
-        if match:
-            series.setdefault(match[1] or match[2], [float(match[3]) / 1000])
-    return series
+    return {name: series[name] for name in found}

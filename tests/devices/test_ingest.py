@@ -39,7 +39,7 @@ def rejected(bench: Any, folder: Path, out: Path) -> list[str]:
     assert set(done.rejected) == {"bolts"} and not (out / "seed0" / "bolts.npz").exists()
     assert len(read_scores(out / "seed0" / "nuts.npz")) == 5
     assert done.latency == read_latency(out / "latency.json")
-    with pytest.raises(CheckError, match="rejected bolts; run the kit again"):
+    with pytest.raises(CheckError, match="rejected bolts; "):
         done.require_all()
     report = (out / "seed0" / "bolts.rejected.txt").read_text().splitlines()
     assert report == done.rejected["bolts"]
@@ -69,15 +69,14 @@ def repeat_first(folder: Path) -> None:
 SPOILT = [
     ("jetson", lambda f: first_output(f).unlink(), r"a, b:c/000\.png: outputs/bolts/000000\.json: missing"),
     ("jetson", cut(30), "damaged or cut off"),
-    ("jetson", edit_values(lambda v: [float("nan"), *v[1:]]), "map is not finite"),
-    ("jetson", edit_values(lambda v: [float("inf"), *v[1:]]), "map is not finite"),
+    ("jetson", edit_values(lambda v: [float("nan"), *v[1:]]), "score or map is not finite"),
     ("jetson", edit_values(lambda v: v[:-1]), "'map' has other values than its dimensions say"),
     ("jetson", lambda f: first_output(f).write_text("[{}]"), "has other values"),
     ("jetson", repeat_first, "every image has the same map"),
     ("rb5", lambda f: first_output(f).unlink(), r"000000\.raw: missing"),
     ("rb5", cut(3), "expected 260 bytes, got 257"),
     ("rb5", cut(130), "leave --use_native_output_files out"),
-    ("rb5", lambda f: first_output(f).write_bytes(np.full(65, np.nan, "<f4").tobytes()), "score is not finite"),
+    ("rb5", lambda f: first_output(f).write_bytes(np.full(65, np.nan, "<f4").tobytes()), "score or map is not finite"),
 ]
 
 
@@ -102,9 +101,7 @@ def test_every_fault_is_listed(bench: Any, unpacked: Unpack, seal: Seal, tmp_pat
     assert missing.startswith("bolt/test/a, b:c/000.png: ") and "not what the board wrote for this image" in changed
 
 
-def test_exchanged_outputs_are_rejected(
-    bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_exchanged_outputs_are_rejected(bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path):
     folder = unpacked("jetson")
     one, other = (folder / "outputs" / "bolts" / f"00000{number}.json" for number in (1, 4))
     texts = one.read_text(), other.read_text()
@@ -117,9 +114,6 @@ def test_exchanged_outputs_are_rejected(
         "bolt/test/a, b:c/001.png: its output is filed under bolt/test/good/001.png; the outputs are re-ordered",
         "bolt/test/good/001.png: its output is filed under bolt/test/a, b:c/001.png; the outputs are re-ordered",
     ]
-    assert rejected(bench, folder, tmp_path / "out") == wanted
-    # Also where the host has no score files.
-    monkeypatch.setattr(Run, "scores", lambda self, *names: tmp_path / "nowhere.npz")
     assert rejected(bench, folder, tmp_path / "out") == wanted
 
 
@@ -233,13 +227,11 @@ def test_an_unreadable_profile_of_layers_costs_no_times(bench: Any, unpacked: Un
     assert latency.layers == {} and len(latency.milliseconds) == 5
 
 
-def test_times_of_the_rb5_by_text_or_from_elsewhere(bench: Any, unpacked: Unpack, tmp_path: Path):
+def test_times_of_the_rb5_from_elsewhere(bench: Any, unpacked: Unpack, tmp_path: Path):
     folder = unpacked("rb5")
     every = ingest(folder, bench.run, tmp_path / "out").latency
     elsewhere = tmp_path / "elsewhere.csv"
     shutil.move(folder / "time" / "profile.csv", elsewhere)
-    average = ingest(folder, bench.run, tmp_path / "out").latency
-    assert (average.averaged, average.median_ms) == (8, None) and "the average of 8" in average.method
     options = ["--config", str(bench.config), "--timing", str(elsewhere), "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(cli.app, ["device", "ingest", str(folder), *options])
     assert done.exit_code == 0, done.output
@@ -259,15 +251,15 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         return CliRunner().invoke(cli.app, ["device", *words, "--config", str(bench.config)])
 
     before = run("status").stdout
-    assert before.count("not run: 2 target(s) of seed") == 4 and before.count("latency: not run") == 2
+    assert before.count(": not run") == 10
     done = run("ingest", str(returned["jetson"]))
     assert done.exit_code == 0, done.output
     folder = bench.run.board("jetson")
     try:
         assert (folder / "seed0" / "bolts.npz").is_file() and "bolts: written" in done.stdout
         after = run("status").stdout
-        assert "seed 0, bolts: 7 images, tensorrt 10.3.0, l4t 36.4.3" in after
-        assert "not run: 2 target(s) of seed 1" in after and "(the paper: 32.83 ms)" in after
+        assert "tensorrt 10.3.0, l4t 36.4.3" in after and "seed 0, bolts: 7 images" in after
+        assert "seed 1, nuts: not run: needs a Jetson" in after and "(the paper: 32.83 ms)" in after
         earlier = sha256_of_file(folder / "seed0" / "nuts.npz")
         result = unpacked("jetson")
         for path in (result / "outputs" / "nuts").iterdir():
@@ -424,10 +416,10 @@ def test_outputs_of_trtexec():
         (output(dimensions="1x1x2xx3"), "'map' has other values"),
         (output(values="abcdef"), "'map' has other values"),
         (output(values=[10**400] * 6), "'map' has other values"),
-        (output(score=1e300), "score is not finite"),
+        (output(score=1e300), "not finite"),
         (output(score=[1, 2]), "'score' has other values"),
-        (output().replace(b"1.5", b"-nan"), "score is not finite"),
-        (output().replace(b" 6]", b" -inf]"), "map is not finite"),
+        (output().replace(b"1.5", b"-nan"), "not finite"),
+        (output().replace(b" 6]", b" -inf]"), "not finite"),
     ],
 )
 def test_wrong_outputs_of_trtexec(data: bytes, said: str):

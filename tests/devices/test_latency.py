@@ -38,9 +38,6 @@ def test_median_and_percentile(tmp_path: Path):
     path = write_json(tmp_path / "latency.json", record().model_dump())
     found = read_latency(path)
     assert found == record() and (found.median_ms, found.p95_ms) == (51, 96)
-    average = record(milliseconds=[140.0], averaged=120)
-    assert (average.median_ms, average.p95_ms) == (None, None)
-    assert average.sentence() == "average 140.00 ms of 120 executions, no median known"
 
 
 @pytest.mark.parametrize(
@@ -130,30 +127,6 @@ def test_onnx_runtimes_csv_with_and_without_its_last_column_and_appended_to():
     both = old + old.split("\n", 1)[1]
     assert read_qnn_times(both.encode(), "o")["QNN (execute) time"] == [2.8, 2.8]
     assert read_qnn_times((old + new).encode(), "o")["QNN (execute) time"] == [2.8, 2.5]
-
-
-def test_the_viewers_text_has_averages():
-    text = """Init Stats:
-
----
-    NetRun:  74748 us
-
-Execute Stats (Average):
-
---- Graph 0 (model):
-    NetRun:  331158 us
-    Backend (Number of HVX threads used): 4 count
-    Backend (QNN accelerator (execute) time): 260000 us
-    Backend (QNN (execute) time): 294900 us
-
-Execute Stats (Min):
-    NetRun:  1 us
-"""
-    series = read_qnn_times(text.encode(), "t")
-    wanted = {"NetRun": [331.158], "QNN accelerator (execute) time": [260], "QNN (execute) time": [294.9]}
-    assert series == wanted
-    bare = "NetRun: 331158 us\nBackend (QNN accelerator (execute) time): 300 us\n"
-    assert read_qnn_times(bare.encode(), "t") == {"NetRun": [331.158], "QNN accelerator (execute) time": [0.3]}
 
 
 @pytest.mark.parametrize(

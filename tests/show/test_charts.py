@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.devices.drift import MEAN, image_changes
+from edgezsad.devices.drift import MEAN, metric_changes
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.show import charts
 from edgezsad.show.maps import HEAT_RANGE, OUTLINE, heat_colours
@@ -95,7 +95,7 @@ def test_scatter_and_limits_of_agreement(pairs: list[Pair]) -> None:
 
 
 def test_forest_draws_intervals_against_the_band(pairs: list[Pair]) -> None:
-    changes = image_changes(pairs)
+    changes = metric_changes(pairs)
     (axes,) = charts.forest(changes).axes
     (mean,) = [each for each in changes if each.seed == MEAN and each.metric == "image_auroc"]
     spans = [tuple(line.get_xdata()) for line in axes.lines]
@@ -107,7 +107,7 @@ def test_forest_draws_intervals_against_the_band(pairs: list[Pair]) -> None:
 
 def test_an_undefined_change_draws_nothing(make_scores: MakeScores) -> None:
     pair = make_scores([0, 1], [1, 1]), make_scores([0.5, 1], [1, 1], **FP16)
-    assert charts.forest(image_changes([pair])).axes
+    assert charts.forest(metric_changes([pair])).axes
 
 
 def test_the_images_that_moved_most_once_each(pairs: list[Pair], tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ pack() {
     cp kit.json images.tsv "$result/"
     rm -f "$result/SHA256SUMS"
     for file in kit.json images.tsv facts.tsv commands.tsv sessions.tsv outputs.tsv time/time.tsv time/times.json \
-        time/profile.json time/profile.csv time/profile.txt; do
+        time/profile.json time/profile.csv; do
         [ ! -f "$result/$file" ] || printf '%s  %s\n' "$(sum "$result/$file")" "$file" >>"$result/SHA256SUMS"
     done
     rm -f "$NAME-result.tar.part"

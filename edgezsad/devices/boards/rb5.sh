@@ -164,7 +164,6 @@ time_model() {
     done
     if viewer=$(search program qnn-profile-viewer) && [ -f "$result/time.new/qnn-profiling-data_0.log" ]; then
         logged view view.log "$viewer" --input_log "$result/time.new/qnn-profiling-data_0.log" --output "$result/time.new/profile.csv"
-        cp "$result/logs/view.log" "$result/time.new/profile.txt"
     elif [ "$tool" != onnxruntime-qnn ]; then
         warn "qnn-profile-viewer is not here: on the host, convert time/qnn-profiling-data_0.log to CSV for device ingest --timing"
     fi
