@@ -182,14 +182,14 @@ def train(
 @claims_app.command("check")
 def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
-    from edgezsad.claims.evaluation import check, require
+    from edgezsad.claims.evaluation import check_claims, require_claims
     from edgezsad.run import open_run
     from edgezsad.show.claim_tables import claim_lines
 
-    verdicts = check(open_run(config))
+    verdicts = check_claims(open_run(config))
     for line in claim_lines(verdicts):
         typer.echo(line)
-    require(verdicts)
+    require_claims(verdicts)
 
 
 def _folder(text: str) -> Path:

@@ -71,6 +71,10 @@ def _code(notebook: Path | str) -> ast.Module:
 def _imports(tree: ast.AST, packages: Iterable[str]) -> set[Path]:
     names: set[str] = set()
     for node in ast.walk(tree):
+        # Imports for type hints alone do not run.
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # An imported name may itself be a module.
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}

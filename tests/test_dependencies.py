@@ -22,6 +22,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "three.py").write_text("from edgezsad.deep import one\nfrom edgezsad.show import tables\n")
     (package / "show" / "tables.py").write_text("HEADER = 'image AUROC'\n")
     (package / "unused.py").write_text("")
+    (package / "two.py").write_text(
+        (package / "two.py").read_text() + "if TYPE_CHECKING:\n    import edgezsad.unused\n"
+    )
     cells = [
         {"cell_type": "markdown", "source": ["import edgezsad.unused"]},
         {"cell_type": "code", "source": ["from edgezsad.deep.one import f\n", "f()"]},
@@ -29,6 +32,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": cells}))
     monkeypatch.chdir(tmp_path)
     return package
+
+
+def test_imports_for_type_hints_do_not_count(project: Path) -> None:
+    before = notebook_library("n.ipynb")
+    with (project / "two.py").open("a") as stream:
+        stream.write("if TYPE_CHECKING:\n    from edgezsad import unused\n")
+    assert notebook_library("n.ipynb") == before
 
 
 def test_imports_of_imports_are_listed_and_nothing_else(project: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgezsad.claims.evaluation import CLAIMS, check
+from edgezsad.claims.evaluation import CLAIMS, check_claims
 from edgezsad.config import Profile, load_profile, rehearsal_notice, rehearse, save_profile
 from edgezsad.data.layouts import ImageItem
 from edgezsad.data.manifest import few_of_each, index_dataset
@@ -73,6 +73,6 @@ def test_only_a_rehearsal_accepts_generated_images(paper: Profile, tmp_path: Pat
 
 def test_claims_are_not_run(paper: Profile) -> None:
     measured = [one for one in CLAIMS.values() if one.page != "07_efficiency" and one.group != "published"]
-    verdicts = check(Run(rehearse(paper, 1)), measured)
+    verdicts = check_claims(Run(rehearse(paper, 1)), measured)
     assert {verdict.status for verdict in verdicts} == {"not run"}
     assert all("rehearsal" in verdict.reason for verdict in verdicts)

@@ -55,7 +55,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """A claim with our number, the status, the reason if it was not run, and the profile of the run."""
 
     claim: Claim
@@ -65,7 +65,7 @@ class Verdict:
     profile: str
 
 
-def check(run: Run, claims: Iterable[Claim] | None = None) -> list[Verdict]:
+def check_claims(run: Run, claims: Iterable[Claim] | None = None) -> list[ClaimVerdict]:
     """Evaluate claims, all by default, against the results files of a run.
 
     Raises:
@@ -74,7 +74,7 @@ def check(run: Run, claims: Iterable[Claim] | None = None) -> list[Verdict]:
     return [_verdict(run, claim) for claim in (CLAIMS.values() if claims is None else claims)]
 
 
-def require(verdicts: Iterable[Verdict]) -> None:
+def require_claims(verdicts: Iterable[ClaimVerdict]) -> None:
     """Raise a `CheckError` that lists every claim that fails with our number and the bound."""
     failed = [each for each in verdicts if each.status == "fails"]
     if failed:
@@ -82,9 +82,9 @@ def require(verdicts: Iterable[Verdict]) -> None:
         raise CheckError(f"{len(failed)} claim(s) fail: {'; '.join(texts)}; see the claims page")
 
 
-def _verdict(run: Run, claim: Claim) -> Verdict:
-    def not_run(reason: str) -> Verdict:
-        return Verdict(claim, None, "not run", reason, run.profile.profile)
+def _verdict(run: Run, claim: Claim) -> ClaimVerdict:
+    def not_run(reason: str) -> ClaimVerdict:
+        return ClaimVerdict(claim, None, "not run", reason, run.profile.profile)
 
     # The paper's graph depends on neither images nor training, so a rehearsal measures it.
     if run.profile.rehearsal is not None and claim.page != "07_efficiency" and claim.group != "published":
@@ -105,7 +105,7 @@ def _verdict(run: Run, claim: Claim) -> Verdict:
         return not_run(
             "undecided: sets are too small" + (f", needs about {needed:,} images of a set" if needed else "")
         )
-    return Verdict(claim, value, "fails" if fails else "holds", "", run.profile.profile)
+    return ClaimVerdict(claim, value, "fails" if fails else "holds", "", run.profile.profile)
 
 
 def _lookup(tree: Any, path: str) -> Any:
@@ -119,8 +119,8 @@ def _lookup(tree: Any, path: str) -> Any:
 def _result(run: Run, path: str) -> Any:
     """Return one part of a results file; the path starts with the file's name."""
     name, _, keys = path.partition(".")
-    again = f"run notebook {RESULTS[name]} again"
-    tree = run.read_result(name, RESULTS[name])
+    again = f"run notebook {NOTEBOOKS[name]} again"
+    tree = run.read_result(name, NOTEBOOKS[name])
     try:
         if tree["profile"] != run.profile.profile:
             raise InputError(
@@ -135,7 +135,7 @@ def _number(run: Run, path: str) -> float | None:
     value = _result(run, path)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         name, _, keys = path.partition(".")
-        raise InputError(f"{run.result_path(name)}: {keys} is not a number; run notebook {RESULTS[name]} again")
+        raise InputError(f"{run.result_path(name)}: {keys} is not a number; run notebook {NOTEBOOKS[name]} again")
     return value
 
 
@@ -252,9 +252,14 @@ def _every_target(run: Run, claim: Claim, column: str) -> str:
     return f"no value of {_listed(lacking)}" if lacking else ""
 
 
-def _rows_in(run: Run, claim: Claim, argument: tuple[str, int]) -> str:
-    rows, wanted = len(_result(run, argument[0])), argument[1]
-    return "" if rows == wanted else f"{rows} of {wanted} comparisons"
+def _at_least(run: Run, claim: Claim, sizes: dict[str, int]) -> str:
+    """Require numbers, or lengths of lists, of at least the given sizes."""
+    for path, wanted in sizes.items():
+        found = _result(run, path)
+        found = len(found) if isinstance(found, list) else found
+        if found < wanted:
+            return f"{path} is {found} of at least {wanted}"
+    return ""
 
 
 CONDITIONS: dict[str, Callable[[Run, Claim, Any], str]] = {
@@ -263,8 +268,7 @@ CONDITIONS: dict[str, Callable[[Run, Claim, Any], str]] = {
     "as_published": lambda run, claim, role: _not_as_published(run, [i.name for i in getattr(run.profile.data, role)]),
     "board": _board,
     "every_target": _every_target,
-    "rows_in": _rows_in,
-    "positive": lambda run, claim, paths: "" if all(_result(run, path) for path in paths) else "nothing to compare",
+    "at_least": _at_least,
 }
 """Conditions of a complete result, by the name that `claims.yaml` uses: each returns what is missing, or nothing."""
 
@@ -286,5 +290,5 @@ def _load() -> tuple[dict[str, str], dict[str, Claim]]:
     return content["results"], claims
 
 
-RESULTS, CLAIMS = _load()
+NOTEBOOKS, CLAIMS = _load()
 """Notebook of each results file, and the claims by name."""

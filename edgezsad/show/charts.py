@@ -40,8 +40,8 @@ SIZE = 160
 Panel = tuple[str, np.ndarray] | None
 """Title and (H, W, 3) uint8 RGB image of one panel of a grid; None leaves it empty."""
 
-Pair = tuple["ScoreFile", "ScoreFile"]
-"""Score files of one target and seed: host, device."""
+ScorePairs = Sequence[tuple["ScoreFile", "ScoreFile"]]
+"""Score files of host and device, a pair for each target and seed."""
 
 
 @contextmanager
@@ -89,11 +89,7 @@ def _as_webp(found: re.Match[str]) -> str:
 
 
 def training_curve(curve: pd.DataFrame) -> Figure:
-    """Draw the loss terms and the gain of the spatial correction over the steps of one seed.
-
-    Args:
-        curve: columns step, gain, the loss terms, and possibly total and learning_rate.
-    """
+    """Draw the loss terms and the gain of the spatial correction over the steps of one seed, from its `curve.csv`."""
     terms = [name for name in curve.columns if name not in ("step", "gain", "total", "learning_rate")]
     return _curves(curve.melt(["step", "gain"], terms, var_name="term", value_name="loss"), "term")
 
@@ -118,12 +114,8 @@ def _curves(rows: pd.DataFrame, group: str) -> Figure:
         return finished(figure)
 
 
-def accuracy(rows: pd.DataFrame) -> Figure:
-    """Draw the image AUROC of every target, one dot for each seed.
-
-    Args:
-        rows: columns target, seed, image_auroc (percent).
-    """
+def accuracy_chart(rows: pd.DataFrame) -> Figure:
+    """Draw the image AUROC of every target, one dot for each seed; columns target, seed, image_auroc (percent)."""
     order, seeds = list(dict.fromkeys(rows["target"])), rows["seed"].astype(str)
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.45 * len(order)))
@@ -153,14 +145,12 @@ def sensitivity_bars(result: Mapping[str, Any], most: int = 24) -> Figure:
         return finished(figure)
 
 
-def drift_scatter(pairs: Sequence[Pair], labels: tuple[str, str]) -> Figure:
+def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
     """Draw device score against host score, and their difference against their mean (Bland and Altman, 1986).
 
     The dashed lines are the 95% limits of agreement: mean difference ± 1.96 standard deviations.
 
-    Args:
-        pairs: score files of all targets and seeds.
-        labels: names of host and device.
+    `labels` are the names of host and device.
     """
     host = np.concatenate([first.take(second.image_id).score for first, second in pairs]).astype(float)
     device = np.concatenate([second.score for _, second in pairs]).astype(float)
@@ -237,7 +227,7 @@ def image_grid(rows: Sequence[Sequence[Panel]], columns: int, scale: bool = True
         return finished(figure, tight=False)
 
 
-def thumbnail(manifest: "Manifest", entry: "Entry") -> tuple[np.ndarray, np.ndarray]:
+def read_thumbnail(manifest: "Manifest", entry: "Entry") -> tuple[np.ndarray, np.ndarray]:
     """Read an image and its mask at thumbnail size: (h, w, 3) uint8 RGB, and (h, w) fraction that the mask covers."""
     image, path = decode_image(manifest.path(entry)), manifest.mask_path(entry)
     size = [max(round(side * SIZE / max(image.shape)), 1) for side in (image.shape[1], image.shape[0])]
@@ -259,7 +249,7 @@ def contact_sheet(manifest: "Manifest", columns: int = 8) -> Figure:
         for group in (normal, [entry for entry in entries if entry.label == 1]):
             # Evenly spaced: entries are in the order of their kinds of defect.
             chosen = [group[k * len(group) // each] for k in range(min(each, len(group)))]
-            shown = [(entry.defect, outline(*thumbnail(manifest, entry))) for entry in chosen]
+            shown = [(entry.defect, outline(*read_thumbnail(manifest, entry))) for entry in chosen]
             panels += [*shown, *[None] * (each - len(chosen))]
         if normal:
             panels[-2 * each] = category, panels[-2 * each][1]
@@ -284,7 +274,7 @@ def gallery(
         rows.append([])
         for row in chosen[kind]:
             entry = entries[str(scores.image_id[row])]
-            image, mask = thumbnail(manifest, entry)
+            image, mask = read_thumbnail(manifest, entry)
             heat = heat_map(scores.map[row], *mask.shape)
             white = np.repeat(np.round(255 * mask)[:, :, None], 3, axis=2).astype(np.uint8)
             rows[-1] += [(f"{kind}: {entry.defect}", image), (f"score {scores.score[row]:+z.1f}", heat)]
@@ -292,13 +282,10 @@ def gallery(
     return image_grid(rows, 3 * count)
 
 
-def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], "Manifest"], count: int = 6) -> Figure:
-    """Draw the images whose scores moved most: image, host's map, device's map.
+def moved_most(pairs: ScorePairs, manifest: Callable[[str], "Manifest"], count: int = 6) -> Figure:
+    """Draw the images whose scores moved most: image, host's map, device's map, for the seed that moved it most.
 
-    Args:
-        pairs: score files; of an image that several seeds scored, the seed that moved it most is shown.
-        manifest: returns the manifest of a target.
-        count: number of images.
+    `manifest` returns the manifest of a target.
     """
     same = [host.take(device.image_id) for host, device in pairs]
     found: dict[tuple[str, str], tuple[float, int, int]] = {}
@@ -310,7 +297,7 @@ def moved_most(pairs: Sequence[Pair], manifest: Callable[[str], "Manifest"], cou
     for (target, image_id), (_, pair, row) in sorted(found.items(), key=lambda each: -each[1][0])[:count]:
         own = manifest(target)
         entry = next(each for each in own.entries if each.id == image_id)
-        image, mask = thumbnail(own, entry)
+        image, mask = read_thumbnail(own, entry)
         panels.append((f"{target}\n{entry.defect}", image))
         for name, side in (("host", same[pair]), ("device", pairs[pair][1])):
             panels.append((f"{name} {side.score[row]:+z.3f}", heat_map(side.map[row], *mask.shape)))

@@ -7,11 +7,11 @@ from html import escape
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from edgezsad.claims.evaluation import GROUPS, STATUSES, Claim, Verdict
+from edgezsad.claims.evaluation import GROUPS, STATUSES, Claim, ClaimVerdict
 from edgezsad.show.tables import table
 
 
-def claim_rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
+def claim_rows(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, str]]:
     """Return the texts of each claim: statement, status, our number, bound, tolerance, profile, notebook."""
     return [
         {
@@ -27,7 +27,7 @@ def claim_rows(verdicts: Iterable[Verdict]) -> list[dict[str, str]]:
     ]
 
 
-def claims_table(verdicts: Sequence[Verdict], group: str, caption: str) -> Styler:
+def claims_table(verdicts: Sequence[ClaimVerdict], group: str, caption: str) -> Styler:
     """Format the claims of a group for a page, each with a link to the page that computed it."""
     frame = pd.DataFrame(claim_rows(v for v in verdicts if v.claim.group == group))
     links = [f'{escape(row.claim)}<br><a href="{row.page}.html">{row.page}</a>' for row in frame.itertuples()]
@@ -36,7 +36,7 @@ def claims_table(verdicts: Sequence[Verdict], group: str, caption: str) -> Style
     return styler.set_properties(subset=["claim", "status"], **{"min-width": "10rem", "max-width": "15rem"})
 
 
-def claim_lines(verdicts: Sequence[Verdict]) -> list[str]:
+def claim_lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
     """Return one line of text for each claim, then the counts; for the command line."""
     lines = [
         f"{v.status:8} {v.claim.name}: ours {row['ours']}, {row['bound']}, tolerance {row['tolerance']} "
@@ -47,7 +47,7 @@ def claim_lines(verdicts: Sequence[Verdict]) -> list[str]:
     return [*lines, ", ".join(f"{status} {found[status]}" for status in STATUSES)]
 
 
-def claims_summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+def claims_summary(verdicts: Sequence[ClaimVerdict]) -> pd.DataFrame:
     """Count the claims of each group by status, with the sum in the last row."""
     counts = {title: Counter(v.status for v in verdicts if v.claim.group == group) for group, title in GROUPS.items()}
     rows = [{"claims": title} | {status: count[status] for status in STATUSES} for title, count in counts.items()]
@@ -55,7 +55,7 @@ def claims_summary(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     return pd.DataFrame([*rows, total])
 
 
-def claim_records(verdicts: Iterable[Verdict]) -> list[dict[str, object]]:
+def claim_records(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, object]]:
     """Return the claims for a results file."""
     keys = ("name", "group", "bound", "comparison", "tolerance", "unit", "page")
     return [

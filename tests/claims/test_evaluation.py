@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from edgezsad import reported
-from edgezsad.claims.evaluation import CLAIMS, CONDITIONS, FUNCTIONS, GROUPS, Claim, Verdict, check, require
+from edgezsad.claims.evaluation import (
+    CLAIMS,
+    CONDITIONS,
+    FUNCTIONS,
+    GROUPS,
+    Claim,
+    ClaimVerdict,
+    check_claims,
+    require_claims,
+)
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
@@ -19,8 +28,8 @@ BOARDS = pytest.mark.parametrize(("page", "board"), [("jetson_drift", "Jetson"),
 UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
 
 
-def only(run: Run, name: str) -> Verdict:
-    (verdict,) = check(run, [CLAIMS[name]])
+def only(run: Run, name: str) -> ClaimVerdict:
+    (verdict,) = check_claims(run, [CLAIMS[name]])
     return verdict
 
 
@@ -66,8 +75,8 @@ def test_bounds_are_the_published_numbers_and_promises_have_no_tolerance() -> No
 
 
 def test_a_mini_run_confirms_no_number_of_the_paper(mini: Any) -> None:
-    verdicts = {verdict.claim.name: verdict for verdict in check(mini)}
-    require(verdicts.values())
+    verdicts = {verdict.claim.name: verdict for verdict in check_claims(mini)}
+    require_claims(verdicts.values())
     assert list(verdicts) == list(CLAIMS)
     missing = {name for name, verdict in verdicts.items() if verdict.status == "not run"}
     assert missing == {"QNN emulator ranking", *(name for name, each in CLAIMS.items() if "mini" not in each.profiles)}
@@ -76,12 +85,12 @@ def test_a_mini_run_confirms_no_number_of_the_paper(mini: Any) -> None:
 
 
 def test_a_paper_run_checks_the_papers_numbers(paper: Any) -> None:
-    verdicts = {verdict.claim.name: verdict for verdict in check(paper)}
+    verdicts = {verdict.claim.name: verdict for verdict in check_claims(paper)}
     assert all(verdicts[name].status == "holds" for name in CLAIMS if name.startswith(("MVTec-AD", "VisA")))
     assert [verdicts[name].ours for name in ("benchmarks", "runs", "steps", "source images")] == [6, 3, 2000, 216_917]
     paper.plant("benchmarks", "by_benchmark", "VisA", "image_auroc", "mean", value=86.0)
     with pytest.raises(CheckError, match=r"VisA image AUROC: 86 %, equals 88\.2"):
-        require(check(paper))
+        require_claims(check_claims(paper))
     paper.seed_folder(1).joinpath("metrics.json").write_text('{"steps": 20}')
     assert (only(paper, "steps").status, only(paper, "steps").ours) == ("fails", 20)
 
@@ -90,8 +99,6 @@ def test_a_paper_run_checks_the_papers_numbers(paper: Any) -> None:
     ("name", "keys", "value", "words"),
     [
         ("efficiency", ("paper_graph", "backbone_gflops"), 55.0, "GFLOPs: 55 GFLOPs, equals 53.77"),
-        ("efficiency", ("paper_graph", "readout_mflops"), 9.001, "readout cost: 9.001 MFLOPs, at most 9"),
-        ("efficiency", ("paper_graph", "dlc_partitions"), 2, "one QNN partition: 2 partitions, equals 1"),
         ("efficiency", ("paper_graph", "files", 0, "megabytes"), 136.0, "FP32 ONNX size: 136 MB, at most 85"),
         ("export", ("largest_score_difference",), math.nan, "host parity: nan logit"),
         ("jetson_drift", ("smallest_spearman",), 0.9, "host FP16 ranking: 0.9 Spearman, at least 0.999"),
@@ -101,7 +108,7 @@ def test_a_paper_run_checks_the_papers_numbers(paper: Any) -> None:
 def test_a_wrong_number_fails_the_check(mini: Any, name: str, keys: tuple, value: float, words: str) -> None:
     mini.plant(name, *keys, value=value)
     with pytest.raises(CheckError) as caught:
-        require(check(mini))
+        require_claims(check_claims(mini))
     assert str(caught.value).startswith(f"1 claim(s) fail: {words}")
 
 
@@ -132,15 +139,15 @@ def test_published_numbers_that_were_read_from_several_sources_are_stored_once()
 def test_files_that_are_missing_or_wrong_are_one_line(mini: Any, make_profile: Callable[..., Profile]) -> None:
     mini.plant("data", "overlaps", value="0")
     with pytest.raises(InputError, match=r"data\.json: overlaps is not a number; run notebook 01_data again"):
-        check(mini)
+        check_claims(mini)
     mini.write_result("efficiency", {"paper_graph": None})
     with pytest.raises(InputError, match=r"efficiency\.json: missing paper_graph\.backbone_gflops; run notebook 07_"):
-        check(mini)
+        check_claims(mini)
     mini.result_path("efficiency").unlink()
     with pytest.raises(InputError, match=r"efficiency\.json: missing; run notebook 07_efficiency first"):
-        check(mini)
+        check_claims(mini)
     with pytest.raises(InputError, match=r"benchmarks\.json: made by profile mini, not paper; run notebook 06_"):
-        check(Run(make_profile(mini.folder, profile="paper")))
+        check_claims(Run(make_profile(mini.folder, profile="paper")))
 
 
 def test_sets_categories_seeds_and_model_must_be_those_of_the_paper(paper: Any) -> None:
@@ -178,9 +185,9 @@ def test_a_part_may_fail_but_not_confirm(mini: Any, page: str, name: str, column
 
 def test_nothing_compared_finds_nothing(mini: Any) -> None:
     mini.plant("efficiency", "paper_graph", "backends", value=[])
-    incomplete(mini, "operator lists", "0 of 6 comparisons")
+    incomplete(mini, "operator lists", "efficiency.paper_graph.backends is 0 of at least 6")
     mini.plant("data", "no_leak", "source_images", value=0)
-    incomplete(mini, "no leak", "nothing to compare")
+    incomplete(mini, "no leak", "data.no_leak.source_images is 0 of at least 1")
     mini.plant("data", "overlaps", value=1)
     assert only(mini, "no leak").status == "fails"
 
@@ -224,9 +231,7 @@ def test_drift_on_a_board(paper: Any, page: str, board: str, changes: dict, ours
     assert only(paper, f"{board} drift").status == "not run" or verdict.status != "holds"
 
 
-@pytest.mark.parametrize(
-    ("milliseconds", "status"), [(30.0, "holds"), (34.4, "holds"), (34.6, "fails"), (None, "not run")]
-)
-def test_latency_on_a_board(paper: Any, milliseconds: float | None, status: str) -> None:
-    paper.plant("jetson_drift", "board_latency", value={"median_ms": milliseconds})
-    assert (only(paper, "Jetson latency").status, only(paper, "Jetson latency").ours) == (status, milliseconds)
+def test_latency_on_a_board_has_five_percent_of_tolerance(paper: Any) -> None:
+    for milliseconds, status in ((34.4, "holds"), (34.6, "fails"), (None, "not run")):
+        paper.plant("jetson_drift", "board_latency", value={"median_ms": milliseconds})
+        assert (only(paper, "Jetson latency").status, only(paper, "Jetson latency").ours) == (status, milliseconds)

@@ -57,7 +57,7 @@ def test_accuracy_draws_every_seed_with_its_own_shape_and_the_mean() -> None:
     rows = pd.DataFrame(
         {"target": ["bolts", "bolts", "nuts", "nuts"], "seed": [0, 1, 0, 1], "image_auroc": [70.0, 80.0, 90.0, 92.0]}
     )
-    (axes,) = charts.accuracy(rows).axes
+    (axes,) = charts.accuracy_chart(rows).axes
     (points,) = axes.collections
     assert {tuple(map(float, each)) for each in points.get_offsets().data} == {(70, 0), (80, 0), (90, 1), (92, 1)}
     assert [text.get_text() for text in axes.get_yticklabels()] == ["bolts", "nuts"]
