@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_bytes
@@ -26,20 +26,8 @@ MAX_BYTES = 8 * MAX_PIXELS + 64_000_000
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 """Pillow's readers that are used; its JPEG reader reports MPO for files with several images, as some phones store."""
 
-_PHOTOMETRIC_TAG = 0x0106
-_WHITE_IS_ZERO = 0
+_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 0x0106, 0
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Transposition of the stored pixels for each EXIF orientation."""
-
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """Chunks and keywords of a PNG that may hold an orientation, even after the pixels."""
 
@@ -131,8 +119,7 @@ def _open_upright(path: Path | str) -> Iterator[Image.Image]:
     """Open an image, decode its pixels and apply the EXIF orientation."""
     with open_image(path) as image:
         image.load()
-        turn = _UPRIGHT.get(orientation(image))
-        upright = image if turn is None else image.transpose(turn)
+        upright = image if orientation(image) == 1 else ImageOps.exif_transpose(image)
         upright.format = image.format
         yield upright
 

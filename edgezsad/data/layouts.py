@@ -1,7 +1,7 @@
 """Folder layouts of the public data sets: which files are images, their category, split, label and mask.
 
-`LAYOUTS` has one entry for each layout. A new layout is one subclass of `Layout` and one entry. Files are listed, not
-opened; `edgezsad.data.manifest` measures and hashes them.
+`LAYOUTS` has one entry for each layout: a new layout is one function and one entry. Files are listed, not opened;
+`edgezsad.data.manifest` measures and hashes them.
 """
 
 import csv
@@ -10,8 +10,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -65,11 +66,24 @@ class LayoutScan:
     items: list[ImageItem] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def item(
+        self, image: Path, category: str, split: str, label: int | None, defect: str, mask: Path | None
+    ) -> ImageItem:
+        """Return an item, with paths below the root."""
+        below = [path.relative_to(self.root).as_posix() if path else "" for path in (image, mask)]
+        return ImageItem(below[0], category, split, label, defect, below[1])
+
     def report(self, path: Path | str, problem: str) -> None:
         """Add a problem of the file `path`, which lies below the root."""
         path = Path(path)
         shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         self.problems.append(f"{printable(shown)}: {problem}")
+
+    def report_unread(self, folder: Path, read: set[Path], places: str, outside: Path | None = None) -> None:
+        """Report images below `folder` that the layout does not read, except those below `outside`."""
+        for path in (folder / name for name in images_below(folder)):
+            if path not in read and path.is_file() and not (outside and path.is_relative_to(outside)):
+                self.report(path, f"lies outside {places}; move or remove it")
 
 
 def scan_layout(layout: str, root: Path | str) -> LayoutScan:
@@ -79,23 +93,22 @@ def scan_layout(layout: str, root: Path | str) -> LayoutScan:
         InputError: the folder is missing or holds no image in that layout.
     """
     root = Path(root)
-    reader = LAYOUTS[layout]
-    expected = f"expected {layout} layout: {reader.expected}"
+    expected = f"expected {layout} layout: {LAYOUTS[layout].expected}"
     if not root.is_dir():
         raise InputError(f"{printable(root)}: {'not a folder' if root.exists() else 'no such folder'}; {expected}")
-    scan = _read(reader, root)
+    scan = _read(LAYOUTS[layout], root)
     if not scan.items:
         problem = scan.problems[0] if scan.problems else "no images found"
-        nested = next((folder for folder in subfolders(root) if _read(reader, folder).items), None)
+        nested = next((folder for folder in subfolders(root) if _read(LAYOUTS[layout], folder).items), None)
         hint = f"; did you mean {printable(nested)}?" if nested else ""
         raise InputError(f"{printable(root)}: {problem}; {expected}{hint}")
     return scan
 
 
-def _read(reader: "Layout", root: Path) -> LayoutScan:
+def _read(layout: "Layout", root: Path) -> LayoutScan:
     scan = LayoutScan(root)
     try:
-        for item in reader.items(root, scan):
+        for item in layout.read(root, scan):
             scan.items.append(item)
     except OSError as error:
         scan.report(error.filename or root, f"{error.strerror or error}; {UNPACK}")
@@ -124,195 +137,151 @@ def _check_items(scan: LayoutScan) -> None:
 # Layouts --------------------------------------------------------------------------------------------------------------
 
 
+def read_defect_folders(
+    root: Path, scan: LayoutScan, top: str = "", normal: tuple[str, ...] = (NORMAL,)
+) -> Iterator[ImageItem]:
+    """Read MVTec-AD's layout: CATEGORY/{train,test}/KIND/*, masks in CATEGORY/ground_truth/KIND.
+
+    Args:
+        root: the folder.
+        scan: receives problems.
+        top: name of the folder that the archive may have been unpacked into.
+        normal: kinds that are normal.
+    """
+    for folder, category in category_folders(root / top if (root / top).is_dir() else root, scan):
+        read = set()
+        truths = child(folder, "ground_truth", scan)
+        for split in SPLITS:
+            for kind in subfolders(child(folder, split, scan)):
+                defective = kind.name.casefold() not in normal
+                images = image_paths(kind, scan)
+                read.update(images)
+                if defective and kind.name.casefold() in ("good", "ok", "normal"):
+                    scan.report(kind, f"normal images lie in a folder {normal[0]} in this layout; rename it")
+                    continue
+                masks = Masks(child(truths, kind.name, scan) if defective else None, scan)
+                defect = kind.name if defective else NORMAL
+                for image in images:
+                    mask = masks.find(f"{image.stem}_mask", image.stem)
+                    yield scan.item(image, category, split, int(defective), defect, mask)
+        scan.report_unread(folder, read, f"train/{normal[0]}, test/{normal[0]} and test/DEFECT", truths)
+
+
+def read_visa(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+    """Read VisA's layout: split_csv/1cls.csv lists object, split, label, image and mask."""
+    source = root / "split_csv" / "1cls.csv"
+    columns = {"object", "split", "label", "image", "mask"}
+    # utf-8-sig: spreadsheets write a byte-order mark.
+    with open(source, newline="", encoding="utf-8-sig") as stream:
+        try:
+            # strict: otherwise one stray quotation mark swallows all lines after it.
+            reader = csv.DictReader(stream, strict=True)
+            if not columns <= set(reader.fieldnames or ()):
+                raise InputError(f"{source}: expected the columns {', '.join(sorted(columns))}; {UNPACK}")
+            for row in reader:
+                try:
+                    yield _visa_item(row)
+                except (TypeError, ValueError) as error:
+                    scan.report(source, f"line {reader.line_num} is invalid ({error}); {UNPACK}")
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{source}: damaged ({error}); {UNPACK}") from None
+
+
+def _visa_item(row: dict[str, Any]) -> ImageItem:
+    label = {"normal": 0, "anomaly": 1}.get(row["label"])
+    if None in row or label is None or row["split"] not in SPLITS:
+        raise ValueError("unknown label or split, or too many cells")
+    image, mask = listed_path(row["image"]), listed_path(row["mask"]) if row["mask"] else ""
+    if bool(mask) != bool(label):
+        raise ValueError("anomaly without a mask" if label else "normal image with a mask")
+    if not all(path.startswith(f"{row['object']}/") for path in (image, mask) if path):
+        raise ValueError(f"{image!a} lies outside the folder of {row['object']!a}")
+    return ImageItem(image, row["object"], row["split"], label, "anomaly" if label else NORMAL, mask)
+
+
+def read_ksdd2(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+    """Read KolektorSDD2's layout: {train,test}/NNNNN.png next to NNNNN_GT.png; a non-empty mask means defective."""
+    base = root / "KolektorSDD2" if (root / "KolektorSDD2").is_dir() else root
+    for split in SPLITS:
+        folder = child(base, split, scan)
+        masks = Masks(folder, scan, ending="_GT")
+        images = [path for path in image_paths(folder, scan) if path not in masks.paths]
+        for image in images:
+            # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
+            if not image.stem.endswith(" (copy)"):
+                mask = masks.find(f"{image.stem}_GT")
+                if mask is None:
+                    scan.report(image, f"mask {image.stem}_GT.png is missing; {UNPACK}")
+                yield scan.item(image, "KolektorSDD2", split, None, "defective", mask)
+        masks.report_unused()
+        scan.report_unread(folder, {*images, *masks.paths}, "train and test")
+
+
+def read_dagm(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+    """Read DAGM's layout: ClassN/{Train,Test}/NNNN.PNG; defective if {Train,Test}/Label/NNNN_label.PNG exists."""
+    for folder, category in category_folders(root, scan):
+        read: set[Path] = set()
+        for split in SPLITS:
+            place = child(folder, split.capitalize(), scan)
+            images, masks = image_paths(place, scan), Masks(child(place, "Label", scan), scan)
+            read.update(images, masks.paths)
+            for image in images:
+                mask = masks.find(f"{image.stem}_label")
+                yield scan.item(image, category, split, int(mask is not None), "defective" if mask else NORMAL, mask)
+            masks.report_unused()
+        scan.report_unread(folder, read, "Train and Test")
+
+
+def read_real_iad(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
+    """Read Real-IAD's layout: realiad_jsons/**/CATEGORY.json lists images relative to realiad_1024/CATEGORY."""
+    for source in sorted((root / "realiad_jsons").glob("**/[!.]*.json")):
+        try:
+            content = json.loads(source.read_text(encoding="utf-8-sig"))
+            items = [_real_iad_item(source.stem, split, row) for split in SPLITS for row in content[split]]
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            scan.report(source, f"invalid Real-IAD list ({type(error).__name__}: {printable(error)}); {UNPACK}")
+        else:
+            yield from items
+
+
+def _real_iad_item(category: str, split: str, row: dict[str, Any]) -> ImageItem:
+    """One row. A view that does not show the object's defect is listed as OK although its path contains NG."""
+    kind, image, mask = row["anomaly_class"], row["image_path"], row["mask_path"]
+    if row["category"] != category:
+        raise ValueError(f"{image!a} has category {row['category']!a}, expected {category!a}")
+    label = int(kind != "OK")
+    if bool(mask) != bool(label):
+        raise ValueError(f"{image!a} has class {kind} {'and' if mask else 'without'} a mask")
+    base = f"realiad_1024/{category}"
+    mask = f"{base}/{listed_path(mask)}" if label else ""
+    return ImageItem(f"{base}/{listed_path(image)}", category, split, label, kind if label else NORMAL, mask)
+
+
 @dataclass(frozen=True)
 class Layout:
     """One folder layout.
 
     Attributes:
+        read: yields every image of a folder and reports problems to the scan.
         expected: where its files lie, in words.
-        top: names of the folder that the archive may have been unpacked into.
     """
 
+    read: Callable[[Path, LayoutScan], Iterator[ImageItem]]
     expected: str
-    top: tuple[str, ...] = ()
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """Yield every image below `root` and report problems to `scan`."""
-        raise NotImplementedError
-
-    def base(self, root: Path) -> Path:
-        """Return `root/TOP` if it exists, or else `root`."""
-        return next((root / name for name in self.top if (root / name).is_dir()), root)
 
 
-@dataclass(frozen=True)
-class DefectFolders(Layout):
-    """MVTec-AD's layout: CATEGORY/{train,test}/KIND/*, masks in CATEGORY/ground_truth/KIND.
-
-    Attributes:
-        normal: kinds that are normal.
-    """
-
-    normal: tuple[str, ...] = (NORMAL,)
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """See `Layout.items`."""
-        for folder, category in category_folders(self.base(root), scan):
-            read = set()
-            truths = child(folder, "ground_truth", scan)
-            for split in SPLITS:
-                for kind in subfolders(child(folder, split, scan)):
-                    defective = kind.name.casefold() not in self.normal
-                    images = image_paths(kind, scan)
-                    read.update(images)
-                    if defective and kind.name.casefold() in ("good", "ok", "normal"):
-                        scan.report(kind, f"normal images lie in a folder {self.normal[0]} in this layout; rename it")
-                        continue
-                    masks = _Masks(image_paths(child(truths, kind.name, scan), scan) if defective else [], scan)
-                    for image in images:
-                        yield ImageItem(
-                            image=_below(root, image),
-                            category=category,
-                            split=split,
-                            label=int(defective),
-                            defect=kind.name if defective else NORMAL,
-                            mask=_below(root, masks.find(f"{image.stem}_mask", image.stem)),
-                        )
-            places = f"train/{self.normal[0]}, test/{self.normal[0]} and test/DEFECT"
-            _report_unread(folder, read, places, scan, outside=truths)
-
-
-@dataclass(frozen=True)
-class VisaLayout(Layout):
-    """VisA's layout: split_csv/1cls.csv lists object, split, label, image and mask."""
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """See `Layout.items`."""
-        source = root / "split_csv" / "1cls.csv"
-        columns = {"object", "split", "label", "image", "mask"}
-        # utf-8-sig: spreadsheets write a byte-order mark.
-        with open(source, newline="", encoding="utf-8-sig") as stream:
-            try:
-                # strict: otherwise one stray quotation mark swallows all lines after it.
-                reader = csv.DictReader(stream, strict=True)
-                if not columns <= set(reader.fieldnames or ()):
-                    raise InputError(f"{source}: expected the columns {', '.join(sorted(columns))}; {UNPACK}")
-                for row in reader:
-                    try:
-                        yield self._item(row)
-                    except (AttributeError, TypeError, ValueError) as error:
-                        scan.report(source, f"line {reader.line_num} is invalid ({error}); {UNPACK}")
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise InputError(f"{source}: damaged ({error}); {UNPACK}") from None
-
-    def _item(self, row: dict[str, str]) -> ImageItem:
-        if None in row:
-            raise ValueError("too many cells")
-        label = {"normal": 0, "anomaly": 1}.get(row["label"])
-        if label is None or row["split"] not in SPLITS:
-            raise ValueError("unknown label or split")
-        image, mask = listed_path(row["image"]), listed_path(row["mask"]) if row["mask"] else ""
-        if bool(mask) != bool(label):
-            raise ValueError("anomaly without a mask" if label else "normal image with a mask")
-        if not all(path.startswith(f"{row['object']}/") for path in (image, mask) if path):
-            raise ValueError(f"{image!a} lies outside the folder of {row['object']!a}")
-        return ImageItem(image, row["object"], row["split"], label, "anomaly" if label else NORMAL, mask)
-
-
-@dataclass(frozen=True)
-class Ksdd2Layout(Layout):
-    """KolektorSDD2's layout: {train,test}/NNNNN.png next to NNNNN_GT.png; a non-empty mask means defective."""
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """See `Layout.items`."""
-        for split in SPLITS:
-            folder = child(self.base(root), split, scan)
-            every = image_paths(folder, scan)
-            # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
-            paths = [path for path in every if not path.stem.endswith(" (copy)")]
-            masks = _Masks([path for path in paths if path.stem.upper().endswith("_GT")], scan)
-            for image in (path for path in paths if not path.stem.upper().endswith("_GT")):
-                mask = masks.find(f"{image.stem}_GT")
-                if mask is None:
-                    scan.report(image, f"mask {image.stem}_GT.png is missing; {UNPACK}")
-                yield ImageItem(_below(root, image), "KolektorSDD2", split, None, "defective", _below(root, mask))
-            masks.report_unused()
-            _report_unread(folder, set(every), "train and test", scan)
-
-
-@dataclass(frozen=True)
-class DagmLayout(Layout):
-    """DAGM's layout: ClassN/{Train,Test}/NNNN.PNG; defective if {Train,Test}/Label/NNNN_label.PNG exists."""
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """See `Layout.items`."""
-        for folder, category in category_folders(root, scan):
-            read = set()
-            for split in SPLITS:
-                place = child(folder, split.capitalize(), scan)
-                truth = child(place, "Label", scan)
-                images, labels = image_paths(place, scan), image_paths(truth, scan)
-                read.update(images, labels)
-                masks = _Masks(labels, scan)
-                for image in images:
-                    mask = masks.find(f"{image.stem}_label")
-                    defect = NORMAL if mask is None else "defective"
-                    label = int(mask is not None)
-                    yield ImageItem(_below(root, image), category, split, label, defect, _below(root, mask))
-                masks.report_unused()
-            _report_unread(folder, read, "Train and Test", scan)
-
-
-@dataclass(frozen=True)
-class RealIadLayout(Layout):
-    """Real-IAD's layout: realiad_jsons/realiad_jsons/CATEGORY.json lists images relative to realiad_1024/CATEGORY."""
-
-    def items(self, root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-        """See `Layout.items`."""
-        lists = self.base(root)
-        for source in sorted(lists.glob("*.json")) if lists != root else []:
-            if source.name.startswith("."):
-                continue
-            try:
-                content = json.loads(source.read_text(encoding="utf-8-sig"))
-                rows = [(split, row) for split in SPLITS for row in content[split]]
-                items = [self._item(source.stem, split, row) for split, row in rows]
-            except (KeyError, TypeError, ValueError, RecursionError) as error:
-                scan.report(source, f"invalid Real-IAD list ({type(error).__name__}: {printable(error)}); {UNPACK}")
-            else:
-                yield from items
-
-    def _item(self, category: str, split: str, row: dict[str, Any]) -> ImageItem:
-        """One row. A view that does not show the object's defect is listed as OK although its path contains NG."""
-        kind, image, mask = row["anomaly_class"], row["image_path"], row["mask_path"]
-        if row["category"] != category:
-            raise ValueError(f"{image!a} has category {row['category']!a}, expected {category!a}")
-        label = int(kind != "OK")
-        if bool(mask) != bool(label):
-            raise ValueError(f"{image!a} has class {kind} {'and' if mask else 'without'} a mask")
-        base = f"realiad_1024/{category}"
-        mask = f"{base}/{listed_path(mask)}" if label else ""
-        return ImageItem(f"{base}/{listed_path(image)}", category, split, label, kind if label else NORMAL, mask)
-
-
-_MVTEC = DefectFolders("CATEGORY/{train/good,test/good,test/DEFECT,ground_truth/DEFECT}")
+_MVTEC = Layout(read_defect_folders, "CATEGORY/{train/good,test/good,test/DEFECT,ground_truth/DEFECT}")
+_read_btad = partial(read_defect_folders, top="BTech_Dataset_transformed", normal=("ok", NORMAL))
 
 LAYOUTS: dict[str, Layout] = {
     "mvtec": _MVTEC,
     "mpdd": _MVTEC,
     "dtd": _MVTEC,
-    "btad": DefectFolders(
-        "{01,02,03}/{train/ok,test/ok,test/ko,ground_truth/ko}",
-        top=("BTech_Dataset_transformed",),
-        normal=("ok", NORMAL),
-    ),
-    "visa": VisaLayout("split_csv/1cls.csv and CATEGORY/Data/{Images,Masks}"),
-    "ksdd2": Ksdd2Layout("{train,test}/NNNNN.png, each with NNNNN_GT.png", top=("KolektorSDD2", "KSDD2")),
-    "dagm": DagmLayout("ClassN/{Train,Test}/NNNN.PNG and ClassN/{Train,Test}/Label/NNNN_label.PNG"),
-    "real_iad": RealIadLayout(
-        "realiad_1024/CATEGORY and realiad_jsons/realiad_jsons/CATEGORY.json",
-        top=("realiad_jsons/realiad_jsons", "realiad_jsons"),
-    ),
+    "btad": Layout(_read_btad, "{01,02,03}/{train/ok,test/ok,test/ko,ground_truth/ko}"),
+    "visa": Layout(read_visa, "split_csv/1cls.csv and CATEGORY/Data/{Images,Masks}"),
+    "ksdd2": Layout(read_ksdd2, "{train,test}/NNNNN.png, each with NNNNN_GT.png"),
+    "dagm": Layout(read_dagm, "ClassN/{Train,Test}/NNNN.PNG and ClassN/{Train,Test}/Label/NNNN_label.PNG"),
+    "real_iad": Layout(read_real_iad, "realiad_1024/CATEGORY and realiad_jsons/realiad_jsons/CATEGORY.json"),
 }
 """Every layout that a profile may name."""
 
@@ -387,47 +356,43 @@ def child(folder: Path, name: str, scan: LayoutScan) -> Path:
     return folder / name if not near or folder / name in near else near[0]
 
 
-class _Masks:
-    """Masks by stem; neither case nor the Unicode form of accents counts (macOS decomposes them)."""
+class Masks:
+    """Masks of a folder by stem; neither case nor the Unicode form of accents counts (macOS decomposes them)."""
 
-    def __init__(self, paths: Iterable[Path], scan: LayoutScan) -> None:
+    def __init__(self, folder: Path | None, scan: LayoutScan, ending: str = "") -> None:
+        every = image_paths(folder, scan) if folder else []
+        self.paths = [path for path in every if path.stem.upper().endswith(ending.upper())]
         self._scan = scan
-        self._by_stem: dict[str, list[Path]] = {}
         self._used: set[Path] = set()
-        for path in paths:
-            self._by_stem.setdefault(folded(path.stem), []).append(path)
 
     def find(self, *stems: str) -> Path | None:
         """Return the mask with the first of `stems` that exists, or None."""
-        near = next((self._by_stem[folded(stem)] for stem in stems if folded(stem) in self._by_stem), None)
-        if near is None:
-            return None
-        if len(near) > 1:
-            self._scan.report(near[0], f"{near[1].name!a} may be the mask of the same image; remove one")
-        self._used.update(near)
-        return near[0]
+        for stem in stems:
+            near = self._by_stem.get(folded(stem), [])
+            self._used.update(near)
+            if len(near) > 1:
+                self._scan.report(near[0], f"{near[1].name!a} may be the mask of the same image; remove one")
+            if near:
+                return near[0]
+        return None
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for path in self.paths:
+            found.setdefault(folded(path.stem), []).append(path)
+        return found
 
     def report_unused(self) -> None:
         """Report masks without a matching image."""
-        for path in sorted(path for paths in self._by_stem.values() for path in paths if path not in self._used):
-            self._scan.report(path, f"mask without a matching image; {UNPACK}")
-
-
-def _report_unread(folder: Path, read: set[Path], places: str, scan: LayoutScan, outside: Path | None = None) -> None:
-    """Report images below `folder` that the layout does not read, except those below `outside`."""
-    for name in images_below(folder):
-        path = folder / name
-        if path not in read and path.is_file() and not (outside and path.is_relative_to(outside)):
-            scan.report(path, f"lies outside {places}; move or remove it")
+        for path in self.paths:
+            if path not in self._used and "(copy)" not in path.stem:
+                self._scan.report(path, f"mask without a matching image; {UNPACK}")
 
 
 def is_generated(root: Path) -> bool:
     """Return whether a folder holds generated images."""
     return (root / GENERATED_RECORD).is_file()
-
-
-def _below(root: Path, path: Path | None) -> str:
-    return path.relative_to(root).as_posix() if path else ""
 
 
 def listed_path(path: Any) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from functools import partial
@@ -219,7 +219,7 @@ def _read_entry(files: "HashCache", item: ImageItem) -> Entry:
     height, width, sha256 = files.measure(item.image)
     label, mask, mask_sha256 = item.label, item.mask, ""
     if label is None:
-        label = files.defective(mask, (height, width))
+        label = int(decode_mask(files.root / mask, (height, width)).any())
     if not label:
         mask = ""
     elif mask:
@@ -269,7 +269,7 @@ class HashCache:
     VERSION = 1
 
     def __init__(self, root: Path, path: Path | None = None) -> None:
-        self._root = root
+        self.root = root
         self._path = path
         self._head = {"version": self.VERSION, "root": str(root.resolve())}
         self._files = self._load()
@@ -278,25 +278,15 @@ class HashCache:
 
     def measure(self, name: str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
         """Return height, width and SHA-256 of a file (see `edgezsad.data.images.measure`)."""
-        height, width, sha256 = self._cached(name, measure)
-        if shape is not None and (height, width) != shape:
-            measure(self._root / name, shape)
-        return height, width, sha256
-
-    def defective(self, name: str, shape: tuple[int, int]) -> int:
-        """Return 1 if any pixel of a mask is defective, or else 0."""
-        return self._cached(name, lambda path: [int(decode_mask(path, shape).any())], key=f"{name}#defective")[0]
-
-    def _cached(self, name: str, read: Callable[[Path], Sequence], key: str | None = None) -> Sequence:
-        path, key = self._root / name, key or name
+        path = self.root / name
         stamp = _stamp(path)
-        row = self._files.get(key)
-        if row is None or row[0] != stamp:
-            row = [stamp, read(path)]
+        known, *found = self._files.get(name, (None, 0, 0, ""))
+        if known != stamp or (shape is not None and tuple(found[:2]) != shape):
+            found = measure(path, shape)
             if stamp and time.time_ns() - stamp[1] > SETTLED_NS:
-                self._files[key] = row
+                self._files[name] = [stamp, *found]
                 self._changed = True
-        return row[1]
+        return tuple(found)
 
     def save(self, every: float = 0) -> None:
         """Write the cache atomically, unless nothing changed or the last save is less than `every` seconds old."""

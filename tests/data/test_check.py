@@ -97,7 +97,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (lists / "bolts.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "data_manifests" / "bolts.yaml").write_text(descriptor_text())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgezsad.data.descriptors.descriptors_folder", lambda: Path("data_manifests"))
+    monkeypatch.setattr("edgezsad.data.descriptors.shipped", lambda _: Path("data_manifests"))
     return tmp_path / "set"
 
 
@@ -306,7 +306,7 @@ def test_differences_from_the_published_numbers() -> None:
 def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     mpdd = find_real("MPDD")
     images = read_list(mpdd, FOLDER)
-    monkeypatch.setattr("edgezsad.data.descriptors.descriptors_folder", lambda: FOLDER)
+    monkeypatch.setattr("edgezsad.data.descriptors.shipped", lambda _: FOLDER)
     item = mpdd.data_set(Path("x"))
     assert as_published(item, images) == "yes"
     assert as_published(item, images[:-1]) == "no: images 1,345 of 1,346"

@@ -8,7 +8,7 @@ import pytest
 
 from edgezsad.config import Profile, load_profile
 from edgezsad.data.check import configured_roots, descriptor_table
-from edgezsad.data.descriptors import Counts, descriptors, find_descriptor, read_descriptor, read_list
+from edgezsad.data.descriptors import PARTS, Counts, descriptors, find_descriptor, read_descriptor, read_list
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 
@@ -50,6 +50,18 @@ def test_published_numbers(name, images, defective, categories):
     expected = descriptors(FOLDER)[name].expected
     assert (expected.total.get("images"), expected.total.get("defective")) == (images, defective)
     assert len(expected.categories) == categories
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_add_up(name):
+    expected = descriptors(FOLDER)[name].expected
+    for column in Counts.model_fields:
+        values = [counts.get(column) for counts in expected.categories.values()]
+        if expected.total.get(column) is not None and None not in values:
+            assert sum(values) == expected.total.get(column)
+    for counts in (expected.total, *expected.categories.values()):
+        if None not in (counts.images, *(getattr(counts, part) for part in PARTS)):
+            assert counts.images == sum(getattr(counts, part) for part in PARTS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,16 +138,8 @@ def test_an_unlike_name_lists_all():
         ("commercial_use: false", "commercial_use: perhaps", "licence.commercial_use"),
         ("train_normal: 400", "train_normal: -1", "expected.categories.01.train_normal"),
         ("train_normal: 400", "train_normal: many", "expected.categories.01.train_normal"),
-        ("train_normal: 400", "train_normal: 401", "total.images is 2540, but the categories add up to 2541"),
-        (
-            "    train_normal: 1799",
-            "    images: 9\n    train_normal: 1799",
-            "images is 9, but its parts add up",
-        ),
         ("    source:", "    spring:", "expected.total.source"),
         ("citation: btad", "citation: [", "invalid YAML"),
-        ("file_list: null", "file_list: ../../x.csv", "file_list"),
-        ("file_list: null", "file_list: /tmp/x.csv", "file_list"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
