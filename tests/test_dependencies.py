@@ -22,9 +22,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (package / "three.py").write_text("from edgezsad.deep import one\nfrom edgezsad.show import tables\n")
     (package / "show" / "tables.py").write_text("HEADER = 'image AUROC'\n")
     (package / "unused.py").write_text("")
-    (package / "two.py").write_text(
-        (package / "two.py").read_text() + "if TYPE_CHECKING:\n    import edgezsad.unused\n"
-    )
     cells = [
         {"cell_type": "markdown", "source": ["import edgezsad.unused"]},
         {"cell_type": "code", "source": ["from edgezsad.deep.one import f\n", "f()"]},
