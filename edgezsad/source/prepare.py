@@ -1,4 +1,4 @@
-"""From a profile to images and manifests on disk: generate what is generated, index everything, prove no leak."""
+"""Prepare the data of a run: generate, index, check for leaks, derive. Used by notebook 01_data."""
 
 from functools import partial
 from pathlib import Path
@@ -9,14 +9,7 @@ from edgezsad.config import DataSet
 from edgezsad.data.descriptors import as_published
 from edgezsad.data.duplicates import LeakCheck, check_disjoint
 from edgezsad.data.layouts import is_generated
-from edgezsad.data.manifest import (
-    Manifest,
-    cache_path,
-    few_of_each,
-    index_dataset,
-    read_run_manifest,
-    write_manifest,
-)
+from edgezsad.data.manifest import Manifest, cache_path, few_of_each, index_dataset, read_run_manifest, write_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 from edgezsad.progress import ticker
@@ -24,24 +17,34 @@ from edgezsad.run import Run
 from edgezsad.source.source_images import write_derived_lists
 from synthetic import SetSpec, generate_set
 
+DIGESTS = Path("data_manifests") / "mini.json"
+"""Published manifest hashes of the mini profile's generated sets, below the repository."""
+
 
 def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
-    """Make or find every data set of the profile and write its manifest; returns manifests by name.
+    """Generate or index every data set of the profile and write its manifest; return the manifests by name.
 
     Raises:
-        InputError: a folder is missing, empty or holds damaged files; or it holds generated images under a
-            public set's name outside a rehearsal.
+        InputError: a folder is missing, empty or holds damaged files, or holds generated images under a public set's
+            name outside a rehearsal.
         CheckError: an image of the source is also in a target.
     """
-    _reject_generated(run)
+    for item in _sets(run):
+        folder = run.profile.data.folder(item)
+        if run.profile.profile == "paper" and run.profile.rehearsal is None and is_generated(folder):
+            raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
     manifests = {}
-    for item in (*run.profile.data.source, *run.profile.data.targets):
+    for item in _sets(run):
         folder = run.profile.data.folder(item)
         if item.generated:
+            spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
             with ticker(f"generate {item.name}") as tick:
-                spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
                 generate_set(spec, folder, run.profile.data.seed, workers, tick)
-        manifests[item.name] = _index(run, item, workers)
+        limit = None if item.generated else run.profile.rehearsal
+        choose = partial(few_of_each, folder, limit) if limit else None
+        with ticker(f"index {item.name}") as tick:
+            cache = cache_path(run.manifest_path(item.name))
+            manifests[item.name] = index_dataset(item, folder, cache, workers, tick, choose)
     prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))
@@ -49,18 +52,8 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     return manifests
 
 
-def _reject_generated(run: Run) -> None:
-    """Reject generated images in the paper profile, whose numbers count as the paper's, except in a rehearsal."""
-    if run.profile.profile != "paper" or run.profile.rehearsal is not None:
-        return
-    for item in (*run.profile.data.source, *run.profile.data.targets):
-        folder = run.profile.data.folder(item)
-        if is_generated(folder):
-            raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
-
-
 def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> LeakCheck:
-    """Compare the profile's source with its targets; what images are compared by is kept beside the manifests.
+    """Compare the images of the source with those of the targets.
 
     Raises:
         CheckError: an image of the source is also in a target.
@@ -71,65 +64,56 @@ def prove_no_leak(run: Run, manifests: dict[str, Manifest], workers: int) -> Lea
     return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
 
 
-def _index(run: Run, item: DataSet, workers: int) -> Manifest:
-    folder, cache = run.profile.data.folder(item), cache_path(run.manifest_path(item.name))
-    limit = None if item.generated else run.profile.rehearsal
-    with ticker(f"index {item.name}") as tick:
-        return index_dataset(item, folder, cache, workers, tick, partial(few_of_each, folder, limit) if limit else None)
-
-
-def known_digests(run: Run) -> dict[str, str]:
-    """Manifest hashes published with the repository for the mini profile's generated sets; empty in other profiles.
-
-    Raises:
-        InputError: the file that holds them is missing.
-    """
+def published_digests(run: Run) -> dict[str, str]:
+    """Read the published manifest hashes of the mini profile's generated sets; empty in other profiles."""
     if run.profile.profile != "mini":
         return {}
-    sets = read_json(run.root / "data_manifests" / "mini.json", "restore it from the repository")
+    sets = read_json(run.root / DIGESTS, "restore it from the repository")
     return {name: item["manifest_sha256"] for name, item in sets.items()}
 
 
-def write_digests(run: Run) -> Path:
-    """Publish the manifest hashes of a run's generated sets as `data_manifests/mini.json`; returns its path."""
+def publish_digests(run: Run) -> Path:
+    """Write the manifest hashes of a run's generated sets to the repository; return the path."""
     sets = {}
-    for item in (*run.profile.data.source, *run.profile.data.targets):
+    for item in _sets(run):
         if item.generated:
             manifest = read_run_manifest(run, item)
-            defective = sum(entry.label for entry in manifest.entries)
-            counts = {"images": len(manifest.entries), "defective": defective}
+            counts = {"images": len(manifest.entries), "defective": sum(entry.label for entry in manifest.entries)}
             sets[item.name] = counts | {"seed": run.profile.data.seed, "manifest_sha256": manifest.sha256}
-    return write_json(run.root / "data_manifests" / "mini.json", sets)
+    return write_json(run.root / DIGESTS, sets)
 
 
 def set_table(run: Run, manifests: dict[str, Manifest], digests: dict[str, str]) -> pd.DataFrame:
-    """One row a data set: role, benchmark it stands for, layout, counts, hash, and whether it is as published.
+    """Tabulate the data sets: role, layout, counts, hash, and whether they are as published.
 
-    Of a generated set the hash is compared, of a public one the numbers of images.
+    Generated sets are compared by `digests` (manifest hashes by name), public ones by their numbers of images.
     """
-    sources = {item.name for item in run.profile.data.source}
     rows = []
-    for item in (*run.profile.data.source, *run.profile.data.targets):
+    for item in _sets(run):
         manifest = manifests[item.name]
-        if item.generated:
-            known = digests.get(item.name)
-            same = None if known is None else ("yes" if known == manifest.sha256 else "no")
-        else:
+        if not item.generated:
             # A rehearsal takes a few images of each set on purpose.
             same = as_published(item, manifest.entries) if run.profile.rehearsal is None else None
-        rows.append(
-            {
-                "set": item.name,
-                "role": "source" if item.name in sources else "target",
-                "stands for": item.stands_for,
-                "layout": item.layout,
-                "categories": len({entry.category for entry in manifest.entries}),
-                "train": len(manifest.select("train").entries),
-                "test": len(manifest.select("test").entries),
-                "defective": sum(entry.label for entry in manifest.entries),
-                "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
-                "manifest hash": manifest.sha256[:12],
-                "same as published": same,
-            }
-        )
+        elif item.name in digests:
+            same = "yes" if digests[item.name] == manifest.sha256 else "no"
+        else:
+            same = None
+        row = {
+            "set": item.name,
+            "role": "source" if item in run.profile.data.source else "target",
+            "stands for": item.stands_for,
+            "layout": item.layout,
+            "categories": len({entry.category for entry in manifest.entries}),
+            "train": len(manifest.select("train").entries),
+            "test": len(manifest.select("test").entries),
+            "defective": sum(entry.label for entry in manifest.entries),
+            "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
+            "manifest hash": manifest.sha256[:12],
+            "same as published": same,
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sets(run: Run) -> tuple[DataSet, ...]:
+    return (*run.profile.data.source, *run.profile.data.targets)

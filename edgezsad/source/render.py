@@ -17,7 +17,8 @@ from edgezsad.data.loading import Sample, resize_mask
 from edgezsad.data.manifest import Entry
 from edgezsad.errors import InputError
 from edgezsad.source.derive import Row
-from edgezsad.source.synthetic_defects import grown, segment_part, synthetic_defect
+from edgezsad.source.ground import grown, segment_part
+from edgezsad.source.synthetic_defects import synthetic_defect
 
 FEATHER = 100
 """The edge of a pasted defect is softened over about this part of the crop's side."""

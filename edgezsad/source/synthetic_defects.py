@@ -6,7 +6,6 @@ not its geometry or light: a shape lies on the part where the part can be segmen
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 
 from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
+from edgezsad.source.ground import Array, Ground, Random, fractal, grown, segment_part, smoothed, stroke, wander
 
 ATTEMPTS = 12
 """Draws of a defect before a plain spot is used."""
@@ -23,25 +23,6 @@ LEAST_AREA, MOST_AREA = 0.0006, 0.2
 
 TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "rocket", "page", "camera")
 """Images shipped with scikit-image, from which pieces are pasted."""
-
-PART_LEAST, PART_MOST = 0.05, 0.85
-"""Fraction of the image that a part covers."""
-
-Array = np.ndarray
-Random = np.random.Generator
-
-
-@dataclass(frozen=True)
-class Ground:
-    """The image that a defect is put on: pixels float32 (S, S, 3), 0 to 255; the part's mask, or None if unknown."""
-
-    pixels: Array
-    part: Array | None
-
-    @property
-    def size(self) -> int:
-        """Side in pixels."""
-        return len(self.pixels)
 
 
 Kind = Callable[[Ground, Random], "Array | tuple[Array, Array] | None"]
@@ -89,35 +70,6 @@ def kind_weights(names: tuple[str, ...] | None = None) -> dict[Kind, float]:
     return {known[name]: 1.0 for name in names}
 
 
-def segment_part(pixels: Array, single: bool = False) -> Array | None:
-    """Segment the part: the largest region that differs from the border's median colour.
-
-    Args:
-        pixels: uint8 (S, S, 3).
-        single: return None if there are other regions, of together more than a tenth of the foreground.
-
-    Returns:
-        bool (S, S); None if the border has several colours or the region is too small or too large.
-    """
-    values = pixels.astype(np.float32)
-    width = max(2, len(pixels) // 40)
-    edges = values[:width], values[-width:], values[:, :width], values[:, -width:]
-    border = np.concatenate([edge.reshape(-1, 3) for edge in edges])
-    median = np.median(border, axis=0)
-    deviation = np.percentile(np.abs(border - median).max(axis=1), 85)
-    if deviation > 45:
-        return None
-    differs = _blurred(np.abs(values - median).max(axis=2), 2) > max(30, 1.5 * deviation)
-    differs = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
-    if count < 2:
-        return None
-    part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    if single and part.sum() < 0.9 * (labels > 0).sum():
-        return None
-    return part if PART_LEAST <= part.mean() <= PART_MOST else None
-
-
 @cache
 def textures() -> tuple[Array, ...]:
     """Load the images to paste from, uint8 (H, W, 3), scaled to a shorter side of 512 pixels."""
@@ -149,7 +101,7 @@ def _accept(ground: Ground, change: Array | tuple[Array, Array]) -> Sample | Non
     area = float(mask.mean())
     # Texture hides a defect; a small one must stand out more to be found at all.
     grey = ground.pixels.mean(axis=2)
-    detail = _blurred(np.abs(grey - _blurred(grey, 4)), 8)
+    detail = smoothed(np.abs(grey - smoothed(grey, 4)), 8)
     contrast = float(difference[mask].mean() / (detail[mask].mean() + 2))
     if not LEAST_AREA <= area <= MOST_AREA or contrast < (1.0 if area > 0.01 else 1.7):
         return None
@@ -166,70 +118,70 @@ def texture(ground: Ground, random: Random) -> Array:
     if random.random() < 0.5:
         piece = piece * random.uniform(0.5, 1.4) + random.uniform(-40, 40)
     gain = np.exp(random.normal(0, 0.25, 3)) if random.random() < 0.5 else np.ones(3)
-    cover = _blob(ground, random, roughness=random.uniform(0.3, 1)).cover(random.uniform(1, 4))
-    return _blend(ground, np.clip(piece * gain, 0, 255), cover * random.uniform(0.35, 1))
+    cover = ground.blob(random, roughness=random.uniform(0.3, 1)).cover(random.uniform(1, 4))
+    return ground.blend(np.clip(piece * gain, 0, 255), cover * random.uniform(0.35, 1))
 
 
 def moved_piece(ground: Ground, random: Random) -> Array:
     """A piece of the image itself, rotated, scaled and brightened, at a wrong position."""
-    spot = _blob(ground, random, roughness=random.uniform(0, 0.8))
-    x, y = _position(ground, random)
+    spot = ground.blob(random, roughness=random.uniform(0, 0.8))
+    x, y = ground.position(random)
     move = cv2.getRotationMatrix2D((x, y), random.uniform(-180, 180), float(np.exp(random.uniform(-0.4, 0.4))))
     move[:, 2] += spot.x - x, spot.y - y
     piece = cv2.warpAffine(ground.pixels, move, (ground.size, ground.size), borderMode=cv2.BORDER_REFLECT)
     piece = np.clip(piece * random.uniform(0.6, 1.4) + random.uniform(-30, 30, 3), 0, 255)
-    return _blend(ground, piece, spot.cover(random.uniform(1, 3)))
+    return ground.blend(piece, spot.cover(random.uniform(1, 3)))
 
 
 def scratch(ground: Ground, random: Random) -> Array:
     """One to three nearly straight lines side by side."""
-    start, angle, length = _position(ground, random), random.uniform(0, 2 * np.pi), _length(ground, random)
+    start, angle, length = ground.position(random), random.uniform(0, 2 * np.pi), ground.length(random)
     lines = np.zeros((ground.size, ground.size), np.uint8)
     for _ in range(int(random.choice([1, 1, 2, 3]))):
         offset = start + random.normal(0, 0.02 * ground.size, 2)
-        path = _path(random, offset, angle + random.normal(0, 0.1), length * random.uniform(0.5, 1), 0.02)
-        _stroke(lines, path, int(random.choice([1, 1, 2, 2, 3, 5])))
-    return _drawn(ground, random, lines)
+        path = wander(random, offset, angle + random.normal(0, 0.1), length * random.uniform(0.5, 1), 0.02)
+        stroke(lines, path, int(random.choice([1, 1, 2, 2, 3, 5])))
+    return ground.draw_lines(random, lines)
 
 
 def crack(ground: Ground, random: Random) -> Array:
     """A jagged line with branches, mostly dark."""
-    angle, length = random.uniform(0, 2 * np.pi), _length(ground, random)
-    trunk, thickness = _path(random, _position(ground, random), angle, length, 0.5), int(random.choice([1, 2, 2, 3]))
+    angle, length = random.uniform(0, 2 * np.pi), ground.length(random)
+    trunk, thickness = wander(random, ground.position(random), angle, length, 0.5), int(random.choice([1, 2, 2, 3]))
     lines = np.zeros((ground.size, ground.size), np.uint8)
-    _stroke(lines, trunk, thickness)
+    stroke(lines, trunk, thickness)
     for _ in range(int(random.integers(0, 4))):
         turn = random.choice([-1, 1]) * random.uniform(0.4, 1.3)
-        branch = _path(random, trunk[int(random.integers(len(trunk)))], angle + turn, length * 0.4, 0.5)
-        _stroke(lines, branch, max(1, thickness - 1))
+        branch = wander(random, trunk[int(random.integers(len(trunk)))], angle + turn, length * 0.4, 0.5)
+        stroke(lines, branch, max(1, thickness - 1))
     dark = ground.pixels * random.uniform(0.05, 0.5)
-    return _drawn(ground, random, lines, None if random.random() < 0.3 else dark)
+    return ground.draw_lines(random, lines, None if random.random() < 0.3 else dark)
 
 
 def fibre(ground: Ground, random: Random) -> Array:
     """A hair or thread across the part, also beyond its edge."""
-    path = _path(random, _position(ground, random), random.uniform(0, 2 * np.pi), 1.3 * _length(ground, random), 0.12)
+    path = wander(random, ground.position(random), random.uniform(0, 2 * np.pi), 1.3 * ground.length(random), 0.12)
     lines = np.zeros((ground.size, ground.size), np.uint8)
-    _stroke(lines, path, int(random.choice([1, 2, 2, 3, 4])))
-    return _drawn(Ground(ground.pixels, None), random, lines)
+    stroke(lines, path, int(random.choice([1, 2, 2, 3, 4])))
+    return Ground(ground.pixels, None).draw_lines(random, lines)
 
 
 def specks(ground: Ground, random: Random) -> Array:
     """Dirt: one or a few small grains close together."""
-    middle, deviation = _position(ground, random), ground.size * random.uniform(0.01, 0.12)
+    middle, deviation = ground.position(random), ground.size * random.uniform(0.01, 0.12)
     grains = np.zeros((ground.size, ground.size), np.uint8)
     for _ in range(int(random.choice([1, 1, 2, 3, 5, 8]))):
         radius = max(1.2, ground.size * float(np.exp(random.uniform(np.log(0.004), np.log(0.022)))))
         centre = np.round((middle + random.normal(0, deviation, 2)) * 16).astype(int).tolist()
         axes = int(radius * 16), int(radius * 16 * random.uniform(0.3, 1))
         cv2.ellipse(grains, centre, axes, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA, 4)
-    cover = _blurred(grains, random.uniform(0.5, 1.5)) / 255 * random.uniform(0.5, 1)
-    return _blend(ground, _other_colour(ground, random, cover), cover)
+    cover = smoothed(grains, random.uniform(0.5, 1.5)) / 255 * random.uniform(0.5, 1)
+    return ground.blend(ground.other_colour(random, cover), cover)
 
 
 def stain(ground: Ground, random: Random) -> Array:
     """A darker or lighter spot, sometimes with a dried rim."""
-    spot = _blob(ground, random, (0.02, 0.16), random.uniform(0.2, 0.9))
+    spot = ground.blob(random, (0.02, 0.16), random.uniform(0.2, 0.9))
     gain = np.exp(-random.choice([-1, 1, 1]) * random.uniform(0.15, 1.1) * random.uniform(0.4, 1, 3))
     uneven = np.clip(1 + 0.3 * fractal(random, ground.size, 10), 0.3, 1.7)
     cover = spot.cover(spot.radius * random.uniform(0.2, 0.8)) * uneven
@@ -242,25 +194,25 @@ def stain(ground: Ground, random: Random) -> Array:
 
 def tint(ground: Ground, random: Random) -> Array:
     """Paint with a sharp edge; the shading shows through."""
-    cover = _blob(ground, random, (0.02, 0.16), random.uniform(0.2, 0.9)).cover(random.uniform(1, 3))
+    cover = ground.blob(random, (0.02, 0.16), random.uniform(0.2, 0.9)).cover(random.uniform(1, 3))
     light = ground.pixels.mean(axis=2, keepdims=True)
     mean = max(float((light[..., 0] * cover).sum() / max(cover.sum(), 1e-3)), 20)
-    colour = _other_colour(ground, random, cover) * (light / mean) ** random.uniform(0, 1)
-    return _blend(ground, colour, cover * random.uniform(0.35, 1))
+    colour = ground.other_colour(random, cover) * (light / mean) ** random.uniform(0, 1)
+    return ground.blend(colour, cover * random.uniform(0.35, 1))
 
 
 def blurred(ground: Ground, random: Random) -> Array:
     """A region without texture."""
-    spot = _blob(ground, random, (0.03, 0.15))
-    smooth = _blurred(ground.pixels, spot.radius * random.uniform(0.25, 0.7)) * random.uniform(0.8, 1.2)
-    return _blend(ground, smooth, spot.cover(spot.radius * 0.2))
+    spot = ground.blob(random, (0.03, 0.15))
+    smooth = smoothed(ground.pixels, spot.radius * random.uniform(0.25, 0.7)) * random.uniform(0.8, 1.2)
+    return ground.blend(smooth, spot.cover(spot.radius * 0.2))
 
 
 def warped(ground: Ground, random: Random) -> Array:
     """A region pulled and twisted out of shape."""
-    x, y = _position(ground, random)
+    x, y = ground.position(random)
     radius = ground.size * random.uniform(0.05, 0.16)
-    rows, columns = _grid(ground)
+    rows, columns = ground.grid()
     right, down = columns - x, rows - y
     pull = np.exp(-(((right**2 + down**2) / radius**2) ** random.uniform(1, 2)))
     angle, far, twist = random.uniform(0, 2 * np.pi), radius * random.uniform(0.25, 0.8), random.uniform(-1.2, 1.2)
@@ -271,8 +223,8 @@ def warped(ground: Ground, random: Random) -> Array:
 
 def dent(ground: Ground, random: Random) -> Array:
     """A dent, bulge or pit: one side lighter, the other darker."""
-    spot = _blob(ground, random, (0.015, 0.08), 0.3)
-    depth = _blurred(spot.cover(spot.radius * random.uniform(0.4, 1)), max(1.0, spot.radius * 0.15))
+    spot = ground.blob(random, (0.015, 0.08), 0.3)
+    depth = smoothed(spot.cover(spot.radius * random.uniform(0.4, 1)), max(1.0, spot.radius * 0.15))
     light = random.uniform(0, 2 * np.pi)
     slope_x, slope_y = cv2.Sobel(depth, cv2.CV_32F, 1, 0), cv2.Sobel(depth, cv2.CV_32F, 0, 1)
     shade = slope_x * np.cos(light) + slope_y * np.sin(light)
@@ -287,10 +239,10 @@ def broken_off(ground: Ground, random: Random) -> tuple[Array, Array] | None:
 
     The mask is the fracture alone: what is missing farther away cannot be distinguished from background.
     """
-    behind = _background(ground, random)
+    behind = ground.background(random)
     if behind is None:
         return None
-    rows, columns = _grid(ground)
+    rows, columns = ground.grid()
     jagged = (
         random.uniform(0, 0.05) * ground.size * fractal(random, ground.size, ground.size * random.uniform(0.05, 0.2))
     )
@@ -307,19 +259,19 @@ def broken_off(ground: Ground, random: Random) -> tuple[Array, Array] | None:
     if not 0.004 * gone.size <= gone.sum() <= 0.75 * ground.part.sum() or edge.sum() < 5:
         return None
     # The part's shadow goes with it.
-    changed = _blend(ground, behind, _blurred(grown(gone, 23) & beyond, 1))
+    changed = ground.blend(behind, smoothed(grown(gone, 23) & beyond, 1))
     if random.random() < 0.5:
-        fresh = _blurred(grown(edge, 3), 1) * (ground.part & ~beyond)
+        fresh = smoothed(grown(edge, 3), 1) * (ground.part & ~beyond)
         changed = changed * (1 + fresh * random.uniform(-0.4, 0.5))[..., None]
     return changed, grown(edge, 11)
 
 
 def split(ground: Ground, random: Random) -> tuple[Array, Array] | None:
     """A wedge-shaped gap through the part, in which the background shows."""
-    behind = _background(ground, random)
+    behind = ground.background(random)
     if behind is None:
         return None
-    rows, columns = _grid(ground)
+    rows, columns = ground.grid()
     angle = random.uniform(0, 2 * np.pi)
     along = columns * np.cos(angle) + rows * np.sin(angle)
     across = rows * np.cos(angle) - columns * np.sin(angle)
@@ -337,155 +289,11 @@ def split(ground: Ground, random: Random) -> tuple[Array, Array] | None:
     gone = gap & ground.part
     if gone.sum() < 0.002 * gone.size:
         return None
-    return _blend(ground, behind, _blurred(gap & grown(ground.part, 7), 0.8)), gone
+    return ground.blend(behind, smoothed(gap & grown(ground.part, 7), 0.8)), gone
 
 
 DEFECTS: dict[Kind, float] = {
-    texture: 0.16,
-    moved_piece: 0.12,
-    scratch: 0.09,
-    crack: 0.07,
-    fibre: 0.07,
-    specks: 0.10,
-    stain: 0.08,
-    tint: 0.06,
-    blurred: 0.03,
-    warped: 0.07,
-    dent: 0.05,
-    broken_off: 0.06,
-    split: 0.04,
-}
+    texture: 0.16, moved_piece: 0.12, scratch: 0.09, crack: 0.07, fibre: 0.07, specks: 0.10, stain: 0.08, tint: 0.06,
+    blurred: 0.03, warped: 0.07, dent: 0.05, broken_off: 0.06, split: 0.04,
+}  # fmt: skip
 """Probability of each kind."""
-
-
-# ---- helpers ---------------------------------------------------------------------------------------------------
-
-
-def fractal(random: Random, size: int, cell: float) -> Array:
-    """Sum of three smooth random fields, (S, S), standard deviation about 1; the coarsest varies over `cell` pixels."""
-    total, weight, power = np.zeros((size, size), np.float32), 1.0, 0.0
-    for _ in range(3):
-        grid = random.standard_normal([int(np.ceil(size / cell)) + 3] * 2, dtype=np.float32)
-        shift_x, shift_y = random.random(2) + 0.5
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        zoom = np.array([[1 / cell, 0, shift_x], [0, 1 / cell, shift_y]])
-        total += weight * 1.3 * cv2.warpAffine(grid, zoom, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT)
-        power += weight**2
-        weight, cell = weight / 2, cell / 2
-        if cell < 1:
-            break
-    return total / np.float32(np.sqrt(power))
-
-
-@dataclass(frozen=True)
-class _Blob:
-    """An irregular spot: distance (S, S) from its edge in units of the radius, negative inside; radius; centre."""
-
-    distance: Array
-    radius: float
-    x: float
-    y: float
-
-    def cover(self, softness: float) -> Array:
-        """Opacity (S, S) with an edge `softness` pixels wide."""
-        return np.clip(0.5 - self.distance * (self.radius / max(softness, 1e-3)), 0, 1)
-
-
-def _blob(ground: Ground, random: Random, radius: tuple[float, float] = (0.015, 0.13), roughness: float = 0.5) -> _Blob:
-    """Draw a spot with a radius in a range of fractions of the image's side, up to three times as long as wide."""
-    x, y = _position(ground, random)
-    length = ground.size * float(np.exp(random.uniform(*np.log(radius))))
-    angle, squash = random.uniform(0, np.pi), np.sqrt(np.exp(random.uniform(0, np.log(3))))
-    rows, columns = _grid(ground)
-    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
-    across = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
-    distance = np.hypot(along / squash, across * squash) / length - 1
-    distance += 0.5 * roughness * fractal(random, ground.size, max(length * 0.8, 3))
-    return _Blob(distance.astype(np.float32), length, x, y)
-
-
-def _position(ground: Ground, random: Random) -> Array:
-    """Draw a point (x, y), nearly always on the part if it is known."""
-    if ground.part is not None and random.random() < 0.9:
-        points = np.argwhere(ground.part)
-        return points[int(random.integers(len(points)))][::-1].astype(float)
-    return random.uniform(0.04, 0.96, 2) * ground.size
-
-
-def _length(ground: Ground, random: Random) -> float:
-    return ground.size * float(np.exp(random.uniform(np.log(0.06), np.log(0.5))))
-
-
-def _path(random: Random, start: Array, angle: float, length: float, bend: float) -> Array:
-    """Draw the points (N, 2) of a wandering line; `bend` is the change of direction per step, in radians."""
-    turn, points = random.normal(0, bend * 0.3), [np.asarray(start, float)]
-    for _ in range(max(2, int(length / 3))):
-        turn = 0.9 * turn + random.normal(0, bend * 0.35)
-        angle += turn
-        points.append(points[-1] + (3 * np.cos(angle), 3 * np.sin(angle)))
-    return np.array(points)
-
-
-def _stroke(canvas: Array, path: Array, thickness: int) -> None:
-    cv2.polylines(canvas, [np.round(path * 16).astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
-
-
-def _drawn(ground: Ground, random: Random, lines: Array, colour: Array | None = None) -> Array:
-    """Blend lines, uint8 (S, S), into the image, on the part only if it is known; a random colour if None."""
-    if colour is None:
-        colour = _other_colour(ground, random, lines / np.float32(255))
-    cover = _blurred(lines, random.uniform(0.4, 1.2))
-    cover = cover / max(float(cover.max()), 1e-3)
-    if ground.part is not None:
-        cover = cover * _blurred(ground.part, 1)
-    return _blend(ground, colour, cover * random.uniform(0.4, 1))
-
-
-def _blend(ground: Ground, above: Array, cover: Array) -> Array:
-    return ground.pixels + (above - ground.pixels) * cover[..., None]
-
-
-def _other_colour(ground: Ground, random: Random, cover: Array) -> Array:
-    """Draw a colour (3,) that differs from the mean under `cover`."""
-    own = (ground.pixels * cover[..., None]).sum(axis=(0, 1)) / max(float(cover.sum()), 1e-3)
-    for _ in range(10):
-        if random.random() < 0.4:
-            colour = own * np.exp(random.choice([-1, 1]) * random.uniform(0.3, 1.2))
-        else:
-            colour = random.uniform(0, 255) * (1 + random.uniform(0, 0.9) * random.uniform(-1, 1, 3))
-        colour = np.clip(colour, 0, 255)
-        if np.abs(colour - own).max() > 35:
-            break
-    return colour.astype(np.float32)
-
-
-def _background(ground: Ground, random: Random) -> Array | None:
-    """Extrapolate the background under the part, with as much noise; None if there is no part or too little around."""
-    if ground.part is None:
-        return None
-    seen = cv2.erode((~ground.part).astype(np.float32), np.ones((5, 5), np.uint8), borderValue=1)
-    if cv2.erode(seen, np.ones((9, 9), np.uint8)).sum() < 50:
-        return None
-    reach = ground.size / 8
-    smooth = _blurred(ground.pixels * seen[..., None], reach) / (_blurred(seen, reach)[..., None] + 1e-3)
-    noise = float((ground.pixels - _blurred(ground.pixels, 4))[seen > 0].std())
-    return smooth + random.normal(0, 0.7 * noise, (ground.size, ground.size, 1)).astype(np.float32)
-
-
-def _jagged(ground: Ground, random: Random) -> Array:
-    """Draw the roughness of a fracture, (S, S) pixels."""
-    field = fractal(random, ground.size, ground.size * random.uniform(0.05, 0.2))
-    return random.uniform(0, 0.05) * ground.size * field
-
-
-def _grid(ground: Ground) -> Array:
-    return np.mgrid[0 : ground.size, 0 : ground.size].astype(np.float32)
-
-
-def _blurred(values: Array, sigma: float) -> Array:
-    return cv2.GaussianBlur(values.astype(np.float32), (0, 0), sigma)
-
-
-def grown(mask: Array, pixels: int) -> Array:
-    """Dilate a mask by half of `pixels` on every side."""
-    return cv2.dilate(mask.astype(np.uint8), np.ones((pixels, pixels), np.uint8)) > 0

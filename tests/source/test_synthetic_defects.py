@@ -11,18 +11,9 @@ from edgezsad.data.loading import Sample
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.source.derive import derive_list, row_counts
+from edgezsad.source.ground import Ground, segment_part
 from edgezsad.source.render import render
-from edgezsad.source.synthetic_defects import (
-    DEFECTS,
-    LEAST_AREA,
-    MOST_AREA,
-    Ground,
-    Kind,
-    broken_off,
-    segment_part,
-    split,
-    synthetic_defect,
-)
+from edgezsad.source.synthetic_defects import DEFECTS, LEAST_AREA, MOST_AREA, Kind, broken_off, split, synthetic_defect
 
 SIZE = 128
 
