@@ -30,7 +30,7 @@ from lightning_fabric import Fabric
 from pydantic import ValidationError
 from scipy.stats import rankdata
 
-from edgezsad.config import READOUTS, DataSet, Profile, SelfReferenceConfig, load_profile, one_line
+from edgezsad.config import READOUTS, DataSet, Profile, SelfReferenceConfig, format_validation_errors, load_profile
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Sample, subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
@@ -214,7 +214,7 @@ def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"--readout: {one_line(error)}") from None
+        raise InputError(f"--readout: {format_validation_errors(error)}") from None
 
 
 def merged_readout(readout: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
@@ -38,85 +38,60 @@ class Strict(BaseModel):
 
 
 class Generated(Strict):
-    """How many images of which generated families to make for a data set (see `synthetic`).
-
-    Counts are per category; one category is made for each family. `size` is (height, width) in pixels.
-    """
+    """Numbers of images to generate for a data set, per category; one category for each family (see `synthetic`)."""
 
     families: tuple[str, ...] = Field(min_length=1)
     train_normal: int = Field(0, ge=0)
     test_normal: int = Field(ge=0)
     test_defective: int = Field(ge=0)
-    size: tuple[Positive, Positive] = (320, 320)
-    randomise: bool = False
-    """Strong domain randomisation (light, colour, blur, noise, geometry): for a source, not for a target."""
+    size: tuple[Positive, Positive] = (320, 320)  # height, width in pixels
+    randomise: bool = False  # strong domain randomisation; for a source, not for a target
 
 
 class Randomise(Strict):
-    """Domain randomisation of a derived source (see `edgezsad.source.randomise`): how strong each change may be.
+    """Domain randomisation of a derived source: the strength of each change. Every value is ours, not the paper's."""
 
-    The paper says nothing of any of them; every value is ours.
-    """
-
-    chance: Share = 0.5
-    """How likely each of the changes of light, colour, blur and noise is, one by one."""
-    gain: Share = 0.3
-    """Brightness is multiplied by 1 - gain to 1 + gain."""
-    gradient: Share = 0.3
-    """The light falls off across the image by up to this share of its brightness."""
-    white_balance: Share = 0.1
-    """Each channel is multiplied by 1 - white_balance to 1 + white_balance."""
-    saturation: Share = 0.3
-    """The distance from grey is multiplied by 1 - saturation to 1 + saturation."""
-    blur: float = Field(1.0, ge=0, le=10)
-    """Largest Gaussian blur, as its standard deviation in pixels of an image of 512 x 512."""
-    noise: float = Field(5.0, ge=0, le=100)
-    """Largest Gaussian noise, as its standard deviation in levels of 255."""
-    background: Share = 0.2
-    """How likely the background is replaced, where one can be told from the part."""
-    turn: bool = True
-    """Mirror the image and turn it by right angles."""
+    chance: Share = 0.5  # probability of each change of light, colour, blur and noise
+    gain: Share = 0.3  # brightness is multiplied by 1 - gain to 1 + gain
+    gradient: Share = 0.3  # largest relative fall-off of the light across the image
+    white_balance: Share = 0.1  # each channel is multiplied by 1 - white_balance to 1 + white_balance
+    saturation: Share = 0.3  # the distance from grey is multiplied by 1 - saturation to 1 + saturation
+    blur: float = Field(1.0, ge=0, le=10)  # largest standard deviation of a Gaussian blur, in pixels at 512 x 512
+    noise: float = Field(5.0, ge=0, le=100)  # largest standard deviation of Gaussian noise, in grey levels
+    background: Share = 0.2  # probability of another background, where it can be separated from the part
+    turn: bool = True  # mirror the image and rotate it by right angles
 
 
 class Derive(Strict):
-    """A source list derived from a data set's images: Real-IAD-DR as we read it (see `edgezsad.source.derive`).
+    """A source list derived from the images of a data set: our reading of Real-IAD-DR (see `edgezsad.source.derive`).
 
-    Of the paper's recipe only the name and the number of images are published: the kinds, their shares and every other
-    value here are ours. Whole numbers throughout, so that a list is the same on every machine.
+    The paper publishes only its name and its number of images: all other values are ours. Shares are in percent, as
+    integers, so that a list is the same on every machine.
     """
 
-    images: Positive
-    """Rows of the list."""
-    whole: Percent = 55
-    """Share of whole images, percent."""
-    defect_crop: Percent = 20
-    """Share of crops around a defect, percent."""
-    normal_crop: Percent = 10
-    """Share of crops at a normal place, percent."""
-    paste: Percent = 15
-    """Share of normal images with a defect pasted from another image, percent."""
-    synthetic: Percent = 0
-    """Share of normal images, whole or cropped, with a synthetic defect, percent."""
+    images: Positive  # rows of the list
+    whole: Percent = 55  # share of whole images
+    defect_crop: Percent = 20  # share of crops around a defect
+    normal_crop: Percent = 10  # share of crops without a defect
+    paste: Percent = 15  # share of normal images with a defect pasted from another image
+    synthetic: Percent = 0  # share of normal images, whole or cropped, with a synthetic defect
     defects: tuple[str, ...] | None = Field(None, min_length=1)
     """Kinds of synthetic defects, equally likely; by default all kinds with their own weights
     (`edgezsad.source.synthetic_defects`)."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
     least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50
-    """A crop around a defect holds at least this share of the image's defective pixels, percent, ..."""
+    """Least share of the image's defective pixels in a crop around a defect, ..."""
     least_of_crop: Annotated[int, Field(ge=1, le=100)] = 5
-    """... or, where the defect is larger than the crop, at least this share of the crop is defective, percent."""
-    paste_shift: Percent = 6
-    """A pasted defect lies at most this far from where it was, in percent of the image's height and width."""
+    """... or, if the defect is larger than the crop, least share of defective pixels in the crop."""
+    paste_shift: Percent = 6  # largest shift of a pasted defect, in percent of the image's height and width
     randomise: Randomise = Randomise()
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Derive":
         total = self.whole + self.defect_crop + self.normal_crop + self.paste + self.synthetic
         if total != 100:
-            raise ValueError(
-                f"whole, defect_crop, normal_crop, paste and synthetic add up to {total}; they are percent"
-            )
+            raise ValueError(f"whole, defect_crop, normal_crop, paste and synthetic add up to {total}, expected 100")
         return self
 
 
@@ -126,55 +101,51 @@ class DataSet(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     layout: Layout
     root: Path
-    categories: tuple[str, ...] | None = None
-    """Only these categories; all that are found when left out."""
+    categories: tuple[str, ...] | None = None  # all by default
     stands_for: str | None = None
-    """The benchmark whose place this set takes in the tables, for instance "MVTec-AD"."""
+    """The benchmark that this set stands for in the tables, for instance "MVTec-AD"."""
     generated: Generated | None = None
     derive: Derive | None = None
-    """Train on a list derived from the images, not on the images as they are; for a source only."""
+    """Train on a list derived from the images instead of the images; for a source only."""
     share: float | None = Field(None, gt=0)
-    """How many of the images of a training step come from this source, in proportion to the other sources' shares, its
-    categories being equally likely. Where it is left out, each of its categories is as likely as any other category of
-    a set without a share; it is given for all sources or for none."""
+    """Share of this source in a training step relative to the other sources' shares; its categories are equally likely.
+    Without shares all categories of all sources are equally likely. Given for all sources or for none."""
 
 
 class Data(Strict):
-    """Source and targets. `root` is put before every data set's own relative root."""
+    """Source and targets; `root` is the folder above every data set's own relative root."""
 
     root: Path | None
     generated_root: Path | None = None
-    """Put before the root of generated sets instead, where the others lie in a folder that is not to be written to."""
+    """Folder above generated sets instead, where `root` is not writable."""
     seed: int = 0
     source: tuple[DataSet, ...] = Field(min_length=1)
     targets: tuple[DataSet, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names_are_unique(self) -> "Data":
+    def _sets_fit_together(self) -> "Data":
         names = [item.name for item in (*self.source, *self.targets)]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"data set named twice: {', '.join(twice)}")
         if len({item.share is None for item in self.source}) > 1:
-            raise ValueError("share is given for some sources alone; give it for all of them or for none")
-        if shared := [item.name for item in self.targets if item.share is not None]:
-            raise ValueError(f"share is for the source only; take it out of {', '.join(shared)}")
+            raise ValueError("share is given for some sources only; give it for all of them or for none")
+        for key in ("share", "derive"):
+            if wrong := [item.name for item in self.targets if getattr(item, key) is not None]:
+                raise ValueError(f"{key} is for the source only; remove it from {', '.join(wrong)}")
         stands = [item.stands_for for item in self.targets if item.stands_for]
         if len(set(stands)) != len(stands):
-            raise ValueError("two targets stand for the same benchmark; each may be named once in stands_for")
-        if derived := [item.name for item in self.targets if item.derive]:
-            raise ValueError(f"derive is for the source only; take it out of {', '.join(derived)}")
+            raise ValueError("two targets stand for the same benchmark; name each once in stands_for")
         families = [
             {family for item in items if item.generated for family in item.generated.families}
             for items in (self.source, self.targets)
         ]
-        # Content hashes cannot show this: the same family drawn with another seed has other bytes.
+        # Content hashes cannot show this: the same family generated with another seed has other bytes.
         if both := sorted(families[0] & families[1]):
             raise ValueError(f"families in the source and in a target: {', '.join(both)}; a target must be unseen")
         return self
 
     def folder(self, item: DataSet) -> Path:
-        """Where a data set lies on disk."""
+        """Return the folder of a data set."""
         if item.generated and self.generated_root is not None:
             return self.generated_root / item.root
         if self.root is None:
@@ -344,7 +315,7 @@ class Profile(Strict):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     rehearsal: Positive | None = None
-    """Set by `rehearse` only: the numbers of such a run mean nothing."""
+    """Set by `edgezsad.run.rehearse` only: the numbers of such a run mean nothing."""
     paper_graph: Model = Model(
         backbone="tiny_vit_21m_512",
         weights="random",
@@ -398,7 +369,7 @@ def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profi
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; give a YAML file from configs/") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from None
+        raise InputError(f"{path}: invalid YAML: {one_line(error)}; fix the file") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: not a profile (no keys); start from configs/mini.yaml")
     if data_root is not None and isinstance(raw.get("data"), dict):
@@ -406,7 +377,7 @@ def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profi
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{path}: {one_line(error)}") from None
+        raise InputError(f"{path}: {format_validation_errors(error)}") from None
 
 
 def save_profile(profile: Profile, path: Path | str) -> Path:
@@ -418,53 +389,8 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
     return path
 
 
-def rehearse(profile: Profile, limit: int) -> Profile:
-    """Return the profile for a rehearsal: the same graph on a few images and steps; its numbers mean nothing.
-
-    Args:
-        profile: the profile as in its file.
-        limit: images of each set, split and label; also training steps.
-    """
-    source = tuple(
-        item.model_copy(
-            update={"derive": item.derive.model_copy(update={"images": min(item.derive.images, 4 * limit)})}
-        )
-        if item.derive
-        else item
-        for item in profile.data.source
-    )
-    # The emulator takes minutes for a single image of a large model.
-    runtimes = tuple(name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16")
-    # A rehearsal downloads no weights.
-    weights = "random" if profile.model.weights == "hub" else profile.model.weights
-    batch = min(profile.training.batch, 2 * limit)
-    return profile.model_copy(
-        update={
-            "title": f"{profile.title} (rehearsal)",
-            "run": profile.run.with_name(f"{profile.run.name}-rehearsal"),
-            "rehearsal": limit,
-            "data": profile.data.model_copy(update={"source": source}),
-            "model": profile.model.model_copy(update={"weights": weights}),
-            "training": profile.training.model_copy(
-                update={"steps": min(profile.training.steps, limit), "batch": batch}
-            ),
-            "evaluation": profile.evaluation.model_copy(update={"runtimes": runtimes}),
-        }
-    )
-
-
-def rehearsal_notice(profile: Profile) -> str:
-    """Return the notice for the pages of a rehearsal; empty for a real run."""
-    if profile.rehearsal is None:
-        return ""
-    return (
-        f"REHEARSAL: at most {profile.rehearsal} images of each set, split and label, {profile.training.steps} steps, "
-        f"a backbone with {profile.model.weights} weights. These numbers mean nothing."
-    )
-
-
-def one_line(error: ValidationError) -> str:
-    """What is wrong with a profile, each fault after its place."""
+def format_validation_errors(error: ValidationError) -> str:
+    """Format validation errors on one line, each prefixed by its key path."""
     problems = []
     items = error.errors()
     for item in items:

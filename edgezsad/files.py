@@ -2,19 +2,15 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 import platform
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import edgezsad
 from edgezsad.errors import InputError
@@ -134,32 +130,6 @@ def sha256_of_file(path: Path | str) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_arrays(path: Path | str, like: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray] | None:
-    """Load cached arrays from an `.npz` file, without pickles.
-
-    Args:
-        path: the file.
-        like: dtype ("U" is text of any length) and shape after the first axis of each array.
-
-    Returns:
-        The arrays; None if the file is missing, damaged, or has other dtypes or shapes.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Reading whole members compares their checksums.
-            members = {name: io.BytesIO(archive.read(f"{name}.npy")) for name in like}
-        arrays = {name: np.lib.format.read_array(data, allow_pickle=False) for name, data in members.items()}
-    except Exception:
-        # Damaged bytes raise BadZipFile, zlib.error, NotImplementedError, TypeError, ...
-        return None
-    for name, (kind, shape) in like.items():
-        array = arrays[name]
-        same = array.dtype.kind == "U" if kind == "U" else array.dtype == np.dtype(kind)
-        if not same or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
-            return None
-    return arrays
 
 
 def save_tensors(path: Path | str, tensors: Mapping[str, Any], header: dict[str, str] | None = None) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgezsad.config import Profile, load_profile, rehearsal_notice
+from edgezsad.config import Profile, load_profile
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 
@@ -118,3 +118,48 @@ def project_root(config: Path | str) -> Path:
     here = Path.cwd()
     root = next((folder for folder in Path(config).resolve().parents if (folder / ROOT_MARK).is_file()), here)
     return Path() if root == here.resolve() else root
+
+
+def rehearse(profile: Profile, limit: int) -> Profile:
+    """Return the profile for a rehearsal: the same graph on a few images and steps; its numbers mean nothing.
+
+    Args:
+        profile: the profile as in its file.
+        limit: images of each set, split and label; also training steps.
+    """
+    source = tuple(
+        item.model_copy(
+            update={"derive": item.derive.model_copy(update={"images": min(item.derive.images, 4 * limit)})}
+        )
+        if item.derive
+        else item
+        for item in profile.data.source
+    )
+    # The emulator takes minutes for a single image of a large model.
+    runtimes = tuple(name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16")
+    # A rehearsal downloads no weights.
+    weights = "random" if profile.model.weights == "hub" else profile.model.weights
+    batch = min(profile.training.batch, 2 * limit)
+    return profile.model_copy(
+        update={
+            "title": f"{profile.title} (rehearsal)",
+            "run": profile.run.with_name(f"{profile.run.name}-rehearsal"),
+            "rehearsal": limit,
+            "data": profile.data.model_copy(update={"source": source}),
+            "model": profile.model.model_copy(update={"weights": weights}),
+            "training": profile.training.model_copy(
+                update={"steps": min(profile.training.steps, limit), "batch": batch}
+            ),
+            "evaluation": profile.evaluation.model_copy(update={"runtimes": runtimes}),
+        }
+    )
+
+
+def rehearsal_notice(profile: Profile) -> str:
+    """Return the notice for the pages of a rehearsal; empty for a real run."""
+    if profile.rehearsal is None:
+        return ""
+    return (
+        f"REHEARSAL: at most {profile.rehearsal} images of each set, split and label, {profile.training.steps} steps, "
+        f"a backbone with {profile.model.weights} weights. These numbers mean nothing."
+    )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,15 +47,6 @@ def environment(repository: Path) -> dict[str, str]:
     """This interpreter's commands first, this checkout's library, and no window for figures."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return os.environ | {"PATH": path, "PYTHONPATH": str(repository), "MPLBACKEND": "agg"}
-
-
-def papermill(project: Path, repository: Path, notebook: str, output: Path, **parameters: Any) -> subprocess.Popen[str]:
-    """Start papermill's own command line, as a reader of the book types it."""
-    command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", str(output), "--no-progress-bar"]
-    for name, value in parameters.items():
-        command += ["-p", name, str(value)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=project, env=environment(repository), stdout=pipe, stderr=pipe, text=True)
 
 
 def run_cells(notebook: Path, parameters: dict[str, Any]) -> None:

@@ -160,7 +160,7 @@ def test_shares_are_for_all_sources_or_for_none(
     values = profile_values()
     values["data"]["source"].append(copy.deepcopy(values["data"]["source"][0]) | {"name": "another"})
     values["data"]["source"][0]["share"] = 2
-    assert "share is given for some sources alone; give it for all of them or for none" in refuse(values)
+    assert "share is given for some sources only; give it for all of them or for none" in refuse(values)
     values = profile_values()
     values["data"]["targets"][0]["share"] = 2
     assert "share is for the source only" in refuse(values)
@@ -177,7 +177,7 @@ def test_data_set_named_twice(
 
 @pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- x", "%%%"])
 def test_not_yaml(refuse: Callable[[Any], str], text: str) -> None:
-    assert "not valid YAML" in refuse(text)
+    assert "invalid YAML" in refuse(text)
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- a\n- b\n", "3"])
@@ -188,7 +188,7 @@ def test_yaml_but_no_profile(refuse: Callable[[Any], str], text: str) -> None:
 def test_not_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match="not valid YAML"):
+    with pytest.raises(InputError, match="invalid YAML"):
         load_profile(path)
 
 

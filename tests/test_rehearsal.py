@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from edgezsad.claims.evaluation import CLAIMS, check_claims
-from edgezsad.config import Profile, load_profile, rehearsal_notice, rehearse, save_profile
+from edgezsad.config import Profile, load_profile, save_profile
 from edgezsad.data.layouts import ImageItem
 from edgezsad.data.manifest import few_of_each, index_dataset
 from edgezsad.errors import InputError
-from edgezsad.run import Run, open_run
+from edgezsad.run import Run, open_run, rehearsal_notice, rehearse
 from edgezsad.source.prepare import prepare_data
 from synthetic import SetSpec, generate_set
 
