@@ -133,7 +133,7 @@ def _result(run: Run, path: str) -> Any:
 
 def _number(run: Run, path: str) -> float | None:
     value = _result(run, path)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
         name, _, keys = path.partition(".")
         raise InputError(f"{run.result_path(name)}: {keys} is not a number; run notebook {NOTEBOOKS[name]} again")
     return value
@@ -233,10 +233,8 @@ def _board(run: Run, claim: Claim, path: str) -> str:
         return f"needs the board's scores of {_listed(found['missing'])}"
     if len(targets) < reported.BENCHMARKS:
         return f"{len(targets)} of {reported.BENCHMARKS} benchmarks"
-    rows = _result(run, "benchmarks.categories")
-    images = {(row["target"], row["category"]): row["images"] for row in rows}
-    whole = {name: sum(count for (target, _), count in images.items() if target == name) for name in targets}
-    if cut := [row["target"] for row in found["rows"] if row["images"] < whole.get(row["target"], 0)]:
+    whole = {row["set"]: row["test"] for row in _result(run, "data.sets")}
+    if cut := [row["target"] for row in found["rows"] if row["images"] < whole[row["target"]]]:
         return f"the board scored only some images of {_listed(cut)}"
     return _not_as_published(run, targets)
 
