@@ -250,13 +250,13 @@ def _every_target(run: Run, claim: Claim, column: str) -> str:
     return f"no value of {_listed(lacking)}" if lacking else ""
 
 
-def _at_least(run: Run, claim: Claim, sizes: dict[str, int]) -> str:
-    """Require numbers, or lengths of lists, of at least the given sizes."""
-    for path, wanted in sizes.items():
+def _within(run: Run, claim: Claim, limits: dict[str, tuple[float, float]]) -> str:
+    """Require numbers, or lengths of lists, within limits."""
+    for path, (low, high) in limits.items():
         found = _result(run, path)
         found = len(found) if isinstance(found, list) else found
-        if found < wanted:
-            return f"{path} is {found} of at least {wanted}"
+        if not low <= found <= high:
+            return f"{path} is {found:,}, expected {f'at least {low}' if found < low else f'at most {high}'}"
     return ""
 
 
@@ -266,7 +266,7 @@ CONDITIONS: dict[str, Callable[[Run, Claim, Any], str]] = {
     "as_published": lambda run, claim, role: _not_as_published(run, [i.name for i in getattr(run.profile.data, role)]),
     "board": _board,
     "every_target": _every_target,
-    "at_least": _at_least,
+    "within": _within,
 }
 """Conditions of a complete result, by the name that `claims.yaml` uses: each returns what is missing, or nothing."""
 

@@ -62,7 +62,7 @@ def fill(run: Planted) -> Planted:
     rows = run.drift_rows()
     published = "yes" if run.profile.profile == "paper" else None
     sets = [item.name for item in (*run.profile.data.source, *targets)]
-    proof = {"source_images": 100, "target_images": 80, "near_duplicates": 0}
+    proof = {"source_images": 100, "target_images": 80, "unproven_images": 0}
     values: dict[str, dict[str, Any]] = {
         "data": {
             "overlaps": 0,

@@ -185,9 +185,11 @@ def test_a_part_may_fail_but_not_confirm(mini: Any, page: str, name: str, column
 
 def test_nothing_compared_finds_nothing(mini: Any) -> None:
     mini.plant("efficiency", "paper_graph", "backends", value=[])
-    incomplete(mini, "operator lists", "efficiency.paper_graph.backends is 0 of at least 6")
+    incomplete(mini, "operator lists", "efficiency.paper_graph.backends is 0, expected at least 6")
     mini.plant("data", "no_leak", "source_images", value=0)
-    incomplete(mini, "no leak", "data.no_leak.source_images is 0 of at least 1")
+    incomplete(mini, "no leak", "data.no_leak.source_images is 0, expected at least 1")
+    mini.plant("data", "no_leak", value={"source_images": 9, "target_images": 9, "unproven_images": 1200})
+    incomplete(mini, "no leak", "data.no_leak.unproven_images is 1,200, expected at most 0")
     mini.plant("data", "overlaps", value=1)
     assert only(mini, "no leak").status == "fails"
 
