@@ -28,7 +28,7 @@ import onnx
 from latency_models import files, network, networks
 from onnx import TensorProto, helper, numpy_helper
 
-from edgezsad.export.cost import count
+from edgezsad.export.cost import count_cost
 from edgezsad.files import versions, write_json
 from edgezsad.scoring.onnx_scorer import cpu_name
 
@@ -184,7 +184,7 @@ def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes
     """All models and methods, on each number of threads in `rounds`."""
     names = [prefix + name for name in NAMES if prefix + name in networks()]
     graphs = {name: files(name, folder) for name in names}
-    costs = {name: count(network(name), networks()[name].size) for name in names}
+    costs = {name: count_cost(network(name), networks()[name].size) for name in names}
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     speeds = []
     for threads, number in rounds.items():

@@ -15,10 +15,10 @@ import typer
 
 from edgezsad import __version__
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
-from edgezsad.export.commands import export_app
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
+export_app = typer.Typer(help="Files for the boards, from an exported ONNX graph.", no_args_is_help=True)
 data_app = typer.Typer(help="Check and index copies of the public data sets.", no_args_is_help=True)
 device_app = typer.Typer(help="Boards: write a kit, ingest its result.", no_args_is_help=True)
 app.add_typer(claims_app, name="claims")
@@ -325,6 +325,39 @@ def profile(
             raise InputError(f"{folder}: no such folder ({item.name} in {config}); mend data in the profile, or DATA")
     names = [", ".join(item.name for item in items) for items in (checked.data.source, checked.data.targets)]
     typer.echo(f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}")
+
+
+@export_app.command()
+def dlc(
+    graph: Annotated[Path, typer.Argument(help="An ONNX file, for instance runs/mini/export/seed0-fp16.onnx.")],
+    out: Annotated[Path, typer.Argument(help="The DLC; its record is stored next to it.")],
+    folded: Annotated[bool, typer.Option("--folded", help="Expand constants beforehand: a larger file.")] = False,
+) -> None:
+    """Write a DLC for Qualcomm's boards (Linux x86-64, onnxruntime-qnn); exit code 1 if not all of the graph fits."""
+    from edgezsad.export.dlc import write_dlc
+    from edgezsad.export.lint import summarise
+
+    record = write_dlc(graph, out, folded)
+    typer.echo(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {record.precision}, {record.partitions} partition, "
+        f"{sum(record.operations.values())} operations, at most {record.most_axes} axes; "
+        f"findings of the GPU's operator list: {summarise(record.gpu_findings)}"
+    )
+
+
+@export_app.command()
+def tensorrt(
+    graph: Annotated[Path, typer.Argument(help="An ONNX file: FP32 for TensorRT 10.x, FP16 from 11.0 on.")],
+    out: Annotated[Path, typer.Argument(help="The engine; its record is stored next to it.")],
+    timing_cache: Annotated[Path | None, typer.Option(help="Kept between builds, which then take seconds.")] = None,
+) -> None:
+    """Build an FP16 engine for the NVIDIA GPU of this machine; an engine that fits is kept."""
+    from edgezsad.export.tensorrt_engine import build_engine
+    from edgezsad.scoring.tensorrt_scorer import tensorrt_package, this_device
+
+    package = tensorrt_package()
+    record = build_engine(graph, out, this_device(package), package, timing_cache)
+    typer.echo(f"{out}: for {record.gpu} ({record.capability}), TensorRT {record.tensorrt}")
 
 
 @app.command()

@@ -24,7 +24,7 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import InputError, RuntimeUnavailable
-from edgezsad.export.dlc import read_dlc, record_path, write_dlc
+from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
 from edgezsad.export.lint import load_graph
 from edgezsad.files import sha256_of_bytes, sha256_of_file, written_beside
 from edgezsad.progress import progress
@@ -208,7 +208,7 @@ def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) 
             return {"models/model-fp16.onnx": fp16}, detector, note
     elif not dlc.is_file() or dlc.stat().st_size == 0:
         raise InputError(f"{dlc}: missing or empty; give another DLC, or leave --dlc out")
-    elif record_path(dlc).is_file():
+    elif dlc_record_path(dlc).is_file():
         read_dlc(dlc, fp16)
     else:
         note = f"{dlc}: assumed to be made from {fp16.name}; there is no record next to it"

@@ -1,15 +1,14 @@
-"""An ONNX graph as a DLC, Qualcomm's format, written on the host by ONNX Runtime's QNN IR backend.
+"""Convert an ONNX graph to a DLC, Qualcomm's format, on the host with ONNX Runtime's QNN IR backend.
 
-`qnn-net-run` runs it on a board by `libQnnGpu.so`, in the types that it finds there:
-give the FP16 graph for FP16. The IR backend only writes; nothing here computes an image.
+`qnn-net-run` runs it on a board with `libQnnGpu.so`, in the types of the graph: give the FP16 graph for FP16. The IR
+backend only writes; nothing is computed here.
 
-A DLC counts only if it holds the whole graph: one partition, no node left to the CPU. What the graph became is read
-back from QNN's own description of it, and the types and axes of each operation are compared with the GPU's list.
+A DLC must hold the whole graph as one partition, with no node left to the CPU. The types and tensor ranks of its
+operations are read from QNN's own description and compared with the GPU's operator list.
 
-TinyViT's position biases are small tables that the graph expands (`edgezsad.export.attention`). ONNX Runtime would
-expand them before QNN sees them, and the file would take 157 MB more in FP16; so its constant folding is left out. The
-HTP emulator takes the graph so and gives the same numbers. Whether QNN's GPU expands them once or for every image is
-not documented: should it be slow there, `folded` is the other way.
+TinyViT's position biases are small tables that the graph expands. ONNX Runtime's constant folding, which would expand
+them beforehand and add 157 MB in FP16, is disabled. Whether QNN's GPU expands them once or for every image is not
+documented; `folded` is the alternative.
 """
 
 import json
@@ -18,11 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from onnx import TensorProto
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgezsad.errors import CheckError, InputError
-from edgezsad.export.lint import OperatorUse, findings_of, load_graph
+from edgezsad.export.lint import OperatorUse, findings_of
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.qnn_scorer import QnnLibrary, assignment, check_assignment, open_session, partitions
@@ -38,18 +36,18 @@ STATIC = 4
 
 
 class DlcRecord(BaseModel):
-    """What a DLC was made from and what it holds; kept beside it as NAME.json.
+    """How a DLC was made and what is in it; stored next to it as NAME.json.
 
     Attributes:
         model_sha256: of the ONNX file.
-        detector_sha256: of the weights behind it, "" if it does not say.
+        detector_sha256: of the weights in the ONNX file, "" if unknown.
         dlc_sha256: of the DLC.
-        precision: of the ONNX file's weights.
+        precision: of the ONNX file.
         folded: whether constants were expanded beforehand.
-        partitions: into how many the graph was cut; 1 by contract.
+        partitions: number of parts of the graph; always 1.
         operations: counts by QNN operation, most frequent first.
-        most_axes: of any tensor that is not a weight.
-        gpu_findings: what the GPU backend's list says against it.
+        most_axes: largest rank of a tensor that is not a weight.
+        gpu_findings: problems by the GPU backend's operator list.
         versions: of the packages.
     """
 
@@ -69,24 +67,23 @@ class DlcRecord(BaseModel):
 
 
 def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> DlcRecord:
-    """Write `target` and the record beside it, each atomically; 3 s for the paper's graph.
+    """Write a DLC and its record, each atomically; 3 s for the paper's graph.
 
     Args:
         graph: the ONNX file.
         target: the DLC.
-        folded: let ONNX Runtime expand constants first.
+        folded: expand constants beforehand.
 
     Raises:
         InputError: the graph is missing or damaged, or `target` cannot be written.
         CheckError: the backend does not take all of the graph as one partition.
-        RuntimeUnavailable: onnxruntime-qnn is not here, or does not start.
+        RuntimeUnavailable: onnxruntime-qnn is not installed, or does not start.
     """
     graph, target = Path(graph), Path(target)
     if target.suffix != ".dlc":
-        raise InputError(f"{target}: a DLC's name ends with .dlc; name it so")
+        raise InputError(f"{target}: the name of a DLC must end with .dlc; rename it")
     check_may_be_written(target)
-    model = load_graph(graph)
-    half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    metadata = read_metadata(graph)
     backend = WRITER.start()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
@@ -94,86 +91,69 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
         settings |= {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
         try:
             session = open_session(str(graph), backend, settings, disabled=() if folded else FOLDING)
-        # ONNX Runtime's exceptions have no common base but Exception.
+        # ONNX Runtime's exceptions have no common base but Exception. It fails if a node would fall back to the CPU.
         except Exception:
-            # It is the fallback's absence that fails a session; see which nodes would have fallen back.
             raise CheckError(
-                f"{graph}: the {WRITER.name} does not take {WRITER.refused(graph, backend)}; replace it in the model"
+                f"{graph}: the {WRITER.name} does not take {WRITER.rejected(graph, backend)}; replace it in the model"
             ) from None
         check_assignment(assignment(session), graph, WRITER.name)
         written = sorted(Path(folder).glob("*.dlc"))
         if partitions(session) != 1 or len(written) != 1:
-            parts = f"{partitions(session)} partitions and {len(written)} files"
-            raise CheckError(f"{graph}: cut into {parts}, not one; look at the graph")
+            raise CheckError(f"{graph}: {partitions(session)} partitions, expected 1; see `edgezsad lint`")
         description = next(path for path in Path(folder).glob("*.json") if not path.stem.endswith("tensor_log"))
         uses = qnn_uses(json.loads(description.read_text(encoding="utf-8")))
         with written_beside(target) as temporary:
             written[0].replace(temporary)
-    counts = Counter(use.operator for use in uses)
     record = DlcRecord(
         model_sha256=sha256_of_file(graph),
-        detector_sha256=read_metadata(graph).get("model_sha256", ""),
+        detector_sha256=metadata.get("model_sha256", ""),
         dlc_sha256=sha256_of_file(target),
-        precision="fp16" if half else "fp32",
+        precision=metadata.get("precision", "fp32"),
         folded=folded,
         partitions=partitions(session),
-        operations=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        operations=dict(Counter(sorted(use.operator for use in uses)).most_common()),
         most_axes=max(rank for use in uses for rank in use.ranks),
         gpu_findings=findings_of(uses, "qnn-gpu"),
         versions=versions("onnxruntime", "onnxruntime-qnn"),
     )
-    write_json(record_path(target), record.model_dump())
+    write_json(dlc_record_path(target), record.model_dump())
     return record
 
 
 def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
-    """The record of a DLC, checked against the file, and against the ONNX file if one is given.
+    """Read the record of a DLC and check it against the file, and against the ONNX file if given.
 
     Raises:
-        InputError: either is missing, damaged, or not what the record says; the file is named.
+        InputError: a file is missing, damaged, or not what the record says.
     """
-    target = Path(target)
-    raw = read_json(record_path(target), REMEDY)
+    target, path = Path(target), dlc_record_path(target)
+    raw = read_json(path, REMEDY)
     try:
         record = DlcRecord.model_validate(raw)
     except ValidationError as error:
-        raise InputError(
-            f"{record_path(target)}: not the record of a DLC ({error.error_count()} faults); {REMEDY}"
-        ) from None
+        raise InputError(f"{path}: not the record of a DLC ({error.error_count()} errors); {REMEDY}") from None
     if not target.is_file():
         raise InputError(f"{target}: missing; {REMEDY}")
     if sha256_of_file(target) != record.dlc_sha256:
-        raise InputError(f"{target}: not the file that {record_path(target).name} tells of; {REMEDY}")
+        raise InputError(f"{target}: changed since {path.name} was written; {REMEDY}")
     if graph is not None and sha256_of_file(graph) != record.model_sha256:
         raise InputError(f"{target}: made from another graph than {graph}; {REMEDY}")
     return record
 
 
-def record_path(target: Path | str) -> Path:
-    """The record beside a DLC."""
+def dlc_record_path(target: Path | str) -> Path:
+    """Return the path of a DLC's record."""
     return Path(target).with_suffix(".json")
 
 
 def qnn_uses(description: dict[str, Any]) -> list[OperatorUse]:
-    """The operations of a graph as QNN's description of it tells them.
-
-    Args:
-        description: what the provider's `dump_json_qnn_graph` wrote.
-    """
+    """List the operations in QNN's description of a graph, as written by the provider's `dump_json_qnn_graph`."""
     tensors = description["graph"]["tensors"]
-    return [
-        OperatorUse(
-            name,
-            node["type"],
-            frozenset(
-                len(tensors[tensor]["dims"])
-                for tensor in (*node["input_names"], *node["output_names"])
-                if tensors[tensor]["type"] != STATIC
-            ),
-            frozenset(
-                QNN_TYPES.get(tensors[tensor]["data_type"], hex(tensors[tensor]["data_type"]))
-                for tensor in node["output_names"]
-            ),
-        )
-        for name, node in description["graph"]["nodes"].items()
-    ]
+    uses = []
+    for name, node in description["graph"]["nodes"].items():
+        ends = [tensors[tensor] for tensor in (*node["input_names"], *node["output_names"])]
+        outputs = [tensors[tensor]["data_type"] for tensor in node["output_names"]]
+        ranks = frozenset(len(tensor["dims"]) for tensor in ends if tensor["type"] != STATIC)
+        types = frozenset(QNN_TYPES.get(kind, hex(kind)) for kind in outputs)
+        uses.append(OperatorUse(name, node["type"], ranks, types))
+    return uses

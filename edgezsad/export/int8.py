@@ -1,215 +1,267 @@
-"""The INT8 twin of an ONNX graph: layers between QuantizeLinear and DequantizeLinear, input and outputs in FP32.
+"""Quantise an ONNX graph to INT8 with ONNX Runtime's static quantiser; input and outputs stay FP32.
 
-ONNX Runtime's quantiser places them (static, per-channel weights); here is decided where. A layer takes its input in
-INT8, as TensorRT advises, and its output becomes INT8 where another layer or the sum of a residual takes it. Everything
-else reads FP32: the input normalisation, the other side of such a sum, the pooling and the readout, and the layers that
-cost too much (see `edgezsad.export.sensitivity`). So a layer's result is rounded once, however many sums it goes
-through. Biases stay FP32: whoever fuses a layer rounds them to its own steps.
+Convolutions and matrix products read INT8 activations (one scale per tensor) and INT8 weights (one scale per channel),
+between QuantizeLinear and DequantizeLinear. Their outputs, the input normalisation, residual sums, the pooling and the
+readout stay FP32, as do the layers that a sweep finds too costly: `sweep` quantises one layer at a time and measures
+how far scores and maps of other source images move.
 
-Ranges are taken from images of the source, never of a target: which source it was stands in the file, and a graph that
-was trained on another is refused. Weights are rounded by `edgezsad.export.int8_rounding`.
+Activation ranges come from source images, never from a target: the file names the source, and a graph that was trained
+on another source is rejected.
 """
 
 import contextlib
 import difflib
 import logging
+import re
+import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+import pandas as pd
+from onnx import TensorProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgezsad.errors import InputError
-from edgezsad.export.int8_rounding import input_moments, rounded_weights
-from edgezsad.export.layers import Layer, layers
 from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
-from edgezsad.scoring.onnx_scorer import as_tensor
+from edgezsad.progress import progress
+from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
-OPERATORS = ["Conv", "MatMul", "Add"]
-# Smallest and largest value seen. Percentiles (99.99, 99.999) were about as good on the mini profile, and they keep
-# every value of every image in memory.
-METHOD = CalibrationMethod.MinMax
-MOMENT_IMAGES = 16
-"""Images whose means guide the rounding of weights: means need fewer than extremes."""
+SHARE = 0.1
+"""Layers with the most squared error per weight stay FP32, as long as they hold at most this share of all weights."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An FP32 graph with what quantising it needs.
+class Layer:
+    """A convolution or matrix product with weights.
 
     Attributes:
-        graph: the graph.
-        layers: that may become INT8.
-        weights: of these on their INT8 steps, by the name of the initialiser.
-        ranges: of every tensor, in the quantiser's own JSON.
-        images: behind the ranges.
-        source_sha256: of the source that they belong to; empty for a graph that was not trained.
+        name: readable name, for instance "blocks.0.0.conv_dw".
+        node: name of its node in the graph.
+        weights: number of weights.
     """
 
-    graph: Path
-    layers: list[Layer]
-    weights: dict[str, np.ndarray]
-    ranges: Path
+    name: str
+    node: str
+    weights: int
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Cost of INT8 layer by layer.
+
+    Attributes:
+        table: one row per layer, costliest first: layer, weights (thousands), score_error and map_error (root mean
+            square change in standard deviations of FP32's), kept_fp32.
+        kept_fp32: layers that stay FP32.
+        layers: number of layers.
+        images: number of source images behind the errors.
+        all_int8: errors of score and map with all layers in INT8.
+        exported: errors with the chosen layers in FP32.
+    """
+
+    table: pd.DataFrame
+    kept_fp32: tuple[str, ...]
+    layers: int
     images: int
-    source_sha256: str
+    all_int8: tuple[float, float]
+    exported: tuple[float, float]
+
+
+class Quantiser:
+    """Quantises one FP32 graph with fixed activation ranges.
+
+    Attributes:
+        graph: path of the FP32 graph.
+        layers: the layers that can become INT8.
+    """
+
+    def __init__(self, graph: Path | str, images: Sequence[np.ndarray], folder: Path, source_sha256: str = ""):
+        """Measure the activation ranges.
+
+        Args:
+            graph: the FP32 graph.
+            images: (S, S, 3) uint8 RGB, of the source.
+            folder: stores the ranges while this object is used.
+            source_sha256: hash of the source of the images; "" for an untrained graph.
+
+        Raises:
+            InputError: the graph is missing, damaged, not FP32 or trained on another source; or no images.
+        """
+        model = load_graph(graph)
+        trained_on = metadata_of(model).get("source_sha256", "")
+        if trained_on != source_sha256:
+            raise InputError(
+                f"{graph}: trained on source {trained_on[:12] or 'unknown'}, calibration images are of "
+                f"{source_sha256[:12] or 'unknown'}; calibrate on the source alone, never on a target"
+            )
+        self.graph, self.layers = Path(graph), quantisable_layers(model.graph)
+        if metadata_of(model).get("precision", "fp32") != "fp32" or not self.layers:
+            raise InputError(f"{graph}: no FP32 layers to quantise; give a detector's FP32 graph")
+        if not images:
+            raise InputError(f"{graph}: no calibration images; give some of the source")
+        # The quantiser writes next to what it reads.
+        self._copy = Path(shutil.copy(graph, folder / "fp32.onnx"))
+        size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+        self._images, self._source_sha256 = len(images), source_sha256
+        self._ranges = folder / "ranges.json"
+        # Ranges do not depend on what is quantised, so one layer is enough to measure and store them all.
+        self._quantise(self.layers[:1], folder / "int8.onnx", _Reader([as_tensor(image, size) for image in images]))
+
+    def write(self, target: Path | str, exclude: Collection[str] = ()) -> Path:
+        """Write the graph with all layers but `exclude` in INT8, atomically; returns `target`.
+
+        Raises:
+            InputError: unknown name in `exclude`, or no layer left.
+            CheckError: the result is invalid ONNX.
+        """
+        names = [layer.name for layer in self.layers]
+        for name in exclude:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                raise InputError(f"exclude: no layer {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        chosen = [layer for layer in self.layers if layer.name not in exclude]
+        if not chosen:
+            raise InputError(f"{target}: no layer left for INT8; exclude fewer")
+        with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
+            model = onnx.load(self._quantise(chosen, Path(folder) / "int8.onnx"))
+        # The quantiser adds metadata and outdated types.
+        del model.metadata_props[:], model.graph.value_info[:]
+        facts = {
+            "precision": "int8",
+            "calibration_images": str(self._images),
+            "calibration_method": "smallest and largest value",
+            "calibration_sha256": self._source_sha256,
+            "int8_layers": str(len(chosen)),
+            "int8_left_out": ", ".join(name for name in names if name in exclude),
+        }
+        set_metadata(model, metadata_of(load_graph(self.graph)) | facts)
+        return save_graph(model, target)
+
+    def outputs(self, layers: Sequence[Layer], images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Run the graph with only `layers` in INT8; returns scores (N,) and maps (N, 1, h, w)."""
+        with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
+            return _run(self._quantise(layers, Path(folder) / "int8.onnx") if layers else self._copy, images)
+
+    def _quantise(self, layers: Sequence[Layer], target: Path, reader: "_Reader | None" = None) -> Path:
+        nodes = {layer.node for layer in layers}
+        with _silence():
+            quantize_static(
+                self._copy,
+                target,
+                reader,
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "MatMul"],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_quantize=sorted(nodes),
+                calibrate_method=CalibrationMethod.MinMax,
+                calibration_cache_path=self._ranges,
+                extra_options={"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul"]},
+            )
+        model = onnx.load(target)
+        # The quantiser rounds a tensor for all its readers; those that stay FP32 read it from before the rounding.
+        makers = {name: node for node in model.graph.node for name in node.output}
+        pairs = [(node, makers.get(node.input[0])) for node in model.graph.node if node.op_type == "DequantizeLinear"]
+        exact = {node.output[0]: maker.input[0] for node, maker in pairs if maker is not None}
+        for node in model.graph.node:
+            if node.name not in nodes and node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+                for index, name in enumerate(node.input):
+                    node.input[index] = exact.get(name, name)
+        onnx.save(model, target)
+        return target
 
 
 def to_int8(
     source: Path | str,
     target: Path | str,
-    images: Iterable[np.ndarray],
+    images: Sequence[np.ndarray],
     exclude: Collection[str] = (),
     source_sha256: str = "",
-    symmetric: bool = False,
 ) -> Path:
-    """Write the INT8 twin of `source` to `target`, atomically.
+    """Write the INT8 version of the FP32 graph `source` to `target`; see `Quantiser` for arguments and errors."""
+    with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
+        return Quantiser(source, images, Path(folder), source_sha256).write(target, exclude)
+
+
+def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
+    """List convolutions and matrix products with FP32 weights in graph order, without those of the readout.
+
+    The readout is a thousandth of the arithmetic, and what it sums is the score.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    layers = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "MatMul") or node.input[1] not in weights or node.input[0] in weights:
+            continue
+        # The exporter renames transposed weights; the bias, added next, keeps the layer's name.
+        names = [node.input[1], *(name for reader in readers.get(node.output[0], []) for name in reader.input)]
+        name = next((name for name in names if name.endswith((".weight", ".bias"))), f"{node.name}.")
+        name = re.sub(r"^(backbone\.)?(features\.)?", "", name.rpartition(".")[0])
+        if name.partition(".")[0] != "readout":
+            layers.append(Layer(name, node.name, int(np.prod(weights[node.input[1]].dims))))
+    # Equal tensors are stored once, under one name, so that layers without training can share it.
+    counts = Counter(layer.name for layer in layers)
+    return [
+        layer if counts[layer.name] == 1 else replace(layer, name=f"{layer.name} ({layer.node})") for layer in layers
+    ]
+
+
+def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None = None) -> Sweep:
+    """Quantise one layer at a time, measure the error, and choose the layers that stay FP32.
 
     Args:
-        source: an FP32 graph of this package.
-        target: the file to write.
-        images: (S, S, 3) uint8 RGB, as the graph takes them; of the source.
-        exclude: layers that stay in FP32, by the names of `edgezsad.export.layers`.
-        source_sha256: of the source that the images belong to; the graph must have been trained on it.
-        symmetric: activations in signed INT8 around zero, as TensorRT asks for, at half the resolution behind a ReLU;
-            else in unsigned INT8 with a zero point, which ONNX Runtime and QNN's HTP take.
-
-    Returns:
-        `target`.
+        quantiser: the graph.
+        images: (S, S, 3) uint8 RGB; source images other than those of the ranges.
+        most: number of layers to try, from the first; all by default.
 
     Raises:
-        InputError: `source` is missing, damaged or not FP32; the images are not of its source, of another size or none;
-            a name is unknown, or no layer is left.
-        CheckError: the result is not valid ONNX.
+        InputError: no images.
     """
-    with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
-        return write_int8(prepare(source, images, Path(folder), source_sha256), target, exclude, symmetric)
+    if not images:
+        raise InputError("no source images for the INT8 sweep; give some that the ranges were not measured on")
+    scores, maps = quantiser.outputs([], images)
 
+    def errors(layers: Sequence[Layer]) -> tuple[float, float]:
+        some_scores, some_maps = quantiser.outputs(layers, images)
+        return _relative(some_scores, scores), _relative(some_maps, maps)
 
-def prepare(source: Path | str, images: Iterable[np.ndarray], folder: Path, source_sha256: str = "") -> Prepared:
-    """Round the weights of an FP32 graph and measure the ranges of its activations.
-
-    Args:
-        source: the graph.
-        images: (S, S, 3) uint8 RGB.
-        folder: receives the ranges; it must outlive what is returned.
-        source_sha256: see `to_int8`.
-    """
-    model = load_graph(source)
-    trained_on = metadata_of(model).get("source_sha256", "")
-    if trained_on != source_sha256:
-        raise InputError(
-            f"{source}: trained on source {trained_on[:12] or 'unknown'}, calibration images are of "
-            f"{source_sha256[:12] or 'unknown'}; calibrate on the source alone, never on a target"
-        )
-    kinds = {tensor.data_type for tensor in model.graph.initializer}
-    if TensorProto.FLOAT16 in kinds or any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise InputError(f"{source}: not an FP32 graph; give the FP32 graph")
-    found = layers(model.graph)
-    if not found:
-        raise InputError(f"{source}: has no layer that INT8 is for; give a detector's FP32 graph")
-    size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-    tensors = [as_tensor(image, size) for image in images]
-    if not tensors:
-        raise InputError(f"{source}: no images to calibrate with; give some of the source")
-    few = np.unique(np.linspace(0, len(tensors) - 1, MOMENT_IMAGES).astype(int))
-    weights = rounded_weights(model, input_moments(model, (tensors[place] for place in few)))
-    prepared = Prepared(Path(source), found, weights, folder / "ranges.json", len(tensors), source_sha256)
-    # Ranges do not depend on what is quantised, so one layer is enough to have them measured and kept.
-    _run_quantiser(model, prepared.ranges, [found[0].node], False, _Reader(model.graph.input[0].name, tensors))
-    return prepared
-
-
-def write_int8(prepared: Prepared, target: Path | str, exclude: Collection[str], symmetric: bool = False) -> Path:
-    """Write the graph with all layers but `exclude` in INT8; see `to_int8`."""
-    known = [layer.name for layer in prepared.layers]
-    for name in exclude:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise InputError(f"exclude: no layer {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    chosen = [layer for layer in prepared.layers if layer.name not in set(exclude)]
-    if not chosen:
-        raise InputError(f"{target}: no layer is left for INT8; exclude fewer")
-    model = quantised(prepared, chosen, symmetric)
-    facts = {
-        "precision": "int8",
-        "calibration_images": str(prepared.images),
-        "calibration_method": METHOD.name,
-        "calibration_sha256": prepared.source_sha256,
-        "int8_activations": "int8, symmetric" if symmetric else "uint8, with zero point",
-        "int8_layers": str(len(chosen)),
-        "int8_left_out": ", ".join(layer.name for layer in prepared.layers if layer.name in set(exclude)),
-    }
-    set_metadata(model, facts)
-    return save_graph(model, target)
-
-
-def quantised(prepared: Prepared, chosen: Collection[Layer], symmetric: bool = False) -> onnx.ModelProto:
-    """The graph with only `chosen` in INT8."""
-    original = load_graph(prepared.graph)
-    stored = {tensor.name: tensor for tensor in original.graph.initializer}
-    for name in {layer.weights for layer in chosen}:
-        stored[name].CopyFrom(numpy_helper.from_array(prepared.weights[name], name))
-    names = {layer.node for layer in chosen}
-    sums = _residual_sums(original.graph, names)
-    model = _run_quantiser(original, prepared.ranges, sorted(names | sums), symmetric)
-    _read_fp32(model.graph, names, sums)
-    # The quantiser adds notes of its own.
-    del model.metadata_props[:]
-    model.metadata_props.extend(original.metadata_props)
-    # Types between the nodes are inferred again by whoever needs them.
-    del model.graph.value_info[:]
-    return model
+    tried = progress(quantiser.layers[:most], "INT8 sweep", unit="layer")
+    rows = [(layer.name, layer.weights / 1000, *errors([layer])) for layer in tried]
+    table = pd.DataFrame(rows, columns=["layer", "weights", "score_error", "map_error"])
+    cost = table[["score_error", "map_error"]].max(axis=1)
+    # Errors of layers add up as squares.
+    order = (cost**2 / table["weights"]).sort_values(ascending=False, kind="stable").index
+    within = table.loc[order, "weights"].cumsum() <= SHARE * sum(layer.weights for layer in quantiser.layers) / 1000
+    table["kept_fp32"] = within
+    table = table.loc[cost.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+    kept = tuple(table.loc[table["kept_fp32"], "layer"])
+    rest = [layer for layer in quantiser.layers if layer.name not in kept]
+    return Sweep(table, kept, len(quantiser.layers), len(images), errors(quantiser.layers), errors(rest))
 
 
 class _Reader(CalibrationDataReader):
-    """Images as the quantiser asks for them."""
+    """Feeds images to the quantiser."""
 
-    def __init__(self, name: str, tensors: Iterable[np.ndarray]):
-        self._feeds = ({name: tensor} for tensor in tensors)
+    def __init__(self, tensors: Sequence[np.ndarray]):
+        self._feeds = ({"image": tensor} for tensor in tensors)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
 
 
-def _run_quantiser(
-    model: onnx.ModelProto, ranges: Path, nodes: list[str], symmetric: bool, reader: _Reader | None = None
-) -> onnx.ModelProto:
-    """The graph with some nodes in INT8. Ranges are read from their file, or measured where there is none yet."""
-    with tempfile.TemporaryDirectory(dir=ranges.parent) as folder, _silence():
-        # A file of its own: the quantiser writes beside what it reads.
-        full, result = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        full.write_bytes(model.SerializeToString())
-        quantize_static(
-            full,
-            result,
-            reader,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=OPERATORS,
-            per_channel=True,
-            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=nodes,
-            calibrate_method=METHOD,
-            calibration_cache_path=ranges,
-            extra_options={
-                "ActivationSymmetric": symmetric,
-                "QuantizeBias": False,
-                # What reads a layer's output asks for INT8 itself, behind the ReLU.
-                "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul"],
-                # It would widen the steps of weights that are rounded to them already, for biases that stay FP32.
-                "QDQDisableWeightAdjustForInt32Bias": True,
-            },
-        )
-        return onnx.load(result)
-
-
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The quantiser advises preparations that this package's export has done already."""
+    """Silence the quantiser, which recommends preparations that the export has already made."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -218,43 +270,15 @@ def _silence() -> Iterator[None]:
         logging.disable(previous)
 
 
-def _residual_sums(graph: onnx.GraphProto, chosen: set[str]) -> set[str]:
-    """Additions of what INT8 layers give, and of such additions, that an INT8 layer reads, directly or not."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    made = {name for node in graph.node if node.name in chosen for name in node.output}
-    sums: list[onnx.NodeProto] = []
-    for node in graph.node:
-        if node.op_type == "Add" and set(node.input) <= made:
-            sums.append(node)
-            made.update(node.output)
-    found: set[str] = set()
-    for node in reversed(sums):
-        if any(reader.name in chosen | found for reader in readers.get(node.output[0], [])):
-            found.add(node.name)
-    return found
+def _run(graph: Path, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    session = cpu_session(graph, 2)
+    size = input_size(session, graph)
+    outputs = [session.run(["score", "map"], {"image": as_tensor(image, size)}) for image in images]
+    return np.concatenate([score for score, _ in outputs]), np.stack([anomaly_map for _, anomaly_map in outputs])
 
 
-def _read_fp32(graph: onnx.GraphProto, chosen: set[str], sums: set[str]) -> None:
-    """Let every node that is not in INT8 read what was there before it was quantised, in place.
-
-    A sum reads a layer's result in INT8, so that the layer can be fused with its rounding, and another sum's in FP32.
-
-    It costs nothing, is nearer to FP32, and keeps a runtime from taking a layer that was left out for one in INT8: ONNX
-    Runtime quantises the weights of whatever stands between two of these pairs, and with one step for all channels.
-    """
-    makers = {name: node for node in graph.node for name in node.output}
-    before = {}
-    for node in graph.node:
-        maker = makers.get(node.input[0])
-        if node.op_type == "DequantizeLinear" and maker is not None and maker.op_type == "QuantizeLinear":
-            before[node.output[0]] = maker.input[0]
-    for node in graph.node:
-        if node.name in chosen or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            continue
-        for place, name in enumerate(node.input):
-            full = before.get(name, name)
-            if not (node.name in sums and full in makers and makers[full].name in chosen):
-                node.input[place] = full
+def _relative(values: np.ndarray, reference: np.ndarray) -> float:
+    """Return the root mean square difference in standard deviations of the reference."""
+    # An untrained readout can give the same score to every image.
+    scale = float(reference.std()) or 1.0
+    return float(np.sqrt(np.mean((values - reference) ** 2))) / scale

@@ -1,4 +1,4 @@
-"""Build FP16 TensorRT engines with the `tensorrt` Python package, or with `trtexec` where there is no package.
+"""Build FP16 TensorRT engines with the `tensorrt` Python package; a kit's scripts build them with `trtexec`.
 
 TensorRT 10.x (JetPack 6.2 has 10.3) takes the FP32 graph and a flag, and rounds by itself. From 11.0 on a network
 computes in the types of its graph, so that it takes the FP16 graph.
@@ -6,13 +6,9 @@ computes in the types of its graph, so that it takes the FP16 graph.
 Not run on a device by us: the tests check the calls against the interfaces of 10.3 and 11.0.
 """
 
-import re
-import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
@@ -69,7 +65,13 @@ def build_engine(
     """
     graph, engine = Path(graph), Path(engine)
     version = tensorrt_version(device.tensorrt)
-    _check_paths(graph, engine, version)
+    metadata = metadata_of(load_graph(graph))
+    found, wanted = metadata.get("precision", "fp32"), graph_precision(version)
+    if found != wanted:
+        raise InputError(f"{graph}: an {found} graph; TensorRT {version[0]}.{version[1]} takes the {wanted} graph")
+    if engine.suffix == ".json":
+        raise InputError(f"{engine}: the record takes that name; name the engine .plan")
+    check_may_be_written(engine)
     try:
         return read_engine_record(engine, device, graph)
     except InputError:
@@ -95,82 +97,24 @@ def build_engine(
     if timing_cache is not None:
         with written_beside(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
-    return _write_record(graph, engine, device, "tensorrt", f"edgezsad export tensorrt {graph.name} {engine.name}")
+    record = EngineRecord(
+        model_sha256=sha256_of_file(graph),
+        detector_sha256=metadata.get("model_sha256", ""),
+        engine_sha256=sha256_of_file(engine),
+        gpu=device.gpu,
+        capability=device.capability,
+        tensorrt=device.tensorrt,
+        command=f"edgezsad export tensorrt {graph.name} {engine.name}",
+        versions=versions("tensorrt", "torch"),
+    )
+    write_json(engine_record_path(engine), record.model_dump())
+    return record
 
 
-def build_with_trtexec(
-    graph: Path | str, engine: Path | str, timing_cache: Path | str | None = None, trtexec: str | None = None
-) -> EngineRecord:
-    """Build an engine with `trtexec`, which JetPack installs in /usr/src/tensorrt/bin.
-
-    Args:
-        graph: the ONNX file.
-        engine: the plan to write.
-        timing_cache: as in `build_engine`.
-        trtexec: the program; searched for if None.
-
-    Raises:
-        InputError: the graph is missing, damaged or of the other precision.
-        CheckError: it fails, or does not name its GPU.
-        RuntimeUnavailable: `trtexec` is not installed.
-    """
-    graph, engine = Path(graph), Path(engine)
-    program = trtexec or shutil.which("trtexec") or shutil.which("trtexec", path="/usr/src/tensorrt/bin")
-    if program is None:
-        raise RuntimeUnavailable("needs a device: no tensorrt package and no trtexec on the path")
-    version = trtexec_version(_output([program, "--help"]))
-    _check_paths(graph, engine, version)
-    engine.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(engine) as temporary:
-        options = trtexec_options(graph, temporary, version, timing_cache)
-        log = _output([program, *options])
-        if "&&&& PASSED" not in log or not temporary.stat().st_size:
-            errors = [line for line in log.splitlines() if "[E]" in line] or log.splitlines()[-1:]
-            raise CheckError(f"{graph}: trtexec cannot build it ({' '.join(errors)[:160]}); see `edgezsad lint`")
-        device = trtexec_device(log)
-    command = shlex.join(["trtexec", *trtexec_options(graph.name, engine.name, version, timing_cache)])
-    return _write_record(graph, engine, device, "trtexec", command)
-
-
-def trtexec_options(
-    graph: Path | str, engine: Path | str, version: tuple[int, int], timing_cache: Path | str | None = None
-) -> list[str]:
+def trtexec_options(graph: str, engine: str, version: tuple[int, int]) -> list[str]:
     """Return the options with which `trtexec` of a TensorRT version builds an FP16 engine and exits."""
     options = [f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference"]
-    if version < FIRST_STRONGLY_TYPED:
-        options.append("--fp16")
-    if timing_cache is not None:
-        options.append(f"--timingCacheFile={timing_cache}")
-    return options
-
-
-def trtexec_version(text: str) -> tuple[int, int]:
-    """Read TensorRT's version from the first line of any output: "... [TensorRT v100300] ...".
-
-    Raises:
-        CheckError: there is no such line.
-    """
-    found = re.search(r"\[TensorRT v(\d+)\]", text)
-    if not found:
-        raise CheckError("trtexec does not print its version; reinstall TensorRT")
-    # Until 9.x two digits follow the first; from 10.0 on the minor and patch numbers have two digits each.
-    number = int(found[1])
-    return (number // 10000, number // 100 % 100) if number >= 100000 else (number // 1000, number // 100 % 10)
-
-
-def trtexec_device(log: str) -> TensorRTDevice:
-    """Read what an engine is tied to from the log of its build.
-
-    Raises:
-        CheckError: a line is missing.
-    """
-    values = []
-    for name in ("Selected Device", "Compute Capability", "TensorRT version"):
-        found = re.search(rf"{name}: (.+)", log)
-        if not found:
-            raise CheckError(f"the log of trtexec has no line {name!r}; build the engine again")
-        values.append(found[1].strip())
-    return TensorRTDevice(*values)
+    return [*options, "--fp16"] if version < FIRST_STRONGLY_TYPED else options
 
 
 def tensorrt_status() -> str:
@@ -182,42 +126,8 @@ def tensorrt_status() -> str:
     return f"ready: TensorRT {device.tensorrt} on {device.gpu} ({device.capability})"
 
 
-def _check_paths(graph: Path, engine: Path, version: tuple[int, int]) -> None:
-    """Raise unless the graph has the precision that this TensorRT takes and the engine can be written."""
-    found = metadata_of(load_graph(graph)).get("precision", "fp32")
-    wanted = graph_precision(version)
-    if found != wanted:
-        raise InputError(f"{graph}: an {found} graph; TensorRT {version[0]}.{version[1]} takes the {wanted} graph")
-    if engine.suffix == ".json":
-        raise InputError(f"{engine}: the record takes that name; name the engine .plan")
-    check_may_be_written(engine)
-
-
-def _output(words: list[str]) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    return done.stdout + done.stderr
-
-
 def _set_timing_cache(config: Any, path: Path) -> None:
     """Reuse the measurements of earlier builds; start an empty cache if the file is of another GPU or version."""
     data = path.read_bytes() if path.is_file() else b""
     if not config.set_timing_cache(config.create_timing_cache(data), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
-
-
-def _write_record(
-    graph: Path, engine: Path, device: TensorRTDevice, builder: Literal["tensorrt", "trtexec"], command: str
-) -> EngineRecord:
-    record = EngineRecord(
-        model_sha256=sha256_of_file(graph),
-        detector_sha256=metadata_of(load_graph(graph)).get("model_sha256", ""),
-        engine_sha256=sha256_of_file(engine),
-        gpu=device.gpu,
-        capability=device.capability,
-        tensorrt=device.tensorrt,
-        builder=builder,
-        command=command,
-        versions=versions("tensorrt", "torch"),
-    )
-    write_json(engine_record_path(engine), record.model_dump())
-    return record

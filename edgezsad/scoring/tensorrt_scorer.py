@@ -52,7 +52,6 @@ class EngineRecord(BaseModel):
     gpu: str
     capability: str
     tensorrt: str
-    builder: Literal["tensorrt", "trtexec"]
     command: str
     versions: dict[str, str]
 

@@ -131,15 +131,13 @@ def accuracy_chart(rows: pd.DataFrame) -> Figure:
 
 
 def sensitivity_bars(result: Mapping[str, Any], most: int = 24) -> Figure:
-    """Draw how much INT8 in each of the costliest parts alone changes scores and maps, from the results file."""
+    """Draw how much INT8 in each of the costliest layers alone changes scores and maps, from the results file."""
     rows = pd.DataFrame(result["table"]).head(most)
-    stays = (rows["kind"] == "layer") & (rows["left_out"] > 0)
-    rows["part"] += stays.map({True: " (FP32)", False: ""})
-    long = rows.rename(columns={"score_error": "scores", "map_error": "maps"}).melt(["part"], ["scores", "maps"])
+    rows["layer"] += rows["kept_fp32"].map({True: " (FP32)", False: ""})
+    long = rows.rename(columns={"score_error": "scores", "map_error": "maps"}).melt(["layer"], ["scores", "maps"])
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.26 * len(rows) + 1.2))
-        sns.barplot(long, y="part", x="value", hue="variable", ax=axes)
-        axes.axvline(result["limit"], color="black", linestyle="--", linewidth=1.2)
+        sns.barplot(long, y="layer", x="value", hue="variable", ax=axes)
         axes.set(xlabel="change by INT8 alone, in standard deviations of the FP32 output", ylabel="")
         axes.legend(title="", loc="lower right")
         return finished(figure)

@@ -29,7 +29,7 @@ LABELS = {
     "megabytes": "MB",
     "parameters": "parameters (M)",
     "weights": "weights (thousands)",
-    "left_out": "layers in FP32",
+    "kept_fp32": "stays in FP32",
 }
 """Column names that are more than their words; see `label`."""
 

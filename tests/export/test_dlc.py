@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export import dlc
-from edgezsad.export.dlc import FOLDING, WRITER, qnn_uses, read_dlc, record_path, write_dlc
+from edgezsad.export.dlc import FOLDING, WRITER, dlc_record_path, qnn_uses, read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.scoring.qnn_scorer import EMULATOR, assignment, open_session
 
@@ -106,7 +106,7 @@ def test_more_than_one_partition_is_refused(
     writer: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dlc, "partitions", lambda session: 2)
-    with pytest.raises(CheckError, match="cut into 2 partitions and 1 files, not one"):
+    with pytest.raises(CheckError, match="2 partitions, expected 1"):
         write_dlc(exported, tmp_path / "x.dlc")
     assert list(tmp_path.iterdir()) == []
 
@@ -116,20 +116,20 @@ def test_files_that_do_not_belong_together_are_refused(written: Path, tmp_path: 
     copy.write_bytes(written.read_bytes() + b"x")
     with pytest.raises(InputError, match=r"detector\.json: missing; write it again with `edgezsad export dlc`"):
         read_dlc(copy)
-    record_path(copy).write_bytes(record_path(written).read_bytes())
-    with pytest.raises(InputError, match=r"not the file that detector\.json tells of"):
+    dlc_record_path(copy).write_bytes(dlc_record_path(written).read_bytes())
+    with pytest.raises(InputError, match=r"changed since detector\.json was written"):
         read_dlc(copy)
-    record_path(copy).write_text(json.dumps({"partitions": 1}))
+    dlc_record_path(copy).write_text(json.dumps({"partitions": 1}))
     with pytest.raises(InputError, match="not the record of a DLC"):
         read_dlc(copy)
-    record_path(copy).write_bytes(record_path(written).read_bytes())
+    dlc_record_path(copy).write_bytes(dlc_record_path(written).read_bytes())
     copy.unlink()
     with pytest.raises(InputError, match=r"detector\.dlc: missing"):
         read_dlc(copy)
 
 
 def test_wrong_names_are_refused(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"name ends with \.dlc"):
+    with pytest.raises(InputError, match=r"must end with \.dlc"):
         write_dlc(exported, tmp_path / "x.onnx")
     with pytest.raises(InputError, match="no such ONNX file"):
         write_dlc(tmp_path / "none.onnx", tmp_path / "x.dlc")

@@ -1,4 +1,4 @@
-"""The INT8 twin: FP32 outside, layers in INT8 and nothing else, of the source alone, the same bytes every time."""
+"""The INT8 graph: FP32 outside, layers in INT8, calibrated on the source alone; the sweep names costly layers."""
 
 import os
 import subprocess
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
 
 from edgezsad.errors import InputError
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.int8 import to_int8
-from edgezsad.export.layers import layers
+from edgezsad.export.int8 import SHARE, Quantiser, quantisable_layers, sweep, to_int8
 from edgezsad.export.lint import check_lint, describe, load_graph
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import Detector
@@ -23,8 +23,8 @@ SIZE = 96
 SOURCE = "5" * 64
 
 
-def pictures(count: int) -> list[np.ndarray]:
-    generator = np.random.default_rng(1)
+def images(count: int, seed: int = 1) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
     return [generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8) for _ in range(count)]
 
 
@@ -36,89 +36,57 @@ def full(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(full: Path) -> Path:
-    return to_int8(full, full.with_name("int8.onnx"), pictures(4), ["conv_stem"], SOURCE)
+    return to_int8(full, full.with_name("int8.onnx"), images(4), ["conv_stem"], SOURCE)
 
 
-def types(path: Path) -> dict[str, int]:
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path), strict_mode=True).graph
-    known = {item.name: item.type.tensor_type.elem_type for item in (*graph.input, *graph.value_info, *graph.output)}
-    return known | {item.name: item.data_type for item in graph.initializer}
-
-
-def test_layers_in_int8_and_nothing_else(full: Path, small: Path) -> None:
-    graph, kinds = onnx.load(small).graph, types(small)
+def test_layers_read_int8_and_nothing_else_does(full: Path, small: Path) -> None:
+    graph = onnx.load(small).graph
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(small), strict_mode=True).graph
+    kinds = {item.name: item.type.tensor_type.elem_type for item in (*inferred.input, *inferred.output)}
+    assert set(kinds.values()) == {TensorProto.FLOAT}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    chosen = {layer.node for layer in layers(load_graph(full).graph) if layer.name != "conv_stem"}
-    assert len(chosen) > 40
-    sums = set()
-    for item in (*graph.input, *graph.output):
-        assert kinds[item.name] == TensorProto.FLOAT
+    chosen = {layer.node for layer in quantisable_layers(load_graph(full).graph) if layer.name != "conv_stem"}
+    assert len(chosen) > 40 and not any("readout" in name for name in chosen)
     for node in graph.node:
         quantised = [name for name in node.input if name in makers and makers[name].op_type == "DequantizeLinear"]
         if node.name in chosen:
-            # Activations and weights; the bias stays FP32.
             assert quantised == list(node.input[:2])
-            assert kinds[makers[node.input[1]].input[0]] == TensorProto.INT8
-            assert kinds[makers[node.input[0]].input[0]] == TensorProto.UINT8
+            weight = makers[node.input[1]]
+            assert stored[weight.input[0]].dtype == np.int8
+            # One scale per output channel.
+            assert len(stored[weight.input[1]]) == len(stored[weight.input[0]])
         elif node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-            # A residual's sum takes a layer's result in INT8; nothing else does, the readout's sums neither.
-            for name in quantised:
-                assert node.op_type == "Add" and makers[makers[makers[name].input[0]].input[0]].name in chosen
-                sums.add(node.name)
-    assert len(sums) == 9
-    used = {name for node in graph.node for name in node.input} | {item.name for item in graph.output}
-    assert all(name in used for node in graph.node for name in node.output)
+            assert not quantised, node.name
     check_lint(small)
 
 
-def test_size_and_what_the_file_says(full: Path, small: Path) -> None:
+def test_size_and_metadata(full: Path, small: Path) -> None:
     assert small.stat().st_size < 0.35 * full.stat().st_size
     assert describe(small)["parameters"] == pytest.approx(describe(full)["parameters"], rel=0.03)
     metadata = read_metadata(small)
     assert metadata["model_sha256"] == "m" and metadata["threshold"] == "0.5"
     assert metadata["precision"] == "int8" and metadata["calibration_images"] == "4"
     assert metadata["calibration_sha256"] == metadata["source_sha256"] == SOURCE
-    assert (
-        metadata["int8_left_out"] == "conv_stem"
-        and int(metadata["int8_layers"]) == len(layers(load_graph(full).graph)) - 1
-    )
-
-
-def test_steps_are_per_channel_and_kept(small: Path) -> None:
-    """What the rounding decided is what is stored: a largest weight of 127 steps in every output channel."""
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(small).graph.initializer}
-    name = "backbone.features.blocks.1.1.conv_dw.weight"
-    whole, step = stored[f"{name}_quantized"], stored[f"{name}_scale"]
-    assert len(step) == len(whole) == 144
-    assert (np.abs(whole.astype(int)).reshape(144, -1).max(axis=1) == 127).all()
+    layers = quantisable_layers(load_graph(full).graph)
+    assert metadata["int8_left_out"] == "conv_stem" and int(metadata["int8_layers"]) == len(layers) - 1
 
 
 def test_close_to_float32(full: Path, small: Path) -> None:
     exact, rounded = OnnxScorer(full), OnnxScorer(small, precision="int8")
-    for picture in pictures(6)[4:]:
-        one, other = exact.score(picture)[1], rounded.score(picture)[1]
+    for image in images(2, seed=2):
+        one, other = exact.score(image)[1], rounded.score(image)[1]
         assert 0 < np.abs(one - other).max() < 0.5 * one.std() + 0.1 * np.abs(one).max()
 
 
-def test_symmetric_has_no_zero_points(full: Path, tmp_path: Path) -> None:
-    path = to_int8(full, tmp_path / "symmetric.onnx", pictures(2), source_sha256=SOURCE, symmetric=True)
-    graph = onnx.load(path).graph
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    assert len(pairs) > 100
-    for node in pairs:
-        zero = stored[node.input[2]]
-        assert zero.dtype == np.int8 and not zero.any()
-
-
 def test_same_bytes_in_another_process(full: Path, small: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "pictures.npy", np.stack(pictures(4)))
+    np.save(tmp_path / "images.npy", np.stack(images(4)))
     program = (
         "import sys, numpy as np; from edgezsad.export.int8 import to_int8; "
-        "to_int8(sys.argv[1], sys.argv[2], np.load(sys.argv[3]), ['conv_stem'], sys.argv[4])"
+        "to_int8(sys.argv[1], sys.argv[2], list(np.load(sys.argv[3])), ['conv_stem'], sys.argv[4])"
     )
     again = tmp_path / "again.onnx"
-    command = [sys.executable, "-c", program, str(full), str(again), str(tmp_path / "pictures.npy"), SOURCE]
+    command = [sys.executable, "-c", program, str(full), str(again), str(tmp_path / "images.npy"), SOURCE]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     assert again.read_bytes() == small.read_bytes()
     assert {item.name for item in full.parent.iterdir()} == {"full.onnx", "int8.onnx"}
@@ -127,7 +95,7 @@ def test_same_bytes_in_another_process(full: Path, small: Path, tmp_path: Path) 
 def test_only_the_source_calibrates(full: Path, tmp_path: Path) -> None:
     for other in ("a target's", ""):
         with pytest.raises(InputError, match="never on a target") as caught:
-            to_int8(full, tmp_path / "x.onnx", pictures(1), source_sha256=other)
+            to_int8(full, tmp_path / "x.onnx", images(1), source_sha256=other)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "x.onnx").exists()
 
@@ -135,16 +103,55 @@ def test_only_the_source_calibrates(full: Path, tmp_path: Path) -> None:
 def test_wrong_input(full: Path, small: Path, tmp_path: Path) -> None:
     target = tmp_path / "x.onnx"
     with pytest.raises(InputError, match="no such ONNX file"):
-        to_int8(tmp_path / "none.onnx", target, pictures(1))
+        to_int8(tmp_path / "none.onnx", target, images(1))
     with pytest.raises(InputError, match="did you mean 'conv_stem'"):
-        to_int8(full, target, pictures(1), ["conv_sten"], SOURCE)
-    with pytest.raises(InputError, match="no images to calibrate with"):
+        to_int8(full, target, images(1), ["conv_sten"], SOURCE)
+    with pytest.raises(InputError, match="no calibration images"):
         to_int8(full, target, [], source_sha256=SOURCE)
-    with pytest.raises(InputError, match="resize the image"):
+    with pytest.raises(InputError, match="resize"):
         to_int8(full, target, [np.zeros((8, 8, 3), np.uint8)], source_sha256=SOURCE)
-    with pytest.raises(InputError, match="no layer is left"):
-        to_int8(full, target, pictures(1), [layer.name for layer in layers(load_graph(full).graph)], SOURCE)
+    with pytest.raises(InputError, match="no layer left"):
+        every = [layer.name for layer in quantisable_layers(load_graph(full).graph)]
+        to_int8(full, target, images(1), every, SOURCE)
     for other in (small, to_fp16(full, tmp_path / "half.onnx")):
-        with pytest.raises(InputError, match="not an FP32 graph"):
-            to_int8(other, target, pictures(1), source_sha256=SOURCE)
+        with pytest.raises(InputError, match="give a detector's FP32 graph"):
+            to_int8(other, target, images(1), source_sha256=SOURCE)
     assert not target.exists()
+
+
+class Spoilt(torch.nn.Module):
+    """Two layers of equal size; the activations of the second have an outlier that INT8 cannot represent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.features = torch.nn.ModuleDict(
+            {name: torch.nn.Conv2d(3, 3, 1, bias=False) for name in ("first", "second", "third")}
+        )
+        for layer in self.features.values():
+            torch.nn.init.normal_(layer.weight, generator=generator)
+        self.readout = torch.nn.Conv2d(3, 1, 1)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.features["first"](torch.nn.functional.avg_pool2d(image / 255, 8))
+        scale = torch.tensor([1e4, 1.0, 1.0]).view(1, 3, 1, 1)
+        x = self.features["second"](torch.relu(x) * scale) / scale
+        anomaly_map = self.readout(self.features["third"](torch.tanh(x)))
+        return anomaly_map.mean(dim=(1, 2, 3)), anomaly_map
+
+
+def test_sweep_finds_the_costly_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgezsad.export.int8.SHARE", 0.4)
+    graph = export_onnx(Spoilt(), tmp_path / "g.onnx", SIZE)
+    (tmp_path / "ranges").mkdir()
+    quantiser = Quantiser(graph, images(3), tmp_path / "ranges")
+    assert [layer.name for layer in quantiser.layers] == ["first", "second", "third"]
+    found = sweep(quantiser, images(3, seed=2))
+    assert found.table.loc[0, "layer"] == "second" and found.kept_fp32 == ("second",)
+    assert list(found.table["kept_fp32"]) == [True, False, False]
+    assert (found.layers, found.images) == (3, 3)
+    assert max(found.exported) < max(found.all_int8)
+    assert len(sweep(quantiser, images(1), most=1).table) == 1
+    with pytest.raises(InputError, match="no source images"):
+        sweep(quantiser, [])
+    assert SHARE == 0.1

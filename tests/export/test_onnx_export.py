@@ -1,19 +1,22 @@
-"""The exported graph says what PyTorch says, in the promised form, and a failed export leaves the old file."""
+"""The exported graph computes what PyTorch computes, and a failed export leaves the old file."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+import timm
 import torch
+from timm.models.tiny_vit import Attention
 from torch import nn
 
 from edgezsad.config import Model
 from edgezsad.errors import CheckError
-from edgezsad.export import lint, onnx_export
+from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import check_lint
-from edgezsad.export.onnx_export import export_onnx
+from edgezsad.export.onnx_export import CompactBiases, OrderedGelu, _portable_copy, export_onnx, merged_axes
 from edgezsad.model.detector import Detector, build_detector
 from edgezsad.scoring.onnx_scorer import read_metadata
 
@@ -128,6 +131,13 @@ def test_tiny_vit_after_loading_other_weights(tmp_path: Path) -> None:
     score, _ = run(path, image.numpy())
     assert abs(float(fresh - before)) > 1e-4
     np.testing.assert_allclose(score, fresh, atol=1e-4)
+    # A window has 14 x 14 locations: 196 distances along an axis, 38,416 pairs.
+    graph = onnx.load(path).graph
+    tables = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64]
+    assert max(int(np.prod(tensor.dims)) for tensor in tables) == 14 * 14
+    assert max(len(node.attribute[0].ints) for node in graph.node if node.op_type == "Transpose") == 4
+    half = to_fp16(path, tmp_path / "fp16.onnx")
+    assert run(half, image.numpy())[0] == pytest.approx(score, abs=2e-2)
 
 
 def test_equal_tensors_are_stored_once(exported: Path) -> None:
@@ -135,5 +145,29 @@ def test_equal_tensors_are_stored_once(exported: Path) -> None:
     assert len(tensors) == len(set(tensors))
 
 
-def test_opset_is_shared_with_the_lint() -> None:
-    assert onnx_export.OPSET == lint.OPSET
+def test_compact_biases_are_equal_to_the_bit() -> None:
+    module = Attention(dim=24, key_dim=8, num_heads=3, resolution=(4, 6))
+    module.eval()
+    nn.init.normal_(module.attention_biases)
+    wanted = module.get_attention_biases(torch.device("cpu"))
+    assert torch.equal(CompactBiases(module)(torch.device("cpu"))[0], wanted)
+
+
+def test_every_attention_of_the_installed_timm_is_known() -> None:
+    model = timm.create_model("tiny_vit_21m_512", pretrained=False, features_only=True)
+    compact = [module for module in _portable_copy(model).modules() if "get_attention_biases" in vars(module)]
+    assert len(compact) == sum(isinstance(module, Attention) for module in model.modules()) == 10
+
+
+def test_ordered_gelu() -> None:
+    x = torch.linspace(-6, 6, 101)
+    torch.testing.assert_close(OrderedGelu()(x), nn.functional.gelu(x))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 5), (2, 1, 3, 1), (1, 1, 1, 1)])
+def test_merged_axes_move_the_same_elements(shape: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(shape)).reshape(shape)
+    for order in itertools.permutations(range(4)):
+        merged, perm = merged_axes(shape, order)
+        np.testing.assert_array_equal(x.reshape(merged).transpose(perm).ravel(), x.transpose(order).ravel())
+    assert merged_axes((1, 2, 4, 3, 4, 5), (0, 1, 3, 2, 4, 5)) == ((2, 4, 3, 20), (0, 2, 1, 3))

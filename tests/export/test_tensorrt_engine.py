@@ -8,16 +8,14 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import helper
+from typer.testing import CliRunner
 
+from edgezsad.cli import app
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
-from edgezsad.export import tensorrt_engine
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.tensorrt_engine import (
     build_engine,
-    build_with_trtexec,
     tensorrt_status,
-    trtexec_device,
-    trtexec_version,
 )
 from edgezsad.scoring.tensorrt_scorer import (
     TensorRTDevice,
@@ -43,7 +41,7 @@ def half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_10_rounds_the_fp32_graph_by_a_flag(exported: Path, half: Path, tmp_path: Path) -> None:
     trt = fakes.fake("10.3.0")
     record = build_engine(exported, tmp_path / "e.plan", ORIN, trt)
-    assert (record.gpu, record.capability, record.tensorrt, record.builder) == ("Orin", "8.7", "10.3.0", "tensorrt")
+    assert (record.gpu, record.capability, record.tensorrt) == ("Orin", "8.7", "10.3.0")
     (config,) = trt.Builder.built
     assert config.flags == {trt.BuilderFlag.FP16} and config.pool == {trt.MemoryPoolType.WORKSPACE: 1 << 30}
     assert (tmp_path / "e.plan").read_bytes() == b"plan" + exported.read_bytes()
@@ -124,71 +122,13 @@ def test_an_engine_of_another_model_or_changed_is_refused(exported: Path, half: 
         read_engine_record(engine, ORIN)
 
 
-LOG = """[I] === Device Information ===
-[I] Selected Device: Orin
-[I] Compute Capability: 8.7
-[I] TensorRT version: 10.3.0
-{ending} TensorRT.trtexec [TensorRT v100300]
-"""
-
-
-def trtexec(folder: Path, ending: str = "&&&& PASSED", log: str = LOG) -> str:
-    """A program that writes its words down, makes the file that it is to make, and says what trtexec says."""
-    program = folder / "trtexec"
-    (folder / "log.txt").write_text(log.format(ending=ending))
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import pathlib, sys\n"
-        f"folder = pathlib.Path({str(folder)!r})\n"
-        "print('&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # ' + ' '.join(sys.argv))\n"
-        "if '--help' not in sys.argv:\n"
-        "    (folder / 'words.txt').write_text('\\n'.join(sys.argv[1:]))\n"
-        "    target = next(word[13:] for word in sys.argv if word.startswith('--saveEngine='))\n"
-        "    pathlib.Path(target).write_bytes(b'plan by trtexec')\n"
-        "    print((folder / 'log.txt').read_text())\n"
-    )
-    program.chmod(0o755)
-    return str(program)
-
-
-def test_trtexec_builds_where_there_is_no_package(exported: Path, tmp_path: Path) -> None:
-    engine, cache = tmp_path / "out" / "e.plan", tmp_path / "c"
-    record = build_with_trtexec(exported, engine, cache, trtexec(tmp_path))
-    words = (tmp_path / "words.txt").read_text().splitlines()
-    assert words[0] == f"--onnx={exported}" and words[2:] == ["--skipInference", "--fp16", f"--timingCacheFile={cache}"]
-    assert engine.read_bytes() == b"plan by trtexec"
-    assert record == read_engine_record(engine, ORIN, exported) and record.builder == "trtexec"
-    assert record.command.startswith("trtexec --onnx=detector.onnx --saveEngine=e.plan --skipInference --fp16")
-
-
-def test_a_trtexec_that_fails_leaves_no_engine(exported: Path, half: Path, tmp_path: Path) -> None:
-    engine = tmp_path / "e.plan"
-    failing = trtexec(tmp_path, "[E] Error[10]: no implementation\n&&&& FAILED")
-    with pytest.raises(CheckError, match=r"trtexec cannot build it \(\[E\] Error\[10\]: no implementation\)"):
-        build_with_trtexec(exported, engine, None, failing)
-    with pytest.raises(CheckError, match="no line 'Selected Device'"):
-        build_with_trtexec(exported, engine, None, trtexec(tmp_path, log="{ending}"))
-    with pytest.raises(InputError, match=r"TensorRT 10\.3 takes the fp32 graph"):
-        build_with_trtexec(half, engine, None, trtexec(tmp_path))
-    assert not engine.exists() and not engine_record_path(engine).exists()
-
-
-def test_what_trtexec_prints_is_read() -> None:
-    assert trtexec_version("&&&& RUNNING TensorRT.trtexec [TensorRT v101500] # x") == (10, 15)
-    assert trtexec_version("[TensorRT v110000]") == (11, 0) and trtexec_version("[TensorRT v8601]") == (8, 6)
-    with pytest.raises(CheckError, match="does not print its version"):
-        trtexec_version("trtexec: not found")
-    assert trtexec_device(LOG) == ORIN
-
-
 def test_without_a_device_it_says_what_it_needs(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     assert tensorrt_status().startswith("needs a device: an NVIDIA GPU with TensorRT")
-    monkeypatch.setattr(tensorrt_engine.shutil, "which", lambda name, path=None: None)
-    with pytest.raises(RuntimeUnavailable, match="needs a device: no tensorrt package and no trtexec"):
-        build_with_trtexec(exported, tmp_path / "e.plan")
+    result = CliRunner().invoke(app, ["export", "tensorrt", str(exported), str(tmp_path / "e.plan")])
+    assert isinstance(result.exception, RuntimeUnavailable) and list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "tensorrt", fakes.fake("8.6.1"))
     with pytest.raises(RuntimeUnavailable, match=r"TensorRT 8\.6\.1 is older than 10\.0"):
         tensorrt_package()

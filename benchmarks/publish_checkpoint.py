@@ -1,0 +1,81 @@
+"""Publish a run's first seed as the shipped checkpoint and graph: python benchmarks/publish_checkpoint.py CONFIG."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgezsad.data.manifest import read_run_manifest
+from edgezsad.errors import CheckError, EdgeZSADError
+from edgezsad.export.export_run import compare_scores
+from edgezsad.export.lint import check_lint, load_graph, save_graph
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.files import written_beside
+from edgezsad.model import CHECKPOINT, GRAPH
+from edgezsad.model.detector import graph_metadata, load_detector
+from edgezsad.run import Run, open_run
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.score_run import subset
+from edgezsad.scoring.torch_scorer import TorchScorer
+
+AGREEMENT = 0.05
+"""Largest difference of a score (logit) between graph and checkpoint; the graph's weights are rounded to FP16."""
+IMAGES = 24
+
+
+def publish(run: Run) -> float:
+    """Write checkpoint and graph of the run's first seed; returns the largest difference of their scores.
+
+    Raises:
+        CheckError: they disagree, or the graph has an operator that devices lack; nothing is written then.
+    """
+    seed = run.profile.seeds[0]
+    path = run.checkpoint(seed)
+    detector, info = load_detector(path)
+    with tempfile.TemporaryDirectory() as folder:
+        full = export_onnx(detector, Path(folder) / "full.onnx", detector.size, graph_metadata(detector, info))
+        graph = store_fp16_weights(full, Path(folder) / "graph.onnx")
+        check_lint(graph)
+        manifests = [read_run_manifest(run, item) for item in run.profile.data.source if item.generated]
+        samples = [subset(manifest.select("test"), IMAGES) for manifest in manifests]
+        rows = compare_scores(TorchScorer(detector), OnnxScorer(graph), samples, seed)
+        largest = max(row["score_difference"] for row in rows)
+        if not largest <= AGREEMENT:
+            raise CheckError(f"{path}: the graph's scores differ by {largest:.2g}, more than {AGREEMENT:g}; check it")
+        for made, kept in ((graph, GRAPH), (path, CHECKPOINT)):
+            with written_beside(kept) as temporary:
+                shutil.copyfile(made, temporary)
+    return largest
+
+
+def store_fp16_weights(source: Path, target: Path, least: int = 1024) -> Path:
+    """Store FP32 weights of at least `least` values in FP16 and cast them back on load: half the size, FP32 compute.
+
+    Raises:
+        CheckError: a weight exceeds the range of FP16.
+    """
+    model = load_graph(source)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < least:
+            continue
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            raise CheckError(f"{source}: weight {name} exceeds the range of FP16; train again")
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
+        casts.append(helper.make_node("Cast", [f"{name}.fp16"], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return save_graph(onnx.shape_inference.infer_shapes(model), target)
+
+
+if __name__ == "__main__":
+    try:
+        print(f"largest difference of a score: {publish(open_run(sys.argv[1])):.2g}")
+    except EdgeZSADError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,239 @@
+"""Export every trained seed of a run to ONNX in FP32, FP16 and INT8, check the files, and measure parity.
+
+Parity starts at the image file: both runtimes decode and resize the same bytes.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from edgezsad.data.images import load
+from edgezsad.data.manifest import Manifest, read_run_manifest
+from edgezsad.errors import CheckError, RuntimeUnavailable
+from edgezsad.export.cost import file_row
+from edgezsad.export.dlc import write_dlc
+from edgezsad.export.fp16 import to_fp16
+from edgezsad.export.int8 import SHARE, Quantiser, Sweep, sweep
+from edgezsad.export.lint import check_lint, describe
+from edgezsad.export.onnx_export import export_onnx
+from edgezsad.export.tensorrt_engine import tensorrt_status, trtexec_options
+from edgezsad.model.backbone import Backbone
+from edgezsad.model.detector import graph_metadata, load_detector
+from edgezsad.progress import progress
+from edgezsad.run import Run
+from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
+from edgezsad.scoring.score_run import subset
+from edgezsad.scoring.tensorrt_scorer import graph_precision
+from edgezsad.scoring.torch_scorer import TorchScorer
+from edgezsad.source.source_images import source_images
+
+PARITY = 1e-4
+"""Largest allowed difference of a score (logit) between PyTorch and the exported FP32 file."""
+CALIBRATION_IMAGES = 64
+SWEEP_IMAGES = 16
+REHEARSED = 2
+"""Images and layers of the INT8 sweep in a rehearsal."""
+INT8_FACTS = {
+    "calibration_images": "images behind the ranges, of the source",
+    "calibration_sha256": "hash of that source",
+    "source_sha256": "hash of the source trained on",
+    "calibration_method": "ranges",
+    "int8_layers": "layers in INT8",
+    "int8_left_out": "layers in FP32",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SourceSample:
+    """Source images for INT8.
+
+    Attributes:
+        calibration: (S, S, 3) uint8 RGB each, for the ranges.
+        others: likewise, for the sweep.
+        source_sha256: hash of the whole source.
+    """
+
+    calibration: list[np.ndarray]
+    others: list[np.ndarray]
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files and checks of an export.
+
+    Attributes:
+        graphs: one row per file: seed, precision, nodes, parameters (millions), megabytes.
+        operators: counts of the FP32 graph.
+        parity: one row per compared image: seed, image, both scores, differences of score and map.
+        sweep: of the first seed; all seeds keep the same layers in FP32, as they share their backbone.
+    """
+
+    graphs: pd.DataFrame
+    operators: dict[str, int]
+    parity: pd.DataFrame
+    sweep: Sweep
+
+    def sweep_result(self) -> dict[str, object]:
+        """Return the sweep for the results file."""
+        return vars(self.sweep) | {"share": SHARE, "table": self.sweep.table.to_dict("records")}
+
+
+def export_run(run: Run, images_per_target: int = 4) -> Exported:
+    """Export all seeds of a run.
+
+    Raises:
+        InputError: a checkpoint is missing or belongs to another model.
+        CheckError: a graph has an operator that devices lack, or scores differ from PyTorch's by more than `PARITY`.
+    """
+    files, parity = [], []
+    sample = sample_source(run)
+    swept: Sweep | None = None
+    model = run.profile.model
+    backbone = Backbone(model.backbone, model.weights, model.strides)
+    targets = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
+    samples = [subset(manifest, images_per_target) for manifest in targets]
+    for seed in progress(run.profile.seeds, "export", unit="seed"):
+        detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
+        paths = {precision: run.onnx(seed, precision) for precision in ("fp32", "fp16", "int8")}
+        export_onnx(detector, paths["fp32"], detector.size, graph_metadata(detector, info))
+        to_fp16(paths["fp32"], paths["fp16"])
+        with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
+            quantiser = Quantiser(paths["fp32"], sample.calibration, Path(folder), sample.source_sha256)
+            swept = swept or sweep(quantiser, sample.others, REHEARSED if run.profile.rehearsal else None)
+            quantiser.write(paths["int8"], swept.kept_fp32)
+        for precision, path in paths.items():
+            check_lint(path)
+            files.append({"seed": seed} | file_row(precision, path))
+        parity += compare_scores(TorchScorer(detector), OnnxScorer(paths["fp32"]), samples, seed)
+    table = pd.DataFrame(parity)
+    worst = table.loc[table["score_difference"].idxmax()]
+    if not worst["score_difference"] <= PARITY:
+        raise CheckError(
+            f"{run.onnx(int(worst['seed']), 'fp32')}: score of {worst['image']} differs from PyTorch's by "
+            f"{worst['score_difference']:.2g}, more than {PARITY:g}; check the export"
+        )
+    assert swept is not None
+    return Exported(pd.DataFrame(files), describe(run.onnx(run.profile.seeds[0], "fp32"))["operators"], table, swept)
+
+
+def sample_source(run: Run, calibration: int = CALIBRATION_IMAGES, others: int = SWEEP_IMAGES) -> SourceSample:
+    """Read two disjoint samples of a run's source, spaced evenly over sets and categories; a rehearsal reads few.
+
+    Raises:
+        InputError: a manifest or an image is missing or damaged.
+    """
+    source = source_images(run)
+    if run.profile.rehearsal:
+        calibration, others = min(calibration, REHEARSED), min(others, REHEARSED)
+    # One row of each image file, so that crops of one image are not in both samples.
+    rows = np.sort(np.unique(source.parent, return_index=True)[1])
+
+    def read(rows: np.ndarray, most: int) -> list[np.ndarray]:
+        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+        return [source.read(int(row), run.profile.model.size).pixels for row in chosen]
+
+    return SourceSample(read(rows[::2], calibration), read(rows[1::2], others), source.sha256)
+
+
+def compare_scores(
+    first: TorchScorer, second: OnnxScorer, samples: list[Manifest], seed: int
+) -> list[dict[str, object]]:
+    """Score the same image files with two runtimes; one row per image."""
+    rows: list[dict[str, object]] = []
+    for manifest in samples:
+        for entry in manifest.entries:
+            score, anomaly_map = first.score(load(manifest.path(entry), first.detector.size))
+            other_score, other_map = second.score(load(manifest.path(entry), second.size))
+            rows.append(
+                {
+                    "seed": seed,
+                    "image": f"{manifest.name}/{entry.id}",
+                    "pytorch": score,
+                    "onnx": other_score,
+                    "score_difference": abs(score - other_score),
+                    "map_difference": float(np.abs(anomaly_map - other_map).max()),
+                }
+            )
+    return rows
+
+
+def int8_facts(run: Run) -> pd.DataFrame:
+    """List the metadata of the first seed's INT8 file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    metadata = read_metadata(run.onnx(run.profile.seeds[0], "int8"))
+    return pd.DataFrame([{"what": text, "value": metadata.get(key) or "none"} for key, text in INT8_FACTS.items()])
+
+
+def file_sizes(run: Run) -> pd.DataFrame:
+    """Compare file sizes in megabytes: one row per graph (first seed, paper's graph), one column per precision.
+
+    Raises:
+        InputError: notebook 04_export or 07_efficiency has not run.
+    """
+    exported = pd.DataFrame(run.read_result("export", "04_export")["graphs"])
+    first = exported[exported["seed"] == run.profile.seeds[0]]
+    paper = pd.DataFrame(run.read_result("efficiency", "07_efficiency")["paper_graph"]["files"])
+    rows = []
+    for backbone, files in ((run.profile.model.backbone, first), (run.profile.paper_graph.backbone, paper)):
+        rows.append({"graph": backbone} | dict(zip(files["precision"], files["megabytes"], strict=True)))
+    return pd.DataFrame(rows)
+
+
+def write_dlcs(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Write graphs as DLCs; one row each: megabytes, partitions, operations, most axes, findings, status.
+
+    Args:
+        graphs: ONNX files by their name in the table.
+        folder: receives the DLCs.
+        expanded: graphs that are also written with expanded constants, for comparison; these files are not kept.
+
+    Raises:
+        CheckError: a graph does not become one partition.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [_dlc_row(name, graph, folder, False) for name, graph in graphs.items()]
+    for name in expanded:
+        with tempfile.TemporaryDirectory(prefix=".dlc", dir=folder) as temporary:
+            rows.append(_dlc_row(name, graphs[name], Path(temporary), True))
+    return pd.DataFrame(rows)
+
+
+def device_status() -> pd.DataFrame:
+    """List the ways onto a board, whether each was run, and its command (see the scripts in a kit)."""
+    rows = []
+    for version in ((10, 3), (11, 0)):
+        graph = f"paper-{graph_precision(version)}.onnx"
+        build = " ".join(["trtexec", *trtexec_options(graph, "paper.plan", version)])
+        rows.append((f"TensorRT {version[0]}.{version[1]}, build", "needs a device", build))
+    run = "trtexec --loadEngine=paper.plan --loadInputs=image:0001.raw --exportTimes=times.json --exportOutput=out.json"
+    rows.append(("TensorRT, run", "needs a device", run))
+    rows.append(("TensorRT, Python package", tensorrt_status(), "edgezsad export tensorrt"))
+    run = "qnn-net-run --dlc_path paper-fp16.dlc --backend libQnnGpu.so --input_list images.txt --output_dir output"
+    rows.append(("QNN GPU, run", "needs a device", run))
+    return pd.DataFrame(rows, columns=["way", "status", "command"])
+
+
+def _dlc_row(name: str, graph: Path, folder: Path, folded: bool) -> dict[str, object]:
+    row: dict[str, object] = {"graph": name, "constants": "expanded" if folded else "as in the graph"}
+    target = folder / f"{graph.stem}.dlc"
+    try:
+        record = write_dlc(graph, target, folded)
+    except RuntimeUnavailable as reason:
+        missing = dict.fromkeys(("megabytes", "partitions", "operations", "most axes", "findings"))
+        return row | missing | {"status": f"not run: {reason}"}
+    return row | {
+        "megabytes": target.stat().st_size / 1e6,
+        "partitions": record.partitions,
+        "operations": sum(record.operations.values()),
+        "most axes": record.most_axes,
+        "findings": len(record.gpu_findings),
+        "status": "written",
+    }

@@ -1,0 +1,124 @@
+"""Export of a run: parity from the image file, source samples, DLC rows, and the tables of the pages."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgezsad.config import Profile
+from edgezsad.data.manifest import Entry, Manifest, write_manifest
+from edgezsad.errors import InputError, RuntimeUnavailable
+from edgezsad.export import export_run as module
+from edgezsad.export.dlc import WRITER
+from edgezsad.export.export_run import (
+    compare_scores,
+    device_status,
+    file_sizes,
+    int8_facts,
+    sample_source,
+    write_dlcs,
+)
+from edgezsad.export.lint import load_graph, save_graph, set_metadata
+from edgezsad.model.detector import Detector
+from edgezsad.run import Run
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from edgezsad.scoring.torch_scorer import TorchScorer
+from edgezsad.source.source_images import source_images
+
+
+@pytest.fixture
+def run(make_profile: Callable[..., Profile], tmp_path: Path) -> Run:
+    """A source of twenty images, each of one shade that encodes its row."""
+    values = make_profile(tmp_path / "run").model_dump(mode="json")
+    run = Run(Profile.model_validate(values | {"data": values["data"] | {"root": str(tmp_path / "data")}}))
+    item = run.profile.data.source[0]
+    root = run.profile.data.folder(item)
+    root.mkdir(parents=True)
+    entries = []
+    for row in range(20):
+        cv2.imwrite(str(root / f"{row:04d}.png"), np.full((40, 40, 3), 10 * row + 5, np.uint8))
+        label = row % 2
+        kind = "x" if label else "good"
+        entries.append(Entry(f"{row:04d}.png", "bolt", "test", label, kind, "", 40, 40, f"{row:064x}", ""))
+    write_manifest(Manifest(item.name, root, tuple(entries)), run.manifest_path(item.name))
+    return run
+
+
+def test_source_samples_are_disjoint(run: Run) -> None:
+    def rows(images: list[np.ndarray]) -> list[int]:
+        assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
+        return [int(image[0, 0, 0]) // 10 for image in images]
+
+    sample = sample_source(run)
+    assert sorted(rows(sample.calibration) + rows(sample.others)) == list(range(20))
+    assert sample.source_sha256 == source_images(run).sha256
+    few = sample_source(run, calibration=4, others=1)
+    assert len(few.calibration) == 4 and len(few.others) == 1
+    rehearsal = sample_source(Run(run.profile.model_copy(update={"rehearsal": 1})))
+    assert len(rehearsal.calibration) == len(rehearsal.others) == 2
+
+
+def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.jpg"), image)
+    entry = Entry("a.jpg", "bolt", "test", 0, "good", "", 300, 200, "0" * 64, "")
+    (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), [Manifest("m", tmp_path, (entry,))], 3)
+    assert row["seed"] == 3 and row["image"] == "m/a.jpg"
+    assert row["score_difference"] == abs(row["pytorch"] - row["onnx"]) < 1e-4 and row["map_difference"] < 1e-3
+
+
+def test_int8_facts_come_from_the_file(run: Run, exported: Path) -> None:
+    model = load_graph(exported)
+    set_metadata(model, {"calibration_images": "64", "int8_left_out": "conv_stem, blocks.0.0.conv_dw"})
+    save_graph(model, run.onnx(0, "int8"))
+    facts = dict(int8_facts(run).to_numpy().tolist())
+    assert facts["images behind the ranges, of the source"] == "64"
+    assert facts["layers in FP32"] == "conv_stem, blocks.0.0.conv_dw" and facts["hash of that source"] == "none"
+
+
+def test_file_sizes_of_both_graphs(run: Run) -> None:
+    with pytest.raises(InputError, match="run notebook 04_export first"):
+        file_sizes(run)
+    rows = [
+        {"seed": seed, "precision": p, "megabytes": m + seed} for seed in (1, 0) for p, m in (("fp32", 4), ("int8", 1))
+    ]
+    run.write_result("export", {"graphs": rows})
+    run.write_result("efficiency", {"paper_graph": {"files": [{"precision": "fp32", "megabytes": 83.0}]}})
+    table = file_sizes(run).set_index("graph")
+    assert table.loc["tf_efficientnet_lite0", ["fp32", "int8"]].tolist() == [4, 1]
+    assert table.loc["tiny_vit_21m_512", "fp32"] == 83.0
+
+
+def test_dlcs_are_written_and_measured(exported: Path, tmp_path: Path) -> None:
+    try:
+        WRITER.start()
+    except RuntimeUnavailable as reason:
+        pytest.skip(str(reason))
+    table = write_dlcs({"fp32": exported}, tmp_path, ("fp32",))
+    assert list(table["constants"]) == ["as in the graph", "expanded"] and set(table["status"]) == {"written"}
+    assert table["megabytes"][0] == (tmp_path / "detector.dlc").stat().st_size / 1e6
+    assert list(table["partitions"]) == [1, 1]
+    # The expanded one is measured and not kept.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.dlc", "detector.json"]
+
+
+def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object) -> None:
+        raise RuntimeUnavailable("onnxruntime-qnn is not installed")
+
+    monkeypatch.setattr(module, "write_dlc", absent)
+    table = write_dlcs({"fp32": exported, "fp16": exported}, tmp_path)
+    assert list(table["status"]) == ["not run: onnxruntime-qnn is not installed"] * 2
+    assert table["partitions"].isna().all()
+
+
+def test_device_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    table = device_status().set_index("way")
+    assert all(status.startswith("needs a device") for status in table["status"])
+    assert "paper-fp32.onnx" in table.loc["TensorRT 10.3, build", "command"]
+    assert "--fp16" in table.loc["TensorRT 10.3, build", "command"]
+    assert "--fp16" not in table.loc["TensorRT 11.0, build", "command"]
