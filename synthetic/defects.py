@@ -1,7 +1,4 @@
-"""Kinds of defect. Each changes a scene's layers, and the light then shows it as it would show a real one.
-
-A mask is not drawn: it is where the photograph differs from the photograph of the same scene without the defect.
-"""
+"""Kinds of defect. Each changes a scene's layers; the mask is where the rendered image changes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,19 +7,19 @@ import cv2
 import numpy as np
 
 from synthetic.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
-from synthetic.scene import Array, Scene
+from synthetic.scene import Array, Component, Scene
 
 Apply = Callable[[Scene, Random, float], None]
 """(assembled scene to change, random numbers, strength 0 to 1)."""
 
 
 def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene:
-    """A copy of `scene`, assembled and with one defect.
+    """Return a copy of `scene`, assembled and with one defect.
 
     Args:
         kind: a key of `KINDS` or of `COMPONENT_KINDS`.
         scene: not yet assembled.
-        each: random numbers for place and shape.
+        each: draws position and shape.
         strength: 0 hardly visible, 1 plain.
     """
     if kind in COMPONENT_KINDS:
@@ -31,9 +28,6 @@ def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene
     KINDS[kind](changed, each, strength)
     np.clip(changed.albedo, 0.01, 1, out=changed.albedo)
     return changed
-
-
-# ---- lines -----------------------------------------------------------------------------------------------------
 
 
 def scratch(scene: Scene, each: Random, strength: float) -> None:
@@ -95,9 +89,6 @@ def cut(scene: Scene, each: Random, strength: float) -> None:
     lips = cover(np.abs(bend) - width - 3, 4) * (np.abs(u) < length) * scene.region - inside
     scene.tint(inside * (0.45 + 0.55 * strength), scene.behind * 0.6)
     scene.height += np.clip(lips, 0, 1) * 1.5 - inside * 2.5
-
-
-# ---- patches ---------------------------------------------------------------------------------------------------
 
 
 def stain(scene: Scene, each: Random, strength: float) -> None:
@@ -176,9 +167,6 @@ def distorted(scene: Scene, each: Random, strength: float) -> None:
         setattr(scene, name, moved)
 
 
-# ---- relief ----------------------------------------------------------------------------------------------------
-
-
 def dent(scene: Scene, each: Random, strength: float) -> None:
     """A dent or bulge: only the shading and the highlight tell."""
     x, y = _place(scene, each)
@@ -244,47 +232,40 @@ KINDS: dict[str, Apply] = {
         scratch, crack, thread, cut, stain, spots, discoloured, smear, abrasion, distorted, dent, hole, chip, foreign,
     )
 }  # fmt: skip
-"""Defects of a surface, by name."""
-
-
-# ---- components ------------------------------------------------------------------------------------------------
+"""Defects of a surface."""
 
 
 def missing(scene: Scene, each: Random, strength: float) -> Scene:
-    """A component is not there."""
+    """A component is missing."""
     which = _which(scene, each)
     return replace(scene, components=[c for k, c in enumerate(scene.components) if k != which])
 
 
 def misplaced(scene: Scene, each: Random, strength: float) -> Scene:
-    """A component is shifted and turned."""
+    """A component is shifted and rotated."""
     which = _which(scene, each)
     old = scene.components[which]
-    side = min(old.cover.shape)
-    way, far = each.uniform(0, 2 * np.pi), side * (0.2 + 0.4 * strength)
-    new = replace(
-        old,
-        x=old.x + far * np.cos(way),
-        y=old.y + far * np.sin(way),
-        angle=old.angle + float(each.choice([-1, 1]) * each.uniform(15, 35 + 50 * strength)),
-    )
-    return replace(scene, components=[new if k == which else c for k, c in enumerate(scene.components)])
+    way, far = each.uniform(0, 2 * np.pi), min(old.cover.shape) * (0.2 + 0.4 * strength)
+    x, y = old.x + far * np.cos(way), old.y + far * np.sin(way)
+    angle = old.angle + float(each.choice([-1, 1]) * each.uniform(15, 35 + 50 * strength))
+    return _replaced(scene, which, replace(old, x=x, y=y, angle=angle))
 
 
 def wrong(scene: Scene, each: Random, strength: float) -> Scene:
-    """A component of another colour, or the wrong way round."""
+    """A component of another colour."""
     which = _which(scene, each)
     old = scene.components[which]
     shift = each.normal(size=3)
     shift = (shift / np.abs(shift).max() * (0.15 + 0.35 * strength)).astype(np.float32)
-    new = replace(old, albedo=np.clip(old.albedo + shift, 0.02, 1))
+    return _replaced(scene, which, replace(old, albedo=np.clip(old.albedo + shift, 0.02, 1)))
+
+
+def _replaced(scene: Scene, which: int, new: Component) -> Scene:
     return replace(scene, components=[new if k == which else c for k, c in enumerate(scene.components)])
 
 
-COMPONENT_KINDS: dict[str, Callable[[Scene, Random, float], Scene]] = {
-    f.__name__: f for f in (missing, misplaced, wrong)
-}
-"""Defects of one component of a scene, by name."""
+COMPONENT_KINDS = {f.__name__: f for f in (missing, misplaced, wrong)}
+"""Defects of one component of a scene."""
 
 
 # ---- help ------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Random fields and shapes on the pixel grid: the vocabulary that families, defects and light are written in.
+"""Random fields and shapes on the pixel grid.
 
-Random fields are small random grids enlarged to the image, which costs a fraction of drawing each pixel. Shapes are
-signed distances (negative inside), from which edges without stair steps, bevels and rings follow by arithmetic.
+Random fields are small random grids enlarged to the image. Shapes are signed distances, negative inside.
 """
 
 import cv2
@@ -100,8 +99,7 @@ def box(u: Array, v: Array, half_u: float, half_v: float, corner: float = 0.0) -
 def polygon(u: Array, v: Array, sides: int, radius: float, corner: float = 0.0) -> Array:
     """Signed distance (nearly) of a regular polygon with inner radius `radius`."""
     part = np.float32(2 * np.pi / sides)
-    angle = np.arctan2(v, u)
-    turned = (angle + part / 2) % part - part / 2
+    turned = (np.arctan2(v, u) + part / 2) % part - part / 2
     along = np.hypot(u, v)
     flat = along * np.cos(turned) - np.float32(radius)
     round_ = along - np.float32(radius / np.cos(np.pi / sides) - corner)

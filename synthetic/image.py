@@ -1,4 +1,4 @@
-"""One image and its mask, wholly determined by where it stands: seed, set, family, split and number."""
+"""Render one image and its mask, determined by seed, set, family, split and number alone."""
 
 import zlib
 from dataclasses import dataclass
@@ -13,22 +13,20 @@ from synthetic.randomise import distract
 from synthetic.scene import Array, Scene, Size, find
 
 ATTEMPTS = 8
-"""How often a defect that is too faint, too small or too large is drawn anew before a plain one is taken."""
+"""Draws of a defect that is too faint, too small or too large before a plain stain is used."""
 
 LEAST_AREA, MOST_AREA = 0.0007, 0.14
-"""Share of the image that a defect covers."""
+"""Fraction of the image that a defect covers."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an image stands; nothing else decides what it shows.
+    """What determines an image.
 
     Attributes:
         seed: the profile's `data.seed`.
-        set: the data set's name.
-        family: a name in FAMILIES.
-        split: "train" or "test".
-        index: counted over the normal images of a split, and over the defective ones.
+        set, family, split: names.
+        index: counts the normal images of a split, and the defective ones.
         size: (height, width) in pixels.
         wild: strong domain randomisation.
     """
@@ -42,44 +40,40 @@ class Address:
     wild: bool
 
     def random(self, purpose: str, shared: bool = False) -> Random:
-        """Random numbers for one purpose; `shared` ones are the same for all images of the category."""
+        """Return a generator for one purpose; `shared` ones are equal for all images of the category."""
         words = (self.set, self.family, purpose) if shared else (self.set, self.family, purpose, self.split)
         keys = [self.seed % 2**32, *(zlib.crc32(word.encode()) for word in words)]
         return np.random.default_rng(keys if shared else [*keys, self.index])
 
 
 def defect_of(address: Address) -> str:
-    """The kind of defect of a defective image: a category takes its kinds in turn, so that each occurs."""
+    """Return the kind of defect of a defective image: a category takes its kinds in turn."""
     kinds = find(address.family).defects
     turn = int(address.random("kinds", shared=True).integers(len(kinds)))
     return kinds[(address.index + turn) % len(kinds)]
 
 
 def normal_image(address: Address) -> Pixels:
-    """A normal image (H, W, 3) uint8."""
+    """Render a normal image, (H, W, 3) uint8."""
     scene, how = _scene(address, "normal")
     image, _ = expose(scene.assembled(), how)
     return develop(image, how, address.random("normal noise"))
 
 
 def defective_image(address: Address) -> tuple[Pixels, np.ndarray]:
-    """A defective image (H, W, 3) uint8 and its mask (H, W) bool, which is never empty."""
+    """Render a defective image, (H, W, 3) uint8, and its mask, (H, W) bool, never empty."""
     image, mask, _, how = _defective(address)
     return develop(image, how, address.random("defective noise")), mask
 
 
-def normal_twin(address: Address) -> Pixels:
-    """What `defective_image` would show without the defect: the same scene, light and noise, (H, W, 3) uint8."""
+def without_defect(address: Address) -> Pixels:
+    """Render a defective image without its defect: the same scene, light and noise."""
     _, _, normal, how = _defective(address)
     return develop(normal, how, address.random("defective noise"))
 
 
 def mask_of(change: Array) -> np.ndarray:
-    """Where an image really differs from its normal twin: (H, W) bool, from the largest change of a colour (H, W).
-
-    The threshold is a share of the change's own peak, and at least what can be told from rounding; gaps of a pixel or
-    two inside a changed patch are closed and lone pixels dropped.
-    """
+    """Threshold the change of an image, (H, W), relative to its peak; close small gaps and drop single pixels."""
     peak = float(cv2.blur(change, (3, 3)).max())
     mask = (change > max(0.014, 0.22 * peak)).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
@@ -90,18 +84,17 @@ def mask_of(change: Array) -> np.ndarray:
 
 
 def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
-    """Image, mask, normal twin (both without noise) and the conditions they share."""
+    """Return image, mask and the image without defect (both without noise), and their conditions."""
     scene, how = _scene(address, "defective")
     kind, each = defect_of(address), address.random("defect")
     normal, gain = expose(scene.assembled(), how)
-    # What hides a defect: the sensor's noise and the texture around it.
+    # Noise and texture hide a defect.
     grey = cv2.transform(normal, np.full((1, 3), 1 / 3, np.float32))
     detail = cv2.GaussianBlur(np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 4)), (0, 0), 8)
     hiding = how.noise + 0.7 * detail
     strength = float(each.beta(1.2, 1.2))
     for attempt in range(ATTEMPTS + 1):
         if attempt == ATTEMPTS:
-            # Where nothing else will do, a plain stain always shows.
             kind, strength = "stain", 1.0
         if kind in COMPONENT_KINDS and not scene.components:
             kind = "stain"
@@ -126,8 +119,8 @@ def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
 
 
 def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
-    """A normal scene, not yet assembled, with its light and camera."""
-    # With domain randomisation every image has a style of its own.
+    """Return a normal scene, not yet assembled, with its light and camera."""
+    # With domain randomisation every image has its own style.
     style = address.random(f"{role} style") if address.wild else address.random("style", shared=True)
     each = address.random(role)
     scene = find(address.family).render(style, each, address.size)
@@ -138,7 +131,7 @@ def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
 
 
 def _last_resort(normal: Array) -> tuple[Array, np.ndarray]:
-    """A plain dark disc in the middle: for a scene on which no defect shows at all, for instance a black one."""
+    """Draw a disc in the middle, for scenes on which no defect shows, such as a black one."""
     mask = np.zeros(normal.shape[:2], np.uint8)
     rows, columns = mask.shape
     cv2.circle(mask, (columns // 2, rows // 2), max(min(rows, columns) // 20, 2), 1, -1)

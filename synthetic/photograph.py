@@ -1,4 +1,4 @@
-"""Light and camera: from a scene's layers to an image. The same light and camera serve an image and its normal twin."""
+"""Light and camera: render a scene's layers to an image."""
 
 from dataclasses import dataclass
 
@@ -14,20 +14,19 @@ Pixels = np.ndarray
 
 @dataclass(frozen=True)
 class Conditions:
-    """How an image is taken.
+    """Light and camera of an image.
 
     Attributes:
-        azimuth, elevation: of the lamp, in radians; a low lamp shows relief.
-        ambient: share of light that comes from everywhere, 0 to 1.
+        azimuth, elevation: of the lamp, in radians.
+        ambient: share of ambient light, 0 to 1.
         falloff: (right, down) relative change of brightness over half the image.
-        glare: (x, y) place of the lamp's reflection, in half images from the centre.
+        glare: (x, y) position of the lamp's reflection, in half images from the centre.
         sharpness: exponent of the highlight.
         shadow: strength of the cast shadow, 0 to 1.
-        colour: (3, 3) what the lamp and the camera do to colours.
-        level: mean brightness that the exposure aims at.
+        colour: (3, 3) colour transform.
+        level: target of the mean brightness.
         vignette: relative loss of light in the corners.
-        blur: standard deviation in pixels.
-        noise: standard deviation, of a brightness scale from 0 to 1.
+        blur, noise: standard deviations, in pixels and on a brightness scale from 0 to 1.
     """
 
     azimuth: float
@@ -45,37 +44,34 @@ class Conditions:
 
 
 def draw_conditions(style: Random, each: Random, wild: bool) -> Conditions:
-    """Conditions of one image: near its category's own, or with `wild` from a range that covers most rooms and cameras.
-
-    `style` gives a category's lamp and camera; `each` what differs between its images.
-    """
-    spread = 2.2 if wild else 1.0
+    """Draw the conditions of one image; `style` is shared by a category, `each` differs, `wild` widens the ranges."""
+    width = 2.2 if wild else 1.0
     return Conditions(
         azimuth=style.uniform(0, 2 * np.pi) + each.normal(0, 0.12),
         elevation=np.radians(style.uniform(25, 70)),
         ambient=style.uniform(0.3, 0.75),
-        falloff=tuple(np.clip(each.normal(style.normal(0, 0.06 * spread), 0.03, 2), -0.4, 0.4)),
+        falloff=tuple(np.clip(each.normal(style.normal(0, 0.06 * width), 0.03, 2), -0.4, 0.4)),
         glare=tuple(style.uniform(-1.2, 1.2, 2) + each.normal(0, 0.15, 2)),
         sharpness=style.uniform(6, 40),
         shadow=style.uniform(0.1, 0.6),
         colour=_colours(style, each, wild),
         level=np.clip(style.uniform(0.3, 0.62) * each.normal(1, 0.035), 0.22, 0.7),
-        vignette=abs(style.normal(0, 0.08 * spread)),
+        vignette=abs(style.normal(0, 0.08 * width)),
         blur=style.uniform(0.3, 1.5 if wild else 0.8) * each.uniform(0.9, 1.15),
         noise=float(np.exp(style.uniform(np.log(0.004), np.log(0.03 if wild else 0.012)))),
     )
 
 
 def expose(scene: Scene, how: Conditions, gain: float | None = None) -> tuple[Array, float]:
-    """An image without noise, (H, W, 3) from 0 to 1, of an assembled scene.
+    """Render an assembled scene without noise.
 
     Args:
-        scene: with its components laid on.
+        scene: with its components pasted.
         how: light and camera.
-        gain: the exposure; when left out it is chosen so that the mean brightness comes near `how.level`.
+        gain: exposure; by default such that the mean brightness is near `how.level`.
 
     Returns:
-        The image and the exposure, which a twin needs to be lit alike.
+        Image (H, W, 3), 0 to 1, and exposure.
     """
     rows, columns = scene.size
     slope_x = cv2.Sobel(scene.height, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
@@ -114,7 +110,7 @@ def expose(scene: Scene, how: Conditions, gain: float | None = None) -> tuple[Ar
 
 
 def develop(image: Array, how: Conditions, each: Random) -> Pixels:
-    """Add the sensor's noise (most of it alike in the three colours) and round to 8 bits."""
+    """Add sensor noise, mostly equal in the three colours, and round to 8 bits."""
     rows, columns = image.shape[:2]
     noise = each.standard_normal((rows, columns), dtype=np.float32)[..., None]
     tint = each.standard_normal((rows // 2 + 1, columns // 2 + 1, 3), dtype=np.float32)
@@ -125,7 +121,7 @@ def develop(image: Array, how: Conditions, each: Random) -> Pixels:
 
 
 def _colours(style: Random, each: Random, wild: bool) -> Array:
-    """A (3, 3) colour transform: white balance always; with `wild` also hue, saturation and sometimes grey."""
+    """Draw a (3, 3) colour transform: white balance; with `wild` also hue, saturation and sometimes grey."""
     white = np.diag(np.exp(style.normal(0, 0.1 if wild else 0.04, 3) + each.normal(0, 0.01, 3)))
     if not wild:
         return white.astype(np.float32)

@@ -1,7 +1,7 @@
-"""A scene is what lies before the camera, in layers: colour, height, gloss. Defects change layers, light comes after.
+"""Scenes in layers (colour, height, gloss), and the registry of families that render them.
 
-Because light is worked out from the layers, a dent shows as shading, a hole as a dark pit with a bright rim and a
-thread casts a shadow, without any of them knowing where the lamp stands. All arrays are float32, (height, width) first.
+Defects change layers; the light is computed afterwards, so that a dent shows as shading and a thread casts a shadow.
+All arrays are float32, (height, width) first.
 """
 
 import difflib
@@ -21,16 +21,15 @@ Size = tuple[int, int]
 
 @dataclass
 class Component:
-    """A small thing on a scene that can be missing or misplaced: a resistor, a pin, a printed mark.
+    """A small part of a scene that can be missing or misplaced: a resistor, a pin, a printed mark.
 
     Attributes:
         albedo: (h, w, 3) reflectance, 0 to 1.
         cover: (h, w) opacity, 0 to 1.
-        height: (h, w) in pixels above what it lies on.
+        height: (h, w) in pixels above its ground.
         gloss: strength of its highlight.
-        x, y: centre on the scene, in pixels.
-        angle: in degrees.
-        lift: how strongly it casts a shadow; 0 for print.
+        x, y, angle: centre on the scene in pixels, rotation in degrees.
+        lift: strength of its shadow; 0 for print.
     """
 
     albedo: Array
@@ -51,10 +50,10 @@ class Scene:
         albedo: (H, W, 3) reflectance, 0 to 1.
         height: (H, W) relief towards the camera, in pixels.
         gloss: (H, W) strength of the highlight.
-        region: (H, W) 1 where a defect may lie: on the part, not on the background.
-        lift: (H, W) how far above the background, which makes the soft shadow; 0 is the background.
+        region: (H, W) 1 where a defect may lie: on the part.
+        lift: (H, W) strength of the shadow; 0 on the background.
         behind: (H, W, 3) reflectance of the background, seen where a piece is broken off.
-        components: what `assembled` lays on the scene.
+        components: pasted by `assembled`.
     """
 
     albedo: Array
@@ -71,12 +70,12 @@ class Scene:
         return self.height.shape[0], self.height.shape[1]
 
     def copy(self) -> "Scene":
-        """A scene whose layers can be changed without touching this one's."""
+        """Copy the scene with its layers."""
         layers = {name: getattr(self, name).copy() for name in ("albedo", "height", "gloss", "region", "lift")}
         return replace(self, **layers, components=list(self.components))
 
     def assembled(self) -> "Scene":
-        """A new scene with the components laid on, in their order."""
+        """Return a new scene with the components pasted in their order."""
         scene = self.copy()
         for component in self.components:
             _paste(scene, component)
@@ -86,7 +85,7 @@ class Scene:
     def lay(
         self, cover: Array, albedo: Array | float, height: Array | float, gloss: Array | float, lift: float = 1.0
     ) -> None:
-        """Put a part on top: `cover` (H, W) opacity; its other layers replace what was there."""
+        """Put a part with opacity `cover`, (H, W), on top; its layers replace what was there."""
         layer = cover[..., None]
         self.albedo += (np.asarray(albedo, np.float32) - self.albedo) * layer
         self.height += (np.asarray(height, np.float32) - self.height) * cover
@@ -94,25 +93,25 @@ class Scene:
         self.lift += (np.float32(lift) - self.lift) * cover
 
     def tint(self, cover: Array, colour: Array | float) -> None:
-        """Change only the colour where `cover` (H, W) is above zero."""
+        """Blend in a colour with opacity `cover`, (H, W)."""
         self.albedo += (np.asarray(colour, np.float32) - self.albedo) * cover[..., None]
 
 
 def sheet(albedo: Array, height: Array, gloss: float | Array = 0.0) -> Scene:
-    """A surface that fills the image: everything is region. `albedo` (H, W, 3) or (H, W), `height` (H, W)."""
+    """Make a surface that fills the image from `albedo`, (H, W, 3) or (H, W), and `height`, (H, W)."""
     size = height.shape
     if albedo.ndim == 2:
         albedo = np.repeat(albedo[..., None], 3, axis=2)
     albedo = np.clip(albedo, 0.01, 1, dtype=np.float32)
     shiny = np.broadcast_to(np.asarray(gloss, np.float32), size).copy()
     ones = np.ones(size, np.float32)
-    # What shows where a surface is torn open or chipped: its own colour, dark and even.
+    # A torn or chipped surface shows its own colour, dark and even.
     behind = np.broadcast_to(albedo.mean(axis=(0, 1)) * 0.35, (*size, 3)).astype(np.float32)
     return Scene(albedo, height.astype(np.float32), shiny, ones, np.zeros(size, np.float32), behind)
 
 
 def _paste(scene: Scene, item: Component) -> None:
-    """Lay one component on a scene, rotated about its centre, cut at the image's border."""
+    """Paste one component, rotated about its centre, cut at the image's border."""
     rows, columns = item.cover.shape
     reach = int(np.ceil(np.hypot(rows, columns) / 2)) + 2
     left, top = int(np.floor(item.x)) - reach, int(np.floor(item.y)) - reach
@@ -135,7 +134,7 @@ def _paste(scene: Scene, item: Component) -> None:
     scene.gloss[there] += (np.float32(item.gloss) - scene.gloss[there]) * part
     scene.lift[there] += np.float32(item.lift) * part
     if item.lift > 0:
-        # A body can bear defects wherever it lies; print only where its ground can.
+        # A body can have defects anywhere; print only where its ground can.
         scene.region[there] = np.maximum(scene.region[there], part)
 
 
