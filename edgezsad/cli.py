@@ -1,7 +1,7 @@
 """The command line: `edgezsad predict`, `evaluate`, `train`, `claims check`, `data check|index`,
 `export dlc|tensorrt`, `device kit|ingest|status`, `profile`, `lint`.
 
-Wrong input ends with exit code 2, a failed check with 1; either way in one line on standard error.
+Invalid input ends with exit code 2, a failed check with 1, both with one line on standard error.
 """
 
 import io
@@ -57,8 +57,8 @@ def about(
 
 @app.command()
 def predict(
-    photographs: Annotated[list[Path], typer.Argument(help="Images of any size, folders of them, quoted patterns.")],
-    config: Annotated[Path | None, typer.Option(help="A profile: the first seed of its run is taken.")] = None,
+    images: Annotated[list[Path], typer.Argument(help="Images of any size, folders of images, quoted patterns.")],
+    config: Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")] = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
@@ -66,10 +66,10 @@ def predict(
     table: Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Score photographs: higher is more anomalous; at or above the threshold the image is called defective.
+    """Score images: higher is more anomalous; an image with at least the threshold's score is defective.
 
-    Masks of a folder in MVTec layout (ground_truth beside test) are left out, and counted at the end. Files that cannot
-    be read are listed at the end, with exit code 1; the others are scored all the same.
+    Masks in MVTec layout (ground_truth next to test) are left out and counted at the end. Images that cannot be scored
+    are listed at the end, with exit code 1; the others are scored.
     """
     from edgezsad.files import write_csv
     from edgezsad.predict import (
@@ -84,7 +84,7 @@ def predict(
     )
     from edgezsad.progress import progress
 
-    chosen, masks = find_images(photographs)
+    chosen, masks = find_images(images)
     maps = HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         check_csv(table)
@@ -124,7 +124,7 @@ def _report(failures: list[str], problems: list[str], count: int) -> None:
 @app.command()
 def evaluate(
     folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
-    config: Annotated[Path | None, typer.Option(help="A profile: the first seed of its run is taken.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")] = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
@@ -134,8 +134,8 @@ def evaluate(
 ) -> None:
     """Score the test images of folders, and print the metrics of each category and their mean, in percent.
 
-    Below them stand what the threshold decides and, for parts whose state is known, which threshold would have decided
-    best. Images that cannot be read are listed at the end, with exit code 1; no number counts them.
+    Then print the decisions of the threshold, and the threshold of the best balanced accuracy. Images that cannot be
+    scored are excluded and listed at the end, with exit code 1.
     """
     from edgezsad.evaluate import COLUMNS, find_test_images
     from edgezsad.evaluate import evaluate as run_evaluation
@@ -159,9 +159,9 @@ def evaluate(
 @app.command()
 def train(
     config: Config = Path("configs/mini.yaml"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the initial weights, the order and the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights, the order and the noise.")] = 0,
 ) -> None:
-    """Train one seed of a run whose data is there; under `torchrun`, on as many devices as it starts processes."""
+    """Train one seed of a run with prepared data; under `torchrun`, on one device per process."""
     from edgezsad.model.backbone import Backbone
     from edgezsad.run import open_run
     from edgezsad.training.inputs import training_inputs
@@ -193,7 +193,7 @@ def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
 
 
 def _folder(text: str) -> Path:
-    """An empty text, for instance of an unset variable, would mean the current folder."""
+    # An empty text, for instance of an unset variable, would mean the current folder.
     if not text:
         raise typer.BadParameter("is empty; give the folder that the data set was unpacked into")
     return Path(text)
@@ -322,7 +322,7 @@ def profile(
     for item in (*checked.data.source, *checked.data.targets):
         folder = checked.data.folder(item)
         if not item.generated and not folder.is_dir():
-            raise InputError(f"{folder}: no such folder ({item.name} in {config}); mend data in the profile, or DATA")
+            raise InputError(f"{folder}: no such folder ({item.name} in {config}); fix data in the profile, or DATA")
     names = [", ".join(item.name for item in items) for items in (checked.data.source, checked.data.targets)]
     typer.echo(f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}")
 
@@ -362,7 +362,7 @@ def tensorrt(
 
 @app.command()
 def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
-    """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one refuses it."""
+    """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one rejects it."""
     from edgezsad.export.lint import BACKENDS, backend_findings, check_backends, check_lint, read_backend, summarise
 
     check_lint(graph)
@@ -394,7 +394,7 @@ def main() -> None:
     except OSError as error:
         # A full disk, a name too long, a folder that may not be read: the file and the system's reason say enough.
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        typer.echo(f"error: {name}{error.strerror or error}; mend it and try again", err=True)
+        typer.echo(f"error: {name}{error.strerror or error}; fix it and try again", err=True)
         sys.exit(EdgeZSADError.exit_code)
     except MemoryError:
         typer.echo("error: out of memory; use fewer workers, or smaller images", err=True)

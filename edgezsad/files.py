@@ -1,4 +1,4 @@
-"""Writing and hashing files: written beside, then renamed, so that a good file is never half overwritten."""
+"""Write files atomically (temporary file, then rename), read JSON, hash files."""
 
 import csv
 import hashlib
@@ -18,14 +18,13 @@ from edgezsad.errors import InputError
 
 @contextmanager
 def written_beside(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path in the same folder; rename it to `path` only if the block succeeds.
+    """Yield a temporary path in the same folder and rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix, because some writers choose their format by it. On any exception the
-    temporary file is removed and whatever stood at `path` before stays as it was. An `OSError` that says no name, such
-    as that of a full disk, or the temporary one, is made to say `path`.
+    The temporary name keeps the suffix, by which some writers choose their format. On any exception the temporary file
+    is removed and `path` stays as it was. An `OSError` without a file name (a full disk) gets `path` as its name.
 
     Raises:
-        InputError: there can be no file of that name (see `check_may_be_written`).
+        InputError: `path` cannot be a file (see `check_may_be_written`).
     """
     path = Path(path)
     check_may_be_written(path)
@@ -36,7 +35,7 @@ def written_beside(path: Path | str) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        # mkstemp makes private files; a result is meant to be read by whoever may read its folder.
+        # mkstemp makes private files.
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
@@ -49,10 +48,10 @@ def written_beside(path: Path | str) -> Iterator[Path]:
 
 
 def check_may_be_written(path: Path | str) -> None:
-    """Refuse what a file can not be renamed to, or must not: a folder, a device, a pipe, a place below a file.
+    """Check that a file of this name can be written.
 
     Raises:
-        InputError: `path` is one of these.
+        InputError: `path` is a folder, a device or a pipe, or lies below a file.
     """
     path = Path(path)
     if path.is_dir():
@@ -65,9 +64,9 @@ def check_may_be_written(path: Path | str) -> None:
 
 
 def shipped(name: str) -> Path:
-    """A folder at the top of the checkout that holds this package, or else the copy that a built package has of it."""
+    """Return a folder at the top of the checkout that holds this package, or its copy in an installed package."""
     package = Path(__file__).resolve().parent
-    # An installed package has no pyproject.toml beside it: what else lies there belongs to others.
+    # An installed package has no pyproject.toml next to it.
     return package.parent / name if (package.parent / "pyproject.toml").is_file() else package / name
 
 
@@ -79,7 +78,7 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Write `value` as indented JSON with a final newline, atomically. NaN and infinities are refused."""
+    """Write `value` as indented JSON with a final newline, atomically. Rejects NaN and infinities."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -107,10 +106,10 @@ def read_json(path: Path | str, remedy: str) -> Any:
 
     Args:
         path: the file.
-        remedy: what the reader should do when it is missing or damaged, for instance "run notebook 03".
+        remedy: what to do if it is missing or damaged, for instance "run notebook 03".
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing or invalid.
     """
     path = Path(path)
     try:
@@ -118,16 +117,16 @@ def read_json(path: Path | str, remedy: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from None
+        raise InputError(f"{path}: invalid JSON ({error}); {remedy}") from None
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """Hexadecimal SHA-256 of `data`."""
+    """Return the hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

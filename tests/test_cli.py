@@ -86,10 +86,10 @@ def test_a_name_that_is_no_text_does_not_fail_a_command_that_is_done(tmp_path: P
     [
         (
             OSError(28, "No space left on device", "a.csv"),
-            "error: a.csv: No space left on device; mend it and try again",
+            "error: a.csv: No space left on device; fix it and try again",
         ),
-        (OSError(28, "No space left on device"), "error: No space left on device; mend it and try again"),
-        (OSError("decoder"), "error: decoder; mend it and try again"),
+        (OSError(28, "No space left on device"), "error: No space left on device; fix it and try again"),
+        (OSError("decoder"), "error: decoder; fix it and try again"),
         (MemoryError(), "error: out of memory; use fewer workers, or smaller images"),
     ],
 )

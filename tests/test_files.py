@@ -107,7 +107,7 @@ def test_json_round_trip(tmp_path: Path) -> None:
 def test_damaged_json_names_file_and_remedy(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.json: not valid JSON .*; run notebook 03") as caught:
+    with pytest.raises(InputError, match=r"a\.json: invalid JSON .*; run notebook 03") as caught:
         read_json(path, "run notebook 03")
     assert "\n" not in str(caught.value)
 

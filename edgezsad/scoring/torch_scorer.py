@@ -1,10 +1,11 @@
-"""Scores by PyTorch in FP32, straight from a checkpoint: what every exported graph is compared with."""
+"""Score images with PyTorch in FP32 from a checkpoint: the reference for every exported graph."""
 
 import platform
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
@@ -14,19 +15,14 @@ from edgezsad.model.detector import Detector, extract_features, load_detector
 
 
 class LastFeatures:
-    """Features of the last image, shared by seeds with the same frozen backbone.
-
-    Attributes:
-        backbone: computes the features.
-        tta: test-time augmentation of the detectors.
-    """
+    """Features of the last image, shared by seeds with the same frozen backbone."""
 
     def __init__(self, backbone: Backbone, tta: str = "none"):
         self.backbone, self.tta = backbone, tta
         self._image: np.ndarray | None = None
-        self._features: tuple[list[torch.Tensor], list[torch.Tensor] | None] = ([], None)
+        self._features: tuple[list[Tensor], list[Tensor] | None] = ([], None)
 
-    def of(self, image: np.ndarray) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
+    def of(self, image: np.ndarray) -> tuple[list[Tensor], list[Tensor] | None]:
         """Return the readout's inputs for (S, S, 3) uint8 `image`; computed only if it is another array."""
         if image is not self._image:
             pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
@@ -35,45 +31,22 @@ class LastFeatures:
         return self._features
 
 
-def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> "list[TorchScorer]":
-    """One scorer for each checkpoint of one configuration, all reading the same backbone's features.
-
-    Only the first is timed: the others do not run the backbone, unless they tuned it.
-
-    Raises:
-        InputError: a checkpoint is missing, damaged or belongs to another model.
-    """
-    torch.set_num_threads(threads)
-    backbone = Backbone(model.backbone, model.weights, model.strides)
-    shared = None
-    scorers: list[TorchScorer] = []
-    for path in checkpoints:
-        detector, _ = load_detector(path, backbone, expected=model)
-        # A seed that tuned the backbone has one of its own.
-        if shared is None or (detector.backbone, detector.tta) != (shared.backbone, shared.tta):
-            shared = LastFeatures(detector.backbone, detector.tta)
-            scorers.append(TorchScorer(detector, shared, timed=True))
-        else:
-            scorers.append(TorchScorer(detector, shared, timed=False))
-    return scorers
-
-
 class TorchScorer:
-    """A detector as a scorer, FP32 on the CPU.
-
-    Attributes:
-        runtime, precision, device, versions, timing_method: what the run record says.
-        size: input height and width in pixels.
-        timed: whether a call runs the backbone too, so that its time is an image's.
-    """
+    """A detector on the CPU (see `Scorer`)."""
 
     runtime = "pytorch"
     precision = "fp32"
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
     def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
-        self.detector, self.size = detector, detector.size
-        self.timed = timed
+        """Wrap a detector.
+
+        Args:
+            detector: the detector.
+            features: shared with other scorers; by default its own.
+            timed: whether a call runs the backbone, so that its time is the time of an image.
+        """
+        self.detector, self.size, self.timed = detector, detector.size, timed
         self.detector_sha256 = detector.sha256()
         self._features = features or LastFeatures(detector.backbone, detector.tta)
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
@@ -81,18 +54,34 @@ class TorchScorer:
 
     @torch.inference_mode()
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one prepared image.
+        """Score one image (see `Scorer.score`).
 
-        Args:
-            image: (S, S, 3) uint8 RGB, S the detector's input size.
-
-        Returns:
-            The score and the (h, w) float32 map, raw logits.
+        Raises:
+            InputError: another shape or dtype.
         """
-        size = self.detector.size
+        size = self.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
-            raise InputError(
-                f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}; resize it first"
-            )
+            raise InputError(f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}")
         output = self.detector.readout(*self._features.of(image))
         return output.score.item(), output.map[0, 0].numpy()
+
+
+def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> list[TorchScorer]:
+    """Open one scorer for each checkpoint of one configuration; those with a frozen backbone share its features.
+
+    Only the first scorer of a backbone is timed: the others do not run it.
+
+    Raises:
+        InputError: a checkpoint is missing, damaged or belongs to another model.
+    """
+    torch.set_num_threads(threads)
+    backbone = Backbone(model.backbone, model.weights, model.strides)
+    shared: LastFeatures | None = None
+    scorers = []
+    for path in checkpoints:
+        detector, _ = load_detector(path, backbone, expected=model)
+        own = shared is None or (detector.backbone, detector.tta) != (shared.backbone, shared.tta)
+        if own:
+            shared = LastFeatures(detector.backbone, detector.tta)
+        scorers.append(TorchScorer(detector, shared, timed=own))
+    return scorers

@@ -137,7 +137,7 @@ def test_damaged_record(path: Path, change: Callable[[dict[str, Any]], object]) 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{"])
 def test_record_is_no_record(path: Path, text: str) -> None:
     path.with_suffix(".json").write_text(text)
-    refused(path, "invalid score file|not valid JSON")
+    refused(path, "invalid score file|invalid JSON")
 
 
 @pytest.mark.parametrize("name", ["score", "map"])
