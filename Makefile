@@ -24,7 +24,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
-.PHONY: book test rehearsal bench bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations bench-photographs lint format lock clean
+.PHONY: book test rehearsal bench bench-metrics bench-loading bench-duplicates bench-latency bench-step bench-ablations bench-photographs lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
@@ -42,7 +42,7 @@ rehearsal: $(INSTALLED)
 
 # Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.
 # MAPS: score files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the photographs' folder.
-bench: bench-metrics bench-loading bench-leak bench-forward bench-latency bench-step bench-ablations
+bench: bench-metrics bench-loading bench-duplicates bench-latency bench-step bench-ablations
 
 # The pixel metrics beside other libraries, a quarter of an hour.
 bench-metrics: $(BENCH)/.installed
@@ -52,13 +52,9 @@ bench-metrics: $(BENCH)/.installed
 bench-loading: $(INSTALLED)
 	$(BIN)/python benchmarks/loading.py
 
-# The search for near-duplicates, a minute; with DATA also what it finds on photographs.
-bench-leak: $(INSTALLED)
-	$(BIN)/python benchmarks/leak.py $(if $(DATA),--photographs "$(DATA)")
-
-# The forward pass on the CPU, each remedy for its own slowness beside ONNX Runtime.
-bench-forward: $(INSTALLED)
-	$(BIN)/python benchmarks/forward.py
+# The search for near-duplicates, two minutes.
+bench-duplicates: $(INSTALLED)
+	$(BIN)/python benchmarks/duplicates.py
 
 # One image through both models and through the image tower of ViT-L methods, every runtime; ten minutes, 10 GB of memory.
 bench-latency: $(INSTALLED)

@@ -210,7 +210,7 @@ JOBS = {
     },
     "speed": {
         "notebook": "12_speed",
-        "input": recorded("metrics", "loading", "leak", "forward", "training_step"),
+        "input": recorded("metrics", "loading", "duplicates", "training_step"),
         "output": result("speed"),
         "params": part("evaluation.pixels"),
     },

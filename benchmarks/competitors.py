@@ -1,4 +1,4 @@
-"""Who is measured: each takes images and gives the metrics it has, by the same steps that a user of it would write.
+"""Competitors of metrics.py: each takes images and returns its metrics, with the code that a user would write.
 
 Images are (map, mask or None) of any iterable that can be read twice. Every competitor enlarges the maps itself, by the
 same call, so that all start from what a model gives. Only the chosen one's packages are imported.
@@ -6,11 +6,11 @@ same call, so that all start from what a model gives. Only the chosen one's pack
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
-from made import CATEGORIES, PIXELS, Made
+from made import PIXELS
 
 from edgezsad.files import versions
 from edgezsad.metrics.pixel_metrics import enlarge
@@ -40,6 +40,11 @@ class Competitor:
     modules: tuple[str, ...]
     says: str = ""
     ours: bool = False
+
+    @property
+    def installed(self) -> bool:
+        """Whether its packages are installed."""
+        return all(find_spec(module.partition(".")[0]) for module in self.modules)
 
 
 def version_of(competitor: Competitor) -> str:
@@ -107,19 +112,6 @@ def one_sort(images: Iterable[Image]) -> dict[str, float]:
     }
 
 
-def by_category(run: Callable[[Iterable[Image]], dict[str, float]]) -> Callable[[Made], dict[str, float]]:
-    """The same for each of 15 categories, and their mean, as tables of MVTec-AD are made."""
-
-    def each(images: Made) -> dict[str, float]:
-        # Fewer of them when there are few images, so that each has defects.
-        categories = max(1, min(CATEGORIES, len(images) // 10))
-        bounds = np.linspace(0, len(images), categories + 1).astype(int)
-        rows = [run(images.part(start, stop)) for start, stop in pairwise(bounds)]
-        return {name: float(np.mean([row[name] for row in rows])) for name in METRICS if name in rows[0]}
-
-    return each
-
-
 def scikit_learn(images: Iterable[Image]) -> dict[str, float]:
     """Its three functions, each of which sorts."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
@@ -134,36 +126,8 @@ def scikit_learn(images: Iterable[Image]) -> dict[str, float]:
     }
 
 
-def torchmetrics(thresholds: int | None) -> Callable[[Iterable[Image]], dict[str, float]]:
-    """Its binary metrics, exact or at even thresholds."""
-
-    def run(images: Iterable[Image]) -> dict[str, float]:
-        import torch
-        from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, BinaryPrecisionRecallCurve
-
-        kinds = {
-            "auroc": BinaryAUROC,
-            "average_precision": BinaryAveragePrecision,
-            "f1_max": BinaryPrecisionRecallCurve,
-        }
-        metrics = {name: kind(thresholds=thresholds, validate_args=False) for name, kind in kinds.items()}
-        low, high = _ends(images)
-        for anomaly_map, mask in images:
-            # Numbers outside [0, 1] would pass a sigmoid, image by image, and many would become 1.0.
-            score = torch.from_numpy(((enlarge(anomaly_map, PIXELS) - low) / (high - low)).clip(0, 1).ravel())
-            label = torch.from_numpy(_filled(mask).ravel().astype(np.int64))
-            for metric in metrics.values():
-                metric.update(score, label)
-        found = {name: metric.compute() for name, metric in metrics.items()}
-        precision, recall, _ = found["f1_max"]
-        found["f1_max"] = (2 * precision * recall / (precision + recall)).nan_to_num(0).max()
-        return {name: float(value) for name, value in found.items()}
-
-    return run
-
-
 def adeval(images: Iterable[Image]) -> dict[str, float]:
-    """Its accumulator, told the range of the scores beforehand, as it asks."""
+    """ADEval's accumulator, given the range of the scores in advance."""
     # Gone from NumPy 2.4, which this release of ADEval does not know.
     if not hasattr(np, "trapz"):
         np.trapz = np.trapezoid
@@ -178,14 +142,6 @@ def adeval(images: Iterable[Image]) -> dict[str, float]:
         "average_precision": accumulator._aupr(accumulator._pixel_acc),
         "aupro": accumulator._aupro(),
     }
-
-
-def mvtec(images: Iterable[Image]) -> dict[str, float]:
-    """MVTec's own evaluation code, which ADEval carries for its tests, at 5,000 thresholds."""
-    from adeval.au_pro import calculate_au_pro
-
-    maps, masks = _stacked(images)
-    return {"aupro": float(calculate_au_pro(list(masks), list(maps), FPR_LIMIT, 5000)[0])}
 
 
 def loop(images: Iterable[Image]) -> dict[str, float]:
@@ -227,30 +183,10 @@ def _stacked(images: Iterable[Image]) -> tuple[np.ndarray, np.ndarray]:
 
 _PIXEL = ("edgezsad.metrics.pixel_metrics",)
 COMPETITORS = {
-    "one_pass": Competitor("EdgeZSAD, one pass", one_pass, "edgezsad", _PIXEL, "streamed", ours=True),
-    "one_pass_by_category": Competitor(
-        "EdgeZSAD, one pass, by category", by_category(one_pass), "edgezsad", _PIXEL, "15 evaluators", ours=True
-    ),
+    "one_pass": Competitor("EdgeZSAD", one_pass, "edgezsad", _PIXEL, "one pass over bins", ours=True),
     "steps": Competitor("EdgeZSAD, AUPRO-200", steps, "edgezsad", _PIXEL, "the loop's quantity", ours=True),
     "one_sort": Competitor("one sort", one_sort, "numpy", ("numpy",), "exact, written for this benchmark", ours=True),
-    "one_sort_by_category": Competitor(
-        "one sort, by category", by_category(one_sort), "numpy", ("numpy",), "the same, 15 times", ours=True
-    ),
     "scikit_learn": Competitor("scikit-learn", scikit_learn, "scikit-learn", ("sklearn.metrics",), "no AUPRO"),
-    "torchmetrics": Competitor(
-        "torchmetrics, exact",
-        torchmetrics(None),
-        "torchmetrics",
-        ("torchmetrics.classification",),
-        "no AUPRO; scores brought to [0, 1] first",
-    ),
-    "torchmetrics_200": Competitor(
-        "torchmetrics, 200 thresholds",
-        torchmetrics(200),
-        "torchmetrics",
-        ("torchmetrics.classification",),
-        "no AUPRO; scores brought to [0, 1] first",
-    ),
     "adeval": Competitor(
         "ADEval",
         adeval,
@@ -260,8 +196,5 @@ COMPETITORS = {
     ),
     "loop": Competitor(
         "200-step loop", loop, "scikit-image", ("skimage.measure",), "AUPRO-200 only: another quantity than AUPRO"
-    ),
-    "mvtec": Competitor(
-        "MVTec's evaluation code", mvtec, "adeval", ("adeval.au_pro",), "carried by ADEval; AUPRO only"
     ),
 }

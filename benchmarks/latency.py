@@ -1,12 +1,11 @@
-"""What one image costs on the host: this package's two models beside the image tower that ViT-L methods pay at least.
+"""Measure the cost of one image on this host: this package's two models, and the image tower that ViT-L methods use.
 
     python benchmarks/latency.py                 writes benchmarks/results/latency.json
-    python benchmarks/latency.py --graphs G --prepare        writes the ONNX files into folder G only; then --graphs G
 
 PyTorch and ONNX Runtime in each precision, on one thread and on all; operations, parameters, file, peak memory, time.
-Every method has a fresh process of its own. All that use the same number of threads take turns, round by round, while
-the others sleep, and in each round the speed of FP32 matrix products is measured too: ratios to it and to the tower are
-taken within a round, so that they hold where the machine's speed drifts. What others used meanwhile stands beside.
+Every method has its own process. Methods with the same number of threads take turns, and in each round the speed of
+FP32 matrix products, the floor, is measured too: ratios to it and to the tower are taken within a round, so that they
+hold if the machine's speed drifts.
 """
 
 import argparse
@@ -19,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +25,15 @@ import numpy as np
 import onnx
 from latency_models import files, network, networks
 from onnx import TensorProto, helper, numpy_helper
+from recording import RESULTS, machine, save
 
 from edgezsad.export.cost import count_cost
-from edgezsad.files import versions, write_json
-from edgezsad.scoring.onnx_scorer import cpu_name
+from edgezsad.scoring.onnx_scorer import cores
 
 HERE = Path(__file__).parent
 NAMES = ("mini", "paper", "tower")
-PLAIN, FAST, ONNX = "PyTorch, as timm gives it", "PyTorch, what the package does", "ONNX Runtime"
-AS_IT_IS = "ONNX Runtime, standard operators alone"
-GOALS = {"floor": 1.35, "tower": 16.0}
+TORCH, ONNX = "PyTorch, as timm gives it", "ONNX Runtime"
+GOALS = {"floor": 1.40, "tower": 15.0}
 """The paper's graph by ONNX Runtime in FP32: at most so many times the floor, so many times as fast as the tower."""
 
 
@@ -66,11 +63,7 @@ class Process:
 
     def __init__(self, job: dict[str, Any]):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        # What the package sets where nothing is set; see `edgezsad/__init__.py`.
-        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "THP_MEM_ALLOC_ENABLE": "1"}
-        if job["kind"] == "PyTorch":
-            del environment["OMP_WAIT_POLICY"], environment["THP_MEM_ALLOC_ENABLE"]
-        command = [sys.executable, str(HERE / "one_latency.py"), json.dumps(job)]
+        command = [sys.executable, str(HERE / "worker.py"), "latency", json.dumps(job)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
         self.started = self._answer()
@@ -96,12 +89,9 @@ class Process:
 def methods(model: str, graphs: dict[str, Path | str], threads: int, passes: int) -> list[Method]:
     """All methods on one model; those that cannot run say why."""
     ours, size = networks()[model].ours, networks()[model].size
-    torch_job = {"name": model, "size": size, "threads": threads}
-    found = [Method(model, PLAIN, "FP32", threads, torch_job | {"kind": "PyTorch"})]
-    if ours:
-        found.append(Method(model, FAST, "FP32", threads, torch_job | {"kind": "PyTorch, fast"}, passes))
-        job = {"kind": "onnx, file as it is", "graph": str(graphs["FP32"]), "size": size, "threads": threads}
-        found.append(Method(model, AS_IT_IS, "FP32", threads, job, passes, graphs["FP32"]))
+    found = [
+        Method(model, TORCH, "FP32", threads, {"kind": "PyTorch", "name": model, "size": size, "threads": threads})
+    ]
     for precision, graph in graphs.items():
         if isinstance(graph, str):
             found.append(Method(model, ONNX, precision, threads, {}, status=graph))
@@ -234,29 +224,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="on all threads; on one thread half as many")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; all and one")
     parser.add_argument("--passes", type=int, default=4, help="of each of our models in a round; of the tower one")
-    parser.add_argument("--graphs", type=Path, help="folder that keeps the ONNX files; else they are made each time")
-    parser.add_argument("--prepare", action="store_true", help="write the ONNX files, measure nothing")
     parser.add_argument("--tiny", action="store_true", help="small models and images, for the tests")
-    parser.add_argument("--output", type=Path, default=HERE / "results" / "latency.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "latency.json")
     options = parser.parse_args()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = sorted(set(options.threads or (threads, 1)), reverse=True)
+    asked = sorted(set(options.threads or (cores(), 1)), reverse=True)
     rounds = {number: options.rounds if number > 1 else (options.rounds + 1) // 2 for number in asked}
     prefix = "tiny-" if options.tiny else ""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = options.graphs or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        if options.prepare:
-            return print(*(path for name in NAMES for path in files(name, folder).values()), sep="\n")
-        measured = measure(prefix, folder, 128 if options.tiny else 1024, rounds, options.passes)
+    about = machine("torch", "timm", "onnxruntime", "onnx", "numpy")
+    with tempfile.TemporaryDirectory() as folder:
+        measured = measure(prefix, Path(folder), 128 if options.tiny else 1024, rounds, options.passes)
     result = {
         "what": "one image, batch 1, through backbone and readout with random weights, decoded and resized before",
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": cpu_name(),
-        "cores": threads,
-        "versions": versions("torch", "timm", "onnxruntime", "onnx", "numpy"),
-        "load_average_before": round(load, 1),
+        **about,
         **measured,
         "goals": goals(measured["models"], asked[0]),
     }
@@ -271,7 +250,7 @@ def main() -> None:
             print(text if row["status"] == "ok" else text + row["status"])
     print("matrix products, GFLOP/s:", result["matrix_product_gflop_per_second"])
     print("goals:", result["goals"])
-    write_json(options.output, result)
+    save(options.output, result)
 
 
 if __name__ == "__main__":

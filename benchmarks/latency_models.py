@@ -1,4 +1,4 @@
-"""The networks that `benchmarks/latency.py` times, with random weights, the same in any process; and their files."""
+"""The networks of latency.py with random weights, the same in every process, and their ONNX files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from edgezsad.config import Model, load_profile
-from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
 
 PROFILE = Path(__file__).parents[1] / "configs" / "mini.yaml"
@@ -62,8 +60,8 @@ class Tower(nn.Module):
 
 
 @torch.no_grad()
-def network(name: str, fast: bool = False) -> nn.Module:
-    """A network in eval mode, `fast` as the package computes features and scores by PyTorch."""
+def network(name: str) -> nn.Module:
+    """Build a network in eval mode."""
     chosen = networks()[name]
     torch.manual_seed(0)
     if not chosen.ours:
@@ -76,31 +74,24 @@ def network(name: str, fast: bool = False) -> nn.Module:
         # They are zero at first; then all blocks would share one table in the file and in memory.
         if name.endswith("attention_biases"):
             parameter.normal_(std=0.1)
-    if fast:
-        detector.backbone = detector.backbone.to(memory_format=torch.channels_last)
     return detector
 
 
 def files(name: str, folder: Path) -> dict[str, Path | str]:
-    """The ONNX file in each precision, made if it is not in `folder` yet; or why it is not there."""
-    size = networks()[name].size
-    full = folder / f"{name}-fp32.onnx"
+    """Return the ONNX file in each precision, written unless it is in `folder`; or the reason why there is none."""
+    from edgezsad.export.fp16 import to_fp16
+    from edgezsad.export.int8 import to_int8
+    from edgezsad.export.onnx_export import export_onnx
+
+    chosen = networks()[name]
+    full, half, int8 = (folder / f"{name}-{precision}.onnx" for precision in ("fp32", "fp16", "int8"))
     if not full.exists():
-        export_onnx(network(name), full, size)
-    half = folder / f"{name}-fp16.onnx"
+        export_onnx(network(name), full, chosen.size)
     if not half.exists():
         to_fp16(full, half)
-    return {"FP32": full, "FP16": half, "INT8": _int8(name, full, folder / f"{name}-int8.onnx", size)}
-
-
-def _int8(name: str, full: Path, target: Path, size: int) -> Path | str:
-    if not networks()[name].ours:
-        return "not run: quantising the tower is not this package's affair"
-    try:
-        from edgezsad.export.int8 import to_int8
-    except ImportError:
-        return "not run: needs edgezsad.export.int8"
-    if not target.exists():
-        pixels = np.random.default_rng(0).integers(0, 256, (4, size, size, 3)).astype(np.uint8)
-        to_int8(full, target, list(pixels), exclude=())
-    return target
+    if not chosen.ours:
+        return {"FP32": full, "FP16": half, "INT8": "not run: the tower is not quantised"}
+    if not int8.exists():
+        pixels = np.random.default_rng(0).integers(0, 256, (4, chosen.size, chosen.size, 3)).astype(np.uint8)
+        to_int8(full, int8, list(pixels), exclude=())
+    return {"FP32": full, "FP16": half, "INT8": int8}

@@ -1,6 +1,6 @@
-"""The benchmark's images: smooth anomaly maps and masks of round-ish defects, always the same, made as they are read.
+"""The images of metrics.py: smooth anomaly maps and masks of round defects, generated as they are read, reproducible.
 
-Nobody's photographs: sizes and shares follow MVTec-AD's test set (1,725 images, 1,258 of them defective), maps look
+Sizes and shares follow MVTec-AD's test set (1,725 images, 1,258 of them defective), maps look
 like a detector's logits at 64 x 64. A small pool is made once, and every image takes its map with a gain and an offset
 of its own: scores hardly repeat, and the data costs neither time nor memory that would count as a competitor's.
 """
@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 MVTEC_AD = 1725
-CATEGORIES = 15
 PIXELS = 512
 LOW = 64
 POOL = 40
@@ -19,24 +18,19 @@ DEFECTIVE = 1258 / 1725
 
 
 class Made:
-    """A test set of `count` images, from number `first` on; iterating gives (map, mask or None)."""
+    """A test set of `count` images; iterating gives (map, mask or None)."""
 
-    def __init__(self, count: int, first: int = 0):
-        self.count, self.first = count, first
+    def __init__(self, count: int):
+        self.count = count
         self.pool = [_image(np.random.default_rng((7, number)), number) for number in range(POOL)]
-        # Drawn for all of them at once, so that the first images are the same in every set.
-        changes = np.random.default_rng(11).normal((1, 0), (0.03, 0.1), size=(first + count, 2))
+        changes = np.random.default_rng(11).normal((1, 0), (0.03, 0.1), size=(count, 2))
         self.changes = changes.astype(np.float32)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        return self.part(0, self.count)
-
-    def part(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Images `start` to `stop` - 1 of the set."""
-        for number in range(self.first + start, self.first + stop):
+        for number in range(self.count):
             anomaly_map, mask = self.pool[number % POOL]
             gain, offset = self.changes[number]
             yield anomaly_map * gain + offset, mask

@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors", "files", "progress", "config", "run", "reported", "data", "source", "model", "scoring",
     "metrics", "export",
-    "training", "devices", "claims", "show", "plots", "predict", "evaluate", "execute", "cli",
+    "training", "devices", "claims", "show", "predict", "evaluate", "execute", "cli",
 )  # fmt: skip
 # Imported by anything: names of files, and a tracer of imports without a user in the package.
 FREE = {"checkpoints", "dependencies", "__init__"}

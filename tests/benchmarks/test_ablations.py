@@ -1,7 +1,6 @@
 """The ablations: rows from made-up features, nothing of a held-out family in training, differences, intervals, page."""
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from torch import nn
 
 from edgezsad.config import Profile
 from edgezsad.errors import InputError
-from edgezsad.plots import ablations as page
 from edgezsad.training import losses
 from edgezsad.training.features import CacheInfo, Features
 from edgezsad.training.inputs import CachedInputs
@@ -68,11 +64,6 @@ def profile(make_profile: Callable[..., Profile]) -> Profile:
     return make_profile(training={"steps": 5, "batch": 8, "warmup": 2, "ema": 0.5})
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[str, Any]:
-    return page.read_ablations(ROOT / "benchmarks" / "results" / "ablations.json")
-
-
 def rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs, arm: Any) -> list[dict]:
     return [row for seed in (0, 1) for row in benchmark.rows_of(profile, inputs, Strides(), arm, seed, 2)]
 
@@ -93,10 +84,6 @@ def test_every_arm_gives_valid_rows(benchmark: ModuleType, profile: Profile, inp
     assert [entry["variant"] for entry in summary] == list(against)
     full = summary[0]["image_auroc"]
     assert full["difference"] == full["low"] == full["high"] == full["difference_spread"] == 0
-    # The page takes what the script writes.
-    results = {"summary": summary, "rows": found}
-    assert len(page.ablation_table(results)) == len(against)
-    assert isinstance(page.ablation_figure(results), Figure)
 
 
 def test_another_average_changes_no_step(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
@@ -216,51 +203,3 @@ def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:
         assert high - low == pytest.approx(2 * 1.96 * values.std() / 15**0.5, rel=0.2)
         assert benchmark.interval(values) == (low, high)
     assert benchmark.interval(np.full((3, 5), 2.0)) == (2.0, 2.0)
-
-
-def test_recorded_results_agree_with_their_own_rows(benchmark: ModuleType, recorded: dict[str, Any]) -> None:
-    against = benchmark.compared_with(benchmark.ARMS, recorded["training"]["ema"])
-    again, shown = (
-        pd.json_normalize(entries) for entries in (benchmark.summarised(recorded["rows"], against), recorded["summary"])
-    )
-    pd.testing.assert_frame_equal(again, shown, rtol=0, atol=2e-4)
-    assert len(recorded["rows"]) == 3 * len(against)
-    assert all(len(row[measure]) == recorded["held_out"] for row in recorded["rows"] for measure in benchmark.MEASURES)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", recorded["date"])
-    assert re.fullmatch(r"[0-9a-f]{64}", recorded["source_sha256"])
-    # Nothing of the machine but what a reader needs to judge the numbers.
-    text = json.dumps(recorded)
-    for word in ("/home", "/tmp", "/work", "/root", "://"):
-        assert word not in text
-
-
-def test_tables_and_figure_of_the_page(recorded: dict[str, Any]) -> None:
-    for measure, name in page.NAMES.items():
-        table = page.ablation_table(recorded, measure)
-        assert len(table) == len(recorded["summary"])
-        assert table[name].str.fullmatch(r"\d+\.\d\d ± \d+\.\d\d").all()
-        assert set(table["clear of zero"]) <= {"-", "no", "better", "worse"}
-    counted = page.clear_variants(recorded)
-    parts = counted[["clearly worse", "clearly better", "not told apart"]].sum(axis=1)
-    assert parts.tolist() == counted["variants"].tolist()
-    figure = page.ablation_figure(recorded)
-    assert len(figure.axes) == 2
-    assert len(figure.axes[0].get_yticklabels()) == counted["variants"][0]
-    assert recorded["date"] in set(page.conditions(recorded)["value"])
-
-
-def test_an_interval_is_clear_of_zero_or_not() -> None:
-    def made(low: float, high: float) -> dict[str, Any]:
-        found = {"mean": 80, "spread": 1, "difference": (low + high) / 2, "difference_spread": 1}
-        return {"variant": "x", "against": "full", "image_auroc": found | {"low": low, "high": high}}
-
-    table = page.ablation_table({"summary": [made(-2, -1), made(1, 2), made(-1, 1), made(0, 0)]})
-    assert table["clear of zero"].tolist() == ["worse", "better", "no", "no"]
-
-
-def test_wrong_results_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.json: missing; run `python benchmarks/ablations\.py`"):
-        page.read_ablations(tmp_path / "none.json")
-    (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(InputError, match="not the results of the ablations"):
-        page.read_ablations(tmp_path / "other.json")

@@ -14,10 +14,6 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgezsad.errors import InputError
-from edgezsad.plots import recorded
-from edgezsad.plots import training_step as page
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks"
 RESULTS = FOLDER / "results"
@@ -108,11 +104,9 @@ def test_a_tiny_run_gives_whole_rows(tiny: tuple[dict[str, Any], dict[str, Any]]
     assert {"matrix product", "convolution", "normalisation", "optimiser"} <= set(profile["shares"])
 
 
-def test_mfu_and_hours(script: ModuleType) -> None:
+def test_mfu(script: ModuleType) -> None:
     # 100 GFLOP an image, 1,000 images a second: 100 of 400 TFLOP/s.
     assert script.mfu(100, 1000, 400) == pytest.approx(0.25)
-    # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
-    assert page.gpu_hours(320, 64, seeds=3, steps=2000) == pytest.approx(1 / 3)
 
 
 def test_flops_of_the_papers_step(script: ModuleType) -> None:
@@ -194,37 +188,6 @@ def test_new_rows_of_a_gpu_replace_its_old_ones_alone(script: ModuleType) -> Non
     assert [row["images_per_second"] for row in rows if (row["mode"], row["batch"]) == ("eager", 64)] == [500.0]
 
 
-def test_tables_of_a_measured_gpu(script: ModuleType) -> None:
-    results = measured(script)
-    table = page.step_table(results).set_index(["mode", "batch"])
-    assert table.loc[("compile", "64"), "images/s"] == "800.0"
-    assert table.loc[("compile", "64"), "MFU"] == "20.0%"
-    assert table.loc[("eager", "128"), "status"] == "out of memory"
-    assert HONEST not in set(table["status"])
-    (cost,) = page.cost_table(results).to_dict("records")
-    assert (cost["mode"], cost["batch"], cost["GPU-hours"]) == ("compile", 64, "0.13")
-    assert "20.0%: compile, batch 64, a GPU" in set(page.goal_table(results)["measured"])
-    assert page.profile_table(results).iloc[0].tolist() == ["matrix product", "75.0 %"]
-
-
-def test_the_recorded_results(script: ModuleType) -> None:
-    results = page.read_training_step(RESULTS / "training_step.json")
-    on_gpus = [row for row in results["rows"] if row["shape"] == "paper"]
-    assert results["gpu"] == ("measured" if on_gpus else HONEST)
-    assert [row for row in results["rows"] if row["shape"] == "tiny" and row["status"] == "ok"]
-    table = page.step_table(results)
-    if not on_gpus:
-        unmeasured = table[table["status"] == HONEST]
-        assert set(unmeasured["mode"]) == set(script.MODES)
-        assert set(unmeasured["images/s"]) == {"-"}
-        assert page.cost_table(results)["GPU-hours"].tolist() == [HONEST]
-        assert page.profile_table(results)["share"].tolist() == [HONEST]
-    # No share of a processor's speed is shown as if it meant something.
-    assert set(table[table["status"] == script.TINY]["MFU"]) == {"-"}
-    text = (RESULTS / "training_step.json").read_text(encoding="utf-8")
-    assert not [word for word in ("/home", "/tmp", "/work", "/root", "://") if word in text]
-
-
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     done = run("--tiny", "--batches", "1", "--output", tmp_path / "out.json")
     words = "error: --batches 1: give at least 2, a normal and a defective image\n"
@@ -233,25 +196,3 @@ def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: --modes 'fast': no such mode; choose from 'eager', ")
     assert not list(tmp_path.iterdir())
-
-
-def test_tables_of_loading_and_of_the_search_for_leaks() -> None:
-    loading = recorded.read_loading(RESULTS / "loading.json")
-    assert len(recorded.loading_table(loading)) == len(loading["images_per_second"])
-    assert "; reached: " in recorded.loading_goal(loading)
-    slow = json.loads(json.dumps(loading))
-    for row in slow["images_per_second"]:
-        row["median"] = 1.0
-    assert "; not reached: 1." in recorded.loading_goal(slow)
-    leak = recorded.read_leak(RESULTS / "leak.json")
-    table = recorded.leak_table(leak).set_index("what")["measured"]
-    assert table["planted pairs found"] == "2,000 of 2,000, and 0 others"
-    assert table["pairs of different photographs of two data sets that are reported"].startswith("0 of ")
-    bare = recorded.leak_table(leak | {"photographs": None})
-    assert bare["measured"].str.startswith("not run: ").sum() == 1
-    with pytest.raises(InputError, match="make bench-leak"):
-        recorded.read_leak(RESULTS / "none.json")
-    with pytest.raises(InputError, match="make bench-loading"):
-        recorded.read_loading(RESULTS / "none.json")
-    with pytest.raises(InputError, match="training_step"):
-        page.read_training_step(RESULTS / "none.json")

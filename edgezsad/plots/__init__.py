@@ -1,1 +1,0 @@
-"""Figures of the book, all in one style: `style` sets it, the other modules draw."""

@@ -1,0 +1,149 @@
+"""Recorded benchmarks as the notebooks show them: every table and chart, and the numbers behind them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from benchmarks import page_ablations, page_latency, page_speed
+from benchmarks.recorded import difference_figure, difference_text, read_recorded, verdict
+from edgezsad import reported
+from edgezsad.errors import InputError
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
+
+def read(name: str, *keys: str) -> dict[str, Any]:
+    return read_recorded(RESULTS / f"{name}.json", *keys)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.iterdir()), ids=lambda path: path.stem)
+def test_recorded_files_name_no_machine(path: Path) -> None:
+    for word in ("/home", "/tmp", "/work", "/root", "://"):
+        assert word not in path.read_text()
+
+
+def test_invalid_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: missing; run `make bench` or benchmarks/none\.py"):
+        read_recorded(tmp_path / "none.json")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(InputError, match=r"other\.json: not the results of this benchmark"):
+        read_recorded(tmp_path / "other.json", "rows")
+
+
+def test_differences_and_their_chart() -> None:
+    rows = [{"difference": middle, "low": middle - 1, "high": middle + 1} for middle in (-2, 0, 2)]
+    assert [verdict(row) for row in rows] == ["worse", "no", "better"]
+    assert difference_text({"difference": -0.04, "low": -1, "high": 1}) == "+0.0 (-1.0 to +1.0)"
+    figure = difference_figure(["a", "b", "c"], {"points": rows, "other": [None, rows[1], None]})
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b", "c"]
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [dot.get_markerfacecolor() for dot in dots] == ["black", "white", "black"]
+    assert len(figure.axes[1].lines) == 3
+
+
+def test_speed_page() -> None:
+    found = read("metrics", "rows", "series")
+    assert set(page_speed.targets(found)["reached"]) <= {"yes", "no", "not run"}
+    assert len(page_speed.side_by_side(found)) == len(found["rows"])
+    assert len(page_speed.numbers(found)) == sum(row["status"] == "ok" for row in found["rows"])
+    assert len(page_speed.agreement_table(found)) >= 4
+    assert len(page_speed.agreement_sets(found)) >= 2
+    assert found["machine"]["date"] in set(page_speed.machine_table(found)["value"])
+    assert isinstance(page_speed.linearity(found), Figure)
+    loading = read("loading", "images_per_second")
+    assert len(page_speed.loading_table(loading)) == len(loading["images_per_second"])
+    assert loading["date"] in page_speed.loading_goal(loading)
+    assert page_speed.duplicates_table(read("duplicates", "search")).shape == (3, 2)
+
+
+def test_a_bound_is_reached_or_not() -> None:
+    slow = read("metrics")
+    for row in slow["rows"]:
+        if row["name"] == "one_pass":
+            row |= {"mpixel_per_second": 149.0, "peak_mb": 301.0}
+            row["differences"] |= {"auroc": 2e-5, "f1_max": 2e-4}
+        if row["name"] == "adeval":
+            row |= {"mpixel_per_second": 149.0 / 4, "status": "ok"}
+        if row["name"] == "loop":
+            row |= {"status": "not run: a reason"}
+    assert page_speed.targets(slow)["reached"].tolist() == ["no", "no", "not run", "yes", "no", "no"]
+
+
+def test_training_step_page() -> None:
+    found = read("training_step", "cost", "flops")
+    for table in (page_speed.step_table, page_speed.cost_table, page_speed.goal_table, page_speed.profile_table):
+        assert len(table(found)) and not table(found).isna().any(axis=None)
+    row = {"shape": "paper", "device": "a GPU", "date": "2026-01-02", "mode": "eager", "batch": 64, "status": "ok"}
+    found["rows"] = [row | {"images_per_second": 320.0, "mfu": 0.5, "peak_gib": 3.0}]
+    found["cost"] = {"seeds": 3, "steps": 2000}
+    # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
+    assert page_speed.cost_table(found)["GPU-hours"].tolist() == ["0.33"]
+    assert page_speed.step_table(found).iloc[0][["images/s", "MFU", "status"]].tolist() == [
+        "320.0",
+        "50.0%",
+        "measured",
+    ]
+
+
+def test_latency_page() -> None:
+    found = read("latency", "models", "goals", "date")
+    assert found["date"] in page_latency.latency_machine(found)
+    assert len(page_latency.latency_table(found)) == sum(len(model["rows"]) for model in found["models"])
+    paper = next(model for model in found["models"] if model["name"] == "paper")
+    assert paper["gflop"] == pytest.approx(reported.GFLOPS, abs=0.02)
+    assert page_latency.cost_of_models(found).set_index("model").loc[paper["title"], "GFLOPs"] == paper["gflop"]
+    field = page_latency.field_table(found)
+    assert field["source"].str.len().min() > 5
+    times = field.set_index("method")["host ms, at least"]
+    assert times.isna().sum() == 2 and times["AnomalyCLIP"] > 5 * times["EdgeZSAD"]
+    named = {text.get_text() for text in page_latency.against_the_field(found).axes[0].texts}
+    assert {"EdgeZSAD", "AnomalyCLIP", "MuSc"} < named and "WinCLIP" not in named
+    found["goals"] = {
+        "times the floor": {"at most": 1.4, "measured": 1.41},
+        "times as fast as the tower": {"at least": 15.0, "measured": 15.0},
+    }
+    assert page_latency.latency_goals(found)["reached"].tolist() == ["no", "yes"]
+    results = page_latency.latency_results(found)
+    assert (results["times_the_floor"], results["times_as_fast_as_the_tower"]) == (1.41, 15.0)
+
+
+def test_ablations_page() -> None:
+    found = read("ablations", "summary", "rows")
+    for measure in page_ablations.GENERATED:
+        table = page_ablations.ablation_table(found, measure)
+        assert len(table) == len(found["summary"])
+        assert set(table["excludes zero"]) <= {"-", "no", "better", "worse"}
+    counted = page_ablations.verdicts(found)
+    assert counted[["worse", "better", "no clear difference"]].sum(axis=1).tolist() == counted["variants"].tolist()
+    assert len(page_ablations.ablation_figure(found).axes) == 2
+    assert found["date"] in set(page_ablations.conditions(found)["value"])
+
+
+def test_photographs_page() -> None:
+    rows = [
+        {"set": "PIPED", "seed": 0, "categories": {"PA_1": {"image_auroc": 90.0}, "PA_2": {"image_auroc": 100.0}}},
+        {"set": "PIPED", "seed": 1, "categories": {"PA_1": {"image_auroc": 96.0}, "PA_2": {"image_auroc": 98.0}}},
+    ]
+    # 95 and 97: the mean of the papers for each seed.
+    left_out = page_ablations.left_out_table({"variants": {"recipe": {"rows": rows}}}).iloc[0]
+    assert left_out[["image AUROC", "pixel AUROC", "wanted"]].tolist() == ["96.0 ± 1.4", "no masks", "95"]
+    found = read("photographs", "variants")
+    parts = {"PIPED", "solar_cell", "cookie", "alien_figure", "ball_screw"}
+    assert set(page_ablations.left_out_table(found)["left out"]) == parts
+    assert len(page_ablations.variant_table(found)) == len(found["variants"])
+    assert "difference (95% interval)" in page_ablations.heads_table(found)
+    cues = read("cues", "rows", "weights")
+    assert page_ablations.cue_table(cues)["variant"][0] == "recipe"
+    assert len(page_ablations.cue_figure(cues).axes[0].get_yticks()) == len(cues["rows"]) - 1
+    assert cues["date"] in set(page_ablations.measured(cues)["value"])
+    ablated = read("photographs_ablations", "rows", "wanted")
+    assert len(page_ablations.photographs_table(ablated)) == len(ablated["rows"])
+    assert len(page_ablations.photographs_figure(ablated).axes) == 2
+    assert "Not measured: " in page_ablations.photographs_conditions(ablated | {"wanted": ["x"]})
+
+
+def test_recorded_files_are_json() -> None:
+    assert all(json.loads(path.read_text()) for path in RESULTS.iterdir())

@@ -1,0 +1,83 @@
+"""Benchmark scripts in their smallest mode: they run, and their numbers agree with each other."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+FOUR = {"auroc", "average_precision", "f1_max", "aupro"}
+
+
+def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def results_of(script: str, out: Path, *arguments: str) -> dict[str, Any]:
+    done = run(script, *arguments, "--out" if script == "metrics" else "--output", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert str(ROOT) not in out.read_text()
+    return found
+
+
+@pytest.mark.slow
+def test_pixel_metrics_agree_with_other_implementations(tmp_path: Path) -> None:
+    found = results_of("metrics", tmp_path / "out.json", "--images", "3", "--runs", "1", "--patience", "0")
+    rows = {row["name"]: row for row in found["rows"]}
+    assert set(rows["one_pass"]["values"]) == set(rows["one_sort"]["values"]) == FOUR
+    bounds = {"one_pass": 1e-4, "one_sort": 0, "scikit_learn": 1e-9, "steps": 1e-3, "loop": 0, "adeval": 0.01}
+    for name, row in rows.items():
+        if row["status"] != "ok":
+            assert name == "adeval" and "make bench" in row["status"]
+            continue
+        assert 0 < row["seconds_min"] <= row["seconds_median"] and 0 < row["imports_mb"] <= row["peak_mb"]
+        assert max(row["differences"].values()) <= bounds[name], name
+    assert found["series"][-1]["images"] == found["made"]["images"] == 3
+    assert found["agreement"] is None
+
+
+def test_wrong_use_is_one_line(tmp_path: Path) -> None:
+    done = run("metrics", "--images", "1", "--out", tmp_path / "out.json")
+    assert (done.returncode, done.stderr) == (2, "error: --images 1 --runs 5: give at least 2 images and 1 run\n")
+
+
+@pytest.mark.slow
+def test_every_runtime_gives_the_same_score(tmp_path: Path) -> None:
+    small = ("--tiny", "--rounds", "1", "--passes", "1", "--threads", "1")
+    found = results_of("latency", tmp_path / "out.json", *small)
+    assert [model["name"] for model in found["models"]] == ["paper", "tower"]
+    for model in found["models"]:
+        done = {(row["method"], row["precision"]): row for row in model["rows"] if row["status"] == "ok"}
+        full = done["ONNX Runtime", "FP32"]
+        # A score of zero would agree with itself.
+        assert abs(full["score"]) > 1e-3
+        assert done["PyTorch, as timm gives it", "FP32"]["score"] == pytest.approx(full["score"], abs=1e-4)
+        assert done["ONNX Runtime", "FP16"]["score"] == pytest.approx(full["score"], abs=2e-2)
+        assert done["ONNX Runtime", "FP16"]["file_mb"] < 0.6 * full["file_mb"]
+        assert 4 * model["parameters_millions"] < full["file_mb"] + 0.2 < 4.6 * model["parameters_millions"]
+    assert full["times_as_fast_as_the_tower"] == 1
+
+
+@pytest.mark.slow
+def test_near_duplicates_are_found(tmp_path: Path) -> None:
+    search = results_of("duplicates", tmp_path / "out.json", "--part", "0.01")["search"]
+    assert (search["found"], search["others"]) == (search["planted"], 0)
+
+
+def test_pins_are_those_of_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {item.name: item.specifier for item in map(Requirement, project["optional-dependencies"]["bench"])}
+    text = (ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) ", text, re.MULTILINE))
+    assert set(pins) == set(wanted)
+    assert all(specifier.contains(pins[name]) for name, specifier in wanted.items())
