@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgezsad.data.duplicates import ORIENTATIONS, SIDE, near_duplicates, oriented
 from recording import RESULTS, machine, save
+
+from edgezsad.data.duplicates import ORIENTATIONS, SIDE, near_duplicates, oriented
 
 SOURCES, TARGETS, PLANTED = 150_000, 20_000, 2_000
 

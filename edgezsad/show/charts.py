@@ -240,13 +240,14 @@ def contact_sheet(manifest: "Manifest", columns: int = 8) -> Figure:
     # About 32 images in all, so that the sheet stays a small file.
     each = max(1, min(columns // 2, 16 // max(len(categories), 1)))
     panels: list[Panel] = []
-    for category in categories:
+    for number, category in enumerate(categories):
         entries = [entry for entry in manifest.entries if entry.category == category]
         normal = [entry for entry in entries if entry.label == 0]
         normal = [entry for entry in normal if entry.split == "test"] or normal
         for group in (normal, [entry for entry in entries if entry.label == 1]):
-            # Evenly spaced: entries are in the order of their kinds of defect.
-            chosen = [group[k * len(group) // each] for k in range(min(each, len(group)))]
+            # Evenly spaced, from another start in each category: entries are in the order of their kinds of defect.
+            shares = [number / len(categories) + k / each for k in range(min(each, len(group)))]
+            chosen = [group[int(share * len(group)) % len(group)] for share in shares]
             shown = [(entry.defect, outline(*read_thumbnail(manifest, entry))) for entry in chosen]
             panels += [*shown, *[None] * (each - len(chosen))]
         if normal:

@@ -18,7 +18,7 @@ from edgezsad.show.claim_tables import claim_lines, claim_rows, claims_summary, 
     [
         ("GFLOPs", "53.77 GFLOPs", "± 0.01", "53.77"),
         ("readout cost", "at most 9 MFLOPs", "none", "8.9"),
-        ("compute beside ViT-L", "at least 18 times", "none", "18.8"),
+        ("operations, ratio", "at least 18 times", "none", "18.8"),
         ("MVTec-AD image AUROC", "91.6%", "± 1", "-"),
         ("Jetson latency", "at most 32.83 ms", "+ 1.64", "-"),
         ("source images", "216,917 images", "none", "-"),
