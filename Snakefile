@@ -104,7 +104,7 @@ GENERATED = [update((FOLDERS[item.name] / "generated.json").as_posix()) for item
 # A trained backbone has no cached features.
 FEATURES = [
     f"{RUN}/features/{name}"
-    for name in ("features.json", "coverage.npy", *(f"stride{stride:02d}.npy" for stride in profile.model.strides))
+    for name in ("features.json", "mask_fraction.npy", *(f"stride{stride:02d}.npy" for stride in profile.model.strides))
     if not TUNED
 ]
 SEED = f"{RUN}/seeds/{{seed}}"
