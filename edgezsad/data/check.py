@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Files and differences of each kind that the text names; JSON has all."""
 
+# Kinds of problems.
 INVALID = "invalid files, folders or lists"
 MISSING = "missing files"
 EXTRA = "files that are not in the public list"

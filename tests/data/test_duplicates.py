@@ -197,7 +197,7 @@ def test_unrelated_hashes_are_half_of_the_bits_apart() -> None:
 
 @pytest.mark.slow
 def test_search_at_a_tenth_of_the_size_of_real_iad() -> None:
-    """All of it, 150,000 against 20,000, is in `benchmarks/leak.py`: under two minutes on two cores."""
+    """All of it, 150,000 against 20,000, is in `benchmarks/duplicates.py`: under two minutes on two cores."""
     small = np.random.default_rng(1).integers(-99, 100, (17_000, SIDE, SIDE), dtype=np.int8)
     began = time.perf_counter()
     matches, _ = near_duplicates(small[:15_000], np.concatenate([small[15_000:], small[:1]]), workers=2)
