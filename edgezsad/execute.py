@@ -90,8 +90,9 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
 
 
 def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a notebook was executed with: versions, hardware, commit (None outside a checkout) and data."""
+    """Return what a notebook was executed with; the commit is None outside a checkout."""
     return {
+        "parameters": dict(parameters),
         "versions": versions(*PACKAGES),
         "hardware": {
             "processor": cpu_name(),

@@ -4,7 +4,6 @@ All facts come from the executed notebook: papermill's record of parameters and 
 machine and data that `edgezsad.execute` adds.
 """
 
-import ast
 import os
 import shutil
 from collections.abc import Mapping
@@ -17,18 +16,6 @@ from edgezsad.execute import RECORD_KEY
 from edgezsad.run import Run
 
 
-def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an executed notebook, defaults included."""
-    values: dict[str, Any] = {}
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", []):
-            for node in ast.parse("".join(cell["source"])).body:
-                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-                    values[ast.unparse(target)] = ast.literal_eval(node.value)
-    return values | content["metadata"].get("papermill", {}).get("parameters", {})
-
-
 def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
     """Append the footer cell to a page's `content` and copy its downloads to `folder/downloads`.
 
@@ -37,7 +24,7 @@ def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mappin
     """
     stem = notebook.stem
     source = f"notebooks/{stem.partition('-')[0]}.ipynb"
-    parameters = parameters_of(content)
+    parameters = content["metadata"][RECORD_KEY]["parameters"]
     offered = folder / "downloads" / stem
     titles = {"Notebook as executed": f"{stem}.ipynb", "Notebook without outputs": f"{stem}-without-outputs.ipynb"}
     offered.mkdir(parents=True, exist_ok=True)
@@ -76,25 +63,22 @@ def launch_links(notebook: str, config: Mapping[str, Any]) -> list[str]:
 
 def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any], run: Run) -> dict[str, str]:
     """Rows of the footer, as Markdown."""
-    papermill, record = content["metadata"].get("papermill", {}), content["metadata"].get(RECORD_KEY, {})
+    papermill, record = content["metadata"]["papermill"], content["metadata"][RECORD_KEY]
     again = "".join(f" {name}={value}" for name, value in papermill.get("parameters", {}).items())
+    machine, data = record["hardware"], record["data"]
+    gpus = ", ".join(machine["gpus"]) or "no NVIDIA GPU"
     rows = {
         "profile": f"`{run.profile.profile}`",
         "parameters": ", ".join(f"`{name} = {value!r}`" for name, value in parameters.items()),
         "run it again": f"`python -m edgezsad.execute {source} out.ipynb{again}`",
+        "wall time": f"{papermill['duration']:.1f} s",
+        "executed": f"{papermill['start_time'][:16].replace('T', ' ')} UTC",
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        "commit": f"`{record['commit']}`",
+        "hardware": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {gpus}",
+        "system": machine["system"],
     }
-    if papermill:
-        rows["wall time"] = f"{papermill['duration']:.1f} s"
-        rows["executed"] = f"{papermill['start_time'][:16].replace('T', ' ')} UTC"
-    if "versions" in record:
-        rows["versions"] = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-        rows["versions"] += f"; commit `{record['commit']}`" if record.get("commit") else ""
-    if machine := record.get("hardware"):
-        rows["hardware"] = (
-            f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB, {machine['system']}; "
-            + (", ".join(machine["gpus"]) or "no NVIDIA GPU")
-        )
-    if data := record.get("data"):
+    if data:
         sets = ", ".join(f"{name} `{digest[:12]}`" for name, digest in data["sets"].items())
         rows["data"] = f"SHA-256 over the manifests `{data['sha256']}`; of each: {sets}"
     return rows
