@@ -131,14 +131,15 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
     found = []
     for host, device in pairs:
         name = f"{target} seed {device.record.seed}"
-        for record in (host.record, device.record):
+        records = host.record, device.record
+        for record in records:
             if record.status != "ok":
                 raise InputError(f"{record.runtime}: not run ({record.reason}); there is nothing to compare")
             if (record.target, record.seed) != (target, device.record.seed):
                 raise InputError(f"{name}: compared with {record.target} seed {record.seed}; compare the same ones")
         if set(device.image_id) != set(ids):
             raise InputError(f"{name}: scored on other images than another seed; score the same images")
-        if len({record.detector_sha256 for record in (host.record, device.record)} - {""}) > 1:
+        if len({record.detector_sha256 for record in records} - {""}) > 1:
             raise InputError(f"{name}: host and device scored different models; run notebooks 04_export and 05_scoring")
         host, device = host.take(ids), device.take(ids)
         if (host.label != device.label).any() or host.map.shape != device.map.shape:
@@ -157,9 +158,7 @@ def _image_values(scores: ScoreFile) -> _Values:
     return values
 
 
-def _add_pixel_values(
-    values: Sequence[tuple[_Values, _Values]], pairs: Sequence[Pair], manifest: Manifest, pixels: int
-) -> None:
+def _add_pixel_values(values: list[tuple[_Values, ...]], pairs: list[Pair], manifest: Manifest, pixels: int) -> None:
     first = pairs[0][0]
     known = has_pixel_labels(first, manifest)
     for category in sorted(set(first.category)):
@@ -214,15 +213,8 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
 
     Columns: target, seed, images; step (see `resolution`); spearman and kendall (tau-b) of the scores; largest
     (absolute change of a score, logit) and largest_sd (in standard deviations of the host's scores); newly_defective
-    and newly_normal (verdicts that change at the host's threshold, None if it is unknown); map_correlation (Pearson,
-    all values); suspicious (equal scores at another precision: the device fell back to the host).
-
-    Args:
-        pairs: (host, device).
-        thresholds: the host's, by seed; an image is defective at or above it.
-
-    Raises:
-        InputError: as `metric_changes`.
+    and newly_normal (verdicts that change at the host's threshold of that seed); map_correlation (Pearson, all
+    values); suspicious (equal scores at another precision: the device fell back to the host).
     """
     rows = []
     for host, device in _aligned(pairs):
@@ -332,12 +324,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
-    """Compare the score files of a runtime with the host's.
-
-    Args:
-        run: with score files of both.
-        runtime: other than the host's.
-        pixels: include pixel metrics, which needs the masks and some time.
+    """Compare the score files of a runtime with the host's; pixel metrics need the masks and some time.
 
     Raises:
         InputError: a score file is missing.
@@ -356,11 +343,8 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
 def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift:
     """Compare the score files of a board with the host's.
 
-    Args:
-        run: with the host's score files.
-        board: the board.
-        folder: of an ingested result, `seed{S}/{TARGET}.npz`; the run's own when empty. A board need not score every
-            seed: the mean is over those that it scored, on both sides.
+    The folder of an ingested result holds `seed{S}/{TARGET}.npz`; the run's own is used when it is empty. A board need
+    not score every seed: the mean is over those that it scored, on both sides.
 
     Raises:
         InputError: a file is damaged, of another runtime than the board's, or of another model or other images.

@@ -96,16 +96,7 @@ def read_latency(path: Path | str) -> Latency:
 
 
 def board_latency(run: Run, board: Board, folder: Path | str = "") -> Latency | None:
-    """Read a board's latency record; None when there is none.
-
-    Args:
-        run: its folder is used when none is given.
-        board: the board.
-        folder: of an ingested result, with `latency.json`.
-
-    Raises:
-        InputError: the record is damaged.
-    """
+    """Read a board's latency record from a folder, the run's own when it is empty; None when there is none."""
     path = (Path(folder) if str(folder) else run.board(board.name)) / "latency.json"
     return read_latency(path) if path.is_file() else None
 
@@ -155,12 +146,8 @@ def _listed(facts: dict[str, str]) -> str:
 def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
     """Read a file of trtexec, a JSON list of objects in which C++ streams write nan and inf.
 
-    Args:
-        data: the file.
-        what: its name, for errors.
-
     Raises:
-        InputError: damaged.
+        InputError: damaged; `what` is the file's name.
     """
     try:
         text = re.sub(r"([\[,:]\s*)-?nan\b", r"\1NaN", data.decode("utf-8"))
@@ -202,9 +189,7 @@ def read_trtexec_layers(data: bytes, what: str, count: int = 10) -> dict[str, fl
 def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
     """Read the times of executions, milliseconds, by what was measured, the closest to the processor's work first.
 
-    Args:
-        data: a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs.
-        what: the file's name, for errors.
+    The file is a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs.
 
     Raises:
         InputError: another format, a time is not a number, or there is no time of an execution.

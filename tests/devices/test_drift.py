@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,6 @@ from edgezsad.devices.drift import (
     change_table,
     drift_table,
     metric_changes,
-    resolution,
     runtime_drift,
 )
 from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table
@@ -64,11 +64,8 @@ def test_small_noise_gives_the_expected_points(make_scores: Make):
     assert found.map_correlation == pytest.approx(1)
     assert (found.target, found.seed, found.images, found.suspicious) == ("bolts", 0, 8, False)
     assert (found.newly_defective, found.newly_normal) == (None, None)
-
-
-def test_verdicts_at_the_hosts_threshold(make_scores: Make):
     # At 3 or above: 2 comes up to it, 4 and 5 fall below, 3 stays on it.
-    found = row(make_scores(SCORE, EIGHT), make_scores([0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7], EIGHT, **FP16), 3.0)
+    found = row(host, make_scores([0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7], EIGHT, **FP16), 3.0)
     assert (found.newly_defective, found.newly_normal) == (1, 2)
 
 
@@ -109,16 +106,6 @@ def test_what_cannot_be_compared(make_scores: Make, device: tuple, said: str):
     score, label, facts = device
     with pytest.raises(InputError, match=said):
         row(make_scores(SCORE, EIGHT, detector_sha256="d" * 64), make_scores(score, label, **(FP16 | facts)))
-
-
-def test_mean_over_categories_and_its_resolution(make_scores: Make):
-    label, category = [0, 1, 0, 1, 0, 1, 1, 0], ["a"] * 4 + ["b"] * 3 + ["c"]
-    host = make_scores([0.0, 1, 2, 3, 3, 2, 1, 5], label, category=category)
-    device = make_scores([0.0, 1, 2, 3, 1.5, 2, 1, 5], label, category=category, **FP16)
-    change = find(metric_changes([(host, device)]), 0)
-    # a: three of four pairs; b: none of two, then one; c has one label and no AUROC.
-    assert change.host == pytest.approx(100 * (0.75 + 0) / 2)
-    assert change.points == pytest.approx(resolution(host)) == 25
 
 
 LABEL = np.tile(np.repeat([0, 1], [12, 10]), 2)
@@ -187,18 +174,6 @@ def test_delong_adds_the_variances_of_categories(pairs: list[Pair]):
     assert 0 < find(changes, 0).p_value < 1
 
 
-def test_equal_seeds_narrow_no_interval(pairs: list[Pair]):
-    """Seeds are scored on the same images: the same answer three times is one answer."""
-    thrice = [
-        tuple(replace(side, record=side.record.model_copy(update={"seed": seed})) for side in pairs[0])
-        for seed in (0, 1, 2)
-    ]
-    changes = metric_changes(thrice)
-    one, mean = find(changes, 0), find(changes, MEAN)
-    assert (mean.delong_low, mean.delong_high) == pytest.approx((one.delong_low, one.delong_high))
-    assert (mean.low, mean.high) == pytest.approx((one.low, one.high))
-
-
 def test_the_test_of_equivalence(pairs: list[Pair]):
     assert find(metric_changes(pairs, margin=0.2), MEAN).test.verdict != "equivalent"
     assert find(metric_changes(pairs, margin=20), MEAN).test.verdict == "equivalent"
@@ -244,8 +219,9 @@ def manifest(tmp_path: Path) -> Manifest:
     return Manifest("bolts", tmp_path, tuple(entries))
 
 
+@pytest.mark.slow
 def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
-    changes = metric_changes(pairs, manifest, pixels=16)
+    changes = metric_changes(pairs[1:], manifest, pixels=16)
     masks = [
         reduce_mask(cv2.imread(str(manifest.root / each.mask), cv2.IMREAD_GRAYSCALE), 16) if each.mask else None
         for each in manifest.entries
@@ -262,7 +238,7 @@ def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
         assert (change.host, change.device) == pytest.approx(exact, abs=0.05)
         assert change.low <= change.points <= change.high and change.test is None
     blind = replace(manifest, entries=tuple(replace(each, mask="") for each in manifest.entries))
-    assert all(math.isnan(find(metric_changes(pairs, blind, 16), seed, "pixel_auroc").points) for seed in (0, 1, MEAN))
+    assert math.isnan(find(metric_changes(pairs[1:], blind, 16), MEAN, "pixel_auroc").points)
 
 
 JETSON = BOARDS["jetson"]
@@ -322,13 +298,14 @@ def test_no_board(run: Run):
     assert change_table(result.changes).query("seed == 'mean'").empty
 
 
+@pytest.mark.slow
 def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None], tmp_path: Path):
     give(run.board("jetson"), 0.05)
     give(run.folder / "scores" / "onnx-fp16", 0.05, runtime="onnx-fp16")
-    give(tmp_path / "elsewhere", 0.05)
-    board, host = board_drift(run, JETSON), runtime_drift(run, "onnx-fp16", pixels=True)
-    ours, theirs = board.result(), host.result()
-    assert board_drift(run, JETSON, tmp_path / "elsewhere").result() == ours
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(run.board("jetson"), tmp_path / "elsewhere")
+    board = board_drift(run, JETSON, tmp_path / "elsewhere" / "jetson")
+    ours, theirs = board.result(), runtime_drift(run, "onnx-fp16", pixels=True).result()
     assert (ours.pop("runtime"), theirs.pop("runtime")) == (JETSON.runtime, "onnx-fp16") and ours == theirs
     assert set(change_table(board.changes)["metric"]) == {"image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"}
     assert len(board.table) == 4 and "of 2 targets" in board.summary()
@@ -338,6 +315,7 @@ def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None],
     assert ours["drift_points_below"] == max(max(-each.test.low, each.test.high) for each in board.means)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "verdict"), [(1e-4, "equivalent"), (2.0, "not equivalent")])
 def test_verdicts_of_a_board(run: Run, give: Callable[..., None], noise: float, verdict: str):
     give(run.board("jetson"), noise)
