@@ -173,15 +173,10 @@ def _differences(item: ImageItem, stated: ImageItem) -> str:
 
 def _decode_all(root: Path, items: list[ImageItem], workers: int) -> tuple[list[ImageItem], dict[str, list[str]]]:
     """Decode all images and masks; return the items with their labels, and the problems by kind."""
-    problems: dict[str, list[str]] = {UNREADABLE: [], BAD_MASK: [], EMPTY_MASK: []}
-    labelled = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        results = progress(pool.map(partial(_decode, root), items), "check", total=len(items))
-        for item, kind, line in results:
-            labelled.append(item)
-            if kind:
-                problems[kind].append(line)
-    return labelled, problems
+        results = list(progress(pool.map(partial(_decode, root), items), "check", total=len(items)))
+    problems = {kind: [line for _, one, line in results if one == kind] for kind in (UNREADABLE, BAD_MASK, EMPTY_MASK)}
+    return [item for item, _, _ in results], problems
 
 
 def _decode(root: Path, item: ImageItem) -> tuple[ImageItem, str, str]:
@@ -232,12 +227,14 @@ def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
 
 def configured_roots(run: Run) -> dict[str, Path]:
     """Return the folders of the described sets that a profile uses, without generated stand-ins."""
-    known, roots = descriptors(), {}
-    for item in (*run.profile.data.source, *run.profile.data.targets):
-        name = item.name if item.name in known else item.stands_for
-        if name in known and not item.generated and known[name].layout == item.layout:
-            roots[name] = run.profile.data.folder(item)
-    return roots
+    known = descriptors()
+    items = [item for item in (*run.profile.data.source, *run.profile.data.targets) if not item.generated]
+    named = {item.name if item.name in known else item.stands_for: item for item in items}
+    return {
+        name: run.profile.data.folder(item)
+        for name, item in named.items()
+        if name in known and known[name].layout == item.layout
+    }
 
 
 def copy_status(name: str, root: Path | None) -> str:

@@ -69,8 +69,6 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
         raise InputError(f"{path}: not enough memory; use fewer workers or a smaller image") from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path or copy the file again") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read; change its permissions") from None
     except UnidentifiedImageError:
         raise InputError(f"{path}: {_describe_content(path)}; remove it or copy it again") from None
     except Image.DecompressionBombError:
@@ -97,10 +95,8 @@ def _describe_content(path: Path | str) -> str:
         head = stream.read(512)
     if not head:
         return "empty file"
-    if head.lstrip()[:1] == b"<":
-        return "contains a web page or other text, not an image (a failed download?)"
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
-        return "contains text, not an image"
+        return "contains text, not an image (a failed download?)"
     return "not an image in a supported format (JPEG, PNG, BMP or TIFF)"
 
 
@@ -249,13 +245,12 @@ def measure(path: Path | str, shape: tuple[int, int] | None = None) -> tuple[int
         data = Path(path).read_bytes()
         width, height = image.size
         may_turn = image.format != "PNG" or any(name in data for name in _PNG_ORIENTATION)
-        if may_turn and orientation(image) >= 5:
-            if image.format == "TIFF":
-                # Pillow rotates a TIFF itself while loading; versions differ in when the size changes.
-                image.load()
-                width, height = image.size
-            else:
-                width, height = height, width
+        if image.format == "TIFF" and orientation(image) >= 5:
+            # Pillow rotates a TIFF itself while loading; versions differ in when the size changes.
+            image.load()
+            width, height = image.size
+        elif may_turn and orientation(image) >= 5:
+            width, height = height, width
     if shape is not None:
         _check_mask_size(path, (height, width), shape)
     return height, width, sha256_of_bytes(data)

@@ -5,10 +5,10 @@ manifest -> images -> model -> score file -> metrics -> table -> book
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edgezsad.config import DataSet
 from edgezsad.data.images import decode_mask, measure
-from edgezsad.data.layouts import NORMAL, ImageItem, printable, scan_layout
+from edgezsad.data.layouts import NORMAL, SPLITS, ImageItem, printable, scan_layout
 from edgezsad.errors import InputError
 from edgezsad.files import written_beside
 from edgezsad.run import Run
@@ -187,7 +187,10 @@ def index_dataset(
     scan = scan_layout(item.layout, root)
     if scan.problems:
         raise InputError(f"{printable(root)}/{scan.problems[0]}")
-    items = _of_categories(item, root, scan.items)
+    known = {one.category for one in scan.items}
+    if missing := sorted(set(item.categories or ()) - known):
+        raise InputError(f"{printable(root)}: no category {', '.join(missing)}; choose from {', '.join(sorted(known))}")
+    items = [one for one in scan.items if item.categories is None or one.category in item.categories]
     if choose is not None:
         items = sorted(choose(items), key=lambda one: one.image)
     files = HashCache(root, cache)
@@ -203,15 +206,6 @@ def index_dataset(
         # An interrupted index continues where it stopped.
         files.save()
     return Manifest(item.name, root, tuple(entries))
-
-
-def _of_categories(item: DataSet, root: Path, items: list[ImageItem]) -> list[ImageItem]:
-    if item.categories is None:
-        return items
-    known = {one.category for one in items}
-    if missing := [name for name in item.categories if name not in known]:
-        raise InputError(f"{printable(root)}: no category {', '.join(missing)}; choose from {', '.join(sorted(known))}")
-    return [one for one in items if one.category in item.categories]
 
 
 def _read_entry(files: "HashCache", item: ImageItem) -> Entry:
@@ -230,25 +224,18 @@ def _read_entry(files: "HashCache", item: ImageItem) -> Entry:
 
 def few_of_each(root: Path, limit: int, items: list[ImageItem]) -> list[ImageItem]:
     """Return at most `limit` images of each split and label, from as many categories as possible: for a rehearsal."""
-    rank: Counter = Counter()
-    numbered = []
+    by_category: dict[tuple, list[ImageItem]] = {}
     for item in items:
-        group = (item.split, item.label, item.category)
-        numbered.append((rank[group], item))
-        rank[group] += 1
-    taken: Counter = Counter()
-    chosen = []
-    for _, item in sorted(numbered, key=lambda pair: pair[0]):
-        labels = (0, 1) if item.label is None else (item.label,)
-        if all(taken[item.split, label] >= limit for label in labels):
-            continue
+        by_category.setdefault((item.split, item.label, item.category), []).append(item)
+    taken: dict[tuple, list[ImageItem]] = {(split, label): [] for split in SPLITS for label in (0, 1)}
+    # One image of each category after another.
+    for item in filter(None, itertools.chain(*itertools.zip_longest(*by_category.values()))):
         label = item.label
-        if label is None:
+        if label is None and any(len(taken[item.split, one]) < limit for one in (0, 1)):
             label = int(decode_mask(root / item.mask, measure(root / item.image)[:2]).any())
-        if taken[item.split, label] < limit:
-            taken[item.split, label] += 1
-            chosen.append(item)
-    return chosen
+        if label is not None and len(taken[item.split, label]) < limit:
+            taken[item.split, label].append(item)
+    return list(itertools.chain(*taken.values()))
 
 
 def cache_path(manifest: Path | str) -> Path:
@@ -281,7 +268,7 @@ class HashCache:
         path = self.root / name
         stamp = _stamp(path)
         known, *found = self._files.get(name, (None, 0, 0, ""))
-        if known != stamp or (shape is not None and tuple(found[:2]) != shape):
+        if stamp is None or known != stamp or (shape is not None and tuple(found[:2]) != shape):
             found = measure(path, shape)
             if stamp and time.time_ns() - stamp[1] > SETTLED_NS:
                 self._files[name] = [stamp, *found]

@@ -91,10 +91,6 @@ def test_list_and_numbers_agree(name):
         assert row.label or not row.mask
 
 
-def test_sets_without_a_list_have_none():
-    assert read_list(descriptors(FOLDER)["BTAD"], FOLDER) is None
-
-
 def test_paper_profile_names_described_sets(tmp_path: Path):
     profile = load_profile(REPOSITORY / "configs" / "paper.yaml", tmp_path)
     named = {item.name: item.layout for item in (*profile.data.source, *profile.data.targets)}
@@ -108,21 +104,10 @@ def test_names_in_any_case(name):
     assert find_descriptor(name, FOLDER).name == "MVTec-AD"
 
 
-def test_any_is_no_descriptor():
-    assert find_descriptor("Any", FOLDER) is None
-
-
 @pytest.mark.parametrize(("name", "near"), [("visaa", "VisA"), ("ksdd2", "KolektorSDD2"), ("real-iadd", "Real-IAD")])
 def test_nearest_name(name, near):
     with pytest.raises(InputError, match=f"did you mean {near}\\?"):
         find_descriptor(name, FOLDER)
-
-
-def test_an_unlike_name_lists_all():
-    with pytest.raises(InputError) as caught:
-        find_descriptor("qqqq", FOLDER)
-    assert "did you mean" not in str(caught.value)
-    assert all(name in str(caught.value) for name in NAMES)
 
 
 # Mistakes in a descriptor ---------------------------------------------------------------------------------------------
@@ -162,11 +147,6 @@ def test_no_descriptor_at_all(tmp_path: Path, text):
         descriptors(tmp_path)
 
 
-def test_no_descriptors(tmp_path: Path):
-    with pytest.raises(InputError, match="no descriptors"):
-        descriptors(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("damage", "part"),
     [
@@ -182,23 +162,6 @@ def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
     with pytest.raises(InputError) as caught:
         read_list(descriptors(FOLDER)["MPDD"], tmp_path)
     assert part in str(caught.value)
-
-
-def test_line_ends_of_another_system_do_not_matter(tmp_path: Path):
-    (tmp_path / "lists").mkdir()
-    text = (FOLDER / "lists" / "mpdd.csv").read_text()
-    (tmp_path / "lists" / "mpdd.csv").write_bytes(text.replace("\n", "\r\n").encode())
-    descriptor = descriptors(FOLDER)["MPDD"]
-    assert read_list(descriptor, tmp_path) == read_list(descriptor, FOLDER)
-
-
-def test_every_list_has_its_hash():
-    assert all((one.file_list is None) == (one.file_list_sha256 is None) for one in descriptors(FOLDER).values())
-
-
-def test_a_list_that_is_not_there(tmp_path: Path):
-    with pytest.raises(InputError, match="no such file list"):
-        read_list(descriptors(FOLDER)["MPDD"], tmp_path)
 
 
 # Counts and the table -------------------------------------------------------------------------------------------------

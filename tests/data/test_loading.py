@@ -1,13 +1,10 @@
 """Loading gives the same batches whatever the workers and ranks, holds few images at a time, and names a bad file."""
 
-import importlib.util
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -164,13 +161,6 @@ def test_workers_and_ranks_do_not_change_the_batches(change: object, workers: in
         assert all(same(*pair) for pair in zip(expected, found, strict=True))
 
 
-def test_a_run_may_go_on_where_it_stopped() -> None:
-    expected = list(loader(change=jitter).batches(range(5)))
-    assert all(same(*pair) for pair in zip(expected[3:], loader(change=jitter).batches(range(3, 5)), strict=True))
-    other = next(loader(change=jitter, seed=4).batches(range(1)))
-    assert not torch.equal(other.pixels, expected[0].pixels)
-
-
 def test_a_batch_holds_pixels_from_0_to_255_as_the_backbone_expects() -> None:
     batch = next(loader().batches([7]))
     assert batch.pixels.shape == (12, 3, SIZE, SIZE)
@@ -204,16 +194,6 @@ def test_few_images_are_in_memory() -> None:
     assert len(started) == done <= 57
 
 
-def test_a_loader_reads_no_further_than_it_may() -> None:
-    work = loader(batch=6, workers=2, ahead=4)
-    batches = work.batches(count())
-    for taken in range(1, 6):
-        next(batches)
-        time.sleep(0.02)
-        assert 6 * taken <= work.images.reads <= 6 * taken + 4
-    batches.close()
-
-
 def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
     entries = []
     for number in range(6):
@@ -235,13 +215,6 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4), st.integers(0, 9))
 def test_in_order_is_map(items: list[int], workers: int, ahead: int) -> None:
     assert list(in_order(lambda item: item * 2, items, workers, ahead)) == [item * 2 for item in items]
-
-
-def test_an_error_comes_at_its_turn() -> None:
-    results = in_order(lambda number: 6 // (3 - number), range(9), workers=4, ahead=9)
-    assert list(islice(results, 3)) == [2, 3, 6]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
 
 
 # Pixels ---------------------------------------------------------------------------------------------------------------
@@ -278,14 +251,6 @@ def test_what_cannot_be_reduced_is_loaded_exactly(tmp_path: Path) -> None:
         assert np.array_equal(load_fast(tmp_path / name, size), load(tmp_path / name, size))
 
 
-def test_a_grey_jpeg_becomes_rgb(tmp_path: Path) -> None:
-    Image.fromarray(smooth(200, 160)).convert("L").save(tmp_path / "grey.jpg")
-    fast = load_fast(tmp_path / "grey.jpg", 40)
-    assert fast.shape == (40, 40, 3)
-    assert (fast[..., :1] == fast).all()
-    assert np.abs(fast.astype(int) - load(tmp_path / "grey.jpg", 40)).max() <= 8
-
-
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
 def test_a_jpeg_cut_short_is_refused_by_name(tmp_path: Path, share: float) -> None:
     path = tmp_path / "cut.jpg"
@@ -295,13 +260,6 @@ def test_a_jpeg_cut_short_is_refused_by_name(tmp_path: Path, share: float) -> No
         load_fast(path, 64)
     with pytest.raises(InputError, match=r"gone\.jpg: no such image"):
         load_fast(tmp_path / "gone.jpg", 64)
-
-
-def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("RGB", (200, 200)).save(tmp_path / "bomb.jpg")
-    monkeypatch.setattr("edgezsad.data.images.MAX_PIXELS", 39_999)
-    with pytest.raises(InputError, match=r"bomb\.jpg: "):
-        load_fast(tmp_path / "bomb.jpg", 50)
 
 
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.integers(1, 24), st.integers(1, 24))
@@ -318,34 +276,3 @@ def test_no_scratch_is_lost_and_none_appears(mask: np.ndarray, height: int, widt
 
 
 # The benchmark --------------------------------------------------------------------------------------------------------
-
-
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_loading", REPOSITORY / "benchmarks" / "loading.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
-def test_the_benchmark_compares_like_with_like(tmp_path: Path) -> None:
-    module = benchmark()
-    path = tmp_path / "a.jpg"
-    Image.fromarray(smooth(128, 128)).save(path, quality=90)
-    exact = module.normalise(load(path, 64), module.MEAN, module.STD)
-    for method in module.METHODS.values():
-        found = method(path, 64)
-        assert (found.shape, found.dtype) == (exact.shape, torch.float32)
-        # Normalised, RGB and of the same picture: a level is 0.017.
-        assert (found - exact).abs().mean() < 0.05
-    threads = torch.get_num_threads()
-    try:
-        result = module.measure(images=2, side=128, size=64, rounds=1, batch=2)
-    finally:
-        torch.set_num_threads(threads)
-    assert {(row["method"], row["workers"]) for row in result["images_per_second"]} == {
-        (name, workers) for name in (*module.METHODS, module.DERIVED) for workers in (1, 2)
-    }
-    assert all(row["median"] > 0 for row in result["images_per_second"])
-    assert 0 < result["fast_against_exact_levels"]["mean"] < 5

@@ -1,6 +1,5 @@
 """Manifests: what is written is read back, and damage is found and named."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 from edgezsad.cli import app
 from edgezsad.config import DataSet, Profile
 from edgezsad.data import manifest as manifest_module
-from edgezsad.data.layouts import HEATMAP, name_problem
+from edgezsad.data.layouts import HEATMAP
 from edgezsad.data.manifest import (
     Entry,
     Manifest,
@@ -95,16 +94,6 @@ def test_hash_follows_content_only(tmp_path: Path) -> None:
     assert read_manifest(path, "data").sha256 == TWO.sha256
 
 
-def test_what_a_spreadsheet_makes_of_it_is_read(tmp_path: Path) -> None:
-    """A byte-order mark, other line ends, every cell in quotation marks."""
-    path = write_manifest(TWO, tmp_path / "m.csv")
-    with open(path, newline="") as stream:
-        rows = list(csv.reader(stream))
-    with open(path, "w", newline="", encoding="utf-8-sig") as stream:
-        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows(rows)
-    assert read_manifest(path, "data").entries == TWO.entries
-
-
 def test_a_stray_quotation_mark_hides_no_rows(tmp_path: Path) -> None:
     """Read leniently, everything from the mark to the file's end would be one cell, and the rows in it gone."""
     path = write_manifest(TWO, tmp_path / "m.csv")
@@ -149,10 +138,6 @@ def test_every_cut_in_the_file_is_found(tmp_path: Path) -> None:
             read_manifest(path, "data")
 
 
-def test_an_empty_manifest_is_complete(tmp_path: Path) -> None:
-    assert read_manifest(write_manifest(replace(TWO, entries=()), tmp_path / "m.csv"), "data").entries == ()
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -168,12 +153,6 @@ def test_files_that_are_not_manifests(tmp_path: Path, name: str, content: bytes 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=reason):
         read_manifest(tmp_path / name, tmp_path)
-
-
-def test_names() -> None:
-    assert name_problem('a, b "c" ä/日本.png') is None
-    assert name_problem("Icon\r") is not None
-    assert name_problem("a\udcff.png") is not None
 
 
 def test_manifests_of_a_run(tmp_path: Path, make_profile: Callable[..., Profile]) -> None:
@@ -263,16 +242,6 @@ def test_an_unusable_cache_is_ignored(root: Path, tmp_path: Path, content: bytes
     cache = tmp_path / "cache.json"
     cache.write_bytes(content)
     assert index_dataset(ITEM, root, cache) == index_dataset(ITEM, root)
-
-
-def test_the_cache_of_another_folder_is_ignored(root: Path, tmp_path: Path, reads: list[str]) -> None:
-    cache = tmp_path / "cache.json"
-    index_dataset(ITEM, root, cache)
-    for path in [path for path in root.rglob("*") if path.is_file()]:
-        draw(tmp_path / "other" / path.relative_to(root), 250)
-    reads.clear()
-    index_dataset(ITEM, tmp_path / "other", cache)
-    assert len(reads) == 14
 
 
 def test_images_before_a_damaged_one_are_kept(root: Path, tmp_path: Path, reads: list[str]) -> None:
