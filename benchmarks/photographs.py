@@ -1,25 +1,21 @@
-"""How good a recipe is on photographs of sets that it has not seen: each set of the source is left out in turn.
+"""Evaluate the recipe on sets of photographs that it was not trained on: each set of the source is left out in turn.
 
     OMP_NUM_THREADS=1 python benchmarks/photographs.py --config configs/photographs.yaml --data FOLDER
 
 writes benchmarks/results/photographs.json. It needs the manifests and the features of the profile's run (notebooks
-01_data and 02_features). For each set of photographs among the profile's sources and each seed, a readout is trained on
-everything else, and tested on all test images of the set, as they are. No target is touched: a recipe is chosen here,
-and its targets are looked at afterwards. What has been trained is kept in the run's folder, with every image's scores.
+01_data and 02_features). For each set of photographs and each seed, a readout is trained on everything else and tested
+on all test images of the set. No target is used. Trained seeds are kept in the run's folder, with every image's scores.
 
     ... --variant NAME --readout '{"kind": "edgeglr"}'
 
-measures the recipe with another readout, and adds it to the file under its name; `--one-look` without the second look.
+measures the recipe with another readout and adds it to the file; `--one-view` without test-time augmentation.
 """
 
 import argparse
 import json
 import os
 import sys
-import zlib
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -28,20 +24,21 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
-from scipy.stats import rankdata
+from recording import RESULTS, machine, save
 
-from edgezsad.config import READOUTS, DataSet, Profile, SelfReferenceConfig, format_validation_errors, load_profile
+from edgezsad.config import READOUTS, DataSet, Profile, format_validation_errors, load_profile
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Sample, subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
+from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.metrics.category_metrics import category_seed
 from edgezsad.metrics.image_metrics import auroc
+from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.pixel_metrics import pixel_metrics
 from edgezsad.model.backbone import Backbone
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, plain_images
 from edgezsad.training.features import Features, cache_features, read_features
@@ -52,23 +49,11 @@ PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
 HEADS = {"image_auroc": "score", "ranking_auroc": "global_score", "correction_auroc": "correction"}
 """Of the readout's output, by what is made of each."""
-REPLICATES, LEVEL = 1000, 95
-"""Of the intervals; percent."""
-TOP = 0.01
-"""Share of the cells that the mean of the highest is taken of."""
-POOLINGS = {
-    "softmax mean": lambda flat: (_softmax(flat) * flat).sum(axis=1),
-    "hard max": lambda flat: flat.max(axis=1),
-    "mean of the highest 1%": lambda flat: np.sort(flat, axis=1)[:, -max(1, round(TOP * flat.shape[1])) :].mean(axis=1),
-    "mean of all cells": lambda flat: flat.mean(axis=1),
+WAYS = {
+    "score: global score, corrected by the map": "image_auroc",
+    "global only: global score": "ranking_auroc",
+    "local only: correction by the map": "correction_auroc",
 }
-"""How a map, (N, cells), becomes a number for each image; the recipe's first."""
-PEAK = next(iter(POOLINGS))
-
-
-def _softmax(flat: np.ndarray) -> np.ndarray:
-    weight = np.exp(flat - flat.max(axis=1, keepdims=True))
-    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def photographs(profile: Profile) -> list[DataSet]:
@@ -138,7 +123,6 @@ def tested(
     inputs: CachedInputs,
     manifest: Manifest,
     pixels: int | None,
-    look: Callable[[str, Example, np.ndarray, np.ndarray], None] = lambda category, example, maps, drawn: None,
     second: CachedInputs | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
     """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
@@ -150,8 +134,6 @@ def tested(
         inputs: features of the photographs as they are, in the order of the manifests that they come from.
         manifest: of the set.
         pixels: height and width at which maps and masks are compared; None for no pixel metrics, which take long.
-        look: is shown every category's images, some at a time, with their maps and what the spatial head has drawn of
-            these, (B, h, w).
         second: of the same photographs turned (`TurnedImages`), where they are looked at twice.
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
@@ -159,7 +141,8 @@ def tested(
     for category in sorted({entry.category for entry in entries.values()}):
         group = f"{manifest.name}/{category}"
         rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
-        heads: dict[str, list[np.ndarray]] = {name: [] for name in (*HEADS, *POOLINGS)}
+        heads: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
+        cells: list[tuple[np.ndarray, np.ndarray]] = []
         maps: list[np.ndarray] = []
         masks: list[np.ndarray | None] = []
         # Not strict: what is repeated has no end.
@@ -169,10 +152,7 @@ def tested(
             output = learner.readout(*looks)
             for name, head in HEADS.items():
                 heads[name].append(getattr(output, head).numpy())
-            own = learner.readout.local_map(*looks)
-            look(category, example, output.map.squeeze(1).numpy(), own.squeeze(1).numpy())
-            for name, pool in POOLINGS.items():
-                heads[name].append(pool(own.flatten(1).numpy()))
+            cells.append((output.map.squeeze(1).numpy(), example.mask_fraction.numpy()))
             for row, one in zip(example.rows, output.map.squeeze(1).numpy(), strict=True) if pixels else ():
                 entry = entries[str(inputs.parent[row])]
                 if entry.label and not entry.mask:
@@ -187,8 +167,57 @@ def tested(
         if any(mask is not None for mask in masks):
             metrics = pixel_metrics(maps, masks, pixels)
             found |= {"pixel_auroc": 100 * metrics.auroc, "aupro": 100 * metrics.aupro}
+        said[category]["cells"] = cells_of(inputs.label[rows], *map(np.concatenate, zip(*cells, strict=True)), category)
         result[category] = {name: round(float(value), 2) for name, value in found.items()}
     return result, said
+
+
+def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category: str) -> list[float]:
+    """Compute the AUROC of a category's map cells, then that of each resample; empty where no mask is known.
+
+    Args:
+        label: (N,) of the images.
+        maps: (N, h, w).
+        fraction: (N, h, w) masked fraction of each cell; NaN throughout an image whose mask is unknown.
+        category: seeds the resamples.
+    """
+    known = ~np.isnan(fraction).any(axis=(1, 2))
+    # Sums of areas miss zero by a rounding error.
+    masks = fraction[known] > 1e-6
+    if not masks.any():
+        return []
+    times = np.vstack([np.ones(known.sum()), multiplicities(label[known], seed=category_seed(category))])
+    return bootstrap_pixels([maps[known]], masks, maps.shape[1], times).auroc[0].round(5).tolist()
+
+
+def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:
+    """AUROC of a measure, then of each resample of the images, (1 + B,): mean over seeds and categories, then sets."""
+    by_set: dict[str, list[np.ndarray]] = {}
+    for row in rows:
+        for category, said in row["scores"].items():
+            if measure == "cells":
+                values = np.array(said["cells"], dtype=float)
+            else:
+                again = bootstrap(said["label"], said[measure], seed=category_seed(category)).auroc
+                values = np.append(auroc(said["label"], said[measure]), again)
+            if len(values):
+                by_set.setdefault(row["set"], []).append(values)
+    return np.mean([np.mean(values, axis=0) for values in by_set.values()], axis=0)
+
+
+def compared(rows: list[dict[str, Any]], measure: str, against: list[dict[str, Any]], other: str) -> dict[str, float]:
+    """Compare two measures on the same images: mean in percent, difference in points with its interval.
+
+    Raises:
+        InputError: the two were measured on other sets or seeds.
+    """
+    if {(row["set"], row["seed"]) for row in rows} != {(row["set"], row["seed"]) for row in against}:
+        raise InputError("variants were measured on other sets or seeds; measure both again")
+    values = replicates_of(rows, measure)
+    apart = 100 * (values - replicates_of(against, other))
+    low, high = interval(apart[1:])
+    found = {"mean": 100 * values[0], "difference": apart[0], "low": low, "high": high}
+    return {name: round(float(value), 2) for name, value in found.items()}
 
 
 def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
@@ -221,99 +250,6 @@ def merged_readout(readout: dict[str, Any], changed: dict[str, Any]) -> dict[str
     """Replace some values of a readout's settings; those that its new kind does not have are dropped."""
     known = READOUTS[changed.get("kind", readout["kind"])].model_fields if changed.get("kind") in READOUTS else readout
     return {name: value for name, value in readout.items() if name in known} | changed
-
-
-def corrected(ranking: np.ndarray, pooled: np.ndarray, readout: SelfReferenceConfig) -> np.ndarray:
-    """The score that the readout's gain and limit make of a ranking and a pooled map."""
-    return ranking + readout.correction_limit * np.tanh(readout.correction_gain * pooled)
-
-
-def put_together(row: dict[str, Any], readout: SelfReferenceConfig) -> dict[str, Any]:
-    """A row with the image scores that the readout's gain and limit make of the ranking and the map's peak."""
-    for category, said in row["scores"].items():
-        ranking, peak = np.array(said["ranking_auroc"]), np.array(said[PEAK])
-        score = corrected(ranking, peak, readout)
-        said["image_auroc"] = score.tolist()
-        row["categories"][category]["image_auroc"] = round(100 * float(fast_auroc(np.array(said["label"]), score)), 2)
-    return row
-
-
-def heads_compared(rows: list[dict[str, Any]], readout: SelfReferenceConfig) -> list[dict[str, Any]]:
-    """What ranks images best: the ranking alone, the map alone, their plain sum, or the score that is reported.
-
-    Where cues rank, also the score with the map pooled otherwise: no training knows how it is pooled.
-
-    Differences are from the score, with intervals: images are drawn again with replacement within each category and
-    label, alike for all seeds and for both of a pair.
-    """
-    ways = {
-        "score: ranking, corrected by the map": lambda one: one["image_auroc"],
-        "global only: ranking": lambda one: one["ranking_auroc"],
-        "local only: peak of what the spatial head draws": lambda one: one[PEAK],
-        "plain sum: ranking + peak": lambda one: one["ranking_auroc"] + one[PEAK],
-    }
-    if readout.kind == "self_reference":
-        ways |= {
-            f"score, the map pooled by its {name}": lambda one, name=name: corrected(
-                one["ranking_auroc"], one[name], readout
-            )
-            for name in POOLINGS
-            if name != PEAK
-        }
-    first = next(iter(ways))
-    whole: dict[str, list[float]] = {name: [] for name in ways}
-    again: dict[str, list[np.ndarray]] = {name: [] for name in ways}
-    for one_set in sorted({row["set"] for row in rows}):
-        per_category: dict[str, dict[str, list[tuple[float, np.ndarray]]]] = {}
-        for row in (row for row in rows if row["set"] == one_set):
-            for category, said in row["scores"].items():
-                said = {name: np.array(values) for name, values in said.items()}
-                drawn = drawn_again(said["label"].astype(int), category)
-                for name, way in ways.items():
-                    score = way(said)
-                    replicates = fast_auroc(said["label"][drawn], score[drawn])
-                    value = (float(fast_auroc(said["label"], score)), replicates)
-                    per_category.setdefault(category, {}).setdefault(name, []).append(value)
-        for name in ways:
-            values = [pair for found in per_category.values() for pair in found[name]]
-            whole[name].append(float(np.mean([value for value, _ in values])))
-            again[name].append(np.mean([replicates for _, replicates in values], axis=0))
-    found = []
-    for name in ways:
-        difference = np.mean(again[name], axis=0) - np.mean(again[first], axis=0)
-        low, high = np.percentile(difference, [50 - LEVEL / 2, 50 + LEVEL / 2])
-        mean = np.mean(whole[name])
-        found.append(
-            {
-                "way": name,
-                "image_auroc": round(100 * float(mean), 2),
-                "difference": round(100 * float(mean - np.mean(whole[first])), 2),
-                "low": round(100 * float(low), 2),
-                "high": round(100 * float(high), 2),
-            }
-        )
-    return found
-
-
-@lru_cache(maxsize=64)
-def _drawn(label: bytes, category: str) -> np.ndarray:
-    # Twelve trainings, several measures of each: drawing costs as much as ranking.
-    generator = np.random.default_rng(zlib.crc32(category.encode()))
-    parts = [np.flatnonzero(np.frombuffer(label, bool) == one) for one in (0, 1)]
-    # One draw after the other, as the recorded intervals were drawn.
-    return np.stack([np.concatenate([generator.choice(part, len(part)) for part in parts]) for _ in range(REPLICATES)])
-
-
-def drawn_again(label: np.ndarray, category: str) -> np.ndarray:
-    """(R, N) rows drawn again with replacement within each label; the same at every call for a category."""
-    return _drawn(label.astype(bool).tobytes(), category)
-
-
-def fast_auroc(label: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """As the package's, many times as fast for few images: (..., N) and (..., N) to (...)."""
-    defective = label.sum(axis=-1)
-    rank = (rankdata(score, axis=-1) * label).sum(axis=-1)
-    return (rank - defective * (defective + 1) / 2) / (defective * (label.shape[-1] - defective))
 
 
 def features_in(folder: Path, images: SourceImages, backbone: Backbone, size: int) -> Features:
@@ -365,14 +301,14 @@ def main() -> int:
     parser.add_argument(
         "--readout", type=json.loads, default={}, help="values of the readout in place of the profile's"
     )
-    parser.add_argument("--one-look", action="store_true", help="no second look, where the profile takes one")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "photographs.json")
+    parser.add_argument("--one-view", action="store_true", help="no test-time augmentation")
+    parser.add_argument("--output", type=Path, default=RESULTS / "photographs.json")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:
         run = Run(load_profile(options.config, options.data))
         profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
-        if options.one_look:
+        if options.one_view:
             profile = profile.model_copy(update={"model": profile.model.model_copy(update={"tta": "none"})})
         backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
         inputs = training_inputs(run, backbone)
@@ -385,13 +321,8 @@ def main() -> int:
         for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
             made_with = training_key(profile, inputs, seed) | {
                 "left_out": item.name,
-                "pooled": list(POOLINGS),
                 "pixels": profile.evaluation.pixels,
             }
-            if profile.model.readout.kind == "self_reference":
-                # Without effect on what is trained: the score is put together from its parts below.
-                for name in ("correction_gain", "correction_limit"):
-                    del made_with["model"]["readout"][name]
             key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
             path = run.folder / "left_out" / f"{key}.json"
             if not path.exists():
@@ -400,26 +331,24 @@ def main() -> int:
                     learner, plain, read_run_manifest(run, item), profile.evaluation.pixels, second=second
                 )
                 write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
-            row = read_json(path, "delete it, and run benchmarks/photographs.py again")
-            rows.append(
-                put_together(row, profile.model.readout) if profile.model.readout.kind == "self_reference" else row
-            )
+            rows.append(read_json(path, "delete it, and run benchmarks/photographs.py again"))
         measures = (*HEADS, "pixel_auroc", "aupro")
         result = {
-            "date": datetime.now(UTC).date().isoformat(),
-            "cpu": cpu_name(),
-            "versions": versions(*PACKAGES),
+            **machine(*PACKAGES),
             "model": profile.model.model_dump(mode="json"),
             "training": profile.training.model_dump(mode="json"),
             "source_sha256": inputs.source_sha256,
             "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in measures},
-            "heads": heads_compared(rows, profile.model.readout),
+            "heads": [
+                {"way": way, "image_auroc": (found := compared(rows, name, rows, "image_auroc"))["mean"]} | found
+                for way, name in WAYS.items()
+            ],
             "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
         }
         everything = read_json(options.output, "delete it") if options.output.exists() else {}
         variants = everything.get("variants", {}) | {options.variant: result}
         what = "each set of photographs left out of the source in turn and tested on; percent"
-        write_json(options.output, {"what": what, "variants": variants})
+        save(options.output, {"what": what, "variants": variants})
         print(json.dumps(result["mean_over_sets"]))
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)

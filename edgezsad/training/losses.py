@@ -97,7 +97,7 @@ def fit_global_score(
     """Fit non-negative weights of self-reference scores by the pairwise logistic loss, which is convex.
 
     All scores get one common weight in units of their standard deviation within a category: separate weights fit their
-    source better and unseen sets worse (`benchmarks/cues.py`). Only images of one category are compared, because the
+    source better and unseen sets worse (measured). Only images of one category are compared, because the
     level of the scores differs between parts by more than a defect adds.
 
     Args:

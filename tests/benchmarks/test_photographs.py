@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgezsad.config import EdgeGLRConfig, Model, SelfReferenceConfig
+from edgezsad.config import Model, SelfReferenceConfig, load_profile
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
 from edgezsad.evaluate import find_test_images as images_of
@@ -45,38 +45,64 @@ def test_every_set_counts_alike(benchmark: ModuleType) -> None:
     assert benchmark.mean_of_sets(rows, "pixel_auroc") == pytest.approx(70)
 
 
-def test_heads_are_compared_on_the_same_images(benchmark: ModuleType) -> None:
-    generator = np.random.default_rng(0)
-    label = np.repeat([0, 1], 40)
-    said = {
-        "label": label.tolist(),
-        "image_auroc": (3 * label + generator.normal(size=80)).tolist(),
-        "ranking_auroc": generator.normal(size=80).tolist(),
-        **{name: (3 * label + generator.normal(size=80)).tolist() for name in benchmark.POOLINGS},
-    }
-    said["hard max"] = np.zeros(80).tolist()
-    rows = [{"set": name, "seed": 0, "categories": {}, "scores": {"x": said}} for name in ("a", "b")]
-    readout = SelfReferenceConfig(correction_gain=0.4, correction_limit=1)
-    found = {one["way"].partition(":")[0]: one for one in benchmark.heads_compared(rows, readout)}
-    assert (found["score"]["difference"], found["score"]["low"], found["score"]["high"]) == (0, 0, 0)
-    assert found["global only"]["high"] < -10
-    assert found["local only"]["low"] < 0 < found["local only"]["high"]
-    assert found["score"]["image_auroc"] > 90
-    # A map that is the same everywhere corrects nothing; another one does, as the readout would.
-    assert found["score, the map pooled by its hard max"]["image_auroc"] == found["global only"]["image_auroc"]
-    top = np.array(said["mean of the highest 1%"])
-    expected = 100 * auroc(label, np.array(said["ranking_auroc"]) + np.tanh(0.4 * top))
-    assert found["score, the map pooled by its mean of the highest 1%"]["image_auroc"] == pytest.approx(
-        expected, abs=0.01
-    )
-    learned = benchmark.heads_compared(rows, EdgeGLRConfig())
-    assert [one["way"].partition(":")[0] for one in learned] == ["score", "global only", "local only", "plain sum"]
+def rows_of(benchmark: ModuleType, planted: float) -> list[dict]:
+    """Two sets of made-up scores and cells that know the label more or less."""
+    rows = []
+    for name in ("a", "b"):
+        generator = np.random.default_rng(len(rows))
+        label, fraction = np.repeat([0, 1], 40), np.zeros((80, 4, 4))
+        fraction[40:, 1, 2] = 0.1
+        cells = planted * (fraction > 0) + generator.normal(size=fraction.shape)
+        said = {"label": label.tolist(), "image_auroc": (planted * label + generator.normal(size=80)).tolist()}
+        said["cells"] = benchmark.cells_of(label, cells, fraction, "x")
+        rows.append({"set": name, "seed": 0, "scores": {"x": said}})
+    return rows
+
+
+@pytest.mark.parametrize("measure", ["image_auroc", "cells"])
+def test_a_planted_difference_is_found_and_none_where_there_is_none(benchmark: ModuleType, measure: str) -> None:
+    good, bad = rows_of(benchmark, 2.0), rows_of(benchmark, 0.5)
+    same = benchmark.compared(good, measure, rows_of(benchmark, 2.0), measure)
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+    found = benchmark.compared(bad, measure, good, measure)
+    assert found["low"] < found["difference"] < found["high"] < -5
+    with pytest.raises(InputError, match="measured on other sets or seeds"):
+        benchmark.compared(bad, measure, good[:1], measure)
+
+
+def test_cells_without_a_known_mask_are_left_out(benchmark: ModuleType) -> None:
+    generator = np.random.default_rng(3)
+    label, fraction = np.repeat([0, 1], 10), np.zeros((20, 5, 5))
+    fraction[10:] = generator.random((10, 5, 5)) < 0.2
+    maps = generator.normal(size=(20, 5, 5)) + fraction
+    fraction[15:] = np.nan
+    value, *again = benchmark.cells_of(label, maps, fraction, "x")
+    assert value == pytest.approx(auroc((fraction[:15] > 0).ravel().astype(int), maps[:15].ravel()), abs=5e-4)
+    assert np.min(again) < value < np.max(again)
+    assert benchmark.cells_of(label, maps, np.where(np.isnan(fraction), np.nan, 0), "x") == []
+
+
+def test_a_variant_changes_one_setting(script: Callable[[str], ModuleType]) -> None:
+    ablations = script("photographs_ablations")
+    profile = load_profile(Path(ablations.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
+    names = [arm.name for arm in ablations.ARMS]
+    assert len(set(names)) == len(names) and {arm.against for arm in ablations.ARMS} <= set(names)
+    for arm in ablations.ARMS[1:]:
+        assert sum(map(bool, (arm.training, arm.readout, arm.factor, arm.sources))) in (1, 2), arm.name
+    recipe, *others = (ablations.changed(profile, arm) for arm in ablations.ARMS)
+    apart = [other != recipe for other in others]
+    assert apart == [not arm.sources for arm in ablations.ARMS[1:]]
+    made, real = (next(s.name for s in profile.data.source if bool(s.generated) == one) for one in (True, False))
+    group = np.array([f"{made}/a", f"{real}/b", f"{made}-2/c"])
+    kept = {arm.name: arm for arm in ablations.ARMS}
+    assert ablations.kept_rows(kept["recipe"], profile, group).all()
+    assert ablations.kept_rows(kept["generated images only"], profile, group).tolist() == [True, False, False]
+    assert ablations.kept_rows(kept["photographs only"], profile, group).tolist() == [False, True, True]
+    with pytest.raises(InputError, match="leaves out everything"):
+        ablations.kept_rows(kept["generated images only"], profile, group[1:2])
 
 
 def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> None:
-    from edgezsad.config import load_profile
-    from edgezsad.errors import InputError
-
     profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
     changed = benchmark.with_readout(profile, {"kind": "edgeglr"})
     assert changed.model.readout.kind == "edgeglr"
@@ -108,33 +134,15 @@ def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: P
         CachedInputs(benchmark.features_in(tmp_path / str(number), look, detector.backbone, 64))
         for number, look in enumerate(looks)
     ]
-    maps: list[np.ndarray] = []
     _, said = benchmark.tested(
         TrainableModel(detector.readout).eval(),
         inputs[0],
         manifest,
         None,
-        lambda category, example, shown, drawn: maps.extend(shown),
         second=inputs[1] if twice else None,
     )
     scorer = TorchScorer(detector)
     wanted = [scorer.score(load(manifest.path(entry), 64)) for entry in manifest.entries]
     # Cached features are rounded to float16.
     assert said["bolt"]["image_auroc"] == pytest.approx([score for score, _ in wanted], abs=0.02)
-    assert np.abs(np.stack(maps) - np.stack([one for _, one in wanted])).max() < 0.05
-    assert np.std([one for _, one in wanted]) > 0.1
-
-
-def test_a_second_look_sees_image_and_mask_turned(benchmark: ModuleType, tmp_path: Path) -> None:
-    folder = tmp_path / "parts" / "bolt"
-    for place in (folder / "test" / "bad" / "0.png", folder / "ground_truth" / "bad" / "0_mask.png"):
-        place.parent.mkdir(parents=True)
-        values = np.zeros((16, 16), dtype=np.uint8)
-        values[1, 3] = 255
-        Image.fromarray(values).save(place)
-    (manifest,) = images_of([tmp_path / "parts"])
-    images = plain_images([manifest])
-    seen = benchmark.TurnedImages(images).read(0, 16)
-    assert seen.pixels[14, 12].tolist() == [255, 255, 255] and seen.pixels.sum() == 3 * 255
-    assert seen.mask[14, 12] and seen.mask.sum() == 1
-    assert benchmark.TurnedImages(images).sha256 != images.sha256
+    assert np.std([score for score, _ in wanted]) > 0
