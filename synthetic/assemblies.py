@@ -15,20 +15,19 @@ Along = Callable[[float, float], float]
 def piece(
     outline: Array, albedo: Array, rise: float, rim: float, gloss: float, x: float, y: float, angle: float = 0.0
 ) -> Component:
-    """A component from its signed distance (h, w), its colour (3,) or (h, w, 3), height and rounding in pixels."""
+    """Make a component from its signed distance (h, w), colour (3,) or (h, w, 3), height and rounding in pixels."""
     whole = np.broadcast_to(np.asarray(albedo, np.float32), (*outline.shape, 3)).copy()
     return Component(whole, cover(outline), bevel(outline, rim, rise), gloss, float(x), float(y), float(angle))
 
 
 def patch(width: float, height: float) -> tuple[Array, Array]:
-    """Coordinates for a component of that size in pixels, with a border."""
+    """Return coordinates for a component of that size in pixels, with a border."""
     n, m = int(height) + 5, int(width) + 5
     return axes((n, m), 0.0, ((m - 1) / 2, (n - 1) / 2))
 
 
 def _placer(u: Array, v: Array) -> tuple[Along, Along, float]:
-    """Functions from a part's own coordinates to the image's x and y, and the part's angle in degrees for cv2."""
-    # u and v are linear in x and y, so three of their values hold the whole map.
+    """Return functions from a part's coordinates to the image's x and y, and the part's angle in degrees for cv2."""
     ux, uy = float(u[0, 1] - u[0, 0]), float(u[1, 0] - u[0, 0])
     cx = float(-(u[0, 0] * ux + -v[0, 0] * uy))
     cy = float(-(u[0, 0] * uy + v[0, 0] * ux))
@@ -69,8 +68,8 @@ def sweets_tray(style: Random, each: Random, size: Size) -> Scene:
     shape = box(u, v, half, half, half * 0.08)
     sweet, tray = colour(style, 0.15, 0.9, 0.8), colour(style, 0.15, 0.9, 0.3)
     square, side = style.random() < 0.4, pitch * style.uniform(0.55, 0.8)
-    near_u, near_v = ((c + (half * 0.93)) % pitch - (pitch / 2) for c in (u, v))
-    hollow = np.hypot(near_u, near_v) - (pitch * 0.46)
+    near_u, near_v = ((c + half * 0.93) % pitch - (pitch / 2) for c in (u, v))
+    hollow = np.hypot(near_u, near_v) - pitch * 0.46
     inside = step(box(u, v, half * 0.93, half * 0.93), 1, -1)
     height = bevel(shape, 4, 4) - inside * step(hollow, 2, -3) * 4
     put(scene, shape, tray * (1 + 0.01 * smooth(each, size, 3))[..., None], height, style.uniform(0.1, 0.5))
@@ -82,9 +81,8 @@ def sweets_tray(style: Random, each: Random, size: Size) -> Scene:
             du, dv = ((k - (number - 1) / 2) * pitch + each.normal(0, 0.02) * pitch for k in (column, row))
             tone = sweet * each.normal(1, 0.03)
             turn = angle + (each.uniform(-8, 8) if square else 0)
-            scene.components.append(
-                piece(outline, np.clip(tone, 0, 1), side * 0.2, side * 0.3, 0.4, to_x(du, dv), to_y(du, dv), turn)
-            )
+            where = to_x(du, dv), to_y(du, dv), turn
+            scene.components.append(piece(outline, np.clip(tone, 0, 1), side * 0.2, side * 0.3, 0.4, *where))
     return scene
 
 
@@ -97,11 +95,10 @@ def dial(style: Random, each: Random, size: Size) -> Scene:
         ink = np.where(face < 0.5, 0.9, 0.08).astype(np.float32)
     radius = np.hypot(u, v)
     shape = radius - half
-    put(
-        scene, shape, face * (1 + 0.015 * smooth(each, size, 3))[..., None], bevel(shape, 6, 6), style.uniform(0.1, 0.5)
-    )
-    scene.tint(cover(np.abs(radius - (half * 0.6)) - 1.2), ink)
-    scene.tint(cover(radius - (half * 0.06)), ink)
+    albedo = face * (1 + 0.015 * smooth(each, size, 3))[..., None]
+    put(scene, shape, albedo, bevel(shape, 6, 6), style.uniform(0.1, 0.5))
+    scene.tint(cover(np.abs(radius - half * 0.6) - 1.2), ink)
+    scene.tint(cover(radius - half * 0.06), ink)
     number, long, wide = int(style.integers(8, 25)), half * style.uniform(0.1, 0.2), half * style.uniform(0.03, 0.07)
     x, y = patch(2 * long, 2 * wide)
     outline = box(x, y, long * 0.95, wide, 1)
@@ -123,20 +120,15 @@ def keypad(style: Random, each: Random, size: Size) -> Scene:
     wide, tall = 1.8 * half / columns, 1.8 * half / rows
     panel, key, sign = colour(style, 0.05, 0.8, 0.4), colour(style, 0.1, 0.9, 0.6), colour(style, 0.05, 0.95, 0.6)
     shape = box(u, v, half, half, half * 0.07)
-    put(
-        scene,
-        shape,
-        panel * (1 + 0.03 * smooth(each, size, 1.5))[..., None],
-        bevel(shape, 4, 4),
-        style.uniform(0.05, 0.4),
-    )
+    albedo = panel * (1 + 0.03 * smooth(each, size, 1.5))[..., None]
+    put(scene, shape, albedo, bevel(shape, 4, 4), style.uniform(0.05, 0.4))
     to_x, to_y, angle = _placer(u, v)
     for k in range(rows * columns):
         x, y = patch(wide * 0.8, tall * 0.8)
         item = piece(box(x, y, wide * 0.38, tall * 0.38, 3), key, 4, 4, 0.3, 0, 0, angle)
         side = min(wide, tall) * 0.3
         # The sign of each key belongs to the category: it comes from `style`.
-        mark = np.abs(polygon(x, y, int(style.integers(3, 8)), side * 0.5)) - (side * 0.12)
+        mark = np.abs(polygon(x, y, int(style.integers(3, 8)), side * 0.5)) - side * 0.12
         mark = np.minimum(mark, box(x, y, side * style.random() * 0.5, side * 0.1))
         item.albedo += (sign - item.albedo) * cover(mark)[..., None]
         du, dv = (k % columns - (columns - 1) / 2) * wide, (k // columns - (rows - 1) / 2) * tall
@@ -206,7 +198,7 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
         where = (to_x(du, dv), to_y(du, dv), turn)
         if kind == 3:
             x, y = patch(2 * long, 2 * long)
-            item = piece(np.hypot(x, y) - (long * 0.9), tin, 7, 3, 0.6, *where)
+            item = piece(np.hypot(x, y) - long * 0.9, tin, 7, 3, 0.6, *where)
             item.albedo -= 0.4 * cover(np.abs(x) - 1)[..., None]
         elif kind == 0:
             x, y = patch(2 * long, 2.3 * long)
@@ -216,7 +208,7 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
             )
             item = piece(np.minimum(body, pins), np.float32([0.09, 0.09, 0.1]), 5, 2, 0.2, *where)
             item.albedo += (tin - item.albedo) * cover(-body)[..., None]
-            dot = np.hypot(x + (long * 0.75), y + (long * 0.6)) - (long * 0.09)
+            dot = np.hypot(x + long * 0.75, y + long * 0.6) - long * 0.09
             item.albedo += 0.4 * cover(dot)[..., None]
         else:
             x, y = patch(2 * long, 1.2 * long)
@@ -235,7 +227,7 @@ def capsules(style: Random, each: Random, size: Size) -> Scene:
     long, radius = 0.15 * min(size), 0.062 * min(size)
     x, y = patch(2 * long + 2, 2.4 * radius)
     body = capsule(x, y, long - radius, radius)
-    lid = capsule(x - (long * 0.3), y, long * 0.7 - radius, radius * 1.06)
+    lid = capsule(x - long * 0.3, y, long * 0.7 - radius, radius * 1.06)
     for row in range(3):
         for column in range(4):
             two = np.where((x > 0)[..., None], first, second) * each.normal(1, 0.02)
@@ -254,8 +246,8 @@ def slotted_plate(style: Random, each: Random, size: Size) -> Scene:
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.95, 0.1)
     shape = box(u, v, half, half * 0.9, half * 0.08)
     pitch = half * 0.28
-    slots = capsule(np.abs(u) - (half * 0.36), v % pitch - (pitch / 2), half * 0.2, half * 0.05)
-    slots = np.maximum(slots, np.abs(v) - (half * 0.69))
+    slots = capsule(np.abs(u) - half * 0.36, v % pitch - (pitch / 2), half * 0.2, half * 0.05)
+    slots = np.maximum(slots, np.abs(v) - half * 0.69)
     shape = np.maximum(shape, -slots)
     tone = colour(style, 0.4, 0.75, 0.5)
     albedo = tone * (1 + 0.012 * smooth(each, size, 2) + 0.02 * smooth(each, size, 70))[..., None]
@@ -263,7 +255,7 @@ def slotted_plate(style: Random, each: Random, size: Size) -> Scene:
     to_x, to_y, angle = _placer(u, v)
     x, y = patch(half * 0.16, half * 0.16)
     for du, dv in ((-0.85, -0.77), (0.85, -0.77), (-0.85, 0.77), (0.85, 0.77)):
-        item = piece(np.hypot(x, y) - (half * 0.075), np.float32([0.7, 0.68, 0.62]), 4, half * 0.06, 0.7, 0, 0)
+        item = piece(np.hypot(x, y) - half * 0.075, np.float32([0.7, 0.68, 0.62]), 4, half * 0.06, 0.7, 0, 0)
         item.x, item.y, item.angle = to_x(du * half, dv * half), to_y(du * half, dv * half), angle
         scene.components.append(item)
     return scene

@@ -96,12 +96,16 @@ def box(u: Array, v: Array, half_u: float, half_v: float, corner: float = 0.0) -
     return np.hypot(np.maximum(du, 0), np.maximum(dv, 0)) + np.minimum(np.maximum(du, dv), 0) - np.float32(corner)
 
 
+def sector_angle(angle: Array, count: int) -> Array:
+    """Return the angle from the middle of the nearest of `count` sectors."""
+    part = np.float32(2 * np.pi / count)
+    return (angle + part / 2) % part - part / 2
+
+
 def polygon(u: Array, v: Array, sides: int, radius: float, corner: float = 0.0) -> Array:
     """Signed distance (nearly) of a regular polygon with inner radius `radius`."""
-    part = np.float32(2 * np.pi / sides)
-    turned = (np.arctan2(v, u) + part / 2) % part - part / 2
     along = np.hypot(u, v)
-    flat = along * np.cos(turned) - np.float32(radius)
+    flat = along * np.cos(sector_angle(np.arctan2(v, u), sides)) - np.float32(radius)
     round_ = along - np.float32(radius / np.cos(np.pi / sides) - corner)
     return np.maximum(flat, round_)
 

@@ -3,7 +3,20 @@
 import cv2
 import numpy as np
 
-from synthetic.fields import Random, axes, bevel, box, colour, cover, fractal, polygon, smooth, step, streaks
+from synthetic.fields import (
+    Random,
+    axes,
+    bevel,
+    box,
+    colour,
+    cover,
+    fractal,
+    polygon,
+    sector_angle,
+    smooth,
+    step,
+    streaks,
+)
 from synthetic.scene import Array, Scene, Size, family
 
 MACHINED = ("scratch", "chip", "dent", "stain", "spots", "crack", "abrasion", "discoloured")
@@ -11,7 +24,7 @@ MOULDED = ("scratch", "chip", "stain", "crack", "hole", "discoloured", "smear", 
 
 
 def table(style: Random, each: Random, size: Size) -> Scene:
-    """What parts lie on: an even, cloudy, striped or grainy ground on which nothing counts as a defect."""
+    """Make an even, cloudy, striped or grainy ground for parts, without defects."""
     ground = colour(style, 0.05, 0.9, 0.35)
     kind = int(style.integers(0, 4))
     tone = 0.02 * fractal(each, size, 90)
@@ -27,9 +40,9 @@ def table(style: Random, each: Random, size: Size) -> Scene:
 
 
 def pose(style: Random, each: Random, size: Size, fill: float, turn: float = np.pi) -> tuple[Array, Array, float]:
-    """Where a part lies: coordinates (u, v) in pixels from its centre, and its half size in pixels.
+    """Draw a part's pose; return coordinates (u, v) in pixels from its centre, and its half size in pixels.
 
-    `fill` is the share of the image's shorter side that the part takes; `turn` how far it may be turned (radians).
+    `fill` is the part's share of the image's shorter side, `turn` the largest rotation in radians.
     """
     half = 0.5 * fill * min(size) * style.uniform(0.85, 1.05) * each.uniform(0.97, 1.03)
     room = max(min(size) / 2 - half, 0) * 0.6 + 3
@@ -39,7 +52,7 @@ def pose(style: Random, each: Random, size: Size, fill: float, turn: float = np.
 
 
 def put(scene: Scene, shape: Array, albedo: Array, height: Array, gloss: float) -> Scene:
-    """Lay a part whose outline is the signed distance `shape` on the table, and let defects lie well inside it."""
+    """Put a part with the signed distance `shape` on the table, and allow defects inside it."""
     on = cover(shape, 1.4)
     scene.lay(on, np.clip(albedo, 0.01, 1), height, gloss)
     scene.region = np.maximum(scene.region, cover(shape + 1.0))
@@ -47,12 +60,11 @@ def put(scene: Scene, shape: Array, albedo: Array, height: Array, gloss: float) 
 
 
 def finish(style: Random, each: Random, size: Size, tone: Array, u: Array, v: Array) -> Array:
-    """A part's own colour (H, W, 3) from its base `tone` (3,): cast, turned, brushed or moulded."""
+    """Draw a part's colour, (H, W, 3), from its base `tone`, (3,): cast, turned, brushed or moulded."""
     kind = int(style.integers(0, 4))
     if kind == 0:
         grain = 0.05 * fractal(each, size, 6, 3, 0.8)
     elif kind == 1:
-        # Turned: the same profile all the way round, so it depends on the radius only.
         profile = cv2.GaussianBlur(each.standard_normal((1, 1024), dtype=np.float32), (0, 0), 0.8)[0]
         grain = 0.07 * profile[np.minimum(np.hypot(u, v) * 1.3, 1023).astype(int)]
     elif kind == 2:
@@ -70,13 +82,12 @@ def gear(style: Random, each: Random, size: Size) -> Scene:
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     tooth = np.tanh(3 * np.sin(angle * teeth)) * (depth / 2)
     shape = np.maximum(radius - (half - depth / 2) - tooth, (half * style.uniform(0.12, 0.3)) - radius)
-    hub = np.abs(radius - (half * 0.55)) - (half * style.uniform(0.1, 0.2))
+    hub = np.abs(radius - half * 0.55) - (half * style.uniform(0.1, 0.2))
     height = bevel(shape, 4, 5) - step(hub, 1.5, -1.5) * style.uniform(0.5, 3)
     spokes = int(style.choice([0, 0, 3, 4, 5, 6]))
     if spokes:
-        part = 2 * np.pi / spokes
-        turned = (angle + part / 2) % part - part / 2
-        along = radius * np.cos(turned) - (half * 0.55)
+        turned = sector_angle(angle, spokes)
+        along = radius * np.cos(turned) - half * 0.55
         shape = np.maximum(shape, (half * 0.11) - np.hypot(along, radius * np.sin(turned)))
     return put(
         scene, shape, finish(style, each, size, colour(style, 0.3, 0.75, 0.2), u, v), height, style.uniform(0.1, 0.6)
@@ -91,11 +102,11 @@ def cap(style: Random, each: Random, size: Size) -> Scene:
     ribs = int(style.integers(24, 70))
     rib = np.sin(angle * ribs) * step(radius, half * 0.86, half * 0.9)
     shape = radius - half
-    height = bevel(shape, half * 0.12, half * 0.1) + bevel(radius - (half * 0.84), half * 0.06, half * 0.06)
+    height = bevel(shape, half * 0.12, half * 0.1) + bevel(radius - half * 0.84, half * 0.06, half * 0.06)
     height = height - step(radius, half * 0.6, half * 0.57) * style.uniform(-2, 2) + rib * 0.8
     tone = colour(style, 0.1, 0.9, 0.9)
     if style.random() < 0.5:
-        mark = np.abs(polygon(u, v, int(style.integers(3, 7)), half * 0.3)) - (half * 0.04)
+        mark = np.abs(polygon(u, v, int(style.integers(3, 7)), half * 0.3)) - half * 0.04
         height = height + cover(mark, 2) * 1.5
     albedo = tone * (1 + 0.01 * smooth(each, size, 2))[..., None]
     return put(scene, shape, albedo, height, style.uniform(0.1, 0.7))
@@ -147,9 +158,8 @@ def medal(style: Random, each: Random, size: Size) -> Scene:
     lobes, twist = int(style.integers(3, 8)), style.uniform(0, 0.02)
     figure = radius - (half * 0.4) * (1 + 0.45 * np.cos(lobes * (angle + radius * twist)))
     beads = int(style.integers(20, 44))
-    part = 2 * np.pi / beads
-    turned = (angle + part / 2) % part - part / 2
-    bead = np.hypot(radius - (half * 0.8), turned * radius) - (half * 0.035)
+    turned = sector_angle(angle, beads)
+    bead = np.hypot(radius - half * 0.8, turned * radius) - half * 0.035
     height = bevel(shape, 4, 4) + step(radius, half * 0.88, half * 0.91) * 3
     height = height + bevel(figure, half * 0.1, 5) + bevel(bead, half * 0.035, 2)
     albedo = finish(style, each, size, colour(style, 0.3, 0.75, 0.5), u, v)
@@ -176,7 +186,7 @@ def bottle_mouth(style: Random, each: Random, size: Size) -> Scene:
     arcs = step(np.cos(np.arctan2(v, u) * style.integers(2, 4) + each.uniform(0, 6)), 0.7, 0.95)
     albedo = albedo * (1 + 0.35 * arcs * (1 - mouth))[..., None]
     put(scene, shape, albedo * (1 + 0.02 * smooth(each, size, 6))[..., None], height, style.uniform(0.2, 0.6))
-    scene.region *= 1 - mouth  # the opening is no surface: nothing can be wrong there
+    scene.region *= 1 - mouth  # no defects in the opening
     return scene
 
 
@@ -193,7 +203,7 @@ def casting(style: Random, each: Random, size: Size) -> Scene:
         direction, away = first + 2 * np.pi * (k + style.uniform(-0.2, 0.2)) / bores, half * style.uniform(0.35, 0.5)
         near = np.hypot(u - np.float32(away * np.cos(direction)), v - np.float32(away * np.sin(direction)))
         bore = half * style.uniform(0.06, 0.16)
-        height = height + bevel(near - (bore * 2), 4, 3 if k % 2 else 0.01)
+        height = height + bevel(near - bore * 2, 4, 3 if k % 2 else 0.01)
         shape = np.maximum(shape, bore - near)
     height = height + 0.3 * fractal(each, size, 5, 3, 0.8)
     albedo = tone * (1 + 0.05 * fractal(each, size, 12, 4, 0.7))[..., None]
@@ -206,7 +216,7 @@ def button(style: Random, each: Random, size: Size) -> Scene:
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, style.uniform(0.55, 0.92))
     radius = np.hypot(u, v)
     shape, holes = radius - half, int(style.choice([2, 4, 4]))
-    height = bevel(shape, half * 0.2, half * 0.12) - bevel(radius - (half * 0.65), half * 0.2, half * 0.07)
+    height = bevel(shape, half * 0.2, half * 0.12) - bevel(radius - half * 0.65, half * 0.2, half * 0.07)
     for k in range(holes):
         turn, away = 2 * np.pi * k / holes, half * 0.22
         near = np.hypot(u - np.float32(away * np.cos(turn)), v - np.float32(away * np.sin(turn)))
@@ -222,7 +232,7 @@ def hex_nut(style: Random, each: Random, size: Size) -> Scene:
     radius = np.hypot(u, v)
     outline = polygon(u, v, 6, half * 0.85, half * 0.04)
     shape = np.maximum(outline, (half * 0.42) - radius)
-    height = np.minimum(bevel(outline, 3, 8), 8 - 0.45 * np.maximum(radius - (half * 0.8), 0))
+    height = np.minimum(bevel(outline, 3, 8), 8 - 0.45 * np.maximum(radius - half * 0.8, 0))
     thread = step(radius, half * 0.55, half * 0.53)
     height = height - 4 * thread + thread * np.sin(radius * 1.1) * 0.8
     lines = 0.05 * streaks(each, size, 50, 1.2, each.uniform(0, np.pi))
@@ -236,9 +246,9 @@ def biscuit(style: Random, each: Random, size: Size) -> Scene:
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.9)
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     ruffle = (half * 0.02) * np.cos(angle * 22) + (half * 0.008) * smooth(each, size, 30)
-    shape = radius - (half * 0.96) - ruffle
-    near_u, near_v = (np.abs(c % (half * 0.3) - (half * 0.15)) for c in (u, v))
-    dock = np.maximum(np.hypot(near_u, near_v) - (half * 0.028), radius - (half * 0.72))
+    shape = radius - half * 0.96 - ruffle
+    near_u, near_v = (np.abs(c % (half * 0.3) - half * 0.15) for c in (u, v))
+    dock = np.maximum(np.hypot(near_u, near_v) - half * 0.028, radius - half * 0.72)
     crumb = fractal(each, size, 9, 4, 0.8)
     brown = step(radius, half * 0.6, half) * 0.35 + 0.05 * fractal(each, size, 50)
     albedo = np.float32([0.78, 0.58, 0.34]) * (1 - brown + 0.05 * crumb)[..., None]
@@ -252,9 +262,8 @@ def turned_disc(style: Random, each: Random, size: Size) -> Scene:
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.95)
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     shape = np.maximum(radius - half, (half * 0.2) - radius)
-    part = 2 * np.pi / 6
-    turned = (angle + part / 2) % part - part / 2
-    bolt = np.hypot(radius * np.cos(turned) - (half * 0.72), radius * np.sin(turned)) - np.float32(half * 0.085)
+    turned = sector_angle(angle, 6)
+    bolt = np.hypot(radius * np.cos(turned) - half * 0.72, radius * np.sin(turned)) - np.float32(half * 0.085)
     shape = np.maximum(shape, -bolt)
     profile = cv2.GaussianBlur(each.standard_normal((1, 2048), dtype=np.float32), (0, 0), 0.9)[0]
     marks = profile[np.minimum(radius * 2, 2047).astype(int)]
@@ -270,11 +279,11 @@ def bracket(style: Random, each: Random, size: Size) -> Scene:
     """A painted angle bracket with holes and a bend."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.9)
     arm = half * 0.3
-    one = box(u, v + (half * 0.6), half * 0.9, arm, half * 0.08)
-    two = box(u + (half * 0.6), v, arm, half * 0.9, half * 0.08)
+    one = box(u, v + half * 0.6, half * 0.9, arm, half * 0.08)
+    two = box(u + half * 0.6, v, arm, half * 0.9, half * 0.08)
     shape = np.minimum(one, two)
     for du, dv in ((0.6, -0.6), (0.15, -0.6), (-0.6, 0.6), (-0.6, 0.15)):
-        near = np.hypot(u - (du * half), v - (dv * half))
+        near = np.hypot(u - du * half, v - dv * half)
         shape = np.maximum(shape, (half * 0.1) - near)
     bend = step(u, -half * 0.32, -half * 0.26)
     tone = colour(style, 0.15, 0.6, 0.5)
@@ -331,7 +340,7 @@ def figurine(style: Random, each: Random, size: Size) -> Scene:
 
 
 def _limb(u: Array, v: Array, angle: float, length: float, width: float, style: Random) -> Array:
-    """Signed distance of a bent stick from the body's centre outwards, that widens or narrows to its end."""
+    """Return the signed distance of a bent stick from the body's centre that widens or narrows to its end."""
     last, bend = style.uniform(0.6, 1.3), style.normal(0, 0.03)
     x = y = 0.0
     shape = np.full(u.shape, np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""Things that look odd and are no defects: a source shows them, so that a detector learns to ignore them."""
+"""Distractors: things that look odd but are not defects. A source shows them so that a detector ignores them."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from synthetic.scene import Scene
 
 
 def distract(scene: Scene, each: Random) -> None:
-    """Change a scene in place by none, one or a few distractors; normal and defective images get them alike."""
+    """Change a scene in place by none, one or a few distractors, for normal and defective images."""
     is_surface = float(scene.region.mean()) > 0.98
     for distractor, chance in ((_pool, 0.2), (_soft_shadow, 0.2), (_marks, 0.15), (_grooves, 0.12)):
         if each.random() < chance:

@@ -8,10 +8,12 @@ import csv
 import multiprocessing
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -124,43 +126,37 @@ def plan(spec: SetSpec, seed: int) -> list[Job]:
 def _addresses(spec: SetSpec, seed: int, family: str) -> Iterator[tuple[Address, bool]]:
     """Yield the images of one family and whether they are defective."""
     at = partial(Address, seed, spec.name, family, size=spec.size, wild=spec.randomise)
-    for split, count, defective in (
-        ("train", spec.train_normal, False),
-        ("test", spec.test_normal, False),
-        ("test", spec.test_defective, True),
-    ):
-        for index in range(count):
-            yield at(split=split, index=index), defective
+    yield from ((at(split="train", index=index), False) for index in range(spec.train_normal))
+    yield from ((at(split="test", index=index), False) for index in range(spec.test_normal))
+    yield from ((at(split="test", index=index), True) for index in range(spec.test_defective))
 
 
 def _mvtec(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/train/good, CAT/test/good, CAT/test/DEFECT, CAT/ground_truth/DEFECT/NNN_mask.png."""
     for family in spec.families:
-        counts: dict[str, int] = {}
+        numbers: dict[str, Iterator[int]] = defaultdict(count)
         for address, defective in _addresses(spec, seed, family):
-            if not defective:
+            if defective:
+                kind = defect_of(address)
+                number = f"{next(numbers[kind]):03d}"
+                files = f"{family}/test/{kind}/{number}.png", f"{family}/ground_truth/{kind}/{number}_mask.png"
+                yield Job(address, *files, True)
+            else:
                 yield Job(address, f"{family}/{address.split}/good/{address.index:03d}.png", "", False)
-                continue
-            kind = defect_of(address)
-            number = counts[kind] = counts.get(kind, -1) + 1
-            mask = f"{family}/ground_truth/{kind}/{number:03d}_mask.png"
-            yield Job(address, f"{family}/test/{kind}/{number:03d}.png", mask, True)
 
 
 def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/Data/Images/{Normal,Anomaly}/*.JPG and CAT/Data/Masks/Anomaly/NNN.png with small class numbers."""
     kinds = [*KINDS, *COMPONENT_KINDS]
     for family in spec.families:
-        normal = 0
-        for address, defective in _addresses(spec, seed, family):
+        for number, (address, defective) in enumerate(_addresses(spec, seed, family)):
             base = f"{family}/Data"
             if defective:
-                number, value = f"{address.index:03d}", kinds.index(defect_of(address)) + 1
-                files = f"{base}/Images/Anomaly/{number}.JPG", f"{base}/Masks/Anomaly/{number}.png"
+                index, value = f"{address.index:03d}", kinds.index(defect_of(address)) + 1
+                files = f"{base}/Images/Anomaly/{index}.JPG", f"{base}/Masks/Anomaly/{index}.png"
                 yield Job(address, *files, True, value)
             else:
-                yield Job(address, f"{base}/Images/Normal/{normal:04d}.JPG", "", False)
-                normal += 1
+                yield Job(address, f"{base}/Images/Normal/{number:04d}.JPG", "", False)
 
 
 def _btad(spec: SetSpec, seed: int) -> Iterator[Job]:
@@ -210,15 +206,9 @@ def _real_iad_code(address: Address) -> str:
 
 
 LAYOUTS: dict[str, Callable[[SetSpec, int], Iterator[Job]]] = {
-    "mvtec": _mvtec,
-    "mpdd": _mvtec,
-    "dtd": _mvtec,
-    "visa": _visa,
-    "btad": _btad,
-    "ksdd2": _ksdd2,
-    "dagm": _dagm,
+    "mvtec": _mvtec, "mpdd": _mvtec, "dtd": _mvtec, "visa": _visa, "btad": _btad, "ksdd2": _ksdd2, "dagm": _dagm,
     "real_iad": _real_iad,
-}
+}  # fmt: skip
 
 
 def _write_visa_list(jobs: list[Job], root: Path) -> None:
@@ -237,17 +227,11 @@ def _write_real_iad_lists(jobs: list[Job], root: Path) -> None:
     for category in dict.fromkeys(job.address.family for job in jobs):
         prefix = f"realiad_1024/{category}/"
         content: dict = {"meta": {"prefix": f"{category}/", "normal_class": "OK", "pre_transform": None}}
-        for split in ("train", "test"):
-            content[split] = [
-                {
-                    "category": category,
-                    "anomaly_class": _real_iad_code(job.address) if job.defective else "OK",
-                    "image_path": job.image.removeprefix(prefix),
-                    "mask_path": job.mask.removeprefix(prefix) or None,
-                }
-                for job in jobs
-                if (job.address.family, job.address.split) == (category, split)
-            ]
+        content |= {"train": [], "test": []}
+        for job in (job for job in jobs if job.address.family == category):
+            row = {"category": category, "anomaly_class": _real_iad_code(job.address) if job.defective else "OK"}
+            row |= {"image_path": job.image.removeprefix(prefix), "mask_path": job.mask.removeprefix(prefix) or None}
+            content[job.address.split].append(row)
         write_json(root / "realiad_jsons" / "realiad_jsons" / f"{category}.json", content)
 
 
@@ -263,8 +247,7 @@ def _rendered(jobs: list[Job], root: Path, workers: int) -> Iterator[None]:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
-            for job in jobs:
-                yield render(job, root)
+            yield from (render(job, root) for job in jobs)
         finally:
             cv2.setNumThreads(threads)
         return

@@ -1,4 +1,4 @@
-"""Families that fill the image: woven, printed, granular, ground, grown and real photographed textures."""
+"""Families that fill the image: woven, printed, granular, ground, grown and real textures."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -23,8 +23,6 @@ from synthetic.fields import (
 )
 from synthetic.scene import Array, Component, Scene, Size, family, sheet
 
-# ---- what a source may use -------------------------------------------------------------------------------------
-
 
 @family("scratch", "crack", "stain", "spots", "dent", "hole", "thread", "discoloured", "smear", "abrasion", "foreign")
 def leather(style: Random, each: Random, size: Size) -> Scene:
@@ -44,7 +42,7 @@ def wood(style: Random, each: Random, size: Size) -> Scene:
     light = colour(style, 0.45, 0.8, 0.2) * np.array([1.0, 0.76, 0.5], np.float32) ** style.uniform(0.4, 1)
     dark, angle = light * style.uniform(0.5, 0.8), style.uniform(0, np.pi) + each.normal(0, 0.05)
     period = style.uniform(9, 30)
-    v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))[1]
+    v = axes(size, angle, _origin(each, size))[1]
     bent = v / period + 0.9 * streaks(each, size, 150, 50, angle)
     ring = (bent % 1) ** 2
     grain = streaks(each, size, 40, 1.4, angle)
@@ -59,7 +57,7 @@ def tiles(style: Random, each: Random, size: Size) -> Scene:
     width = style.uniform(0.17, 0.5) * min(size)
     across = width * style.choice([1.0, 1.6])
     bond, gap, angle = style.choice([0.0, 0.5]), style.uniform(1.2, 3.5), style.uniform(-0.8, 0.8)
-    u, v = axes(size, angle + each.normal(0, 0.03), (size[1] * each.random(), size[0] * each.random()))
+    u, v = axes(size, angle + each.normal(0, 0.03), _origin(each, size))
     row = np.floor(v / width)
     u = u + np.float32(bond * across) * (row % 2)
     column = np.floor(u / np.float32(across))
@@ -119,7 +117,7 @@ def perforated(style: Random, each: Random, size: Size) -> Scene:
     face, pitch = colour(style, 0.3, 0.85, 0.4), style.uniform(14, 34)
     radius, stagger, square = pitch * style.uniform(0.22, 0.36), style.choice([0.0, 0.5]), style.random() < 0.3
     angle = style.uniform(0, np.pi / 2) + each.normal(0, 0.03)
-    u, v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))
+    u, v = axes(size, angle, _origin(each, size))
     row = np.floor(v / pitch)
     du = (u + np.float32(stagger * pitch) * (row % 2)) % pitch - (pitch / 2)
     dv = v - (row + 0.5) * pitch
@@ -135,7 +133,7 @@ def corrugated(style: Random, each: Random, size: Size) -> Scene:
     """Parallel ribs, round or flat, as of sheet metal, card or rubber matting."""
     face, period = colour(style, 0.25, 0.8, 0.4), style.uniform(7, 28)
     angle, sharp = style.uniform(0, np.pi) + each.normal(0, 0.03), style.uniform(0.6, 2.5)
-    v = axes(size, angle, (size[1] * each.random(), size[0] * each.random()))[1]
+    v = axes(size, angle, _origin(each, size))[1]
     wave = np.tanh(sharp * np.sin(2 * np.pi * v / period + 0.15 * smooth(each, size, 90)))
     tone = 1 + 0.1 * wave + 0.03 * streaks(each, size, 60, 3, angle) + 0.03 * smooth(each, size, 50)
     return sheet(face * tone[..., None], wave * (period * 0.12), style.uniform(0, 0.5))
@@ -168,9 +166,7 @@ def knit(style: Random, each: Random, size: Size) -> Scene:
     """Columns of V-shaped stitches, plain or in coloured bands."""
     yarn, second = colour(style, 0.2, 0.8, 0.6), colour(style, 0.2, 0.8, 0.6)
     pitch, band = style.uniform(11, 24), style.choice([0, 0, 3, 5])
-    u, v = axes(
-        size, style.uniform(0, np.pi) + each.normal(0, 0.03), (size[1] * each.random(), size[0] * each.random())
-    )
+    u, v = axes(size, style.uniform(0, np.pi) + each.normal(0, 0.03), _origin(each, size))
     u, v = u + 1.0 * smooth(each, size, 40), v + 1.0 * smooth(each, size, 40)
     across = u % pitch / pitch - 0.5
     lean = v / (pitch * 0.75) + np.abs(across) * 1.1
@@ -187,9 +183,7 @@ def striped_film(style: Random, each: Random, size: Size) -> Scene:
     inks = np.stack([colour(style, 0.15, 0.9, 0.8) for _ in range(4)])
     widths = style.uniform(5, 34, 8)
     order = style.integers(0, 4, 8)
-    v = axes(size, style.uniform(0, np.pi) + each.normal(0, 0.02), (size[1] * each.random(), size[0] * each.random()))[
-        1
-    ]
+    v = axes(size, style.uniform(0, np.pi) + each.normal(0, 0.02), _origin(each, size))[1]
     edges = np.concatenate([[0], np.cumsum(widths)]).astype(np.float32)
     place = v % edges[-1]
     albedo = np.broadcast_to(inks[order[-1]], (*size, 3)).copy()
@@ -210,15 +204,12 @@ def moulded_plastic(style: Random, each: Random, size: Size) -> Scene:
     return sheet(mixed(face, colour(style), speckle) * tone[..., None], relief, style.uniform(0, 0.6))
 
 
-# ---- what only a target uses -----------------------------------------------------------------------------------
-
-
 @family("thread", "stain", "hole", "cut", "distorted", "discoloured", "smear", "spots")
 def woven_cloth(style: Random, each: Random, size: Size) -> Scene:
     """Plain or twill weave of two yarns, each thread a little different."""
     warp, weft = colour(style, 0.35, 0.7, 0.3), colour(style, 0.35, 0.7, 0.3)
     pitch, twill = style.uniform(7, 11), int(style.integers(2, 4))
-    u, v = axes(size, each.normal(0, 0.05), (size[1] * each.random(), size[0] * each.random()))
+    u, v = axes(size, each.normal(0, 0.05), _origin(each, size))
     u, v = u + 1.2 * smooth(each, size, 50), v + 1.2 * smooth(each, size, 50)
     i, j = np.floor(u / np.float32(pitch)).astype(int), np.floor(v / np.float32(pitch)).astype(int)
     du, dv = u / np.float32(pitch) - i - 0.5, v / np.float32(pitch) - j - 0.5
@@ -258,13 +249,12 @@ def _photograph(name: str) -> Array:
 
 
 def _real(name: str, tint: tuple[float, float, float], style: Random, each: Random, size: Size, turn: bool) -> Scene:
-    """A cut of a real texture: shifted, mirrored, a little turned and enlarged; tinted, for it is a grey photograph."""
+    """Cut a piece out of a real texture: shifted, mirrored, rotated, enlarged and tinted."""
     texture = _photograph(name)
     scale = each.uniform(0.95, 1.25)
     angle = each.uniform(0, 360) if turn else each.normal(0, 1.5)
     flip = int(each.integers(0, 2))
     matrix = cv2.getRotationMatrix2D(tuple(each.uniform(170, 342, 2)), angle, scale)
-    # Bring the point that was turned about to the middle of the image.
     middle = matrix[:, :2] @ each.uniform(190, 322, 2) + matrix[:, 2]
     matrix[:, 2] += np.array([size[1] / 2, size[0] / 2]) - middle
     source = texture[:, ::-1] if flip else texture
@@ -278,23 +268,28 @@ def _real(name: str, tint: tuple[float, float, float], style: Random, each: Rand
 
 @family("crack", "stain", "hole", "discoloured", "smear", "scratch")
 def brick(style: Random, each: Random, size: Size) -> Scene:
-    """The photographed brick wall of scikit-image."""
+    """The brick wall of scikit-image."""
     return _real("brick", (1.0, 0.72, 0.6), style, each, size, turn=False)
 
 
 @family("stain", "foreign", "hole", "discoloured", "thread", "abrasion")
 def grass(style: Random, each: Random, size: Size) -> Scene:
-    """The photographed lawn of scikit-image."""
+    """The lawn of scikit-image."""
     return _real("grass", (0.8, 1.0, 0.55), style, each, size, turn=True)
 
 
 @family("stain", "foreign", "hole", "discoloured", "thread", "smear")
 def gravel(style: Random, each: Random, size: Size) -> Scene:
-    """The photographed gravel of scikit-image."""
+    """The gravel of scikit-image."""
     return _real("gravel", (1.0, 0.95, 0.88), style, each, size, turn=True)
 
 
 # ---- help ------------------------------------------------------------------------------------------------------
+
+
+def _origin(each: Random, size: Size) -> tuple[float, float]:
+    """Draw a point (x, y) of the image."""
+    return size[1] * each.random(), size[0] * each.random()
 
 
 def _mark(style: Random, side: float, ink: Array) -> Component:
@@ -304,7 +299,7 @@ def _mark(style: Random, side: float, ink: Array) -> Component:
     half = side / 2 - 1
     kind = int(style.integers(0, 5))
     if kind == 0:
-        shape = np.abs(np.hypot(u, v) - (half * 0.8)) - (half * 0.2)
+        shape = np.abs(np.hypot(u, v) - half * 0.8) - half * 0.2
     elif kind == 1:
         shape = np.hypot(u, v) - half
     elif kind == 2:
@@ -312,7 +307,7 @@ def _mark(style: Random, side: float, ink: Array) -> Component:
     elif kind == 3:
         shape = np.minimum(box(u, v, half, half * 0.28), box(u, v, half * 0.28, half))
     else:
-        shape = box(u, np.abs(v) - (half * 0.5), half, half * 0.25)
+        shape = box(u, np.abs(v) - half * 0.5, half, half * 0.25)
     albedo = np.broadcast_to(ink, (n, n, 3)).astype(np.float32).copy()
     return Component(albedo, cover(shape), np.zeros((n, n), np.float32), 0.1, 0.0, 0.0, 0.0, 0.0)
 
