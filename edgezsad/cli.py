@@ -363,14 +363,15 @@ def tensorrt(
 @app.command()
 def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one rejects it."""
-    from edgezsad.export.lint import BACKENDS, backend_findings, check_backends, check_lint, read_backend, summarise
+    from edgezsad.export.lint import backend_table, check_lint
 
     check_lint(graph)
     typer.echo(f"{graph}: every operator is on the allow-list")
-    for backend in BACKENDS:
-        listed = read_backend(backend)
-        typer.echo(f"{listed.title}, findings: {summarise(backend_findings(graph, backend))} [{listed.source}]")
-    check_backends(graph)
+    table = backend_table({str(graph): graph})
+    for row in table.to_dict("records"):
+        typer.echo(f"{row['backend']}, findings: {row['what']} [{row['source']}]")
+    if table["findings"].any():
+        raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 
 
 def main() -> None:

@@ -20,9 +20,6 @@ from edgezsad.export.lint import backend_table, describe, lint
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.detector import build_detector
 
-GIGA = 1e9
-MEGA = 1e6
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -31,12 +28,10 @@ class Cost:
     Attributes:
         parameters: in millions.
         gflops: 10^9 floating point operations of convolutions and matrix products; a multiply-add is two.
-        by_operator: `gflops` by PyTorch operator, for instance {"convolution": 9.12, "addmm": 33.07}.
     """
 
     parameters: float
     gflops: float
-    by_operator: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -62,9 +57,10 @@ class PaperGraph:
     paths: dict[str, Path]
 
     @property
-    def readout_mflops(self) -> float:
-        """Cost of the readout in MFLOPs."""
-        return 1000 * (self.detector.gflops - self.backbone.gflops)
+    def readout(self) -> Cost:
+        """Cost of the readout alone."""
+        both, backbone = self.detector, self.backbone
+        return Cost(both.parameters - backbone.parameters, both.gflops - backbone.gflops)
 
 
 def count_cost(module: nn.Module, size: int) -> Cost:
@@ -79,9 +75,7 @@ def count_cost(module: nn.Module, size: int) -> Cost:
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         shell(torch.zeros(1, 3, size, size, device="meta"))
-    total = counter.get_flop_counts()["Global"]
-    by_operator = {str(operator).rpartition(".")[2]: flops / GIGA for operator, flops in total.items()}
-    return Cost(sum(p.numel() for p in module.parameters()) / MEGA, counter.get_total_flops() / GIGA, by_operator)
+    return Cost(sum(p.numel() for p in module.parameters()) / 1e6, counter.get_total_flops() / 1e9)
 
 
 def build_paper_graph(model: Model, folder: Path | str) -> PaperGraph:
@@ -102,40 +96,17 @@ def build_paper_graph(model: Model, folder: Path | str) -> PaperGraph:
     fp16 = to_fp16(fp32, folder / f"{model.backbone}-fp16.onnx")
     noise = np.random.default_rng(0).integers(0, 256, (model.size, model.size, 3), dtype=np.uint8)
     int8 = to_int8(fp32, folder / f"{model.backbone}-int8.onnx", [noise])
-    rows, findings = [], []
-    for precision, path in {"fp32": fp32, "fp16": fp16, "int8": int8}.items():
-        problems = lint(path)
-        findings += [f"{precision}: {problem}" for problem in problems]
-        rows.append(file_row(precision, path) | {"findings": len(problems)})
-    paths = {"fp32": fp32, "fp16": fp16}
+    paths = {"fp32": fp32, "fp16": fp16, "int8": int8}
+    problems = {precision: lint(path) for precision, path in paths.items()}
+    files = pd.DataFrame([{"precision": name} | describe(path) for name, path in paths.items()])
+    files["findings"] = [len(found) for found in problems.values()]
+    del paths["int8"]
     return PaperGraph(
         backbone=count_cost(detector.backbone, model.size),
         detector=count_cost(detector, model.size),
-        files=pd.DataFrame(rows),
-        operators=describe(fp32)["operators"],
-        findings=findings,
+        operators=files.pop("operators")[0],
+        files=files,
+        findings=[f"{precision}: {problem}" for precision, found in problems.items() for problem in found],
         backends=backend_table(paths),
         paths=paths,
     )
-
-
-def file_row(precision: str, path: Path) -> dict[str, object]:
-    """Return a row for tables of files: precision, nodes, parameters (millions) and megabytes."""
-    facts = describe(path)
-    return {
-        "precision": precision,
-        "nodes": facts["nodes"],
-        "parameters": facts["parameters"] / MEGA,
-        "megabytes": facts["bytes"] / MEGA,
-    }
-
-
-def cost_table(graph: PaperGraph, published_gflops: float) -> pd.DataFrame:
-    """Cost of the backbone, the readout and both, next to the published number."""
-    both, backbone = graph.detector, graph.backbone
-    rows = [
-        ("backbone", backbone.parameters, backbone.gflops, published_gflops),
-        ("readout", both.parameters - backbone.parameters, both.gflops - backbone.gflops, None),
-        ("both", both.parameters, both.gflops, None),
-    ]
-    return pd.DataFrame(rows, columns=["part", "parameters", "GFLOPs", "paper: GFLOPs"])

@@ -13,20 +13,17 @@ import pandas as pd
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import CheckError, RuntimeUnavailable
-from edgezsad.export.cost import file_row
 from edgezsad.export.dlc import write_dlc
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.int8 import SHARE, Quantiser, Sweep, sweep
 from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
-from edgezsad.export.tensorrt_engine import tensorrt_status, trtexec_options
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import graph_metadata, load_detector
 from edgezsad.progress import progress
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
+from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset
-from edgezsad.scoring.tensorrt_scorer import graph_precision
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.source.source_images import source_images
 
@@ -36,14 +33,6 @@ CALIBRATION_IMAGES = 64
 SWEEP_IMAGES = 16
 REHEARSED = 2
 """Images and layers of the INT8 sweep in a rehearsal."""
-INT8_FACTS = {
-    "calibration_images": "images behind the ranges, of the source",
-    "calibration_sha256": "hash of that source",
-    "source_sha256": "hash of the source trained on",
-    "calibration_method": "ranges",
-    "int8_layers": "layers in INT8",
-    "int8_left_out": "layers in FP32",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +96,7 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
             quantiser.write(paths["int8"], swept.kept_fp32)
         for precision, path in paths.items():
             check_lint(path)
-            files.append({"seed": seed} | file_row(precision, path))
+            files.append({"seed": seed, "precision": precision} | describe(path))
         parity += compare_scores(TorchScorer(detector), OnnxScorer(paths["fp32"]), samples, seed)
     table = pd.DataFrame(parity)
     worst = table.loc[table["score_difference"].idxmax()]
@@ -117,7 +106,8 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
             f"{worst['score_difference']:.2g}, more than {PARITY:g}; check the export"
         )
     assert swept is not None
-    return Exported(pd.DataFrame(files), describe(run.onnx(run.profile.seeds[0], "fp32"))["operators"], table, swept)
+    graphs = pd.DataFrame(files)
+    return Exported(graphs, graphs.pop("operators")[0], table, swept)
 
 
 def sample_source(run: Run, calibration: int = CALIBRATION_IMAGES, others: int = SWEEP_IMAGES) -> SourceSample:
@@ -161,31 +151,6 @@ def compare_scores(
     return rows
 
 
-def int8_facts(run: Run) -> pd.DataFrame:
-    """List the metadata of the first seed's INT8 file.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    metadata = read_metadata(run.onnx(run.profile.seeds[0], "int8"))
-    return pd.DataFrame([{"what": text, "value": metadata.get(key) or "none"} for key, text in INT8_FACTS.items()])
-
-
-def file_sizes(run: Run) -> pd.DataFrame:
-    """Compare file sizes in megabytes: one row per graph (first seed, paper's graph), one column per precision.
-
-    Raises:
-        InputError: notebook 04_export or 07_efficiency has not run.
-    """
-    exported = pd.DataFrame(run.read_result("export", "04_export")["graphs"])
-    first = exported[exported["seed"] == run.profile.seeds[0]]
-    paper = pd.DataFrame(run.read_result("efficiency", "07_efficiency")["paper_graph"]["files"])
-    rows = []
-    for backbone, files in ((run.profile.model.backbone, first), (run.profile.paper_graph.backbone, paper)):
-        rows.append({"graph": backbone} | dict(zip(files["precision"], files["megabytes"], strict=True)))
-    return pd.DataFrame(rows)
-
-
 def write_dlcs(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, ...] = ()) -> pd.DataFrame:
     """Write graphs as DLCs; one row each: megabytes, partitions, operations, most axes, findings, status.
 
@@ -204,21 +169,6 @@ def write_dlcs(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str,
         with tempfile.TemporaryDirectory(prefix=".dlc", dir=folder) as temporary:
             rows.append(_dlc_row(name, graphs[name], Path(temporary), True))
     return pd.DataFrame(rows)
-
-
-def device_status() -> pd.DataFrame:
-    """List the ways onto a board, whether each was run, and its command (see the scripts in a kit)."""
-    rows = []
-    for version in ((10, 3), (11, 0)):
-        graph = f"paper-{graph_precision(version)}.onnx"
-        build = " ".join(["trtexec", *trtexec_options(graph, "paper.plan", version)])
-        rows.append((f"TensorRT {version[0]}.{version[1]}, build", "needs a device", build))
-    run = "trtexec --loadEngine=paper.plan --loadInputs=image:0001.raw --exportTimes=times.json --exportOutput=out.json"
-    rows.append(("TensorRT, run", "needs a device", run))
-    rows.append(("TensorRT, Python package", tensorrt_status(), "edgezsad export tensorrt"))
-    run = "qnn-net-run --dlc_path paper-fp16.dlc --backend libQnnGpu.so --input_list images.txt --output_dir output"
-    rows.append(("QNN GPU, run", "needs a device", run))
-    return pd.DataFrame(rows, columns=["way", "status", "command"])
 
 
 def _dlc_row(name: str, graph: Path, folder: Path, folded: bool) -> dict[str, object]:

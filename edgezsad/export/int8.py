@@ -1,24 +1,21 @@
 """Quantise an ONNX graph to INT8 with ONNX Runtime's static quantiser; input and outputs stay FP32.
 
 Convolutions and matrix products read INT8 activations (one scale per tensor) and INT8 weights (one scale per channel),
-between QuantizeLinear and DequantizeLinear. Their outputs, the input normalisation, residual sums, the pooling and the
-readout stay FP32, as do the layers that a sweep finds too costly: `sweep` quantises one layer at a time and measures
-how far scores and maps of other source images move.
+between QuantizeLinear and DequantizeLinear. All else stays FP32: their outputs, the input normalisation, residual sums,
+the pooling, the readout, and the layers that a sweep finds too costly.
 
 Activation ranges come from source images, never from a target: the file names the source, and a graph that was trained
 on another source is rejected.
 """
 
-import contextlib
-import difflib
-import logging
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -28,22 +25,16 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from edgezsad.errors import InputError
 from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
+from edgezsad.export.onnx_export import silence
 from edgezsad.progress import progress
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
-SHARE = 0.1
+SHARE = 0.2
 """Layers with the most squared error per weight stay FP32, as long as they hold at most this share of all weights."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or matrix product with weights.
-
-    Attributes:
-        name: readable name, for instance "blocks.0.0.conv_dw".
-        node: name of its node in the graph.
-        weights: number of weights.
-    """
+class Layer(NamedTuple):
+    """A layer with weights: readable name ("blocks.0.0.conv_dw"), name of its node, and number of weights."""
 
     name: str
     node: str
@@ -54,12 +45,13 @@ class Layer:
 class Sweep:
     """Cost of INT8 layer by layer.
 
+    Errors are root mean square changes of scores and maps, in standard deviations of FP32's.
+
     Attributes:
-        table: one row per layer, costliest first: layer, weights (thousands), score_error and map_error (root mean
-            square change in standard deviations of FP32's), kept_fp32.
+        table: one row per layer, costliest first: layer, weights (thousands), score_error, map_error, kept_fp32.
         kept_fp32: layers that stay FP32.
         layers: number of layers.
-        images: number of source images behind the errors.
+        images: number of source images.
         all_int8: errors of score and map with all layers in INT8.
         exported: errors with the chosen layers in FP32.
     """
@@ -76,7 +68,6 @@ class Quantiser:
     """Quantises one FP32 graph with fixed activation ranges.
 
     Attributes:
-        graph: path of the FP32 graph.
         layers: the layers that can become INT8.
     """
 
@@ -86,72 +77,63 @@ class Quantiser:
         Args:
             graph: the FP32 graph.
             images: (S, S, 3) uint8 RGB, of the source.
-            folder: stores the ranges while this object is used.
+            folder: an empty folder, used as long as this object.
             source_sha256: hash of the source of the images; "" for an untrained graph.
 
         Raises:
             InputError: the graph is missing, damaged, not FP32 or trained on another source; or no images.
         """
         model = load_graph(graph)
-        trained_on = metadata_of(model).get("source_sha256", "")
+        self._metadata, self.layers = metadata_of(model), quantisable_layers(model.graph)
+        trained_on = self._metadata.get("source_sha256", "")
         if trained_on != source_sha256:
             raise InputError(
                 f"{graph}: trained on source {trained_on[:12] or 'unknown'}, calibration images are of "
                 f"{source_sha256[:12] or 'unknown'}; calibrate on the source alone, never on a target"
             )
-        self.graph, self.layers = Path(graph), quantisable_layers(model.graph)
-        if metadata_of(model).get("precision", "fp32") != "fp32" or not self.layers:
+        if self._metadata.get("precision", "fp32") != "fp32" or not self.layers:
             raise InputError(f"{graph}: no FP32 layers to quantise; give a detector's FP32 graph")
         if not images:
             raise InputError(f"{graph}: no calibration images; give some of the source")
         # The quantiser writes next to what it reads.
-        self._copy = Path(shutil.copy(graph, folder / "fp32.onnx"))
+        self._folder, self._graph = folder, Path(shutil.copy(graph, folder / "fp32.onnx"))
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-        self._images, self._source_sha256 = len(images), source_sha256
-        self._ranges = folder / "ranges.json"
+        self._metadata |= {"calibration_images": str(len(images)), "calibration_sha256": source_sha256}
         # Ranges do not depend on what is quantised, so one layer is enough to measure and store them all.
-        self._quantise(self.layers[:1], folder / "int8.onnx", _Reader([as_tensor(image, size) for image in images]))
+        self._quantise(self.layers[:1], _Reader([as_tensor(image, size) for image in images]))
 
     def write(self, target: Path | str, exclude: Collection[str] = ()) -> Path:
         """Write the graph with all layers but `exclude` in INT8, atomically; returns `target`.
 
         Raises:
-            InputError: unknown name in `exclude`, or no layer left.
             CheckError: the result is invalid ONNX.
         """
-        names = [layer.name for layer in self.layers]
-        for name in exclude:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                raise InputError(f"exclude: no layer {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         chosen = [layer for layer in self.layers if layer.name not in exclude]
-        if not chosen:
-            raise InputError(f"{target}: no layer left for INT8; exclude fewer")
-        with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
-            model = onnx.load(self._quantise(chosen, Path(folder) / "int8.onnx"))
+        model = onnx.load(self._quantise(chosen))
         # The quantiser adds metadata and outdated types.
         del model.metadata_props[:], model.graph.value_info[:]
         facts = {
             "precision": "int8",
-            "calibration_images": str(self._images),
             "calibration_method": "smallest and largest value",
-            "calibration_sha256": self._source_sha256,
             "int8_layers": str(len(chosen)),
-            "int8_left_out": ", ".join(name for name in names if name in exclude),
+            "int8_left_out": ", ".join(layer.name for layer in self.layers if layer.name in exclude),
         }
-        set_metadata(model, metadata_of(load_graph(self.graph)) | facts)
+        set_metadata(model, self._metadata | facts)
         return save_graph(model, target)
 
     def outputs(self, layers: Sequence[Layer], images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Run the graph with only `layers` in INT8; returns scores (N,) and maps (N, 1, h, w)."""
-        with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
-            return _run(self._quantise(layers, Path(folder) / "int8.onnx") if layers else self._copy, images)
+        graph = self._quantise(layers) if layers else self._graph
+        session = cpu_session(graph, 2)
+        size = input_size(session, graph)
+        outputs = [session.run(["score", "map"], {"image": as_tensor(image, size)}) for image in images]
+        return np.concatenate([score for score, _ in outputs]), np.stack([anomaly_map for _, anomaly_map in outputs])
 
-    def _quantise(self, layers: Sequence[Layer], target: Path, reader: "_Reader | None" = None) -> Path:
-        nodes = {layer.node for layer in layers}
-        with _silence():
+    def _quantise(self, layers: Sequence[Layer], reader: "_Reader | None" = None) -> Path:
+        target, nodes = self._folder / "int8.onnx", {layer.node for layer in layers}
+        with silence():
             quantize_static(
-                self._copy,
+                self._graph,
                 target,
                 reader,
                 quant_format=QuantFormat.QDQ,
@@ -161,7 +143,7 @@ class Quantiser:
                 weight_type=QuantType.QInt8,
                 nodes_to_quantize=sorted(nodes),
                 calibrate_method=CalibrationMethod.MinMax,
-                calibration_cache_path=self._ranges,
+                calibration_cache_path=self._folder / "ranges.json",
                 extra_options={"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul"]},
             )
         model = onnx.load(target)
@@ -178,15 +160,11 @@ class Quantiser:
 
 
 def to_int8(
-    source: Path | str,
-    target: Path | str,
-    images: Sequence[np.ndarray],
-    exclude: Collection[str] = (),
-    source_sha256: str = "",
+    graph: Path | str, target: Path | str, images: Sequence[np.ndarray], exclude: Collection[str] = (), sha256: str = ""
 ) -> Path:
-    """Write the INT8 version of the FP32 graph `source` to `target`; see `Quantiser` for arguments and errors."""
+    """Write the INT8 version of the FP32 graph `graph` to `target`; see `Quantiser` for arguments and errors."""
     with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
-        return Quantiser(source, images, Path(folder), source_sha256).write(target, exclude)
+        return Quantiser(graph, images, Path(folder), sha256).write(target, exclude)
 
 
 def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
@@ -209,10 +187,10 @@ def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
         name = re.sub(r"^(backbone\.)?(features\.)?", "", name.rpartition(".")[0])
         if name.partition(".")[0] != "readout":
             layers.append(Layer(name, node.name, int(np.prod(weights[node.input[1]].dims))))
-    # Equal tensors are stored once, under one name, so that layers without training can share it.
+    # Equal tensors are stored once, under one name, so that untrained layers can share it.
     counts = Counter(layer.name for layer in layers)
     return [
-        layer if counts[layer.name] == 1 else replace(layer, name=f"{layer.name} ({layer.node})") for layer in layers
+        layer._replace(name=f"{layer.name} ({layer.node})") if counts[layer.name] > 1 else layer for layer in layers
     ]
 
 
@@ -223,17 +201,12 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
         quantiser: the graph.
         images: (S, S, 3) uint8 RGB; source images other than those of the ranges.
         most: number of layers to try, from the first; all by default.
-
-    Raises:
-        InputError: no images.
     """
-    if not images:
-        raise InputError("no source images for the INT8 sweep; give some that the ranges were not measured on")
     scores, maps = quantiser.outputs([], images)
 
     def errors(layers: Sequence[Layer]) -> tuple[float, float]:
-        some_scores, some_maps = quantiser.outputs(layers, images)
-        return _relative(some_scores, scores), _relative(some_maps, maps)
+        changed_scores, changed_maps = quantiser.outputs(layers, images)
+        return _relative(changed_scores, scores), _relative(changed_maps, maps)
 
     tried = progress(quantiser.layers[:most], "INT8 sweep", unit="layer")
     rows = [(layer.name, layer.weights / 1000, *errors([layer])) for layer in tried]
@@ -241,8 +214,8 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
     cost = table[["score_error", "map_error"]].max(axis=1)
     # Errors of layers add up as squares.
     order = (cost**2 / table["weights"]).sort_values(ascending=False, kind="stable").index
-    within = table.loc[order, "weights"].cumsum() <= SHARE * sum(layer.weights for layer in quantiser.layers) / 1000
-    table["kept_fp32"] = within
+    most_weights = SHARE * sum(layer.weights for layer in quantiser.layers) / 1000
+    table["kept_fp32"] = table.loc[order, "weights"].cumsum() <= most_weights
     table = table.loc[cost.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
     kept = tuple(table.loc[table["kept_fp32"], "layer"])
     rest = [layer for layer in quantiser.layers if layer.name not in kept]
@@ -259,26 +232,6 @@ class _Reader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Silence the quantiser, which recommends preparations that the export has already made."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(previous)
-
-
-def _run(graph: Path, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    session = cpu_session(graph, 2)
-    size = input_size(session, graph)
-    outputs = [session.run(["score", "map"], {"image": as_tensor(image, size)}) for image in images]
-    return np.concatenate([score for score, _ in outputs]), np.stack([anomaly_map for _, anomaly_map in outputs])
-
-
 def _relative(values: np.ndarray, reference: np.ndarray) -> float:
-    """Return the root mean square difference in standard deviations of the reference."""
     # An untrained readout can give the same score to every image.
-    scale = float(reference.std()) or 1.0
-    return float(np.sqrt(np.mean((values - reference) ** 2))) / scale
+    return float(np.sqrt(np.mean((values - reference) ** 2))) / (float(reference.std()) or 1.0)

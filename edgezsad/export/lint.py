@@ -1,22 +1,20 @@
 """Read, check and save ONNX graphs, and compare their operators with what devices support.
 
-Two checks keep a graph deployable. `lint` holds it against one allow-list: the operators that the backbones and the
-readouts need and that TensorRT, QNN's HTP and ONNX Runtime all support; static shapes, opset 18, one file, no float64.
-What is not on it differs among runtimes (Resize), is slow or missing on accelerators (TopK, NonZero), or makes shapes
-depend on data (Shape, If, Loop).
+`lint` compares a graph with one allow-list: the operators that the backbones and readouts need and that TensorRT, QNN's
+HTP and ONNX Runtime all support; static shapes, opset 18, one file, no float64. Operators outside it differ among
+runtimes (Resize), are slow or missing on accelerators (TopK), or make shapes depend on data (Shape, If, Loop).
 
-`backend_findings` holds it against the operator lists of TensorRT, QNN GPU and QNN HTP in `operators/`: supported types
-and tensor ranks, with document and date in `sources.json`. An empty cell means "not documented". QNN's lists name QNN
-operations, so ONNX operators are translated to what ONNX Runtime's provider makes of them (`onnx_to_qnn.csv`).
+`findings_of` compares it with the operator lists of TensorRT, QNN GPU and QNN HTP in `operators/`: types and tensor
+ranks, with document and date in `sources.json`; an empty cell means "not documented". QNN's lists name QNN operations,
+so ONNX operators are translated to what ONNX Runtime's provider makes of them (`onnx_to_qnn.csv`).
 """
 
 import csv
 import functools
 import json
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -30,6 +28,7 @@ from edgezsad.scoring.onnx_scorer import REMEDY
 
 OPSET = 18
 BACKENDS = ("tensorrt", "qnn-gpu", "qnn-htp")
+FLOATS, INT8 = (TensorProto.FLOAT, TensorProto.FLOAT16), TensorProto.INT8
 FOLDER = Path(__file__).with_name("operators")
 
 # fmt: off
@@ -109,28 +108,19 @@ def set_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
 
 
 def describe(path: Path | str) -> dict[str, Any]:
-    """Summarise a graph.
-
-    Returns:
-        `nodes`; `operators`, counts by operator, most frequent first; `parameters`, number of FP32, FP16 and INT8
-        weights; `bytes`, size of the file.
+    """Summarise a graph: nodes, operators (counts, most frequent first), parameters (millions), megabytes.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     graph = load_graph(path).graph
-    weights = [
-        tensor
-        for tensor in graph.initializer
-        # Zero points are INT8 too, with one axis at most.
-        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
-        or (tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1)
-    ]
+    # Zero points are INT8 too, with one axis at most.
+    weights = [t for t in graph.initializer if t.data_type in FLOATS or (t.data_type == INT8 and len(t.dims) > 1)]
     return {
         "nodes": len(graph.node),
-        "operators": dict(Counter(map(_operator, sorted(graph.node, key=_operator))).most_common()),
-        "parameters": sum(int(np.prod(tensor.dims)) for tensor in weights),
-        "bytes": Path(path).stat().st_size,
+        "operators": dict(Counter(sorted(map(_operator, graph.node))).most_common()),
+        "parameters": sum(int(np.prod(tensor.dims)) for tensor in weights) / 1e6,
+        "megabytes": Path(path).stat().st_size / 1e6,
     }
 
 
@@ -146,9 +136,8 @@ def lint(path: Path | str) -> list[str]:
         for node in model.graph.node
         if _operator(node) not in ALLOWED
     ]
-    for opset in model.opset_import:
-        if opset.domain in ("", "ai.onnx") and opset.version != OPSET:
-            problems.append(f"opset {opset.version}, not {OPSET}")
+    versions = {opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")}
+    problems += [f"opset {version}, expected {OPSET}" for version in versions - {OPSET}]
     for tensor in model.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             problems.append(f"tensor {tensor.name}: stored in external data, not in the file")
@@ -181,46 +170,24 @@ def check_lint(path: Path | str) -> None:
         raise CheckError(f"{path}: unfit for devices: {'; '.join(problems[:3])}{more}; change the model, export again")
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One row of an operator list.
-
-    Attributes:
-        supported: "yes", "no" or "not documented".
-        types: supported output types, "FP32" and the like; empty if not documented.
-        ranks: smallest and largest supported rank of its tensors.
-    """
+class Rule(NamedTuple):
+    """One row of an operator list: "yes", "no" or "not documented"; types ("FP32"); smallest and largest rank."""
 
     supported: str
     types: frozenset[str]
     ranks: tuple[int, float]
 
 
-@dataclass(frozen=True)
-class Backend:
-    """An operator list.
-
-    Attributes:
-        title: name for tables.
-        source: document, version and the day it was read.
-        rules: by operator.
-    """
+class Backend(NamedTuple):
+    """An operator list: name for tables, document with the day it was read, and rules by operator."""
 
     title: str
     source: str
     rules: dict[str, Rule]
 
 
-@dataclass(frozen=True)
-class OperatorUse:
-    """An operator as a graph uses it.
-
-    Attributes:
-        node: name, for messages.
-        operator: in the words of the backend's list.
-        ranks: of inputs and outputs, weights excluded.
-        types: of outputs.
-    """
+class OperatorUse(NamedTuple):
+    """A node as a backend receives it: its name, operator, ranks of inputs and outputs but weights, output types."""
 
     node: str
     operator: str
@@ -259,8 +226,8 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
         # ONNX Runtime and TensorRT's parser remove Identity.
         if node.op_type == "Identity":
             continue
-        tensors = [kinds[name] for name in (*node.input, *node.output) if name in kinds and name not in weights]
-        ranks = frozenset(len(kind.shape.dim) for kind in tensors)
+        tensors = [name for name in (*node.input, *node.output) if name in kinds and name not in weights]
+        ranks = frozenset(len(kinds[name].shape.dim) for name in tensors)
         types = frozenset(TYPES.get(kinds[name].elem_type, "other") for name in node.output if name in kinds)
         operators: tuple[str, ...] = (_operator(node),)
         if backend != "tensorrt":
@@ -293,29 +260,6 @@ def findings_of(uses: list[OperatorUse], backend: str) -> list[str]:
     return problems
 
 
-def backend_findings(path: Path | str, backend: str) -> list[str]:
-    """Compare a graph with a backend's operator list; one line for each problem.
-
-    Raises:
-        InputError: the file is missing or damaged.
-        CheckError: its shapes cannot be inferred.
-    """
-    return findings_of(operator_uses(path, backend), backend)
-
-
-def check_backends(path: Path | str) -> None:
-    """Raise if a backend's list rejects a graph.
-
-    Raises:
-        CheckError: one line with the findings of each backend.
-        InputError: the file is missing or damaged.
-    """
-    found = {read_backend(name).title: backend_findings(path, name) for name in BACKENDS}
-    rejected = [f"{title}: {summarise(problems)}" for title, problems in found.items() if problems]
-    if rejected:
-        raise CheckError(f"{path}: {'; '.join(rejected)}; change the model, export again")
-
-
 def summarise(problems: list[str]) -> str:
     """Return each kind of problem once, with the number of nodes; "none" without problems."""
     kinds = Counter(problem.partition(": ")[2] for problem in problems)
@@ -333,18 +277,11 @@ def backend_table(paths: dict[str, Path]) -> pd.DataFrame:
         for name in BACKENDS:
             uses, backend = operator_uses(path, name), read_backend(name)
             problems = findings_of(uses, name)
-            rows.append(
-                {
-                    "graph": graph,
-                    "backend": backend.title,
-                    "operators": len({use.operator for use in uses}),
-                    "most axes": max(rank for use in uses for rank in use.ranks),
-                    "findings": len(problems),
-                    "what": summarise(problems),
-                    "source": backend.source,
-                }
-            )
-    return pd.DataFrame(rows)
+            operators, axes = {use.operator for use in uses}, max(rank for use in uses for rank in use.ranks)
+            row = (graph, backend.title, len(operators), axes, len(problems), summarise(problems), backend.source)
+            rows.append(row)
+    columns = ["graph", "backend", "operators", "most axes", "findings", "what", "source"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _operator(node: onnx.NodeProto) -> str:
@@ -362,11 +299,6 @@ def _read_csv(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@functools.cache
-def _onnx_to_qnn() -> dict[str, tuple[str, ...]]:
-    return {row["operator"]: tuple(row["operations"].split()) for row in _read_csv("onnx_to_qnn.csv")}
-
-
 def _qnn_operations(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> tuple[str, ...]:
     """Return the QNN operations that ONNX Runtime's provider makes of a node."""
     if node.op_type == "MatMul":
@@ -376,6 +308,11 @@ def _qnn_operations(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> tu
         weight = weights.get(node.input[1])
         return ("DepthWiseConv2d",) if weight is not None and group > 1 and weight.dims[1] == 1 else ("Conv2d",)
     return _onnx_to_qnn().get(node.op_type) or (_operator(node),)
+
+
+@functools.cache
+def _onnx_to_qnn() -> dict[str, tuple[str, ...]]:
+    return {row["operator"]: tuple(row["operations"].split()) for row in _read_csv("onnx_to_qnn.csv")}
 
 
 def _gelu_erfs(graph: onnx.GraphProto) -> set[str]:

@@ -52,7 +52,7 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
     """
     module = _portable_copy(detector)
     try:
-        with _silence(), torch.no_grad():
+        with silence(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 (torch.zeros(1, 3, size, size),),
@@ -140,15 +140,11 @@ def _tidy(model: ir.Model) -> onnx.ModelProto:
     return ir.to_proto(model)
 
 
-def merge_axes(model: ir.Model) -> int:
+def merge_axes(model: ir.Model) -> None:
     """Rewrite each Transpose of more than `MOST_AXES` axes as Reshape, Transpose, Reshape with fewer, in place.
 
     TinyViT cuts a map into windows with six axes, of which two pairs stay together: four axes do the same.
-
-    Returns:
-        Number of rewritten transpositions.
     """
-    count = 0
     for node in list(model.graph):
         source, target = (node.inputs[0], node.outputs[0]) if node.op_type == "Transpose" else (None, None)
         if source is None or source.shape is None or len(source.shape) <= MOST_AXES or not source.shape.is_static():
@@ -158,12 +154,14 @@ def merge_axes(model: ir.Model) -> int:
         if len(merged_shape) == len(shape):
             continue
         tape = ir.tape.Tape(model.graph)
-        low = tape.op("Reshape", [source, _shape(tape, merged_shape, f"{target.name}_merged")])
-        moved = tape.op("Transpose", [low], {"perm": merged_order})
-        high = tape.op("Reshape", [moved, _shape(tape, tuple(shape[axis] for axis in order), f"{target.name}_split")])
-        ir.convenience.replace_nodes_and_values(model.graph, node, [node], tape.nodes, [target], [high])
-        count += 1
-    return count
+        lengths = {"merged": merged_shape, "split": tuple(shape[axis] for axis in order)}
+        low, high = (
+            tape.initializer(ir.tensor(np.array(axes, dtype=np.int64), name=f"{target.name}_{name}"))
+            for name, axes in lengths.items()
+        )
+        moved = tape.op("Transpose", [tape.op("Reshape", [source, low])], {"perm": merged_order})
+        split = tape.op("Reshape", [moved, high])
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], tape.nodes, [target], [split])
 
 
 def merged_axes(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -189,10 +187,6 @@ def merged_axes(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[i
     return lengths, tuple(runs_in_input.index(run) for run in runs)
 
 
-def _shape(tape: ir.tape.Tape, shape: tuple[int, ...], name: str) -> ir.Value:
-    return tape.initializer(ir.tensor(np.array(shape, dtype=np.int64), name=name))
-
-
 def _check_signature(model: onnx.ModelProto, size: int, path: Path | str) -> None:
     shapes = {
         item.name: tuple(axis.dim_value for axis in item.type.tensor_type.shape.dim)
@@ -204,7 +198,7 @@ def _check_signature(model: onnx.ModelProto, size: int, path: Path | str) -> Non
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Silence the exporter's warnings, loggers and standard streams; errors are still raised."""
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)

@@ -111,12 +111,6 @@ def build_engine(
     return record
 
 
-def trtexec_options(graph: str, engine: str, version: tuple[int, int]) -> list[str]:
-    """Return the options with which `trtexec` of a TensorRT version builds an FP16 engine and exits."""
-    options = [f"--onnx={graph}", f"--saveEngine={engine}", "--skipInference"]
-    return [*options, "--fp16"] if version < FIRST_STRONGLY_TYPED else options
-
-
 def tensorrt_status() -> str:
     """Return whether engines can be built here: "ready: ...", or the reason why not."""
     try:

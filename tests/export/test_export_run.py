@@ -1,6 +1,5 @@
 """Export of a run: parity from the image file, source samples, DLC rows, and the tables of the pages."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,18 +9,10 @@ import pytest
 
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
-from edgezsad.errors import InputError, RuntimeUnavailable
+from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export import export_run as module
 from edgezsad.export.dlc import WRITER
-from edgezsad.export.export_run import (
-    compare_scores,
-    device_status,
-    file_sizes,
-    int8_facts,
-    sample_source,
-    write_dlcs,
-)
-from edgezsad.export.lint import load_graph, save_graph, set_metadata
+from edgezsad.export.export_run import compare_scores, sample_source, write_dlcs
 from edgezsad.model.detector import Detector
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
@@ -70,28 +61,6 @@ def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, t
     assert row["score_difference"] == abs(row["pytorch"] - row["onnx"]) < 1e-4 and row["map_difference"] < 1e-3
 
 
-def test_int8_facts_come_from_the_file(run: Run, exported: Path) -> None:
-    model = load_graph(exported)
-    set_metadata(model, {"calibration_images": "64", "int8_left_out": "conv_stem, blocks.0.0.conv_dw"})
-    save_graph(model, run.onnx(0, "int8"))
-    facts = dict(int8_facts(run).to_numpy().tolist())
-    assert facts["images behind the ranges, of the source"] == "64"
-    assert facts["layers in FP32"] == "conv_stem, blocks.0.0.conv_dw" and facts["hash of that source"] == "none"
-
-
-def test_file_sizes_of_both_graphs(run: Run) -> None:
-    with pytest.raises(InputError, match="run notebook 04_export first"):
-        file_sizes(run)
-    rows = [
-        {"seed": seed, "precision": p, "megabytes": m + seed} for seed in (1, 0) for p, m in (("fp32", 4), ("int8", 1))
-    ]
-    run.write_result("export", {"graphs": rows})
-    run.write_result("efficiency", {"paper_graph": {"files": [{"precision": "fp32", "megabytes": 83.0}]}})
-    table = file_sizes(run).set_index("graph")
-    assert table.loc["tf_efficientnet_lite0", ["fp32", "int8"]].tolist() == [4, 1]
-    assert table.loc["tiny_vit_21m_512", "fp32"] == 83.0
-
-
 def test_dlcs_are_written_and_measured(exported: Path, tmp_path: Path) -> None:
     try:
         WRITER.start()
@@ -113,12 +82,3 @@ def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, m
     table = write_dlcs({"fp32": exported, "fp16": exported}, tmp_path)
     assert list(table["status"]) == ["not run: onnxruntime-qnn is not installed"] * 2
     assert table["partitions"].isna().all()
-
-
-def test_device_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    table = device_status().set_index("way")
-    assert all(status.startswith("needs a device") for status in table["status"])
-    assert "paper-fp32.onnx" in table.loc["TensorRT 10.3, build", "command"]
-    assert "--fp16" in table.loc["TensorRT 10.3, build", "command"]
-    assert "--fp16" not in table.loc["TensorRT 11.0, build", "command"]
