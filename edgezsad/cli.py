@@ -121,8 +121,8 @@ def _report(failures: list[str], problems: list[str], count: int) -> None:
         )
 
 
-@app.command()
-def evaluate(
+@app.command("evaluate")
+def evaluate_folders(
     folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
     config: Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")] = None,
     checkpoint: AnyCheckpoint = None,
@@ -137,8 +137,7 @@ def evaluate(
     Then print the decisions of the threshold, and the threshold of the best balanced accuracy. Images that cannot be
     scored are excluded and listed at the end, with exit code 1.
     """
-    from edgezsad.evaluate import COLUMNS, find_test_images
-    from edgezsad.evaluate import evaluate as run_evaluation
+    from edgezsad.evaluate import COLUMNS, evaluate, find_test_images
     from edgezsad.files import write_csv
     from edgezsad.predict import check_csv, load_scorer
 
@@ -147,7 +146,7 @@ def evaluate(
             check_csv(path)
     manifests = find_test_images(folders)
     scorer, limit = load_scorer(config, checkpoint, threshold)
-    found = run_evaluation(scorer, manifests, heatmaps, limit)
+    found = evaluate(scorer, manifests, heatmaps, limit)
     if table:
         write_csv(table, found.rows, COLUMNS)
     if scores:
@@ -156,8 +155,8 @@ def evaluate(
     _report(found.skipped, found.problems, len(found.scores) + len(found.skipped))
 
 
-@app.command()
-def train(
+@app.command("train")
+def train_seed(
     config: Config = Path("configs/mini.yaml"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights, the order and the noise.")] = 0,
 ) -> None:
@@ -165,7 +164,7 @@ def train(
     from edgezsad.model.backbone import Backbone
     from edgezsad.run import open_run
     from edgezsad.training.inputs import training_inputs
-    from edgezsad.training.trainer import train as train_seed
+    from edgezsad.training.trainer import train
 
     run = open_run(config)
     if seed not in run.profile.seeds:
@@ -174,7 +173,7 @@ def train(
         )
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    trained = train_seed(run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
+    trained = train(run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"{trained.checkpoint}: validation AUROC {trained.metrics['validation_auroc_score']:.2f} %")
 
@@ -301,12 +300,12 @@ def device_ingest(
 
 
 @device_app.command("status")
-def device_status(config: Config = Path("configs/mini.yaml")) -> None:
+def show_device_status(config: Config = Path("configs/mini.yaml")) -> None:
     """List what was ingested from each board, and what is missing."""
-    from edgezsad.devices import ingest
+    from edgezsad.devices.ingest import device_status
     from edgezsad.run import open_run
 
-    for line in ingest.device_status(open_run(config)):
+    for line in device_status(open_run(config)):
         typer.echo(line)
 
 
@@ -360,8 +359,8 @@ def tensorrt(
     typer.echo(f"{out}: for {record.gpu} ({record.capability}), TensorRT {record.tensorrt}")
 
 
-@app.command()
-def lint(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
+@app.command("lint")
+def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one rejects it."""
     from edgezsad.export.lint import backend_table, check_lint
 

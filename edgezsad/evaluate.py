@@ -32,7 +32,7 @@ DECISIONS = ("folder", "category", "images", "defective", "missed", "false_alarm
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationReport:
     """Result of `evaluate`.
 
     Attributes:
@@ -104,7 +104,7 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
 
 def evaluate(
     scorer: Scorer, manifests: Sequence[Manifest], heatmaps: Path | None = None, threshold: float = 0.0
-) -> Evaluation:
+) -> EvaluationReport:
     """Score all images and compute the metrics of each category; images without a score are excluded.
 
     Args:
@@ -116,7 +116,7 @@ def evaluate(
     Raises:
         InputError: no image of a folder has a score, or a mask cannot be read.
     """
-    found = Evaluation([], [], threshold, [])
+    found = EvaluationReport([], [], threshold, [])
     for manifest in manifests:
         scores = score_manifest(scorer, manifest, heatmaps, found)
         folder = str(manifest.root)
@@ -137,7 +137,7 @@ def evaluate(
 
 
 def score_manifest(
-    scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: Evaluation | None = None
+    scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: EvaluationReport | None = None
 ) -> ScoreFile:
     """Score the images of a manifest.
 

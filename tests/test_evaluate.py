@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edgezsad.errors import InputError
-from edgezsad.evaluate import Evaluation, evaluate, find_test_images
+from edgezsad.evaluate import EvaluationReport, evaluate, find_test_images
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def row_of(found: Evaluation, category: str) -> dict[str, Any]:
+def row_of(found: EvaluationReport, category: str) -> dict[str, Any]:
     return next(row for row in found.rows if row["category"] == category)
 
 

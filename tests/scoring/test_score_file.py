@@ -51,12 +51,6 @@ def test_round_trip(scores: ScoreFile, path: Path) -> None:
     assert sorted(item.name for item in path.parent.iterdir()) == ["bolts.json", "bolts.npz"]
 
 
-def test_no_objects_inside(path: Path) -> None:
-    with np.load(path, allow_pickle=False) as arrays:
-        assert sorted(arrays) == sorted(ARRAYS)
-        assert all(arrays[name].dtype.kind in "Uif" for name in ARRAYS)
-
-
 class Bomb:
     """Unpickling it leaves a mark."""
 
@@ -73,16 +67,10 @@ def test_pickles_are_refused(path: Path, scores: ScoreFile, tmp_path: Path) -> N
     arrays["category"] = np.array([Bomb(mark)] * 3, dtype=object)
     np.savez(path, **arrays)
     refused(path, "invalid score file")
-    path.write_bytes(pickle.dumps(Bomb(mark)))
-    refused(path, "invalid score file")
+    for data in (pickle.dumps(Bomb(mark)), b"", path.read_bytes()[:-20]):
+        path.write_bytes(data)
+        refused(path, "invalid score file")
     assert not mark.exists()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.95, 0.999])
-def test_cut_short(path: Path, share: float) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    refused(path, "invalid score file")
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile) -> None:
@@ -101,14 +89,6 @@ def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile
     assert noticed > 20
 
 
-def test_other_files(path: Path, scores: ScoreFile) -> None:
-    with open(path, "wb") as stream:
-        np.save(stream, scores.score)
-    refused(path, "invalid score file")
-    np.savez(path, score=scores.score)
-    refused(path, "invalid score file")
-
-
 def test_missing_files(path: Path) -> None:
     path.unlink()
     refused(path, "missing; run notebook 05_scoring")
@@ -121,27 +101,20 @@ def test_missing_files(path: Path) -> None:
     [
         lambda record: record.pop("seed"),
         lambda record: record.update(extra=1),
-        lambda record: record.update(seed="first"),
         lambda record: record.update(schema_version=2),
-        lambda record: record.update(status="perhaps"),
     ],
-    ids=["key missing", "key too many", "type", "another schema", "status"],
+    ids=["key missing", "key too many", "another schema"],
 )
 def test_damaged_record(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     record = json.loads(path.with_suffix(".json").read_text())
     change(record)
     path.with_suffix(".json").write_text(json.dumps(record))
     refused(path, "invalid score file")
+    path.with_suffix(".json").write_text("{")
+    refused(path, "invalid JSON")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{"])
-def test_record_is_no_record(path: Path, text: str) -> None:
-    path.with_suffix(".json").write_text(text)
-    refused(path, "invalid score file|invalid JSON")
-
-
-@pytest.mark.parametrize("name", ["score", "map"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("name", "bad"), [("score", np.nan), ("map", -np.inf)])
 def test_the_image_without_a_finite_score_is_named(scores: ScoreFile, tmp_path: Path, name: str, bad: float) -> None:
     array = getattr(scores, name).copy()
     array[1] = bad
@@ -170,6 +143,11 @@ def test_arrays_that_do_not_fit(scores: ScoreFile, path: Path, change: dict[str,
     # A board's own file has not passed through `write_scores`.
     np.savez(path, **{name: getattr(wrong, name) for name in ARRAYS})
     refused(path, words)
+
+
+def test_scores_without_a_record_are_not_written(scores: ScoreFile, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without a run record"):
+        write_scores(replace(scores, record=None), tmp_path / "bolts.npz")
 
 
 def test_not_run(scores: ScoreFile, tmp_path: Path) -> None:
