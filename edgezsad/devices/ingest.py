@@ -197,23 +197,22 @@ class _Result:
         facts = self.rows("facts.tsv", 2)
         self.warnings = [value for key, value in facts if key == "warning"]
         self.facts = dict(facts)
-        wanted = ("kit_sha256", "device", "tool", "tool_version", "model", "model_sha256", "power_mode", "clocks")
-        if missing := [key for key in wanted if key not in self.facts]:
-            raise InputError(f"{name}: facts.tsv has no {missing[0]}; {AGAIN}")
+        for key in ("kit_sha256", "device", "tool", "tool_version", "model", "model_sha256"):
+            if key not in self.facts:
+                raise InputError(f"{name}: facts.tsv has no {key}; {AGAIN}")
         if (self.facts["kit_sha256"], self.kit.images_sha256) != (self.sums[RECORD], self.sums.get(IMAGES)):
             raise InputError(f"{name}: the board ran another kit than that of {RECORD}; {AGAIN}")
         self.images = [_Image(row[0], row[1], row[3], row[4]) for row in self.rows(IMAGES, 5)]
         self.commands = dict(self.rows("commands.tsv", 2))
 
     def what(self, file: str) -> str:
-        """A file's name, for errors."""
         return f"{self.name}: {file}"
 
     def read(self, file: str) -> bytes:
-        try:
-            data = (self.folder / file).read_bytes()
-        except OSError:
-            raise InputError(f"{self.what(file)}: missing; {AGAIN}") from None
+        path = self.folder / file
+        if not path.is_file():
+            raise InputError(f"{self.what(file)}: missing; {AGAIN}")
+        data = path.read_bytes()
         if file != SUMS and sha256_of_bytes(data) != self.sums.get(file):
             raise InputError(f"{self.what(file)}: damaged, its hash is not that in {SUMS}; {AGAIN}")
         return data
@@ -290,15 +289,14 @@ def _score_target(result: _Result, run: Run, target: str) -> tuple[ScoreFile | N
     maps = np.stack([anomaly_map for _, anomaly_map in outputs])
     if faults := _exchanged(run, kit, manifest, maps):
         return None, faults
-    facts, commands = result.facts, result.commands
-    conditions = [f"{key} {facts[key]}" for key in ("power_mode", "clocks", "soc", "tool") if facts.get(key)]
-    times = commands.get("time", "not timed")
+    commands = result.commands
+    conditions = [f"{key} {result.facts[key]}" for key in ("power_mode", "clocks", "tool") if result.facts.get(key)]
     record = RunRecord(
         **result.record(),
         target=target,
         manifest_sha256=manifest.sha256,
         command="; ".join(commands[step] for step in ("build", "run") if step in commands),
-        timing_method=f"images were not timed one by one, see latency.json ({times}); {', '.join(conditions)}",
+        timing_method=f"images were not timed one by one, see latency.json; {', '.join(conditions)}",
     )
     scores = ScoreFile(
         image_id=np.array([entry.id for entry in manifest.entries]),
@@ -371,21 +369,20 @@ def _split(values: np.ndarray, shape: tuple[int, int], what: str) -> tuple[float
 def _exchanged(run: Run, kit: KitRecord, manifest: Manifest, maps: np.ndarray) -> list[str]:
     """Images whose host map is far closer to another image's output than to their own.
 
-    Lower precision changes a map a little; another image's map is a different one. Without score files of the host
-    there is nothing to compare with, nor is there for the drift.
+    Lower precision changes a map a little; another image's map is a different one.
     """
     if len(maps) > 1 and (maps == maps[:1]).all():
         return ["every image has the same map: the images did not reach the model"]
     ids = np.array([entry.id for entry in manifest.entries])
     for runtime in HOSTS:
         try:
-            scores = read_scores(run.scores(runtime, kit.seed, manifest.name))
-            host = scores.take(ids).map.reshape(len(ids), -1).astype(np.float64)
+            scores = read_scores(run.scores(runtime, kit.seed, manifest.name)).take(ids)
         except InputError:
             # Missing, damaged, or of other images.
             continue
         if scores.record.detector_sha256 != kit.detector_sha256:
             continue
+        host = scores.map.reshape(len(ids), -1).astype(np.float64)
         device = maps.reshape(len(ids), -1).astype(np.float64)
         square = (host**2).sum(axis=1)[:, None] + (device**2).sum(axis=1) - 2 * host @ device.T
         distance = np.sqrt(np.maximum(square, 0))
@@ -446,7 +443,7 @@ def _qnn_times(result: _Result, timing: Path | None, count: int, runs: int) -> t
     if len(times) < runs:
         raise InputError(f"{what}: expected {runs} executions, got {len(times)}; cut off, or of another run")
     method = f'"{name}" on the GPU by {result.facts["tool"]}'
-    if name != NETRUN and NETRUN in series:
+    if NETRUN in series:
         method += f" (NetRun: median {np.median(series[NETRUN][-count:]):.3f} ms)"
     # Earlier runs may come first in a profile.
     return times[-count:], method

@@ -202,9 +202,7 @@ def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) 
         try:
             write_dlc(fp16, dlc)
         except RuntimeUnavailable as reason:
-            note = (
-                f"no DLC ({reason}): the board runs the ONNX file with Python and onnxruntime-qnn; or give --dlc FILE"
-            )
+            note = f"no DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
             return {"models/model-fp16.onnx": fp16}, detector, note
     elif not dlc.is_file() or dlc.stat().st_size == 0:
         raise InputError(f"{dlc}: missing or empty; give another DLC, or leave --dlc out")
