@@ -285,11 +285,11 @@ def hashes(thumbnails: np.ndarray, orientations: Sequence[int] = range(len(ORIEN
     coefficients[np.abs(coefficients) < SIDE] = 0
     alternate = np.where(np.arange(LOW) % 2, -1, 1)
     result = np.empty((len(orientations), len(thumbnails)), dtype=np.uint64)
-    for place, number in enumerate(orientations):
+    for position, number in enumerate(orientations):
         signed = coefficients.transpose(0, 2, 1) if number & 4 else coefficients
         signed = signed * alternate[:, None] if number & 2 else signed
         signed = signed * alternate if number & 1 else signed
         bits = signed.reshape(-1, LOW * LOW) > 0
         bits[:, 0] = False
-        result[place] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+        result[position] = np.packbits(bits, axis=1).view(np.uint64)[:, 0]
     return result

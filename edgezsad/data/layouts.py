@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -79,11 +79,17 @@ class LayoutScan:
         shown = path.relative_to(self.root) if path.is_relative_to(self.root) else path
         self.problems.append(f"{printable(shown)}: {problem}")
 
-    def report_unread(self, folder: Path, read: set[Path], places: str, outside: Path | None = None) -> None:
+    def report_unmatched(self, masks: dict[str, Path], used: set[Path | None]) -> None:
+        """Report masks without a matching image."""
+        for path in masks.values():
+            if path not in used:
+                self.report(path, f"mask without a matching image; {UNPACK}")
+
+    def report_unread(self, folder: Path, read: set[Path], expected: str, outside: Path | None = None) -> None:
         """Report images below `folder` that the layout does not read, except those below `outside`."""
         for path in (folder / name for name in images_below(folder)):
             if path not in read and path.is_file() and not (outside and path.is_relative_to(outside)):
-                self.report(path, f"lies outside {places}; move or remove it")
+                self.report(path, f"lies outside {expected}; move or remove it")
 
 
 def scan_layout(layout: str, root: Path | str) -> LayoutScan:
@@ -159,10 +165,11 @@ def read_defect_folders(
                 if defective and kind.name.casefold() in ("good", "ok", "normal"):
                     scan.report(kind, f"normal images lie in a folder {normal[0]} in this layout; rename it")
                     continue
-                masks = Masks(child(truths, kind.name, scan) if defective else None, scan)
+                truth = child(truths, kind.name, scan)
+                masks = masks_by_stem(image_paths(truth, scan), scan) if defective else {}
                 defect = kind.name if defective else NORMAL
                 for image in images:
-                    mask = masks.find(f"{image.stem}_mask", image.stem)
+                    mask = find_mask(masks, f"{image.stem}_mask", image.stem)
                     yield scan.item(image, category, split, int(defective), defect, mask)
         scan.report_unread(folder, read, f"train/{normal[0]}, test/{normal[0]} and test/DEFECT", truths)
 
@@ -204,17 +211,19 @@ def read_ksdd2(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
     base = root / "KolektorSDD2" if (root / "KolektorSDD2").is_dir() else root
     for split in SPLITS:
         folder = child(base, split, scan)
-        masks = Masks(folder, scan, ending="_GT")
-        images = [path for path in image_paths(folder, scan) if path not in masks.paths]
-        for image in images:
-            # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
-            if not image.stem.endswith(" (copy)"):
-                mask = masks.find(f"{image.stem}_GT")
-                if mask is None:
-                    scan.report(image, f"mask {image.stem}_GT.png is missing; {UNPACK}")
-                yield scan.item(image, "KolektorSDD2", split, None, "defective", mask)
-        masks.report_unused()
-        scan.report_unread(folder, {*images, *masks.paths}, "train and test")
+        every = image_paths(folder, scan)
+        # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
+        paths = [path for path in every if "(copy)" not in path.stem]
+        masks = masks_by_stem([path for path in paths if path.stem.upper().endswith("_GT")], scan)
+        used = set()
+        for image in (path for path in paths if path not in masks.values()):
+            mask = find_mask(masks, f"{image.stem}_GT")
+            if mask is None:
+                scan.report(image, f"mask {image.stem}_GT.png is missing; {UNPACK}")
+            used.add(mask)
+            yield scan.item(image, "KolektorSDD2", split, None, "defective", mask)
+        scan.report_unmatched(masks, used)
+        scan.report_unread(folder, set(every), "train and test")
 
 
 def read_dagm(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
@@ -222,13 +231,15 @@ def read_dagm(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
     for folder, category in category_folders(root, scan):
         read: set[Path] = set()
         for split in SPLITS:
-            place = child(folder, split.capitalize(), scan)
-            images, masks = image_paths(place, scan), Masks(child(place, "Label", scan), scan)
-            read.update(images, masks.paths)
+            images_folder = child(folder, split.capitalize(), scan)
+            images, labels = image_paths(images_folder, scan), image_paths(child(images_folder, "Label", scan), scan)
+            masks, used = masks_by_stem(labels, scan), set()
+            read.update(images, labels)
             for image in images:
-                mask = masks.find(f"{image.stem}_label")
+                mask = find_mask(masks, f"{image.stem}_label")
+                used.add(mask)
                 yield scan.item(image, category, split, int(mask is not None), "defective" if mask else NORMAL, mask)
-            masks.report_unused()
+            scan.report_unmatched(masks, used)
         scan.report_unread(folder, read, "Train and Test")
 
 
@@ -321,9 +332,9 @@ def images_below(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> list
     Hidden files and folders and heat maps are left out; folders that are links are not entered.
     """
     found = []
-    for place, inner, names in os.walk(folder):
+    for current, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if not name.startswith(".")]
-        below = Path(place).relative_to(folder)
+        below = Path(current).relative_to(folder)
         found += [(below / name).as_posix() for name in names if _is_image_name(name, endings)]
     return sorted(found)
 
@@ -356,38 +367,18 @@ def child(folder: Path, name: str, scan: LayoutScan) -> Path:
     return folder / name if not near or folder / name in near else near[0]
 
 
-class Masks:
-    """Masks of a folder by stem; neither case nor the Unicode form of accents counts (macOS decomposes them)."""
+def masks_by_stem(paths: list[Path], scan: LayoutScan) -> dict[str, Path]:
+    """Return masks by their folded stems (see `folded`)."""
+    masks: dict[str, Path] = {}
+    for path in paths:
+        if (other := masks.setdefault(folded(path.stem), path)) != path:
+            scan.report(other, f"{path.name!a} may be the mask of the same image; remove one")
+    return masks
 
-    def __init__(self, folder: Path | None, scan: LayoutScan, ending: str = "") -> None:
-        every = image_paths(folder, scan) if folder else []
-        self.paths = [path for path in every if path.stem.upper().endswith(ending.upper())]
-        self._scan = scan
-        self._used: set[Path] = set()
 
-    def find(self, *stems: str) -> Path | None:
-        """Return the mask with the first of `stems` that exists, or None."""
-        for stem in stems:
-            near = self._by_stem.get(folded(stem), [])
-            self._used.update(near)
-            if len(near) > 1:
-                self._scan.report(near[0], f"{near[1].name!a} may be the mask of the same image; remove one")
-            if near:
-                return near[0]
-        return None
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for path in self.paths:
-            found.setdefault(folded(path.stem), []).append(path)
-        return found
-
-    def report_unused(self) -> None:
-        """Report masks without a matching image."""
-        for path in self.paths:
-            if path not in self._used and "(copy)" not in path.stem:
-                self._scan.report(path, f"mask without a matching image; {UNPACK}")
+def find_mask(masks: dict[str, Path], *stems: str) -> Path | None:
+    """Return the mask with the first of `stems` that exists, or None."""
+    return next((masks[folded(stem)] for stem in stems if folded(stem) in masks), None)
 
 
 def is_generated(root: Path) -> bool:

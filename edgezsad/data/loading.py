@@ -125,7 +125,6 @@ class Batch:
     """One step's images, or one process's part of them.
 
     Attributes:
-        step: the step.
         rows: (B,) int, which images.
         pixels: (B, 3, size, size) float32, RGB, 0 to 255; the backbone normalises.
         label: (B,) int64.
