@@ -34,8 +34,8 @@ from edgezsad.progress import progress
 from edgezsad.run import open_run
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training.inputs import Inputs, training_inputs, training_plan
-from edgezsad.training.losses import FULL_FRACTION
-from edgezsad.training.trainer import TrainableModel, Trainer, moving_average, training_key
+from edgezsad.training.losses import FULL_FRACTION, moving_average
+from edgezsad.training.trainer import TrainableModel, Trainer, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "timm", "torch")
 FULL = "full recipe"

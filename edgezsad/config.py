@@ -153,7 +153,7 @@ class Data(Strict):
         return self.root / item.root
 
 
-class _ReadoutConfig(Strict):
+class ReadoutConfig(Strict):
     """Settings of both kinds of readout."""
 
     local_channels: Positive = 32
@@ -171,7 +171,7 @@ class _ReadoutConfig(Strict):
     """The map moves the image score by less than this (in logits)."""
 
 
-class EdgeGLRConfig(_ReadoutConfig):
+class EdgeGLRConfig(ReadoutConfig):
     """The paper's readout (see `edgezsad.model.edgeglr`)."""
 
     kind: Literal["edgeglr"] = "edgeglr"
@@ -181,7 +181,7 @@ class EdgeGLRConfig(_ReadoutConfig):
     """Gain of the correction by the map's peak; learned if left out."""
 
 
-class SelfReferenceConfig(_ReadoutConfig):
+class SelfReferenceConfig(ReadoutConfig):
     """The readout of the shipped checkpoint (see `edgezsad.model.self_reference`); needs strides 8, 16 and 32."""
 
     kind: Literal["self_reference"] = "self_reference"
@@ -197,7 +197,7 @@ class SelfReferenceConfig(_ReadoutConfig):
     Unseen parts drive single channels far beyond it."""
 
 
-READOUTS: dict[str, type[_ReadoutConfig]] = {"edgeglr": EdgeGLRConfig, "self_reference": SelfReferenceConfig}
+READOUTS: dict[str, type[ReadoutConfig]] = {"edgeglr": EdgeGLRConfig, "self_reference": SelfReferenceConfig}
 
 
 def _kind(readout: Any) -> str:

@@ -22,14 +22,7 @@ WEIGHT_PACKAGES = {
 
 
 class Backbone(nn.Module):
-    """Feature extractor, in eval mode.
-
-    Attributes:
-        name: timm's name.
-        weights: "package", "hub" or "random" (the same in every process).
-        strides: strides of the feature maps, ascending.
-        channels: channels of the feature maps, in the same order.
-    """
+    """Frozen feature extractor; `strides` and `channels` are those of its feature maps, finest first."""
 
     def __init__(self, name: str, weights: str, strides: tuple[int, ...]):
         """Build the backbone and load its weights.
@@ -102,13 +95,7 @@ class Backbone(nn.Module):
 
 
 def packaged_weights(name: str) -> dict[str, Tensor]:
-    """Read ImageNet weights from a pip package, renamed to timm's names.
-
-    The packages use other module names than timm in the same order, so tensors are mapped by position.
-
-    Raises:
-        InputError: no package is known for this backbone, it is not installed, or its weights do not fit.
-    """
+    """Read ImageNet weights from a pip package, mapped by position: it uses other module names in timm's order."""
     if name not in WEIGHT_PACKAGES:
         raise InputError(
             f"model.weights: no pip package contains weights of {name}; use 'hub', or one of {sorted(WEIGHT_PACKAGES)}"
@@ -126,11 +113,7 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
 
 
 def map_by_position(stored: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Rename the tensors of `stored` to the names of `expected`, in order, checking every shape and suffix.
-
-    Raises:
-        InputError: the numbers of tensors differ, or a pair differs in shape or in the last part of its name.
-    """
+    """Rename the tensors of `stored` to the names of `expected`, in order, checking every shape and suffix."""
     remedy = "the file belongs to another backbone or another version"
     if len(stored) != len(expected):
         raise InputError(f"{source}: expected {len(expected)} tensors, got {len(stored)}; {remedy}")
@@ -143,10 +126,8 @@ def map_by_position(stored: dict[str, Tensor], expected: dict[str, Tensor], sour
 
 
 def reset_attention_bias_cache(module: nn.Module) -> None:
-    """Clear the attention biases that timm's TinyViT caches in eval mode, also across `load_state_dict`.
-
-    Entering train mode empties the cache; the mode of every submodule is restored afterwards.
-    """
+    """Clear the attention biases that timm's TinyViT caches in eval mode, also across `load_state_dict`."""
+    # Entering train mode empties the cache.
     modes = [(part, part.training) for part in module.modules()]
     module.train()
     for part, training in modes:

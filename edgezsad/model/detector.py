@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, cat, nn
 
-from edgezsad.config import EdgeGLRConfig, Model, SelfReferenceConfig
+from edgezsad.config import Model, ReadoutConfig
 from edgezsad.errors import InputError
 from edgezsad.files import save_tensors
 from edgezsad.model import THRESHOLD
@@ -53,12 +53,7 @@ class Checkpoint:
 
 
 class Detector(nn.Module):
-    """Backbone and readout, in eval mode.
-
-    Attributes:
-        size: height and width of the input in pixels.
-        tta: test-time augmentation, "none" or "rot180".
-    """
+    """Backbone and readout, in eval mode; `tta` is the test-time augmentation, "none" or "rot180"."""
 
     def __init__(self, backbone: Backbone, readout: GlobalLocalReadout, size: int, tta: str = "none"):
         super().__init__()
@@ -90,7 +85,7 @@ def extract_features(
 
 
 def build_readout(
-    channels: tuple[int, ...], strides: tuple[int, ...], config: EdgeGLRConfig | SelfReferenceConfig, size: int
+    channels: tuple[int, ...], strides: tuple[int, ...], config: ReadoutConfig, size: int
 ) -> GlobalLocalReadout:
     """Build an untrained readout of the configured kind for feature maps of images of `size` pixels."""
     if config.context:
@@ -114,11 +109,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint atomically; returns `path`.
 
-    Args:
-        path: the file to write.
-        readout: its weights are written.
-        info: description for the header.
-        tuned: tuned weights of the backbone, by their names in it.
+    `tuned` are the tuned weights of the backbone, by their names in it.
     """
     tensors = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
     save_tensors(path, tensors, {HEADER: info.model_dump_json()})
@@ -152,8 +143,8 @@ def load_detector(
 
     Args:
         path: the checkpoint.
-        backbone: already loaded, to share among seeds. A checkpoint with tuned weights gets a copy of its own.
-        expected: the caller's configuration, if there is one.
+        backbone: shared among seeds if given; a checkpoint with tuned weights gets a copy.
+        expected: the caller's configuration.
 
     Raises:
         InputError: the checkpoint belongs to another backbone or configuration, or its weights do not fit.

@@ -16,18 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgezsad.config import EdgeGLRConfig, SelfReferenceConfig
+from edgezsad.config import EdgeGLRConfig, ReadoutConfig
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a readout computes for B images, all raw logits.
+    """Outputs of a readout for B images, all raw logits.
 
-    Attributes:
-        score: (B,) image score, the sum of `global_score` and `correction`.
-        map: (B, 1, h, w) anomaly map at the finest stride.
-        global_score: (B,) from the global head.
-        correction: (B,) pooled from the map.
+    The image score (B,) is the sum of the global score (B,) and of the correction (B,), which is pooled from the map,
+    (B, 1, h, w) at the finest stride.
     """
 
     score: Tensor
@@ -37,10 +34,7 @@ class Output:
 
 
 class CentredFeatures(nn.Module):
-    """Subtract the image's own mean from its features and divide by the source's standard deviation, per channel.
-
-    The absolute features of an unseen part are far from the source; differences within one image transfer better.
-    """
+    """Subtract the image's own mean from each channel and divide by the source's standard deviation."""
 
     def __init__(self, channels: int, noise: float = 0.0):
         super().__init__()
@@ -62,16 +56,9 @@ class CentredFeatures(nn.Module):
 
 
 class GlobalLocalReadout(nn.Module):
-    """Parts that both readouts share: centred features, the average of two views, the bounded correction.
+    """Base of both readouts: centred features, the average of two views, the bounded correction."""
 
-    Subclasses implement `predict_map`, `training_outputs` and `forward`.
-
-    Args:
-        channels: channels of the feature maps, finest stride first.
-        config: settings of the readout.
-    """
-
-    def __init__(self, channels: tuple[int, ...], config: EdgeGLRConfig | SelfReferenceConfig):
+    def __init__(self, channels: tuple[int, ...], config: ReadoutConfig):
         super().__init__()
         self.difference = nn.ModuleList(CentredFeatures(count, config.noise) for count in channels)
         self.limit = config.correction_limit
@@ -88,7 +75,7 @@ class GlobalLocalReadout(nn.Module):
         """Compute the outputs that gradient descent trains: fields of `Output` by name."""
 
     def centre(self, features: list[Tensor]) -> list[Tensor]:
-        """Centre and scale the feature maps of every stride."""
+        """Centre the feature maps of every stride."""
         return [module(one) for module, one in zip(self.difference, features, strict=True)]
 
     def local_map(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Tensor:
@@ -145,11 +132,6 @@ class EdgeGLR(GlobalLocalReadout):
     """The paper's readout: a global head, a spatial head, an asymmetric fusion.
 
     The global head reads, per stride, the features at the peak of the map and their mean absolute deviation.
-
-    Args:
-        channels: channels of the feature maps, finest stride first.
-        spatial_head: predicts the map from centred features.
-        config: settings of the readout.
     """
 
     def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
@@ -188,10 +170,7 @@ class EdgeGLR(GlobalLocalReadout):
 
 
 def softmax_peak(values: Tensor, sharpness: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Softmax over (B, N) locations, and the (B,) mean of the values with these weights: a smooth maximum.
-
-    Needs no TopK and stays finite in FP16.
-    """
+    """Softmax over (B, N) locations, and the (B,) mean with these weights: a smooth maximum, finite in FP16."""
     attention = (values if sharpness == 1 else sharpness * values).softmax(dim=1)
     return attention, (attention * values).sum(dim=1)
 
@@ -208,6 +187,5 @@ def attention_pool(features: Tensor, attention: Tensor) -> Tensor:
 def rotate180(maps: Tensor, axes: tuple[int, ...] = (2, 3)) -> Tensor:
     """Rotate (B, C, h, w) by 180 degrees, by gathering: not every device supports slices with a negative step."""
     for axis in axes:
-        backwards = torch.arange(maps.shape[axis] - 1, -1, -1, device=maps.device)
-        maps = maps.index_select(axis, backwards)
+        maps = maps.index_select(axis, torch.arange(maps.shape[axis] - 1, -1, -1, device=maps.device))
     return maps

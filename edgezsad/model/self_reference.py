@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgezsad.config import EdgeGLRConfig, SelfReferenceConfig
+from edgezsad.config import ReadoutConfig, SelfReferenceConfig
 from edgezsad.model.edgeglr import GlobalLocalReadout, Output, rotate180, softmax_peak
 
 MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
@@ -43,11 +43,7 @@ CONTEXT_WINDOW = 5
 class SelfSimilarity(nn.Module):
     """Dissimilarity of each patch to the rest of its image, absolute and in units of the image's standard deviation.
 
-    A zero-shot detector has a single image; MuSc (Li et al., 2024) compares the patches of many.
-
-    Args:
-        side: height and width of the feature map.
-        reach: patches at most this many steps away are skipped.
+    Patches at most `reach` steps away are skipped. MuSc (Li et al., 2024) compares the patches of many images.
     """
 
     channels = 2 * len(SIMILARITY_SHARPNESS)
@@ -91,32 +87,16 @@ class ContextBlock(nn.Module):
 
 
 class ContextHead(nn.Module):
-    """Spatial head that reads all strides, self-similarity and the surroundings of each location together.
+    """Spatial head that reads all strides, self-similarity and the surroundings of each location together."""
 
-    Args:
-        channels: channels of the feature maps, finest stride first.
-        strides: strides of the feature maps, ascending.
-        config: `local_channels`, `context` (number of blocks) and `self_similarity` (strides).
-        size: height and width of the images in pixels.
-    """
-
-    def __init__(
-        self,
-        channels: tuple[int, ...],
-        strides: tuple[int, ...],
-        config: EdgeGLRConfig | SelfReferenceConfig,
-        size: int,
-    ):
+    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: ReadoutConfig, size: int):
         super().__init__()
         factors = [stride // strides[0] for stride in strides]
-        self.similarity = nn.ModuleDict(
-            {
-                str(strides.index(stride)): SelfSimilarity(size // stride, reach=2 if size // stride > 10 else 1)
-                for stride in config.self_similarity
-            }
-        )
+        hidden, self.similarity = config.local_channels, nn.ModuleDict()
+        for stride in config.self_similarity:
+            side = size // stride
+            self.similarity[str(strides.index(stride))] = SelfSimilarity(side, reach=2 if side > 10 else 1)
         extra = [SelfSimilarity.channels if stride in config.self_similarity else 0 for stride in strides]
-        hidden = config.local_channels
         self.read = nn.ModuleList(
             nn.Conv2d(2 * count + more, hidden * factor**2, 1)
             for count, more, factor in zip(channels, extra, factors, strict=True)
@@ -137,12 +117,10 @@ class ContextHead(nn.Module):
 
 
 class SelfReferenceScores(nn.Module):
-    """Scores and rarity map of an image from its centred features at strides 8, 16 and 32.
+    """Scores and rarity map of images of `size` pixels from their centred features at strides 8, 16 and 32.
 
-    Args:
-        size: height and width of the image in pixels.
-        clip: limit of the absolute value of a channel where patches are compared; None for no limit. Unseen parts drive
-            single channels far beyond their range on the source, and one of them would dominate all distances.
+    Unseen parts drive single channels far beyond their range on the source, and one of them would dominate all
+    distances: patches are compared after limiting absolute values to `clip`.
     """
 
     def __init__(self, size: int, clip: float | None = None):
@@ -208,7 +186,7 @@ class WeightedScores(nn.Module):
         self.register_buffer("bias", torch.zeros(()))
 
     def set(self, weight: Tensor, bias: Tensor) -> None:
-        """Set the (len(NAMES),) weights and the bias; raises ValueError if one is negative or not finite."""
+        """Set the (len(NAMES),) weights and the bias."""
         if not (weight.isfinite().all() and (weight >= 0).all() and bias.isfinite()):
             raise ValueError(f"weights {weight.tolist()}, bias {bias.item()}: expected finite, non-negative weights")
         self.weight.copy_(weight)
@@ -220,14 +198,7 @@ class WeightedScores(nn.Module):
 
 
 class SelfReferenceReadout(GlobalLocalReadout):
-    """Readout whose global score is fitted, not trained; only its spatial head learns by gradient descent.
-
-    Args:
-        channels: channels of the feature maps at strides 8, 16 and 32.
-        context: spatial head that predicts the map from centred features.
-        config: settings of the readout.
-        size: height and width of the images in pixels.
-    """
+    """Readout whose global score is fitted, not trained; only its spatial head learns by gradient descent."""
 
     def __init__(self, channels: tuple[int, ...], context: nn.Module, config: SelfReferenceConfig, size: int):
         super().__init__(channels, config)
@@ -264,15 +235,9 @@ class SelfReferenceReadout(GlobalLocalReadout):
 
 
 def _mirror_pairs(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
-    """Pairs of each patch with the patches around its mirror position.
+    """Pair each patch with the patches around its mirror position; a sign of -1 mirrors that axis.
 
-    Args:
-        side: height and width of the map in patches.
-        down: -1 if top and bottom are mirrored, else 1.
-        right: -1 if left and right are mirrored, else 1.
-
-    Returns:
-        (N, K) indices patch * N + other, and the (N, K) logarithms of their weights; patches beyond the edge have none.
+    Returns (N, K) indices patch * N + other and the logarithms of their weights; patches beyond the edge have none.
     """
     patches = torch.cartesian_prod(torch.arange(side), torch.arange(side))
     mirror = torch.where(torch.tensor([down, right]) > 0, patches, side - 1 - patches)

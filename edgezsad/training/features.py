@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnxruntime
-import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
@@ -47,15 +47,13 @@ class CacheInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Features:
-    """Cached source features.
+    """Cached source features of N images.
 
     Attributes:
         maps: one (N, C, h, w) float16 array per stride, finest first.
         mask_fraction: (N, h, w) float32, the defective fraction of each cell at the finest stride; NaN throughout an
             image whose mask is unknown (defective, without a mask).
-        label: (N,) int64.
-        group: (N,) str, data set and category, for stratified sampling.
-        parent: (N,) str, the image file that a row comes from, shared by rows derived from one image.
+        label, group, parent: as in `SourceImages`.
         info: what they were made from.
     """
 
@@ -71,14 +69,7 @@ class Features:
 
 
 def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder: Path | str) -> Features:
-    """Compute and write the features of every source image; returns them as read back.
-
-    Args:
-        sources: the images.
-        backbone: frozen, on the CPU.
-        size: input height and width in pixels.
-        folder: receives the files; the record is written last, so an interrupted cache is never read.
-    """
+    """Compute and write the features of every source image at `size` x `size` pixels; returns them as read back."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "features.json").unlink(missing_ok=True)
@@ -107,6 +98,7 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         stored.flush()
     with written_beside(folder / "mask_fraction.npy") as temporary:
         np.save(temporary, fraction)
+    written = [*paths, folder / "mask_fraction.npy"]
     info = CacheInfo(
         recipe=RECIPE,
         backbone=backbone.name,
@@ -115,10 +107,9 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         strides=backbone.strides,
         source_sha256=sources.sha256,
         images=count,
-        features_sha256=sha256_of_bytes(
-            "\n".join(sha256_of_file(path) for path in (*paths, folder / "mask_fraction.npy")).encode()
-        ),
+        features_sha256=sha256_of_bytes("\n".join(map(sha256_of_file, written)).encode()),
     )
+    # Written last: an interrupted cache is never read.
     write_json(folder / "features.json", info.model_dump())
     return read_features(folder, sources)
 
@@ -173,40 +164,9 @@ def read_features(folder: Path | str, sources: SourceImages) -> Features:
     return Features(maps, fraction, sources.label, sources.group, sources.parent, info)
 
 
-def feature_table(backbone: Backbone, features: Features) -> pd.DataFrame:
-    """Tabulate per stride: channels, height and width of the map, images, megabytes of the cache."""
-    rows = [
-        {
-            "stride": stride,
-            "channels": channels,
-            "map": f"{stored.shape[2]} x {stored.shape[3]}",
-            "images": len(features),
-            "megabytes": stored.nbytes / 1e6,
-        }
-        for stride, channels, stored in zip(backbone.strides, backbone.channels, features.maps, strict=True)
-    ]
-    return pd.DataFrame(rows)
-
-
 def cell_mask_fraction(mask: np.ndarray, cells: int) -> np.ndarray:
-    """Compute the defective fraction of each cell by exact area averages: a thin scratch leaves a small fraction.
-
-    Args:
-        mask: (H, W) bool.
-        cells: cells along each side, whatever the height and width of the mask.
-
-    Returns:
-        (cells, cells) float32 in [0, 1].
-    """
-    # The integral image, interpolated at fractional positions, gives the exact area of every cell.
-    integral = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    integral[1:, 1:] = mask.cumsum(0, dtype=np.float64).cumsum(1)
-    for axis in (0, 1):
-        position = np.arange(cells + 1) * (mask.shape[axis] / cells)
-        low = np.minimum(position.astype(int), mask.shape[axis] - 1)
-        part = np.expand_dims(position - low, 1 - axis)
-        integral = integral.take(low, axis) * (1 - part) + integral.take(low + 1, axis) * part
-    area = (mask.shape[0] / cells) * (mask.shape[1] / cells)
-    fraction = np.diff(np.diff(integral, axis=0), axis=1) / area
-    # Differences of sums can miss 0 and 1 by a rounding error.
-    return fraction.clip(0, 1).astype(np.float32)
+    """Compute the exact defective fraction of each cell of an (H, W) bool mask: a thin scratch leaves a small one."""
+    # INTER_AREA averages exactly only where it shrinks.
+    times = -(-cells // min(mask.shape))
+    large = mask.repeat(times, 0).repeat(times, 1).astype(np.float32)
+    return cv2.resize(large, (cells, cells), interpolation=cv2.INTER_AREA).clip(0, 1)

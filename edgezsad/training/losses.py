@@ -1,4 +1,4 @@
-"""The training recipe: losses, learning-rate schedule, and the fit of self-reference scores.
+"""The training recipe: losses, schedule, optimiser, and what is fitted without gradient descent.
 
 The paper publishes the number of steps and of runs; every other choice is ours. Each states its reason and the ablation
 that tests it, a variant of `benchmarks/ablations.py` with results in notebook 13_recipe. All terms use raw logits:
@@ -14,16 +14,19 @@ that tests it, a variant of `benchmarks/ablations.py` with results in notebook 1
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgezsad.config import Training
 from edgezsad.errors import InputError
+from edgezsad.model.edgeglr import GlobalLocalReadout
 
 FULL_FRACTION = 0.25
 """Defective fraction from which on a cell counts as fully defective. Ours: a scratch never fills a cell; ablation:
@@ -91,20 +94,50 @@ def learning_rate(step: int, config: Training) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def fit_global_score(
-    scores: np.ndarray, label: np.ndarray, group: np.ndarray, equal: bool = True
-) -> tuple[Tensor, Tensor]:
-    """Fit non-negative weights of self-reference scores by the pairwise logistic loss, which is convex.
+def make_optimiser(readout: nn.Module, stages: list[nn.Module], config: Training) -> torch.optim.Optimizer:
+    """Build AdamW over the readout and the learning stages; each group's `share` is its part of the learning rate.
+
+    Ours, AdamW: a new readout and a pretrained backbone need steps of very different size; not ablated. Ours, weight
+    decay: it regularises on a small source; ablation: variant "no weight decay". Ours, the rates of the stages: early
+    stages are general; not ablated.
+    """
+    shares = [config.backbone_rate * config.layer_decay**depth for depth in range(len(stages))]
+    groups = []
+    for part, share in zip([readout, *reversed(stages)], [1.0, *shares], strict=True):
+        for decayed in (True, False):
+            # Ours: no decay of biases, scales and the gain; not ablated.
+            parameters = [one for one in part.parameters() if one.requires_grad and (one.ndim > 1) == decayed]
+            if parameters:
+                decay = config.weight_decay if decayed else 0.0
+                groups.append({"params": parameters, "weight_decay": decay, "share": share})
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Start an exponential moving average. Ours: it smooths the last batches; ablation: "no moving average"."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def fit_scale(readout: GlobalLocalReadout, pieces: Iterable[list[Tensor]]) -> None:
+    """Set the scale of the readout's channels from features of source images, one (B, C, h, w) per stride."""
+    totals, squares, counts = ([0.0] * len(readout.difference) for _ in range(3))
+    for piece in pieces:
+        for number, features in enumerate(piece):
+            values = features.double()
+            totals[number] = totals[number] + values.sum(dim=(0, 2, 3))
+            squares[number] = squares[number] + (values**2).sum(dim=(0, 2, 3))
+            counts[number] += values.numel() / values.shape[1]
+    for module, total, square, count in zip(readout.difference, totals, squares, counts, strict=True):
+        module.fit((square / count - (total / count) ** 2).clamp(min=0).sqrt().float())
+
+
+def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Fit positive weights of (N, K) self-reference scores by the pairwise logistic loss, which is convex.
 
     All scores get one common weight in units of their standard deviation within a category: separate weights fit their
-    source better and unseen sets worse (measured). Only images of one category are compared, because the
-    level of the scores differs between parts by more than a defect adds.
-
-    Args:
-        scores: (N, K) of the source's images.
-        label: (N,) 0 or 1.
-        group: (N,) "set/category"; sets have equal weight, and categories within a set.
-        equal: fit one common weight; otherwise K weights.
+    source better and unseen sets worse (measured). Only images of one category are compared, because the level of the
+    scores differs between parts by more than a defect adds. The (N,) groups are "set/category"; sets have equal
+    weight, and categories within a set.
 
     Returns:
         (K,) weights, and the () bias that puts the middle between normal and defective images at zero.
@@ -124,9 +157,8 @@ def fit_global_score(
         normal, defective = (scores[(group == one) & (label == value)] / std for value in (0, 1))
         differences.append(generator.choice(defective, FIT_PAIRS) - generator.choice(normal, FIT_PAIRS))
         middles.append((normal.mean(axis=0) + defective.mean(axis=0)) / 2)
-    pairs = np.stack(differences)
-    if equal:
-        pairs = pairs.sum(axis=2, keepdims=True)
+    # One weight, of the sum of the scores.
+    pairs = np.stack(differences).sum(axis=2, keepdims=True)
 
     def cost(weight: np.ndarray) -> tuple[float, np.ndarray]:
         margin = pairs @ weight
@@ -134,10 +166,8 @@ def fit_global_score(
         value = (share[:, None] * np.logaddexp(0, -margin)).sum() / FIT_PAIRS + FIT_DECAY * (weight**2).sum()
         return value, np.einsum("g,gp,gpk->k", share, slope, pairs) / FIT_PAIRS + 2 * FIT_DECAY * weight
 
-    count = pairs.shape[2]
     # If defects lower the scores of a source, a small weight keeps at least the order of its images.
-    bounds = [(1e-3 if equal else 0.0, FIT_LARGEST)] * count
-    found = minimize(cost, np.full(count, 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
+    found = minimize(cost, np.full(1, 0.1), jac=True, method="L-BFGS-B", bounds=[(1e-3, FIT_LARGEST)])
     weight = np.broadcast_to(found.x, scores.shape[1:])
     bias = -float(share @ (np.stack(middles) @ weight))
     return torch.tensor(weight / std, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)

@@ -27,7 +27,6 @@ from safetensors import SafetensorError, safe_open
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
@@ -40,7 +39,16 @@ from edgezsad.model.edgeglr import GlobalLocalReadout
 from edgezsad.model.self_reference import SelfReferenceReadout
 from edgezsad.progress import meter
 from edgezsad.training.inputs import Example, Inputs, training_plan
-from edgezsad.training.losses import Loss, compute_loss, fit_global_score, learning_rate, rarity_midpoint
+from edgezsad.training.losses import (
+    Loss,
+    compute_loss,
+    fit_global_score,
+    fit_scale,
+    learning_rate,
+    make_optimiser,
+    moving_average,
+    rarity_midpoint,
+)
 
 RECIPE = 1
 """Version of the training recipe; increase it if a change of the code changes what is trained. States of another
@@ -54,26 +62,11 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 FIXED = (_BatchNorm, nn.Dropout, DropPath)
 """Stay in eval mode: statistics of small batches of few categories are worse than ImageNet's and differ per device."""
 HEADS = ("score", "global_score", "correction")
-METRICS = {
-    "validation_auroc_score": "AUROC of the score (%)",
-    "validation_auroc_global_score": "AUROC of the global head alone (%)",
-    "validation_auroc_correction": "AUROC of the spatial correction alone (%)",
-    "threshold": "threshold (logit)",
-    "gain": "gain of the spatial correction",
-    "source_images": "source images",
-    "steps": "steps",
-}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of training one seed.
-
-    Attributes:
-        checkpoint: path of the safetensors file.
-        curve: one row every few steps: step, learning_rate, total, each loss term, gain.
-        metrics: validation AUROC (percent) of the score and of each head, threshold, gain, seed, steps, images.
-    """
+    """Checkpoint, training curve (step, learning rate, loss terms, gain) and metrics of one seed; AUROC in percent."""
 
     checkpoint: Path
     curve: pd.DataFrame
@@ -81,13 +74,7 @@ class Trained:
 
 
 class TrainableModel(nn.Module):
-    """A readout, behind the backbone if some of its stages learn.
-
-    Attributes:
-        readout: always learns.
-        backbone: reads images; None if the inputs are its features.
-        stages: the stages of the backbone that learn, from the image on.
-    """
+    """A readout, behind the backbone if its last `tuned_stages` stages learn; their inputs are then pixels."""
 
     def __init__(self, readout: GlobalLocalReadout, backbone: Backbone | None = None, tuned_stages: int = 0):
         super().__init__()
@@ -124,12 +111,7 @@ class TrainableModel(nn.Module):
 
 
 class Trainer:
-    """One seed's training in memory.
-
-    Attributes:
-        model: the module that learns.
-        average: its exponential moving average; `average.module` is the result.
-    """
+    """One seed's training in memory; `average.module`, the moving average of `model`, is the result."""
 
     def __init__(self, profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, fabric: Fabric):
         self.config, self.inputs, self.fabric, self.seed = profile.training, inputs, fabric, seed
@@ -162,11 +144,7 @@ class Trainer:
         self.average = moving_average(self.model, self.config.ema)
 
     def step(self, number: int, example: Example) -> Loss:
-        """Take one step on this rank's part of the batch.
-
-        Raises:
-            CheckError: the loss or its gradient is not finite.
-        """
+        """Take one step on this rank's part of the batch; raises CheckError if its loss or gradient is not finite."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["share"] * learning_rate(number, self.config)
         loss = self.loss(number, example)
@@ -254,8 +232,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
         inputs: of the source.
         backbone: frozen, or the one that `inputs` reads images for.
         seed: of the initial weights, the order and the noise.
-        folder: receives `checkpoint.safetensors`, `curve.csv`, `metrics.json`, `state.safetensors` and TensorBoard's
-            `logs`.
+        folder: receives checkpoint, curve, metrics, TensorBoard's `logs` and the saved state.
 
     Raises:
         InputError: the source lacks normal or defective images, or another run is training into the folder.
@@ -363,53 +340,9 @@ def validate(detector: Detector, inputs: Inputs, rows: np.ndarray) -> dict[str, 
     return result | {"threshold": threshold, "gain": detector.readout.gain.item()}
 
 
-def fit_scale(readout: GlobalLocalReadout, pieces: Iterator[list[Tensor]]) -> None:
-    """Set the scale of the readout's channels from features of source images, one (B, C, h, w) per stride."""
-    totals, squares, counts = ([0.0] * len(readout.difference) for _ in range(3))
-    for piece in pieces:
-        for number, features in enumerate(piece):
-            values = features.double()
-            totals[number] = totals[number] + values.sum(dim=(0, 2, 3))
-            squares[number] = squares[number] + (values**2).sum(dim=(0, 2, 3))
-            counts[number] += values.numel() / values.shape[1]
-    for module, total, square, count in zip(readout.difference, totals, squares, counts, strict=True):
-        module.fit((square / count - (total / count) ** 2).clamp(min=0).sqrt().float())
-
-
-def make_optimiser(readout: nn.Module, stages: list[nn.Module], config: Training) -> torch.optim.Optimizer:
-    """Build AdamW over the readout and the learning stages; each group's `share` is its part of the learning rate.
-
-    The last stage learns at `backbone_rate`, each one before at `layer_decay` of the next. Ours, AdamW: a new readout
-    and a pretrained backbone need steps of very different size; not ablated. Ours, weight decay: it regularises on a
-    small source; ablation: variant "no weight decay". Ours, the rates: early stages are general; not ablated.
-    """
-    shares = [config.backbone_rate * config.layer_decay**depth for depth in range(len(stages))]
-    groups = []
-    for part, share in zip([readout, *reversed(stages)], [1.0, *shares], strict=True):
-        for decayed in (True, False):
-            # Ours: no decay of biases, scales and the gain; not ablated.
-            parameters = [one for one in part.parameters() if one.requires_grad and (one.ndim > 1) == decayed]
-            if parameters:
-                decay = config.weight_decay if decayed else 0.0
-                groups.append({"params": parameters, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Start an exponential moving average of a model's weights.
-
-    Ours: it smooths the noise of the last batches; ablation: variants "no moving average" and "moving average ...".
-    """
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
 def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
-    """Launch Fabric: one device in a plain process, one per process under `torchrun`.
-
-    Raises:
-        InputError: a GPU is required and there is none, or FP16 without a GPU.
-    """
-    gpu = torch.cuda.is_available() and config.device != "cpu"
+    """Launch Fabric: one device in a plain process, one per process under `torchrun`."""
+    gpu = uses_gpu(config)
     if config.device == "gpu" and not gpu:
         raise InputError("training.device: gpu, but PyTorch finds none; set it to auto or cpu")
     if config.precision == "fp16" and not gpu:
@@ -434,12 +367,16 @@ def resolve_precision(config: Training) -> str:
     """Return the precision of training on this machine: "fp32", "bf16" or "fp16"."""
     if config.precision != "auto":
         return config.precision
-    gpu = torch.cuda.is_available() and config.device != "cpu"
-    return "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if uses_gpu(config) and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def uses_gpu(config: Training) -> bool:
+    """Return whether training runs on a GPU."""
+    return torch.cuda.is_available() and config.device != "cpu"
 
 
 def training_key(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
-    """Return what the weights depend on, as plain values; a state of another key is not continued."""
+    """Return what the weights depend on; a state of another key is not continued."""
     training = json.loads(profile.training.model_dump_json(exclude=NO_EFFECT))
     return {
         "recipe": RECIPE,
@@ -480,11 +417,7 @@ def find_state(folder: Path, made_with: dict[str, Any]) -> int:
 
 
 def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a saved state: its tensors, and its header with step, made_with, curve and scaler.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Read a saved state: its tensors, and its header with step, made_with, curve and scaler."""
     path = folder / "state.safetensors"
     try:
         with safe_open(path, framework="pt") as stream:
@@ -496,39 +429,20 @@ def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder against a second run; the system releases the lock when the process ends.
-
-    Raises:
-        InputError: another run holds the lock.
-    """
+    """Lock a folder against a second run; the system releases the lock when the process ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder}: another run is training into it; wait for it, or use another folder") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
-
-
-def metrics_table(metrics: dict[str, float | int | str]) -> pd.DataFrame:
-    """Tabulate the metrics of training as rows of name and value."""
-    return pd.DataFrame([{"what": text, "value": metrics[name]} for name, text in METRICS.items()])
 
 
 def seed_summary(folders: dict[int, Path]) -> pd.DataFrame:
-    """Tabulate the metrics of every seed, their mean and their standard deviation (n - 1).
-
-    Args:
-        folders: folders of the trained seeds, by seed.
-
-    Raises:
-        InputError: a seed has not been trained.
-    """
+    """Tabulate the metrics of the seeds in these folders, their mean and their standard deviation (n - 1)."""
     rows = [read_json(folder / "metrics.json", "run notebook 03_training for this seed") for folder in folders.values()]
-    names = [name for name in METRICS if name not in ("source_images", "steps")]
+    names = [*(f"validation_auroc_{head}" for head in HEADS), "threshold", "gain"]
     table = pd.DataFrame([{"seed": str(row["seed"])} | {name: row[name] for name in names} for row in rows])
     ends = [{"seed": "mean", **table[names].mean()}]
     if len(rows) > 1:

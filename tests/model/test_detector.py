@@ -83,23 +83,6 @@ def test_round_trip_to_the_bit(
     assert not np.array_equal(scores(build_detector(MODEL, backbone))[0], scores(detector)[0])
 
 
-def test_scores_do_not_depend_on_the_batch(detector: Detector) -> None:
-    with torch.inference_mode():
-        image = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * 255
-        score, anomaly_map = detector(image)
-        alone, alone_map = detector(image[1:2])
-    assert anomaly_map.shape == (3, 1, 8, 8)
-    torch.testing.assert_close(alone[0], score[1], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alone_map[0], anomaly_map[1], atol=1e-5, rtol=1e-5)
-
-
-def test_same_content_makes_the_same_file(
-    checkpoint: Path, detector: Detector, info: Callable[..., CheckpointInfo]
-) -> None:
-    again = save_checkpoint(checkpoint.with_name("again.safetensors"), detector.readout, info())
-    assert again.read_bytes() == checkpoint.read_bytes()
-
-
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.safetensors: missing checkpoint; train one") as caught:
         load_detector(tmp_path / "none.safetensors")
@@ -195,22 +178,6 @@ def test_weights_of_another_readout(
     with pytest.raises(InputError, match=r"lied\.safetensors: weights do not fit") as caught:
         load_detector(path, backbone)
     assert "\n" not in str(caught.value)
-
-
-def test_interrupted_save_keeps_the_old_one(
-    checkpoint: Path, detector: Detector, info: Callable[..., CheckpointInfo], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = checkpoint.read_bytes()
-
-    def cut(weights: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-        Path(path).write_bytes(before[:100])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("safetensors.torch.save_file", cut)
-    with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(checkpoint, detector.readout, info(seed=1))
-    assert checkpoint.read_bytes() == before
-    assert [item.name for item in checkpoint.parent.iterdir()] == [checkpoint.name]
 
 
 def refused(path: Path) -> None:

@@ -1,7 +1,6 @@
 """The feature cache holds what the backbone gives, and only a whole cache of the same images is read."""
 
 import copy
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edgezsad.config import Derive, Randomise
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
-from edgezsad.source.derive import derive_list, read_defect_grids
-from edgezsad.source.source_images import derived_images, plain_images
+from edgezsad.source.source_images import plain_images
 from edgezsad.training.features import Features, cache_features, cell_mask_fraction, read_features
 
 SIZE = 32
@@ -97,38 +94,6 @@ def test_values_beyond_float16_are_refused(sources: list[Manifest], backbone: to
     assert not (tmp_path / "features" / "features.json").exists()
 
 
-def test_maps_are_not_read_into_memory(sources: list[Manifest], folder: Path) -> None:
-    assert all(isinstance(stored, np.memmap) for stored in read_features(folder, plain_images(sources)).maps)
-
-
-def test_source_hash_is_that_of_the_manifests(sources: list[Manifest], folder: Path) -> None:
-    joined = "\n".join(manifest.sha256 for manifest in sources)
-    expected = hashlib.sha256(joined.encode()).hexdigest()
-    assert read_features(folder, plain_images(sources)).info.source_sha256 == expected
-
-
-def test_a_derived_source_is_cached_as_it_is_made(
-    sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path
-) -> None:
-    manifest = sources[0]
-    derived = derive_list(manifest, Derive(images=20), 0, read_defect_grids(manifest))
-    images = derived_images(manifest, derived)
-    features = cache_features(images, backbone, SIZE, tmp_path / "derived")
-    assert (len(features), features.info.source_sha256) == (20, derived.sha256)
-    assert features.label.tolist() == [row.label for row in derived.rows]
-    for row in range(20):
-        picture = images.read(row, SIZE)
-        pixels = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float()
-        with torch.inference_mode():
-            assert np.array_equal(features.maps[0][row], backbone(pixels)[0][0].numpy().astype(np.float16))
-        expected = np.full((4, 4), np.nan) if picture.mask is None else cell_mask_fraction(picture.mask, 4)
-        assert np.array_equal(features.mask_fraction[row], expected, equal_nan=True)
-    # The same images with another randomisation are other images.
-    weaker = derived.config.model_copy(update={"randomise": Randomise(noise=1)})
-    with pytest.raises(InputError, match="made from other source images"):
-        read_features(tmp_path / "derived", derived_images(manifest, replace(derived, config=weaker)))
-
-
 def refused(folder: Path, sources: list[Manifest], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read_features(folder, plain_images(sources))
@@ -156,15 +121,6 @@ def test_cut_short_cache_is_refused(sources: list[Manifest], folder: Path, name:
     refused(folder, sources, "features")
 
 
-def test_interrupted_caching_does_not_leave_the_old_record(
-    sources: list[Manifest], folder: Path, backbone: torch.nn.Module
-) -> None:
-    (sources[0].root / "c.png").unlink()
-    with pytest.raises(InputError, match=r"c\.png"):
-        cache_features(plain_images(sources), backbone, SIZE, folder)
-    refused(folder, sources, r"features\.json: missing")
-
-
 def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Path) -> None:
     stored = np.load(folder / "stride16.npy")
     np.save(folder / "stride16.npy", stored[:3])
@@ -173,17 +129,6 @@ def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Pa
     assert isinstance(read_features(folder, plain_images(sources)), Features)
     np.save(folder / "mask_fraction.npy", np.zeros((4, 2, 2), dtype=np.float32))
     refused(folder, sources, "damaged feature cache")
-
-
-def test_mask_fraction_by_hand() -> None:
-    mask = np.zeros((4, 6), dtype=bool)
-    mask[0, 0] = mask[3, 3:] = True
-    # Cells of 2 x 3 pixels.
-    assert cell_mask_fraction(mask, 2) == pytest.approx(np.array([[1 / 6, 0], [0, 3 / 6]]))
-    # Cells of 4/3 x 2 pixels: the first pixel lies in one; the last row fills 1 of the 4/3 rows of the lowest cells.
-    assert cell_mask_fraction(mask, 3) == pytest.approx(np.array([[3 / 8, 0, 0], [0, 0, 0], [0, 3 / 8, 3 / 4]]))
-    # One pixel, four cells.
-    assert cell_mask_fraction(np.ones((1, 1), dtype=bool), 2).tolist() == [[1, 1], [1, 1]]
 
 
 def naive_mask_fraction(mask: np.ndarray, cells: int) -> np.ndarray:

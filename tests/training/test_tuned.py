@@ -10,15 +10,14 @@ from torch import nn
 
 from edgezsad.config import Model, Profile, Training
 from edgezsad.data.loading import Sample
-from edgezsad.errors import InputError
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import load_detector, read_checkpoint
-from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.torch_scorer import torch_scorers
-from edgezsad.training.inputs import ImageInputs, training_inputs, training_plan
-from edgezsad.training.trainer import TrainableModel, make_optimiser, train
+from edgezsad.training.inputs import ImageInputs, training_plan
+from edgezsad.training.losses import make_optimiser
+from edgezsad.training.trainer import TrainableModel, train
 
 SIZE = 64
 MODELS = {
@@ -176,10 +175,3 @@ def test_images_are_turned_in_training_and_left_alone_in_validation(tuned: tuple
                 bright = nn.functional.avg_pool2d((pixels[None] > 254).float().amin(1, keepdim=True), 16)[0, 0]
                 assert torch.allclose(bright, mask_fraction, atol=0.02)
     assert turned > 0.7 * 48
-
-
-def test_more_stages_than_there_are(planted: ModuleType, tuned: tuple[Model, Backbone], tmp_path: Path) -> None:
-    model, backbone = tuned
-    profile = planted.small_profile(tmp_path, tuned_stages=99).model_copy(update={"model": model})
-    with pytest.raises(InputError, match=f"training.tuned_stages: {model.backbone} has {len(backbone.stages())}"):
-        training_inputs(Run(profile), backbone)
