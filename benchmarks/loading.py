@@ -5,9 +5,6 @@
 Every method does the same work: decode a JPEG of 1024 x 1024, resize it to 512 x 512, normalise it, and put it into a
 batch of float32. The JPEGs are made here, smooth as photographs are, and read from disk. The methods take turns in
 every round, so that a busy machine slows all of them down; the processor's time hardly depends on what else it does.
-
-One row does more, and has no goal: the images of a derived source, which the paper profile trains on, are cut out,
-pasted and randomised too.
 """
 
 import argparse
@@ -27,14 +24,10 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
-from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import load
 from edgezsad.data.loading import in_order, load_fast
-from edgezsad.data.manifest import index_dataset
 from edgezsad.files import versions, write_json
 from edgezsad.scoring.onnx_scorer import cpu_name
-from edgezsad.source.derive import derive_list, read_defect_grids
-from edgezsad.source.source_images import SourceImages, derived_images
 
 Item = TypeVar("Item")
 
@@ -86,31 +79,12 @@ METHODS: dict[str, Callable[[Path, int], torch.Tensor]] = {
 }
 
 
-DERIVED = "edgezsad, a derived source: crops, pasting, randomisation too"
-
-
 def write_images(folder: Path, images: int, side: int) -> list[Path]:
-    """JPEGs in MVTec's layout, every second one defective, with a mask; returns the JPEGs."""
-    paths = []
-    truth = folder / "part" / "ground_truth" / "stain"
-    truth.mkdir(parents=True)
-    for number in range(images):
-        path = folder / "part" / ("test/stain" if number % 2 else "train/good") / f"{number:03d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write JPEGs and return their paths."""
+    paths = [folder / f"{number:03d}.jpg" for number in range(images)]
+    for number, path in enumerate(paths):
         Image.fromarray(photograph(number, side)).save(path, quality=90)
-        if number % 2:
-            mask = np.zeros((side, side), dtype=np.uint8)
-            cv2.circle(mask, (side // 2, side // 3), side // 16, 255, -1)
-            Image.fromarray(mask).save(truth / f"{number:03d}_mask.png")
-        paths.append(path)
     return paths
-
-
-def derived(folder: Path, images: int) -> SourceImages:
-    """As many images as there are files, derived from them with the paper profile's shares."""
-    manifest = index_dataset(DataSet(name="made", layout="mvtec", root=folder), folder)
-    config = Derive(images=images)
-    return derived_images(manifest, derive_list(manifest, config, 0, read_defect_grids(manifest)))
 
 
 def timed(
@@ -147,18 +121,12 @@ def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_images(Path(folder), images, side)
-        source = derived(Path(folder), images)
         rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for workers in (1, 2):
                 for name, method in METHODS.items():
                     rate = timed(method, paths, size, workers, batch)
                     rates.setdefault((name, workers), []).append(rate)
-                rate = timed(
-                    lambda row, size: normalise(source.read(row, size).pixels, MEAN, STD),
-                    range(images), size, workers, batch,
-                )  # fmt: skip
-                rates.setdefault((DERIVED, workers), []).append(rate)
         return {
             "what": f"decode JPEGs of {side} x {side}, quality 90, resize to {size} x {size}, normalise, batch",
             "goal": f"at least {GOAL} images a second with 2 workers on 2 cores",

@@ -27,7 +27,7 @@ from one_step import MODES, PAPER, shape
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import load_profile
-from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.errors import EdgeZSADError
 from edgezsad.files import read_json, versions, write_json
 from edgezsad.model.detector import build_detector
 from edgezsad.progress import progress
@@ -76,11 +76,11 @@ def flops(name: str) -> dict[str, Any]:
     the readout included; elementwise work and the loss, which has neither, count nothing.
     """
     model, _ = shape(name)
-    mended = {torch.ops.aten.convolution_backward: convolution_backward}
+    corrected = {torch.ops.aten.convolution_backward: convolution_backward}
     with torch.device("meta"):
         detector = build_detector(model).train().requires_grad_(True)
         pixels = torch.empty(2, 3, model.size, model.size)
-        with FlopCounterMode(display=False, custom_mapping=mended) as counter:
+        with FlopCounterMode(display=False, custom_mapping=corrected) as counter:
             output = detector.readout(detector.backbone(pixels))
             forward = counter.get_total_flops()
             (output.score.sum() + output.map.sum()).backward()
@@ -199,25 +199,12 @@ def merged(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(result: dict[str, Any]) -> str:
-    """The rows as lines for a terminal."""
-    lines = [f"GPU: {result['gpu']}"]
-    for row in result["rows"]:
-        found = row["status"]
-        if found == "ok":
-            share = "?" if row["mfu"] is None else f"{row['mfu']:.1%}"
-            found = f"{row['images_per_second']:.1f} images/s, MFU {share}, {row['peak_gib']:.2f} GiB"
-        what = f"{row['device']}, {row['shape']}, {row['date']}, {row['mode']}, batch {row['batch']}"
-        lines.append(f"{what}: {found}")
-    return "\n".join(lines)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="a small model on the processor, even where there is a GPU")
-    parser.add_argument("--modes", nargs="+", help=f"some of: {'; '.join(MODES)}")
-    parser.add_argument("--batches", nargs="+", type=int, help="batch sizes, each at least 2")
+    parser.add_argument("--modes", nargs="+", choices=MODES, help="instead of the plan's")
+    parser.add_argument("--batches", nargs="+", type=int, help="batch sizes instead of the plan's, each at least 2")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
     try:
@@ -226,32 +213,21 @@ def main(arguments: list[str] | None = None) -> int:
         tiny = options.tiny or name is None
         if tiny and not options.tiny:
             print("no NVIDIA GPU with bf16 here: the tiny shape on the processor", file=sys.stderr)
-        plan = chosen(PLANS["tiny" if tiny else "paper"], options.modes, options.batches)
+        plan = PLANS["tiny" if tiny else "paper"]
+        if options.modes or options.batches:
+            modes, batches = (list(dict.fromkeys(column)) for column in zip(*plan, strict=True))
+            plan = [(mode, batch) for mode in options.modes or modes for batch in options.batches or batches]
         new = measure("tiny", "cpu", processor(), plan) if tiny else measure("paper", "cuda", name, plan)
         result = merged(earlier, new)
         write_json(options.output, result)
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print(report(result))
+    for row in new["rows"]:
+        speed = f"{row['images_per_second']:.1f} images/s" if row["status"] == "ok" else row["status"]
+        print(f"{row['device']}, {row['shape']}, {row['mode']}, batch {row['batch']}: {speed}")
+    print(f"GPU: {result['gpu']}")
     return 0
-
-
-def chosen(plan: list[tuple[str, int]], modes: list[str] | None, batches: list[int] | None) -> list[tuple[str, int]]:
-    """The plan, or the given modes and batches in its place.
-
-    Raises:
-        InputError: no such mode, or a batch that has not both a normal and a defective image.
-    """
-    if wrong := [mode for mode in modes or [] if mode not in MODES]:
-        raise InputError(f"--modes {wrong[0]!r}: no such mode; choose from {', '.join(map(repr, MODES))}")
-    if wrong := [batch for batch in batches or [] if batch < 2]:
-        raise InputError(f"--batches {wrong[0]}: give at least 2, a normal and a defective image")
-    if not modes and not batches:
-        return plan
-    modes = modes or list(dict.fromkeys(mode for mode, _ in plan))
-    batches = batches or list(dict.fromkeys(batch for _, batch in plan))
-    return [(mode, batch) for mode in modes for batch in batches]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The page "Try it" in headless Chromium: how near its scores are to the library's, how long it takes, what it keeps.
+"""The page "Try it" in headless Chromium: how near its scores are to the library's, and how long it takes.
 
     python benchmarks/tryit.py [--photographs FOLDER] [--html book/_build/html]
 
 Prints the largest differences of score and map over twenty photographs of FOLDER and ten generated images; the time of
-the first photograph once the files are there, and of each further one, with the whole browser on one core; and the
-browser's memory before and after fifty photographs. Needs a built book with its runtime, playwright and a Chromium.
+the first photograph once the files are there, and of each further one, with the whole browser on one core. Needs a
+built book with its runtime, playwright and a Chromium.
 """
 
 import argparse
@@ -58,27 +58,6 @@ def photographs(folder: Path, root: Path | None = None) -> list[Path]:
         found, _ = find_images([root])
         paths += [found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
     return paths
-
-
-def memory(parent: int) -> float:
-    """Proportional memory, in MB, of a process and all below it; Linux only."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            after_name = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(after_name[1]), []).append(int(stat.parent.name))
-    total, left = 0.0, [parent]
-    while left:
-        one = left.pop()
-        left += children.get(one, [])
-        try:
-            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
-    return total
 
 
 def give(page: Any, path: Path) -> tuple[dict[str, Any], float]:
@@ -140,14 +119,6 @@ def main() -> None:
             print(f"seconds a photograph, {what}: median {statistics.median(times):.2f}, most {max(times):.2f}")
         result, seconds = give(page, large)
         print(f"12 million pixels: {seconds:.2f} s, of them scoring {result['milliseconds'] / 1000:.2f} s")
-        sizes = [memory(os.getpid())]
-        for number in range(50):
-            give(page, paths[number % len(paths)])
-            page.evaluate("window.scored.splice(0, window.scored.length - 1)")
-            if number % 10 == 9:
-                page.request_gc()
-                sizes.append(memory(os.getpid()))
-        print("memory in MB, every ten photographs:", ", ".join(f"{size:.0f}" for size in sizes))
         browser.close()
     server.shutdown()
 

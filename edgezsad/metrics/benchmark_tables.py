@@ -9,7 +9,7 @@ import pandas as pd
 from edgezsad.config import Runtime
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, records
+from edgezsad.files import records
 from edgezsad.metrics.category_metrics import (
     AVERAGING,
     IMAGE_METRICS,
@@ -198,21 +198,6 @@ def decision_table(files: Iterable[ScoreFile], threshold: float) -> pd.DataFrame
     table = pd.DataFrame(rows)
     total = {"target": "total", **table.drop(columns="target").sum()}
     return pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-
-
-def threshold_of(run: Run, seed: int) -> float:
-    """Read a seed's threshold (logit), at or above which an image is called defective.
-
-    Raises:
-        InputError: the seed has not been trained, or its record has no threshold.
-    """
-    path = run.seed_folder(seed) / "metrics.json"
-    remedy = "run notebook 03_training for this seed"
-    record = read_json(path, remedy)
-    try:
-        return float(record["threshold"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: no threshold in it; {remedy}") from None
 
 
 def _mean_text(mean: float | None, std: float | None) -> str:

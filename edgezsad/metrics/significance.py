@@ -124,13 +124,10 @@ class Equivalence:
 def equivalence(change: float, error: float, margin: float, images: int, step: float) -> Equivalence:
     """Test whether a change lies inside ±margin, by two one-sided tests.
 
-    A change that does not differ significantly from zero is not evidence of a small change. So the change must be
-    significantly above -margin and significantly below +margin (Schuirmann, Journal of Pharmacokinetics and
-    Biopharmaceutics 1987).
-
-    If no pair of images changed its order, the estimated error is zero, although a change of a few pairs may have been
-    missed: up to -log(5%) = 3 by the rule of three (Hanley and Lippman-Hand, JAMA 1983). The interval reaches at least
-    that many steps to either side.
+    The change must be significantly above -margin and significantly below +margin (Schuirmann, Journal of
+    Pharmacokinetics and Biopharmaceutics 1987). If no pair of images changed its order, the estimated error is zero
+    although up to -log(5%) = 3 pairs may have (rule of three: Hanley and Lippman-Hand, JAMA 1983), so the interval
+    reaches at least that many steps to either side.
 
     Args:
         change: device minus host, in points.

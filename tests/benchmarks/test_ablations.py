@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,6 +67,7 @@ def rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs, arm: Any
     return [row for seed in (0, 1) for row in benchmark.rows_of(profile, inputs, Strides(), arm, seed, 2)]
 
 
+@pytest.mark.slow
 def test_every_arm_gives_valid_rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
     found = [row for arm in benchmark.ARMS for row in rows(benchmark, profile, inputs, arm)]
     against = benchmark.compared_with(benchmark.ARMS, profile.training.ema)
@@ -86,58 +86,6 @@ def test_every_arm_gives_valid_rows(benchmark: ModuleType, profile: Profile, inp
     assert full["difference"] == full["low"] == full["high"] == full["difference_spread"] == 0
 
 
-def test_another_average_changes_no_step(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
-    arm = benchmark.Arm("one", averages=(0.0, 0.9))
-    mine = profile.model_copy(update={"training": profile.training.model_copy(update={"ema": 0.9})})
-    shared = benchmark.fit(profile, inputs, Strides(), arm, 0, np.arange(len(inputs.label)))
-    alone = benchmark.fit(mine, inputs, Strides(), benchmark.Arm("one"), 0, np.arange(len(inputs.label)))
-    expected = alone["one"].state_dict()
-    for name, value in shared["moving average 0.9"].state_dict().items():
-        assert value.equal(expected[name]), name
-    weights = shared["no moving average"].state_dict()
-    assert not all(value.equal(expected[name]) for name, value in weights.items())
-
-
-def test_families_never_overlap(
-    benchmark: ModuleType, profile: Profile, inputs: CachedInputs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: dict[int, set[int]] = {}
-    tested: dict[int, set[int]] = {}
-
-    class Watched(CachedInputs):
-        """Writes down which rows are read for a step or to fit the scale, and which to test."""
-
-        def __init__(self, features: Features, seed: int):
-            super().__init__(features)
-            self.seed = seed
-
-        def _example(self, rows: np.ndarray) -> Any:
-            (tested if self.seed in done else taken).setdefault(self.seed, set()).update(rows.tolist())
-            return super()._example(rows)
-
-    done: set[int] = set()
-    fit = benchmark.fit
-
-    def fitting(*arguments: Any) -> Any:
-        result = fit(*arguments)
-        done.add(arguments[4])
-        return result
-
-    monkeypatch.setattr(benchmark, "fit", fitting)
-    for arm in (benchmark.ARMS[0], replace(benchmark.ARMS[0], uneven=True, balanced=False)):
-        for seed in range(3):
-            benchmark.rows_of(profile, Watched(inputs.features, seed=seed), Strides(), arm, seed, 2)
-        groups = [{seed: set(inputs.group[sorted(rows)]) for seed, rows in some.items()} for some in (taken, tested)]
-        for seed in range(3):
-            assert len(groups[0][seed]) == FAMILIES - 2
-            assert len(groups[1][seed]) == 2
-            assert not groups[0][seed] & groups[1][seed]
-        # Another set of families for each seed.
-        assert len(set().union(*groups[1].values())) == FAMILIES
-        for some in (taken, tested, done):
-            some.clear()
-
-
 def test_held_out_families(benchmark: ModuleType) -> None:
     group = np.repeat([f"set/{n:02d}" for n in range(25)], 3)
     parts = [benchmark.held_out_families(group, seed) for seed in range(5)]
@@ -146,14 +94,6 @@ def test_held_out_families(benchmark: ModuleType) -> None:
     assert benchmark.held_out_families(group, 0) == parts[0]
     with pytest.raises(InputError, match=r"^data\.source: 25 families, 25 to hold out; add families"):
         benchmark.held_out_families(group, 0, 25)
-
-
-def test_thinned_families_differ_in_size(benchmark: ModuleType, inputs: CachedInputs) -> None:
-    group = np.repeat(["a", "b", "c"], 64)
-    label = np.arange(192) % 2
-    kept = benchmark.thinned(np.arange(192), group, label)
-    assert sorted(int((group[kept] == name).sum()) for name in "abc") == [4, 16, 64]
-    assert (label[kept] == 1).sum() == (label[kept] == 0).sum()
 
 
 def test_the_changes_are_what_they_say(benchmark: ModuleType, profile: Profile) -> None:
@@ -191,15 +131,3 @@ def test_paired_differences_by_hand(benchmark: ModuleType) -> None:
     made[0]["image_auroc"] = {"c": 70.0, "e": 60.0}
     with pytest.raises(InputError, match="other seeds or families than full"):
         benchmark.paired(made, "x", "full", "image_auroc")
-
-
-def test_the_interval_holds_the_mean(benchmark: ModuleType) -> None:
-    generator = np.random.default_rng(0)
-    for scale in (0.1, 3.0):
-        values = generator.normal(1, scale, (3, 5))
-        low, high = benchmark.interval(values)
-        assert low < values.mean() < high
-        # About what the normal approximation says.
-        assert high - low == pytest.approx(2 * 1.96 * values.std() / 15**0.5, rel=0.2)
-        assert benchmark.interval(values) == (low, high)
-    assert benchmark.interval(np.full((3, 5), 2.0)) == (2.0, 2.0)

@@ -113,6 +113,7 @@ def test_another_readout_is_checked_as_the_profile_is(benchmark: ModuleType) -> 
         benchmark.with_readout(profile, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("twice", [False, True])
 def test_what_is_measured_is_what_a_user_gets(benchmark: ModuleType, tmp_path: Path, twice: bool) -> None:
     generator = np.random.default_rng(0)

@@ -71,6 +71,7 @@ def tiny(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return before, json.loads(out.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_a_tiny_run_keeps_what_a_gpu_measured(tiny: tuple[dict[str, Any], dict[str, Any]]) -> None:
     before, after = tiny
     for part in ("rows", "ceilings", "profiles"):
@@ -85,6 +86,7 @@ def test_a_tiny_run_keeps_what_a_gpu_measured(tiny: tuple[dict[str, Any], dict[s
     ]
 
 
+@pytest.mark.slow
 def test_a_tiny_run_gives_whole_rows(tiny: tuple[dict[str, Any], dict[str, Any]], script: ModuleType) -> None:
     failed, ran = (row for row in tiny[1]["rows"] if row["shape"] == "tiny")
     # No processor has such a kernel; the run went on after it.
@@ -109,6 +111,7 @@ def test_mfu(script: ModuleType) -> None:
     assert script.mfu(100, 1000, 400) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_flops_of_the_papers_step(script: ModuleType) -> None:
     found = script.flops("paper")
     # Gradients cost as much again for the weights and for the inputs, which the first layer has none of.
@@ -141,58 +144,9 @@ def test_shares_of_kernels_that_overlap_and_wait(script: ModuleType) -> None:
     [
         ("nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT", "matrix product"),
         ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64", "matrix product"),
-        ("sm80_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc", "convolution"),
-        ("void at::native::conv_depthwise2d_forward_kernel<3>", "convolution"),
-        ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80(PyTorchMemEffAttention::AttentionKernel)", "attention"),
-        ("void cudnn::batchnorm_bwtr_nhwc_semiPersist", "normalisation"),
-        ("void at::native::vectorized_layer_norm_kernel<float, float>", "normalisation"),
-        ("void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor>", "optimiser"),
-        ("void at::native::vectorized_elementwise_kernel<4, GeluBackward>", "elementwise"),
-        ("triton_poi_fused_gelu_3", "elementwise"),
-        ("triton_red_fused_native_layer_norm_7", "normalisation"),
-        ("triton_per_fused_add_sum_2", "reductions, fused"),
-        ("void at::native::indexing_backward_kernel", "indexing"),
-        ("Memcpy DtoD (Device -> Device)", "elementwise"),
-        ("an unknown kernel", "other"),
     ],
 )
 def test_kinds_of_kernels(script: ModuleType, name: str, kind: str) -> None:
     import kernels
 
     assert kernels.kind(name) == kind
-
-
-def test_reasons_are_one_line_without_a_path(script: ModuleType) -> None:
-    from one_step import reason
-
-    assert reason(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")) == "out of memory"
-    assert reason(RuntimeError("backend failed:\nCUDA out of memory")) == "out of memory"
-    assert reason(OSError("\ncannot read /home/me/cache/x.so now\nmore")) == "failed: OSError: cannot read ... now"
-
-
-def test_a_process_that_hangs_or_dies_is_a_row(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(script, "LIMIT_SECONDS", 0.01)
-    assert script.in_a_process({"job": "ceiling"}) == {"status": "failed: took longer than 0.01 s"}
-    killed = subprocess.CompletedProcess([], -9, "", "")
-    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: killed)
-    assert script.in_a_process({})["status"] == "failed: the process was ended by signal 9 (out of memory?)"
-    broken = subprocess.CompletedProcess([], 1, "", "Traceback\nKeyError: 'job'\n")
-    monkeypatch.setattr(script.subprocess, "run", lambda *_, **__: broken)
-    assert script.in_a_process({}) == {"status": "failed: KeyError: 'job'"}
-
-
-def test_new_rows_of_a_gpu_replace_its_old_ones_alone(script: ModuleType) -> None:
-    new = {"rows": [on_a_gpu("eager", 64, 500.0)], "ceilings": [], "profiles": [], "flops": {}}
-    rows = script.merged(measured(script), new)["rows"]
-    assert len(rows) == 4
-    assert [row["images_per_second"] for row in rows if (row["mode"], row["batch"]) == ("eager", 64)] == [500.0]
-
-
-def test_wrong_use_is_one_line(tmp_path: Path) -> None:
-    done = run("--tiny", "--batches", "1", "--output", tmp_path / "out.json")
-    words = "error: --batches 1: give at least 2, a normal and a defective image\n"
-    assert (done.returncode, done.stderr) == (2, words)
-    done = run("--tiny", "--modes", "fast", "--output", tmp_path / "out.json")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --modes 'fast': no such mode; choose from 'eager', ")
-    assert not list(tmp_path.iterdir())

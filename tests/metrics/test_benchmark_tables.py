@@ -12,14 +12,12 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import write_json
 from edgezsad.metrics.benchmark_tables import (
     benchmarks,
     category_means,
     decision_table,
     interval_table,
     summary_table,
-    threshold_of,
     undefined_table,
 )
 from edgezsad.metrics.category_metrics import METRICS
@@ -117,13 +115,3 @@ def test_decisions_at_a_threshold(make_scores: Callable[..., ScoreFile]) -> None
     assert table.loc["nuts"].tolist() == [1, 0, 1, 1, 1]
     assert table.loc["total"].tolist() == [4, 2, 2, 3, 2]
     assert table.dtypes.eq("int64").all()
-
-
-def test_threshold_of_a_seed(run: Run) -> None:
-    with pytest.raises(InputError, match=r"metrics\.json: missing; run notebook 03_training for this seed"):
-        threshold_of(run, 1)
-    write_json(run.seed_folder(1) / "metrics.json", {"steps": 3})
-    with pytest.raises(InputError, match=r"no threshold in it; run notebook 03_training"):
-        threshold_of(run, 1)
-    write_json(run.seed_folder(1) / "metrics.json", {"threshold": 0.5})
-    assert threshold_of(run, 1) == 0.5
