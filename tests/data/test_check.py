@@ -188,14 +188,6 @@ def test_without_a_list_the_numbers_decide(root: Path) -> None:
     assert problems[COUNTS][0] == "images 11 of 12"
 
 
-def test_unknown_numbers_are_not_compared(root: Path) -> None:
-    Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None, test_normal=4))
-    (root / GOOD).unlink()
-    assert check_dataset("Bolts-2", root).complete
-    (root / "nut/test/good/000.png").unlink()
-    assert check_dataset("Bolts-2", root).problems == {COUNTS: ["test normal 3 of 4"]}
-
-
 def test_any_folder(root: Path) -> None:
     (root / BENT_MASK).unlink()
     draw(root / "docs/overview.png")

@@ -104,12 +104,6 @@ def test_names_in_any_case(name):
     assert find_descriptor(name, FOLDER).name == "MVTec-AD"
 
 
-@pytest.mark.parametrize(("name", "near"), [("visaa", "VisA"), ("ksdd2", "KolektorSDD2"), ("real-iadd", "Real-IAD")])
-def test_nearest_name(name, near):
-    with pytest.raises(InputError, match=f"did you mean {near}\\?"):
-        find_descriptor(name, FOLDER)
-
-
 # Mistakes in a descriptor ---------------------------------------------------------------------------------------------
 
 

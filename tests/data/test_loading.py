@@ -3,7 +3,6 @@
 import threading
 import time
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -171,27 +170,6 @@ def test_a_batch_holds_pixels_from_0_to_255_as_the_backbone_expects() -> None:
         assert batch.label[place] == images.label[row]
         assert batch.known[place] == (row % 5 != 0)
         assert (batch.mask[place] == bool(images.label[row] and row % 5)).all()
-
-
-def test_few_images_are_in_memory() -> None:
-    """Endless work, slowly taken: the threads wait for whoever takes it."""
-    lock, started = threading.Lock(), []
-
-    def work(number: int) -> int:
-        with lock:
-            started.append(number)
-        return number
-
-    taken = in_order(work, count(), workers=3, ahead=7)
-    for expected in range(50):
-        assert next(taken) == expected
-        time.sleep(0.001)
-        # One is handed out, and at most seven are at work or wait.
-        assert len(started) <= expected + 7
-    taken.close()
-    done = len(started)
-    time.sleep(0.02)
-    assert len(started) == done <= 57
 
 
 def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
