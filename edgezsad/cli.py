@@ -287,7 +287,7 @@ def device_ingest(
     config: Config = Path("configs/mini.yaml"),
     output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
     timing: Annotated[
-        Path | None, typer.Option(help="For the RB5: CSV or text that qnn-profile-viewer made of the board's log.")
+        Path | None, typer.Option(help="For the RB5: a CSV that qnn-profile-viewer made of the board's log.")
     ] = None,
 ) -> None:
     """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""

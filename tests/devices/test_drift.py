@@ -186,14 +186,6 @@ def test_the_test_of_equivalence(pairs: list[Pair]):
         assert still.test.high == pytest.approx(-math.log(0.05) * 100 / 120 / 2 / seeds)
 
 
-def test_few_images_decide_nothing(make_scores: Make):
-    change = find(metric_changes([(make_scores([0, 1], [0, 1]), make_scores([0.1, 1], [0, 1], **FP16))]), MEAN)
-    assert change.points == 0
-    assert math.isnan(change.delong_low) and math.isnan(change.low) and change.test.verdict == "undecided"
-    alone = find(metric_changes([(make_scores([0, 1], [1, 1]), make_scores([0.5, 1], [1, 1], **FP16))]), MEAN)
-    assert math.isnan(alone.points) and math.isnan(alone.low) and alone.test.verdict == "undecided"
-
-
 def test_seeds_on_other_images(pairs: list[Pair]):
     host, device = pairs[1]
     with pytest.raises(InputError, match="bolts seed 1: scored on other images than another seed"):

@@ -299,8 +299,6 @@ def test_large_and_compressed_archives(bench: Any, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(module, "MOST_FILES", 3)
     with pytest.raises(InputError, match="too large or too many files"):
         ingest(path, bench.run)
-    with pytest.raises(InputError, match=r"none\.tar: missing"):
-        ingest(tmp_path / "none.tar", bench.run)
     with pytest.raises(InputError, match=r"SHA256SUMS: missing"):
         ingest(tmp_path, bench.run)
 
@@ -361,16 +359,9 @@ def test_outputs_of_trtexec():
     assert read_trtexec_output(output(dimensions="2x3"), (2, 3), "x.json")[0] == 1.5
     # As TensorRT lays it out, with the tensors in another order.
     text = b"""[
-  { "name" : "map"
-  , "dimensions" : "1x1x2x1"
-  , "values" : [ 0.25, -1.5e-05 ]
-  }
-, { "name" : "score"
-  , "dimensions" : "1x1"
-  , "values" : [ -3 ]
-  }
-]
-"""
+  { "name" : "map"\n  , "dimensions" : "1x1x2x1"\n  , "values" : [ 0.25, -1.5e-05 ]\n  }
+, { "name" : "score"\n  , "dimensions" : "1x1"\n  , "values" : [ -3 ]\n  }
+]"""
     score, anomaly_map = read_trtexec_output(text, (2, 1), "x.json")
     assert score == -3 and anomaly_map.ravel().tolist() == pytest.approx([0.25, -1.5e-05])
 
