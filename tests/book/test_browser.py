@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -82,29 +83,18 @@ COLOURS = ["color-contrast", "link-in-text-block", "image-alt", "svg-img-alt"]
 ROWS = "(table) => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
 
 
+@dataclass
 class Visit:
-    """What one page was found to be.
+    """Findings on one page."""
 
-    Attributes:
-        complaints: of the console, uncaught errors included.
-        failed: requests that failed or were answered with an error.
-        away: requests to anything but the book's own server.
-        weight: bytes of the page and of all that it loads, not compressed.
-        heaviest: the files that make most of it.
-        sticking_out: what is wider than a phone.
-        violations: of accessibility rules, by colour scheme.
-        facts: links, names and the like.
-    """
-
-    def __init__(self) -> None:
-        self.complaints: list[str] = []
-        self.failed: list[str] = []
-        self.away: list[str] = []
-        self.weight = 0
-        self.heaviest = ""
-        self.sticking_out: list[str] = []
-        self.violations: dict[str, list[str]] = {}
-        self.facts: dict[str, Any] = {}
+    complaints: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    away: list[str] = field(default_factory=list)
+    weight: int = 0
+    heaviest: str = ""
+    sticking_out: list[str] = field(default_factory=list)
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")

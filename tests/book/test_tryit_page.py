@@ -174,25 +174,6 @@ def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path
     assert not one.complaints
 
 
-def test_by_keyboard_alone(one: TryIt):
-    """A button is reached and pressed, then the slider is moved."""
-    page = one.page
-    one.part("file").focus()
-    for _ in range(2 + len(EXAMPLES) - 1):
-        page.keyboard.press("Tab")
-    name = page.evaluate("document.activeElement.dataset.name")
-    assert name == "Washer, with a defect"
-    assert one.after(lambda: page.keyboard.press("Enter"))["name"] == name
-    slider = one.part("opacity")
-    slider.focus()
-    page.keyboard.press("Home")
-    assert one.part("heat").evaluate("(layer) => getComputedStyle(layer).opacity") == "0"
-    assert slider.get_attribute("aria-valuetext") == "0 percent"
-    page.keyboard.press("End")
-    assert one.part("heat").evaluate("(layer) => getComputedStyle(layer).opacity") == "1"
-    assert name in one.part("picture").get_attribute("aria-label")
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_result_breaks_no_accessibility_rule(one: TryIt, axe: str, scheme: str):
     one.page.emulate_media(color_scheme=scheme)
@@ -269,29 +250,3 @@ def test_a_model_that_cannot_be_fetched_is_told_and_asked_for_again(opened: Call
     assert re.match(r"The model could not be fetched \(the server answered 404\)", tryit.after(click)["error"])
     tryit.page.context.unroute("**/*.onnx")
     assert "score" in tryit.after(click)
-
-
-def test_a_runtime_from_elsewhere_is_taken_only_if_its_hash_is_right(
-    opened: Callable[..., TryIt], bundled: None, html: Path, files: dict[str, dict[str, Any]]
-):
-    """As in a book that was built without npm."""
-    away = "https://cdn.example/"
-    script = files["script"]["url"]
-    good = (html / "_static/tryit" / script).read_bytes()
-    listed = json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))
-    listed["files"]["script"]["url"] = away + script
-    served = [good[:-1] + bytes([good[-1] ^ 1]), good]
-
-    def prepare(page: Any) -> None:
-        page.context.route("**/files.json", lambda route: route.fulfill(json=listed))
-        page.context.route(
-            f"{away}**",
-            lambda route: route.fulfill(body=served.pop(0), headers={"Access-Control-Allow-Origin": "*"}),
-        )
-
-    tryit = opened(prepare)
-    click = tryit.page.locator("[data-example]").first.click
-    assert "The runtime could not be fetched (not the file that was meant)" in tryit.after(click)["error"]
-    assert "score" in tryit.after(click)
-    assert [url for url in tryit.asked if url.startswith("https:")] == [away + script] * 2
-    assert not served

@@ -104,17 +104,6 @@ def test_jpeg_is_decoded_nearly_alike(prepared: Prepared, tmp_path: Path, option
     assert found.mean() < 0.1
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "RGBA", "I;16"])
-def test_every_kind_of_png(prepared: Prepared, tmp_path: Path, mode: str) -> None:
-    if mode == "I;16":
-        image = Image.fromarray((scene(150, 130, 1)[..., 0].astype(np.uint16) * 257 + 100).clip(0, 65535))
-    elif mode == "RGBA":
-        image = Image.fromarray(scene(150, 130, 4))
-    else:
-        image = Image.fromarray(scene(150, 130)).convert(mode)
-    assert difference(prepared, tmp_path, "a.png", as_bytes(image, "PNG")).max() <= 1
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [
