@@ -8,9 +8,9 @@ machine. `edgezsad.source.render` makes the images when they are read.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -95,9 +95,8 @@ class DerivedList:
     @property
     def made_from(self) -> dict:
         """What the list was derived from, as JSON values."""
-        settings = self.config.model_dump(mode="json")
-        known = {"version": RECIPE_VERSION, "manifest_sha256": self.manifest_sha256, "seed": self.seed}
-        return {**known, "settings": settings}
+        settings = {"seed": self.seed, "settings": self.config.model_dump(mode="json")}
+        return {"version": RECIPE_VERSION, "manifest_sha256": self.manifest_sha256} | settings
 
     @cached_property
     def sha256(self) -> str:
@@ -161,17 +160,17 @@ def read_defect_grids(
     Raises:
         InputError: a mask is missing, damaged, or differs in size from its image.
     """
+
+    def read(entry: Entry) -> DefectGrid:
+        return DefectGrid.of_mask(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
+
     entries = [entry for entry in manifest.entries if entry.mask]
     grids: dict[str, DefectGrid] = {}
-    for entry, grid in zip(entries, in_order(partial(_read_grid, manifest.root), entries, workers), strict=True):
+    for entry, grid in zip(entries, in_order(read, entries, workers), strict=True):
         grids[entry.id] = grid
         if progress is not None:
             progress(len(grids), len(entries))
     return grids
-
-
-def _read_grid(root: Path, entry: Entry) -> DefectGrid:
-    return DefectGrid.of_mask(decode_mask(root / entry.mask, (entry.height, entry.width)))
 
 
 def _edges(length: int) -> np.ndarray:
@@ -184,8 +183,8 @@ def crop_around_defect(grid: DefectGrid, config: Derive, random: Random) -> Box:
 
     Scales from a random one upwards are tried until a crop holds enough of the defect; the whole image holds all.
     """
-    rows, columns = grid.shape
-    for scale in _from_random(sorted(set(config.scales)), random):
+    (rows, columns), scales = grid.shape, sorted(set(config.scales))
+    for scale in scales[random.randrange(len(scales)) :]:
         height, width = max(1, rows * scale // 100), max(1, columns * scale // 100)
         for _ in range(ATTEMPTS):
             row, column = divmod(random.choices(grid.cells.tolist(), grid.counts.tolist())[0], columns)
@@ -201,8 +200,8 @@ def crop_around_defect(grid: DefectGrid, config: Derive, random: Random) -> Box:
 
 def crop_without_defect(grid: DefectGrid, config: Derive, random: Random) -> Box | None:
     """Place a crop, in pixels, without any defective pixel; None if none was found at a random scale or below."""
-    rows, columns = grid.shape
-    for scale in _from_random(sorted(set(config.scales), reverse=True), random):
+    (rows, columns), scales = grid.shape, sorted(set(config.scales), reverse=True)
+    for scale in scales[random.randrange(len(scales)) :]:
         height, width = max(1, rows * scale // 100), max(1, columns * scale // 100)
         for _ in range(ATTEMPTS):
             top, left = random.randrange(rows - height + 1), random.randrange(columns - width + 1)
@@ -210,10 +209,6 @@ def crop_without_defect(grid: DefectGrid, config: Derive, random: Random) -> Box
             if not grid.held(cells):
                 return grid.pixels(cells)
     return None
-
-
-def _from_random(scales: Sequence[int], random: Random) -> Sequence[int]:
-    return scales[random.randrange(len(scales)) :]
 
 
 # ---- the list --------------------------------------------------------------------------------------------------

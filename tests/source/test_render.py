@@ -118,13 +118,6 @@ def test_randomised_images_keep_their_defect(seed: int, on_background: bool) -> 
     assert values.std() > 10
 
 
-def test_no_randomisation_changes_nothing() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    result = randomise(Sample(pixels, None), STILL, np.random.default_rng(0))
-    assert np.array_equal(result.pixels, pixels)
-    assert result.mask is None
-
-
 def test_another_background_keeps_part_and_defect() -> None:
     pixels = np.random.default_rng(0).integers(90, 220, (64, 64, 3), dtype=np.uint8)
     pixels[:14] = pixels[-14:] = pixels[:, :14] = pixels[:, -14:] = 10

@@ -66,12 +66,6 @@ def test_pixels_change_inside_the_mask(kind: str, seed: int) -> None:
     assert change[~found.mask].mean() < change[found.mask].mean()
 
 
-def test_the_seed_decides_everything() -> None:
-    one, same, other = (defective(part_on_white()[0], seed) for seed in (1, 1, 2))
-    assert np.array_equal(one.pixels, same.pixels) and np.array_equal(one.mask, same.mask)
-    assert not np.array_equal(one.pixels, other.pixels)
-
-
 @pytest.mark.parametrize("kind", DEFECTS, ids=lambda kind: kind.__name__)
 def test_every_kind_changes_a_part(kind: Kind) -> None:
     pixels, _ = part_on_white()

@@ -76,12 +76,6 @@ def test_visa_has_upper_case_endings_and_small_mask_values(tmp_path):
     assert len(masks) == 6 and all(0 < mask.max() < 30 for mask in masks)
 
 
-def test_btad_numbers_categories_and_mixes_endings(tmp_path):
-    root = generate_set(small("btad"), tmp_path / "set", 0, 1) / "BTech_Dataset_transformed"
-    assert (root / "01/test/ko/0000.bmp").is_file() and (root / "01/ground_truth/ko/0000.png").is_file()
-    assert (root / "02/train/ok/0000.png").is_file()
-
-
 def test_real_iad_names_camera_views(tmp_path):
     root = generate_set(small("real_iad", names=("tiles",)), tmp_path / "set", 0, 1)
     names = [path.name for path in root.rglob("*.jpg")]
