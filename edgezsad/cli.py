@@ -27,7 +27,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(device_app, name="device")
 
 EXTRAS = dict.fromkeys(
-    ("filelock", "lightning_fabric", "numba", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch"),
+    ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch"),
     "train",
 )
 """The extra that brings a package, for the message of a command that lacks it."""
