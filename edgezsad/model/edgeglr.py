@@ -72,7 +72,7 @@ class GlobalLocalReadout(nn.Module):
 
     @abstractmethod
     def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Compute the outputs that gradient descent trains: fields of `Output` by name."""
+        """Compute the fields of `Output` that gradient descent trains."""
 
     def centre(self, features: list[Tensor]) -> list[Tensor]:
         """Centre the feature maps of every stride."""

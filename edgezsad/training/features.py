@@ -81,11 +81,11 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     ]
     fraction = np.zeros((count, cells, cells), dtype=np.float32)
     extract = feature_extractor(backbone, size)
-    pictures = in_order(lambda row: sources.read(row, size), range(count), workers=2)
-    for row, picture in enumerate(progress(pictures, "source features", total=count)):
+    samples = in_order(lambda row: sources.read(row, size), range(count), workers=2)
+    for row, sample in enumerate(progress(samples, "source features", total=count)):
         # A value beyond float16 becomes infinite, which is reported with the image's name.
         with np.errstate(over="ignore"):
-            features = [one.astype(np.float16) for one in extract(picture.pixels)]
+            features = [one.astype(np.float16) for one in extract(sample.pixels)]
         if not all(np.isfinite(one).all() for one in features):
             raise InputError(
                 f"{sources.name(row)}: features of {backbone.name} do not fit into float16; use another backbone"
@@ -93,7 +93,7 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         for stored, one in zip(maps, features, strict=True):
             stored[row] = one
         if sources.label[row]:
-            fraction[row] = np.nan if picture.mask is None else cell_mask_fraction(picture.mask, cells)
+            fraction[row] = np.nan if sample.mask is None else cell_mask_fraction(sample.mask, cells)
     for stored in maps:
         stored.flush()
     with written_beside(folder / "mask_fraction.npy") as temporary:

@@ -46,14 +46,7 @@ class Example:
 
 
 class CachedInputs:
-    """Cached features of a frozen backbone.
-
-    Attributes:
-        label, group, parent: as in `Features`.
-        source_sha256, backbone_sha256, content_sha256: hashes of the source, the backbone and the features.
-        backbone: None, since no backbone learns.
-        most_validated: largest number of validation images.
-    """
+    """Cached features of a frozen backbone; `backbone` is None, since none learns."""
 
     backbone = None
     most_validated = 1_000_000
@@ -88,10 +81,7 @@ class CachedInputs:
 
 
 class ImageInputs:
-    """Images for a backbone that learns, each rotated or mirrored at random in training.
-
-    Attributes are those of `CachedInputs`; `backbone` is the one that learns.
-    """
+    """Images for the `backbone` that learns, each rotated or mirrored at random in training."""
 
     most_validated = 4096
 
@@ -142,9 +132,9 @@ Inputs = CachedInputs | ImageInputs
 
 def _read_pieces(images: SourceImages, rows: np.ndarray, size: int, workers: int) -> Iterator[tuple[list, list]]:
     """Yield lists of (3, S, S) pixels and of masks, a few images at a time."""
-    pictures = in_order(lambda row: images.read(int(row), size), rows, workers)
+    samples = in_order(lambda row: images.read(int(row), size), rows, workers)
     for start in range(0, len(rows), IMAGES_PIECE):
-        read = [next(pictures) for _ in rows[start : start + IMAGES_PIECE]]
+        read = [next(samples) for _ in rows[start : start + IMAGES_PIECE]]
         pixels = [torch.from_numpy(one.pixels).permute(2, 0, 1).float() for one in read]
         yield pixels, [one.mask for one in read]
 
@@ -156,17 +146,10 @@ def _augment(sample: Sample, generator: np.random.Generator) -> Sample:
 def training_plan(
     inputs: Inputs, fitted: np.ndarray, config: Training, seed: int, share: Mapping[str, float] | None = None
 ) -> BatchPlan:
-    """Plan batches: half defective, every group equally likely, or sets by their share.
+    """Plan batches of the fitted rows: half defective, every group equally likely, or sets by their share.
 
     Ours: otherwise a large category would dominate; ablation: variant "uneven source, images equally likely" of
     `benchmarks/ablations.py`. That half is defective is not ablated.
-
-    Args:
-        inputs: of the source.
-        fitted: the rows to use.
-        config: the batch.
-        seed: of the order.
-        share: of each set, by its name; None if groups are equally likely.
     """
     allowed = np.full(len(inputs.label), -1)
     allowed[fitted] = inputs.label[fitted]
