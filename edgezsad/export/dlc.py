@@ -3,12 +3,12 @@
 `qnn-net-run` runs it on a board with `libQnnGpu.so`, in the types of the graph: give the FP16 graph for FP16. The IR
 backend only writes; nothing is computed here.
 
-A DLC must hold the whole graph as one partition, with no node left to the CPU. The types and tensor ranks of its
-operations are read from QNN's own description and compared with the GPU's operator list.
+A DLC must hold the whole graph as one partition, with no node left to the CPU. Its operations are read from QNN's own
+description and compared with the GPU's operator list.
 
-TinyViT's position biases are small tables that the graph expands. ONNX Runtime's constant folding, which would expand
-them beforehand and add 157 MB in FP16, is disabled. Whether QNN's GPU expands them once or for every image is not
-documented; `folded` is the alternative.
+TinyViT's position biases are small tables that the graph expands. ONNX Runtime's constant folding would expand them
+beforehand and add 157 MB in FP16. It is disabled, unless `folded` asks for it: whether QNN's GPU expands them once or
+for every image is not documented.
 """
 
 import json
@@ -38,17 +38,8 @@ STATIC = 4
 class DlcRecord(BaseModel):
     """How a DLC was made and what is in it; stored next to it as NAME.json.
 
-    Attributes:
-        model_sha256: of the ONNX file.
-        detector_sha256: of the weights in the ONNX file, "" if unknown.
-        dlc_sha256: of the DLC.
-        precision: of the ONNX file.
-        folded: whether constants were expanded beforehand.
-        partitions: number of parts of the graph; always 1.
-        operations: counts by QNN operation, most frequent first.
-        most_axes: largest rank of a tensor that is not a weight.
-        gpu_findings: problems by the GPU backend's operator list.
-        versions: of the packages.
+    `model_sha256` is of the ONNX file, `detector_sha256` of the weights in it ("" if unknown). `operations` are counts
+    of QNN operations, `most_axes` the largest tensor rank but weights', `gpu_findings` by the GPU's operator list.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -93,9 +84,8 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
             session = open_session(str(graph), backend, settings, disabled=() if folded else FOLDING)
         # ONNX Runtime's exceptions have no common base but Exception. It fails if a node would fall back to the CPU.
         except Exception:
-            raise CheckError(
-                f"{graph}: the {WRITER.name} does not take {WRITER.rejected(graph, backend)}; replace it in the model"
-            ) from None
+            rejected = WRITER.rejected(graph, backend)
+            raise CheckError(f"{graph}: the {WRITER.name} does not take {rejected}; replace it in the model") from None
         check_assignment(assignment(session), graph, WRITER.name)
         written = sorted(Path(folder).glob("*.dlc"))
         if partitions(session) != 1 or len(written) != 1:
@@ -132,10 +122,8 @@ def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
         record = DlcRecord.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{path}: not the record of a DLC ({error.error_count()} errors); {REMEDY}") from None
-    if not target.is_file():
-        raise InputError(f"{target}: missing; {REMEDY}")
-    if sha256_of_file(target) != record.dlc_sha256:
-        raise InputError(f"{target}: changed since {path.name} was written; {REMEDY}")
+    if not target.is_file() or sha256_of_file(target) != record.dlc_sha256:
+        raise InputError(f"{target}: missing or changed since {path.name} was written; {REMEDY}")
     if graph is not None and sha256_of_file(graph) != record.model_sha256:
         raise InputError(f"{target}: made from another graph than {graph}; {REMEDY}")
     return record

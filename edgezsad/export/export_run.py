@@ -6,6 +6,7 @@ Parity starts at the image file: both runtimes decode and resize the same bytes.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,15 +36,8 @@ REHEARSED = 2
 """Images and layers of the INT8 sweep in a rehearsal."""
 
 
-@dataclass(frozen=True, eq=False)
-class SourceSample:
-    """Source images for INT8.
-
-    Attributes:
-        calibration: (S, S, 3) uint8 RGB each, for the ranges.
-        others: likewise, for the sweep.
-        source_sha256: hash of the whole source.
-    """
+class SourceSample(NamedTuple):
+    """Source images (S, S, 3) uint8 for INT8: those for the ranges, others for the sweep; hash of the whole source."""
 
     calibration: list[np.ndarray]
     others: list[np.ndarray]
@@ -97,8 +91,8 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
         for precision, path in paths.items():
             check_lint(path)
             files.append({"seed": seed, "precision": precision} | describe(path))
-        parity += compare_scores(TorchScorer(detector), OnnxScorer(paths["fp32"]), samples, seed)
-    table = pd.DataFrame(parity)
+        parity.append(compare_scores(TorchScorer(detector), OnnxScorer(paths["fp32"]), samples, seed))
+    table = pd.concat(parity, ignore_index=True)
     worst = table.loc[table["score_difference"].idxmax()]
     if not worst["score_difference"] <= PARITY:
         raise CheckError(
@@ -129,61 +123,37 @@ def sample_source(run: Run, calibration: int = CALIBRATION_IMAGES, others: int =
     return SourceSample(read(rows[::2], calibration), read(rows[1::2], others), source.sha256)
 
 
-def compare_scores(
-    first: TorchScorer, second: OnnxScorer, samples: list[Manifest], seed: int
-) -> list[dict[str, object]]:
+def compare_scores(first: TorchScorer, second: OnnxScorer, samples: list[Manifest], seed: int) -> pd.DataFrame:
     """Score the same image files with two runtimes; one row per image."""
-    rows: list[dict[str, object]] = []
+    rows = []
     for manifest in samples:
         for entry in manifest.entries:
             score, anomaly_map = first.score(load(manifest.path(entry), first.detector.size))
             other_score, other_map = second.score(load(manifest.path(entry), second.size))
-            rows.append(
-                {
-                    "seed": seed,
-                    "image": f"{manifest.name}/{entry.id}",
-                    "pytorch": score,
-                    "onnx": other_score,
-                    "score_difference": abs(score - other_score),
-                    "map_difference": float(np.abs(anomaly_map - other_map).max()),
-                }
-            )
-    return rows
+            difference, map_difference = abs(score - other_score), float(np.abs(anomaly_map - other_map).max())
+            rows.append((seed, f"{manifest.name}/{entry.id}", score, other_score, difference, map_difference))
+    columns = ["seed", "image", "pytorch", "onnx", "score_difference", "map_difference"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def write_dlcs(graphs: dict[str, Path], folder: Path | str, expanded: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Write graphs as DLCs; one row each: megabytes, partitions, operations, most axes, findings, status.
+def dlc_row(name: str, graph: Path, target: Path, folded: bool = False) -> dict[str, object]:
+    """Write a graph as a DLC and return a table row: megabytes, partitions, operations, most axes, findings, status.
 
     Args:
-        graphs: ONNX files by their name in the table.
-        folder: receives the DLCs.
-        expanded: graphs that are also written with expanded constants, for comparison; these files are not kept.
+        name: name of the graph in the table.
+        graph: the ONNX file.
+        target: the DLC.
+        folded: expand constants beforehand.
 
     Raises:
-        CheckError: a graph does not become one partition.
+        CheckError: the graph does not become one partition.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [_dlc_row(name, graph, folder, False) for name, graph in graphs.items()]
-    for name in expanded:
-        with tempfile.TemporaryDirectory(prefix=".dlc", dir=folder) as temporary:
-            rows.append(_dlc_row(name, graphs[name], Path(temporary), True))
-    return pd.DataFrame(rows)
-
-
-def _dlc_row(name: str, graph: Path, folder: Path, folded: bool) -> dict[str, object]:
     row: dict[str, object] = {"graph": name, "constants": "expanded" if folded else "as in the graph"}
-    target = folder / f"{graph.stem}.dlc"
+    columns = ("megabytes", "partitions", "operations", "most axes", "findings")
     try:
         record = write_dlc(graph, target, folded)
     except RuntimeUnavailable as reason:
-        missing = dict.fromkeys(("megabytes", "partitions", "operations", "most axes", "findings"))
-        return row | missing | {"status": f"not run: {reason}"}
-    return row | {
-        "megabytes": target.stat().st_size / 1e6,
-        "partitions": record.partitions,
-        "operations": sum(record.operations.values()),
-        "most axes": record.most_axes,
-        "findings": len(record.gpu_findings),
-        "status": "written",
-    }
+        return row | dict.fromkeys(columns) | {"status": f"not run: {reason}"}
+    size, operations = target.stat().st_size / 1e6, sum(record.operations.values())
+    values = (size, record.partitions, operations, record.most_axes, len(record.gpu_findings))
+    return row | dict(zip(columns, values, strict=True)) | {"status": "written"}

@@ -1,8 +1,8 @@
 """Quantise an ONNX graph to INT8 with ONNX Runtime's static quantiser; input and outputs stay FP32.
 
 Convolutions and matrix products read INT8 activations (one scale per tensor) and INT8 weights (one scale per channel),
-between QuantizeLinear and DequantizeLinear. All else stays FP32: their outputs, the input normalisation, residual sums,
-the pooling, the readout, and the layers that a sweep finds too costly.
+between QuantizeLinear and DequantizeLinear. Their outputs, the input normalisation, residual sums, the pooling, the
+readout, and the layers that a sweep finds too costly stay FP32.
 
 Activation ranges come from source images, never from a target: the file names the source, and a graph that was trained
 on another source is rejected.
@@ -130,7 +130,7 @@ class Quantiser:
         return np.concatenate([score for score, _ in outputs]), np.stack([anomaly_map for _, anomaly_map in outputs])
 
     def _quantise(self, layers: Sequence[Layer], reader: "_Reader | None" = None) -> Path:
-        target, nodes = self._folder / "int8.onnx", {layer.node for layer in layers}
+        target = self._folder / "int8.onnx"
         with silence():
             quantize_static(
                 self._graph,
@@ -141,21 +141,11 @@ class Quantiser:
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_quantize=sorted(nodes),
+                nodes_to_quantize=[layer.node for layer in layers],
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=self._folder / "ranges.json",
                 extra_options={"QuantizeBias": False, "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul"]},
             )
-        model = onnx.load(target)
-        # The quantiser rounds a tensor for all its readers; those that stay FP32 read it from before the rounding.
-        makers = {name: node for node in model.graph.node for name in node.output}
-        pairs = [(node, makers.get(node.input[0])) for node in model.graph.node if node.op_type == "DequantizeLinear"]
-        exact = {node.output[0]: maker.input[0] for node, maker in pairs if maker is not None}
-        for node in model.graph.node:
-            if node.name not in nodes and node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
-                for index, name in enumerate(node.input):
-                    node.input[index] = exact.get(name, name)
-        onnx.save(model, target)
         return target
 
 

@@ -46,15 +46,8 @@ ALLOWED = frozenset(
     }
 )
 # fmt: on
-TYPES = {
-    TensorProto.FLOAT: "FP32",
-    TensorProto.FLOAT16: "FP16",
-    TensorProto.BFLOAT16: "BF16",
-    TensorProto.DOUBLE: "FP64",
-    TensorProto.INT32: "INT32",
-    TensorProto.INT64: "INT64",
-    TensorProto.BOOL: "BOOL",
-}
+TYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}
+"""Names of the operator lists for ONNX's types; all others are equal."""
 
 
 def load_graph(path: Path | str) -> onnx.ModelProto:
@@ -220,7 +213,7 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
     except onnx.shape_inference.InferenceError as error:
         raise CheckError(f"{path}: shapes cannot be inferred ({one_line(error)}); fix the model") from None
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    gelus = _gelu_erfs(model.graph)
+    makers = {name: node for node in model.graph.node for name in node.output}
     uses = []
     for node in model.graph.node:
         # ONNX Runtime and TensorRT's parser remove Identity.
@@ -228,10 +221,14 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
             continue
         tensors = [name for name in (*node.input, *node.output) if name in kinds and name not in weights]
         ranks = frozenset(len(kinds[name].shape.dim) for name in tensors)
-        types = frozenset(TYPES.get(kinds[name].elem_type, "other") for name in node.output if name in kinds)
+        names = [TensorProto.DataType.Name(kinds[name].elem_type) for name in node.output if name in kinds]
+        types = frozenset(TYPES.get(name, name) for name in names)
         operators: tuple[str, ...] = (_operator(node),)
         if backend != "tensorrt":
-            operators = ("Gelu",) if node.output[0] in gelus else _qnn_operations(node, weights)
+            # QNN's provider fuses the operators of a GELU, which scales the input of Erf.
+            scale = makers.get(node.input[0]) if node.op_type == "Erf" else None
+            is_gelu = scale is not None and scale.op_type in ("Div", "Mul")
+            operators = ("Gelu",) if is_gelu else _qnn_operations(node, weights)
             # ONNX Runtime passes indices to QNN as INT32.
             types = frozenset("INT32" if kind == "INT64" else kind for kind in types)
         uses += [OperatorUse(node.name or node.output[0], operator, ranks, types) for operator in operators]
@@ -239,7 +236,7 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
 
 
 def findings_of(uses: list[OperatorUse], backend: str) -> list[str]:
-    """Compare operator uses with a backend's list; one line for each problem."""
+    """Compare operators with a backend's list; one line for each problem."""
     rules = read_backend(backend).rules
     problems = []
     for use in uses:
@@ -313,17 +310,3 @@ def _qnn_operations(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> tu
 @functools.cache
 def _onnx_to_qnn() -> dict[str, tuple[str, ...]]:
     return {row["operator"]: tuple(row["operations"].split()) for row in _read_csv("onnx_to_qnn.csv")}
-
-
-def _gelu_erfs(graph: onnx.GraphProto) -> set[str]:
-    """Return the outputs of each Erf that is part of a GELU, x / sqrt(2) -> Erf -> + 1, which QNN's provider fuses."""
-    makers = {name: node for node in graph.node for name in node.output}
-    weights = {tensor.name for tensor in graph.initializer}
-    found = set()
-    for node in graph.node:
-        erf = next((makers[name] for name in node.input if name in makers and makers[name].op_type == "Erf"), None)
-        if node.op_type == "Add" and erf is not None and weights & set(node.input):
-            scale = makers.get(erf.input[0])
-            if scale is not None and scale.op_type in ("Div", "Mul") and weights & set(scale.input):
-                found.add(erf.output[0])
-    return found

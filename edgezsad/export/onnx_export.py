@@ -40,12 +40,9 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
 
     Args:
         detector: takes (B, 3, size, size) float32 and returns score (B,) and map (B, 1, h, w). It is not changed.
-        path: the file to write, atomically.
+        path: the file to write, atomically; also returned.
         size: input height and width in pixels.
         metadata: written to the file's `metadata_props`.
-
-    Returns:
-        `path`.
 
     Raises:
         CheckError: the exporter cannot express the detector, or the graph has other inputs or outputs.
@@ -88,10 +85,9 @@ class CompactBiases:
 
     def __init__(self, module: Attention):
         """Build the tables of one attention module."""
-        self._module = module
-        self._rows, self._columns = (
-            (torch.arange(length)[:, None] - torch.arange(length)).abs().flatten() for length in module.resolution
-        )
+        self._module, self._tables = module, []
+        for length in module.resolution:
+            self._tables.append((torch.arange(length)[:, None] - torch.arange(length)).abs().flatten())
 
     def __call__(self, device: torch.device) -> Tensor:
         """Return (1, heads, N, N) biases, N the locations of a window; replaces `Attention.get_attention_biases`."""
@@ -99,10 +95,10 @@ class CompactBiases:
 
     def expand(self, biases: Tensor) -> Tensor:
         """Expand biases by distance (heads, N) to biases by pair of locations (1, heads, N, N)."""
-        heads, (rows, columns) = len(biases), self._module.resolution
-        table = biases.view(heads, rows, columns).index_select(1, self._rows).index_select(2, self._columns)
-        table = table.view(heads, rows, rows, columns, columns).permute(0, 1, 3, 2, 4)
-        return table.reshape(1, heads, rows * columns, rows * columns)
+        rows, columns = self._module.resolution
+        table = biases.view(-1, rows, columns).index_select(1, self._tables[0]).index_select(2, self._tables[1])
+        table = table.view(-1, rows, rows, columns, columns).permute(0, 1, 3, 2, 4)
+        return table.reshape(1, -1, rows * columns, rows * columns)
 
 
 def _portable_copy(detector: nn.Module) -> nn.Module:
@@ -128,7 +124,6 @@ def _tidy(model: ir.Model) -> onnx.ModelProto:
     """Merge axes, share equal tensors and equal nodes, and drop the exporter's notes."""
     merge_axes(model)
     rewrite(model, [reshape_reshape_rule])
-    # Each TinyViT block brings its own copy of the same tables of distances.
     for step in (
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.DeduplicateInitializersPass(size_limit=2**31),

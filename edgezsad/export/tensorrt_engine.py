@@ -14,17 +14,8 @@ from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
 from edgezsad.files import check_may_be_written, sha256_of_file, versions, write_json, written_beside
 from edgezsad.run import Run
-from edgezsad.scoring.tensorrt_scorer import (
-    FIRST_STRONGLY_TYPED,
-    EngineRecord,
-    TensorRTDevice,
-    engine_record_path,
-    graph_precision,
-    read_engine_record,
-    tensorrt_package,
-    tensorrt_version,
-    this_device,
-)
+from edgezsad.scoring import tensorrt_scorer as trt
+from edgezsad.scoring.tensorrt_scorer import EngineRecord, TensorRTDevice, engine_record_path, graph_precision
 
 WORKSPACE = 1 << 30
 """Bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything."""
@@ -33,11 +24,11 @@ WORKSPACE = 1 << 30
 def build_engines(run: Run) -> None:
     """Build the engines of all seeds of a run for this machine's GPU; does nothing without TensorRT or a GPU."""
     try:
-        tensorrt = tensorrt_package()
-        device = this_device(tensorrt)
+        tensorrt = trt.tensorrt_package()
+        device = trt.this_device(tensorrt)
     except RuntimeUnavailable:
         return
-    precision = graph_precision(tensorrt_version(tensorrt.__version__))
+    precision = graph_precision(trt.tensorrt_version(tensorrt.__version__))
     for seed in run.profile.seeds:
         engine = run.engine(seed)
         build_engine(run.onnx(seed, precision), engine, device, tensorrt, engine.with_name("tensorrt-timing.cache"))
@@ -64,7 +55,7 @@ def build_engine(
         CheckError: TensorRT cannot parse or build it.
     """
     graph, engine = Path(graph), Path(engine)
-    version = tensorrt_version(device.tensorrt)
+    version = trt.tensorrt_version(device.tensorrt)
     metadata = metadata_of(load_graph(graph))
     found, wanted = metadata.get("precision", "fp32"), graph_precision(version)
     if found != wanted:
@@ -73,7 +64,7 @@ def build_engine(
         raise InputError(f"{engine}: the record takes that name; name the engine .plan")
     check_may_be_written(engine)
     try:
-        return read_engine_record(engine, device, graph)
+        return trt.read_engine_record(engine, device, graph)
     except InputError:
         pass
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
@@ -85,7 +76,7 @@ def build_engine(
         raise CheckError(f"{graph}: TensorRT cannot parse it ({'; '.join(errors)[:160]}); see `edgezsad lint`")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if version < FIRST_STRONGLY_TYPED:
+    if version < trt.FIRST_STRONGLY_TYPED:
         config.set_flag(tensorrt.BuilderFlag.FP16)
     if timing_cache is not None:
         _set_timing_cache(config, Path(timing_cache))
@@ -114,7 +105,7 @@ def build_engine(
 def tensorrt_status() -> str:
     """Return whether engines can be built here: "ready: ...", or the reason why not."""
     try:
-        device = this_device(tensorrt_package())
+        device = trt.this_device(trt.tensorrt_package())
     except RuntimeUnavailable as reason:
         return str(reason)
     return f"ready: TensorRT {device.tensorrt} on {device.gpu} ({device.capability})"

@@ -117,7 +117,7 @@ def test_files_that_do_not_belong_together_are_refused(written: Path, tmp_path: 
     with pytest.raises(InputError, match=r"detector\.json: missing; write it again with `edgezsad export dlc`"):
         read_dlc(copy)
     dlc_record_path(copy).write_bytes(dlc_record_path(written).read_bytes())
-    with pytest.raises(InputError, match=r"changed since detector\.json was written"):
+    with pytest.raises(InputError, match=r"missing or changed since detector\.json was written"):
         read_dlc(copy)
     dlc_record_path(copy).write_text(json.dumps({"partitions": 1}))
     with pytest.raises(InputError, match="not the record of a DLC"):

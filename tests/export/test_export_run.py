@@ -12,7 +12,7 @@ from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export import export_run as module
 from edgezsad.export.dlc import WRITER
-from edgezsad.export.export_run import compare_scores, sample_source, write_dlcs
+from edgezsad.export.export_run import compare_scores, dlc_row, sample_source
 from edgezsad.model.detector import Detector
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
@@ -56,7 +56,8 @@ def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, t
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), image)
     entry = Entry("a.jpg", "bolt", "test", 0, "good", "", 300, 200, "0" * 64, "")
-    (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), [Manifest("m", tmp_path, (entry,))], 3)
+    manifests = [Manifest("m", tmp_path, (entry,))]
+    (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), manifests, 3).to_dict("records")
     assert row["seed"] == 3 and row["image"] == "m/a.jpg"
     assert row["score_difference"] == abs(row["pytorch"] - row["onnx"]) < 1e-4 and row["map_difference"] < 1e-3
 
@@ -66,12 +67,9 @@ def test_dlcs_are_written_and_measured(exported: Path, tmp_path: Path) -> None:
         WRITER.start()
     except RuntimeUnavailable as reason:
         pytest.skip(str(reason))
-    table = write_dlcs({"fp32": exported}, tmp_path, ("fp32",))
-    assert list(table["constants"]) == ["as in the graph", "expanded"] and set(table["status"]) == {"written"}
-    assert table["megabytes"][0] == (tmp_path / "detector.dlc").stat().st_size / 1e6
-    assert list(table["partitions"]) == [1, 1]
-    # The expanded one is measured and not kept.
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["detector.dlc", "detector.json"]
+    row = dlc_row("fp32", exported, tmp_path / "detector.dlc")
+    assert (row["constants"], row["status"], row["partitions"]) == ("as in the graph", "written", 1)
+    assert row["megabytes"] == (tmp_path / "detector.dlc").stat().st_size / 1e6
 
 
 def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +77,5 @@ def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, m
         raise RuntimeUnavailable("onnxruntime-qnn is not installed")
 
     monkeypatch.setattr(module, "write_dlc", absent)
-    table = write_dlcs({"fp32": exported, "fp16": exported}, tmp_path)
-    assert list(table["status"]) == ["not run: onnxruntime-qnn is not installed"] * 2
-    assert table["partitions"].isna().all()
+    row = dlc_row("fp32", exported, tmp_path / "x.dlc")
+    assert row["status"] == "not run: onnxruntime-qnn is not installed" and row["partitions"] is None
