@@ -77,14 +77,8 @@ def delong(label: ArrayLike, scores: Sequence[ArrayLike]) -> Aurocs:
 def placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute, for each image, the share of pairs with the other class that are ordered correctly, ties counted half.
 
-    Computed from midranks (Sun and Xu, IEEE Signal Processing Letters 2014).
-
-    Args:
-        label: (N,) 0 or 1, both present.
-        score: (N,) finite numbers.
-
-    Returns:
-        (m,) of the defective images and (n,) of the normal ones, each in the order of `score`.
+    Returns those of the defective images, (m,), and of the normal ones, (n,), in the order of `score`. Computed from
+    midranks (Sun and Xu, IEEE Signal Processing Letters 2014).
     """
     defective, normal = score[label == 1], score[label == 0]
     among_all = rankdata(score)
