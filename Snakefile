@@ -266,7 +266,9 @@ for name, job in JOBS.items():
         resources:
             **resources(name),
         shell:
-            "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}" + job.get("arguments", "")
+            # Evaluated here and again when the job runs, where `rule` is its name and `name` the last of the loop.
+            "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}"
+            + JOBS[vars().get("rule", name)].get("arguments", "")
 
 
 rule book:
