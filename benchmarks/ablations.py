@@ -27,10 +27,9 @@ from lightning_fabric import Fabric
 
 from edgezsad.config import Profile
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
+from edgezsad.files import progress, read_json, sha256_of_bytes, versions, write_json
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.backbone import Backbone
-from edgezsad.progress import progress
 from edgezsad.run import open_run
 from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training.inputs import Inputs, training_inputs, training_plan

@@ -31,13 +31,12 @@ from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Sample, subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.files import progress, read_json, sha256_of_bytes, write_json
 from edgezsad.metrics.category_metrics import category_seed
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.pixel_metrics import pixel_metrics
 from edgezsad.model.backbone import Backbone
-from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.source.render import rotate_and_mirror
 from edgezsad.source.source_images import SourceImages, plain_images

@@ -23,10 +23,9 @@ from recording import RESULTS, machine, save
 from edgezsad.config import Profile, load_profile
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json
+from edgezsad.files import progress, read_json, sha256_of_bytes, write_json
 from edgezsad.metrics.intervals import LEVEL, REPLICATES
 from edgezsad.model.backbone import Backbone
-from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.trainer import training_key

@@ -28,9 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import load_profile
 from edgezsad.errors import EdgeZSADError
-from edgezsad.files import read_json, versions, write_json
+from edgezsad.files import progress, read_json, versions, write_json
 from edgezsad.model.detector import build_detector
-from edgezsad.progress import progress
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "training_step.json"

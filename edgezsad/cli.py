@@ -71,7 +71,7 @@ def predict(
     Masks in MVTec layout (ground_truth next to test) are left out and counted at the end. Images that cannot be scored
     are listed at the end, with exit code 1; the others are scored.
     """
-    from edgezsad.files import write_csv
+    from edgezsad.files import progress, write_csv
     from edgezsad.predict import (
         COLUMNS,
         Failure,
@@ -82,7 +82,6 @@ def predict(
         load_scorer,
         predict_files,
     )
-    from edgezsad.progress import progress
 
     chosen, masks = find_images(images)
     maps = HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
@@ -233,15 +232,13 @@ def data_index(
     from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
     from edgezsad.data.manifest import cache_path, index_dataset, write_manifest
     from edgezsad.files import check_may_be_written
-    from edgezsad.progress import ticker
 
     descriptor = find_descriptor(name)
     item = descriptor.data_set(root) if descriptor else DataSet(name=ANY, layout="mvtec", root=root)
     out = out or Path(f"{item.name if descriptor else root.resolve().name or ANY}.csv")
     # Before the hours that a large set takes.
     check_may_be_written(out)
-    with ticker(f"index {item.name}") as tick:
-        manifest = index_dataset(item, root, cache_path(out), workers, tick)
+    manifest = index_dataset(item, root, cache_path(out), workers)
     write_manifest(manifest, out)
     defective = sum(entry.label for entry in manifest.entries)
     masks = sum(bool(entry.mask) for entry in manifest.entries)

@@ -17,10 +17,10 @@ import numpy as np
 from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
+from edgezsad.files import progress
 from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
-from edgezsad.progress import progress, ticker
 from edgezsad.scoring.score_file import ScoreFile, Scorer
 
 PIXELS = 256
@@ -88,14 +88,7 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
         taken = {manifest.name for manifest in found.values()}
         numbered = itertools.chain([own], (f"{own}-{number}" for number in itertools.count(2)))
         item = DataSet(name=next(name for name in numbered if name not in taken), layout="mvtec", root=folder)
-        with ticker(f"index of {folder}") as tick:
-            tests = index_dataset(
-                item,
-                folder,
-                workers=2,
-                progress=tick,
-                choose=lambda images: [one for one in images if one.split == "test"],
-            )
+        tests = index_dataset(item, folder, workers=2, choose=lambda images: [i for i in images if i.split == "test"])
         if not tests.entries:
             raise InputError(f"{folder}: no test images; they lie in CATEGORY/test/good and CATEGORY/test/DEFECT")
         found[location] = tests

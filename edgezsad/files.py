@@ -1,16 +1,19 @@
-"""Write files atomically (temporary file, then rename), read JSON, hash files."""
+"""Write files atomically (temporary file, then rename), read JSON, hash files, show progress."""
 
 import csv
 import hashlib
 import json
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 import edgezsad
 from edgezsad.errors import InputError
@@ -163,3 +166,12 @@ def versions(*packages: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+def progress(
+    items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "image", **options: Any
+) -> tqdm:
+    """Return a tqdm progress bar on standard error; into a log it writes every few seconds only."""
+    seconds = 0.1 if sys.stderr.isatty() else 5
+    options |= {"mininterval": seconds, "maxinterval": max(seconds, 10)}
+    return tqdm(items, desc=what, total=total, unit=f" {unit}", file=sys.stderr, **options)

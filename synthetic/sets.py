@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from edgezsad.errors import InputError
-from edgezsad.files import write_json
+from edgezsad.files import progress, write_json
 from synthetic.defects import COMPONENT_KINDS, KINDS
 from synthetic.image import Address, defect_of, defective_image, normal_image
 from synthetic.scene import find
@@ -65,9 +65,7 @@ class Job:
     mask_value: int = 255
 
 
-def generate_set(
-    spec: SetSpec, root: Path | str, seed: int, workers: int, progress: Callable[[int, int], None] | None = None
-) -> Path:
+def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Path:
     """Render a data set into `root`, replacing an earlier generated set.
 
     Args:
@@ -75,7 +73,6 @@ def generate_set(
         root: the data set's folder.
         seed: the profile's data seed.
         workers: processes; 1 renders in this one.
-        progress: called with (images done, images in total).
 
     Raises:
         InputError: unknown family or layout, fewer than one worker, or `root` holds other files.
@@ -92,9 +89,8 @@ def generate_set(
         new = temporary / "new"
         for folder in {(new / name).parent for job in jobs for name in (job.image, job.mask) if name}:
             folder.mkdir(parents=True, exist_ok=True)
-        for done, _ in enumerate(_rendered(jobs, new, workers), start=1):
-            if progress:
-                progress(done, len(jobs))
+        for _ in progress(_rendered(jobs, new, workers), f"generate {spec.name}", len(jobs)):
+            pass
         if spec.layout in _LISTS:
             _LISTS[spec.layout](jobs, new)
         settings = {key: value for key, value in asdict(spec).items() if key not in ("name", "layout")}

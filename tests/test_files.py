@@ -11,6 +11,7 @@ import pytest
 
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import (
+    progress,
     read_json,
     sha256_of_bytes,
     sha256_of_file,
@@ -128,3 +129,15 @@ def test_exit_codes() -> None:
     assert (InputError("x").exit_code, CheckError("x").exit_code) == (2, 1)
     assert issubclass(InputError, EdgeZSADError)
     assert issubclass(CheckError, EdgeZSADError)
+
+
+def test_progress_counts_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sum(progress(range(5), "count")) == 10
+    with progress(None, "seed 0", 640, initial=64) as bar:
+        bar.set_postfix_str("loss 0.5", refresh=False)
+        bar.update(576)
+    with progress(None, "seed 1", 10, disable=True) as bar:
+        bar.update(10)
+    first, last = capsys.readouterr().err.strip().split("\n")
+    assert "count: 100%" in first and " 5/5 " in first
+    assert "seed 0: 100%" in last and " 640/640 " in last and "image/s" in last and "seed 1" not in last

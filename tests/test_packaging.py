@@ -53,7 +53,7 @@ IMPORT_NAMES = {
 }
 # Modules of the light installation: at their top they import light packages only.
 LIGHT = (
-    "errors", "files", "config", "run", "progress", "data.images", "data.layouts", "data.manifest",
+    "errors", "files", "config", "run", "data.images", "data.layouts", "data.manifest",
     "scoring.score_file", "scoring.onnx_scorer", "metrics.image_metrics", "metrics.pixel_metrics",
     "metrics.category_metrics", "show.maps", "predict", "evaluate", "cli",
 )  # fmt: skip

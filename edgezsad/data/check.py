@@ -18,7 +18,7 @@ from edgezsad.data.descriptors import (
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.layouts import ImageItem, images_below, is_generated, printable, scan_layout
 from edgezsad.errors import CheckError, InputError
-from edgezsad.progress import progress
+from edgezsad.files import progress
 from edgezsad.run import Run
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ position may be reported: on the generated sets 8 pairs within a set, none betwe
 """
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,8 +25,7 @@ from PIL import Image
 from edgezsad.data.images import decode_image, open_image, orientation
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import written_beside
-from edgezsad.progress import progress, ticker
+from edgezsad.files import progress, written_beside
 
 SIDE = 32
 """Height and width of a thumbnail."""
@@ -128,8 +127,7 @@ def check_disjoint(
     thumbnails = read_thumbnails([*sources, *targets], cache, workers)
     listed = _listed(sources), _listed(targets)
     source, target = (np.stack([thumbnails[entry.sha256] for entry, _ in side]) for side in listed)
-    with ticker("near-duplicates") as tick:
-        found, candidates = near_duplicates(source, target, workers, tick)
+    found, candidates = near_duplicates(source, target, workers)
     if found:
         pair = listed[0][found[0].source][1], listed[1][found[0].target][1]
         _report(*pair, "copy of the source's", f", {found[0].relation}", len(found))
@@ -202,7 +200,6 @@ def near_duplicates(
     source: np.ndarray,
     target: np.ndarray,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Duplicate], int]:
     """Find target images that are copies of source images.
 
@@ -210,7 +207,6 @@ def near_duplicates(
         source: int8 (N, SIDE, SIDE) thumbnails.
         target: int8 (M, SIDE, SIDE) thumbnails.
         workers: number of threads.
-        progress: called as (target images done, target images in all).
 
     Returns:
         The most correlated confirmed pair of each such target image, in the targets' order; the number of candidates.
@@ -218,14 +214,12 @@ def near_duplicates(
     rows = np.flatnonzero(source.any(axis=(1, 2)))
     codes = hashes(source[rows], [0])[0]
     blocks = np.split(np.arange(len(target)), range(_BLOCK, len(target), _BLOCK))
-    found, candidates, done = [], 0, 0
+    found, candidates = [], 0
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for pairs, number in pool.map(partial(_search, source, rows, codes, target), blocks):
+        searched = pool.map(partial(_search, source, rows, codes, target), blocks)
+        for pairs, number in progress(searched, "near-duplicates", len(blocks), "block"):
             found += pairs
             candidates += number
-            done += 1
-            if progress is not None:
-                progress(min(done * _BLOCK, len(target)), len(target))
     return found, candidates
 
 

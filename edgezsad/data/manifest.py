@@ -19,7 +19,7 @@ from edgezsad.config import DataSet
 from edgezsad.data.images import decode_mask, measure
 from edgezsad.data.layouts import NORMAL, SPLITS, ImageItem, printable, scan_layout
 from edgezsad.errors import InputError
-from edgezsad.files import written_beside
+from edgezsad.files import progress, written_beside
 from edgezsad.run import Run
 
 SAVE_SECONDS = 30
@@ -166,7 +166,6 @@ def index_dataset(
     root: Path | str,
     cache: Path | None = None,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
     choose: Callable[[list[ImageItem]], list[ImageItem]] | None = None,
 ) -> Manifest:
     """List, measure and hash all images of a data set.
@@ -176,7 +175,6 @@ def index_dataset(
         root: its folder.
         cache: file that keeps sizes and hashes (see `HashCache`).
         workers: number of threads that read files.
-        progress: called as (images done, images in all).
         choose: keeps some of the images that the layout lists; all if left out.
 
     Raises:
@@ -197,11 +195,9 @@ def index_dataset(
     entries = []
     try:
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            for entry in pool.map(partial(_read_entry, files), items):
+            for entry in progress(pool.map(partial(_read_entry, files), items), f"index {item.name}", len(items)):
                 entries.append(entry)
                 files.save(every=SAVE_SECONDS)
-                if progress is not None:
-                    progress(len(entries), len(items))
     finally:
         # An interrupted index continues where it stopped.
         files.save()

@@ -22,13 +22,12 @@ from edgezsad.config import Runtime
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import records
+from edgezsad.files import progress, records
 from edgezsad.metrics.category_metrics import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence
 from edgezsad.model import THRESHOLD
-from edgezsad.progress import progress
 from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata

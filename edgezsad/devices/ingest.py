@@ -32,8 +32,7 @@ from edgezsad.devices.latency import (
     read_trtexec_times,
 )
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import sha256_of_bytes, sha256_of_file, write_json, write_text
-from edgezsad.progress import progress
+from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, write_json, write_text
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_scores

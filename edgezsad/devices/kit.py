@@ -26,8 +26,7 @@ from edgezsad.devices import Board
 from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
 from edgezsad.export.lint import load_graph
-from edgezsad.files import sha256_of_bytes, sha256_of_file, written_beside
-from edgezsad.progress import progress
+from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
 from edgezsad.scoring.score_run import subset

@@ -19,9 +19,9 @@ from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.int8 import SHARE, Quantiser, Sweep, sweep
 from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
+from edgezsad.files import progress
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import graph_metadata, load_detector
-from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset

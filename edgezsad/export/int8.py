@@ -26,7 +26,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from edgezsad.errors import InputError
 from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
 from edgezsad.export.onnx_export import silence
-from edgezsad.progress import progress
+from edgezsad.files import progress
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
 SHARE = 0.2

@@ -9,7 +9,7 @@ import pandas as pd
 from edgezsad.config import Runtime
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import records
+from edgezsad.files import progress, records
 from edgezsad.metrics.category_metrics import (
     AVERAGING,
     IMAGE_METRICS,
@@ -21,7 +21,6 @@ from edgezsad.metrics.category_metrics import (
 )
 from edgezsad.metrics.image_metrics import decisions
 from edgezsad.metrics.intervals import Replicates, interval
-from edgezsad.progress import progress
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 

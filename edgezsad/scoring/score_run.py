@@ -10,8 +10,7 @@ from edgezsad.config import Runtime
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError, RuntimeUnavailable
-from edgezsad.files import sha256_of_file, versions
-from edgezsad.progress import progress
+from edgezsad.files import progress, sha256_of_file, versions
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, Scorer, read_scores, write_not_run, write_scores
 

@@ -8,7 +8,7 @@ machine. `edgezsad.source.render` makes the images when they are read.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import in_order
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_bytes, write_json, written_beside
+from edgezsad.files import progress, read_json, sha256_of_bytes, write_json, written_beside
 from edgezsad.source.synthetic_defects import kind_weights
 
 RECIPE_VERSION = 2
@@ -152,9 +152,7 @@ class DefectGrid:
         return Box(*map(int, (columns[cells.left], rows[cells.top], columns[cells.right], rows[cells.bottom])))
 
 
-def read_defect_grids(
-    manifest: Manifest, workers: int = 1, progress: Callable[[int, int], None] | None = None
-) -> dict[str, DefectGrid]:
+def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, DefectGrid]:
     """Read every mask of a data set once; return the grids by image id.
 
     Raises:
@@ -165,12 +163,9 @@ def read_defect_grids(
         return DefectGrid.of_mask(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
 
     entries = [entry for entry in manifest.entries if entry.mask]
-    grids: dict[str, DefectGrid] = {}
-    for entry, grid in zip(entries, in_order(read, entries, workers), strict=True):
-        grids[entry.id] = grid
-        if progress is not None:
-            progress(len(grids), len(entries))
-    return grids
+    grids = in_order(read, entries, workers)
+    grids = progress(grids, f"masks of {manifest.name}", len(entries), "mask")
+    return {entry.id: grid for entry, grid in zip(entries, grids, strict=True)}
 
 
 def _edges(length: int) -> np.ndarray:

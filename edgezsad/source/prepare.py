@@ -12,7 +12,6 @@ from edgezsad.data.layouts import is_generated
 from edgezsad.data.manifest import Manifest, cache_path, few_of_each, index_dataset, read_run_manifest, write_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
-from edgezsad.progress import ticker
 from edgezsad.run import Run
 from edgezsad.source.source_images import write_derived_lists
 from synthetic import SetSpec, generate_set
@@ -38,13 +37,11 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         folder = run.profile.data.folder(item)
         if item.generated:
             spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
-            with ticker(f"generate {item.name}") as tick:
-                generate_set(spec, folder, run.profile.data.seed, workers, tick)
+            generate_set(spec, folder, run.profile.data.seed, workers)
         limit = None if item.generated else run.profile.rehearsal
         choose = partial(few_of_each, folder, limit) if limit else None
-        with ticker(f"index {item.name}") as tick:
-            cache = cache_path(run.manifest_path(item.name))
-            manifests[item.name] = index_dataset(item, folder, cache, workers, tick, choose)
+        cache = cache_path(run.manifest_path(item.name))
+        manifests[item.name] = index_dataset(item, folder, cache, workers, choose)
     prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))

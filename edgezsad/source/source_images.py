@@ -12,7 +12,6 @@ from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Sample, load_fast
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.files import read_json, sha256_of_bytes
-from edgezsad.progress import ticker
 from edgezsad.run import Run
 from edgezsad.source.derive import (
     REMEDY,
@@ -121,8 +120,7 @@ def write_derived_lists(run: Run, manifests: Mapping[str, Manifest], workers: in
     """
     for item in run.profile.data.source:
         if item.derive:
-            with ticker(f"masks of {item.name}", "mask") as tick:
-                grids = read_defect_grids(manifests[item.name], workers, tick)
+            grids = read_defect_grids(manifests[item.name], workers)
             derived = derive_list(manifests[item.name], item.derive, run.profile.data.seed, grids)
             write_derived(derived, derived_path(run, item))
 

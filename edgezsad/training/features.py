@@ -20,9 +20,8 @@ from torch import nn
 
 from edgezsad.data.loading import in_order
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
+from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
 from edgezsad.model.backbone import Backbone
-from edgezsad.progress import progress
 from edgezsad.source.source_images import SourceImages
 
 RECIPE = 1

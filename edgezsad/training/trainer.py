@@ -31,13 +31,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import read_json, save_tensors, versions, write_json, written_beside
+from edgezsad.files import progress, read_json, save_tensors, versions, write_json, written_beside
 from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
 from edgezsad.model.detector import CheckpointInfo, Detector, build_readout, save_checkpoint
 from edgezsad.model.edgeglr import GlobalLocalReadout
 from edgezsad.model.self_reference import SelfReferenceReadout
-from edgezsad.progress import meter
 from edgezsad.training.inputs import Example, Inputs, training_plan
 from edgezsad.training.losses import (
     Loss,
@@ -272,7 +271,8 @@ def _run_steps(
     config, fabric = trainer.config, trainer.fabric
     examples = trainer.inputs.steps(plan, steps, fabric.global_rank, fabric.world_size)
     total, done = config.steps * config.batch, steps.start * config.batch
-    with meter(f"seed {trainer.seed}", total, start=done, shown=fabric.is_global_zero) as advance:
+    shown = fabric.is_global_zero
+    with progress(None, f"seed {trainer.seed}", total, initial=done, disable=not shown) as bar:
         for step, example in zip(steps, examples, strict=True):
             loss = trainer.step(step, example)
             last = step == config.steps - 1
@@ -282,8 +282,9 @@ def _run_steps(
                 row["gain"] = trainer.model.readout.gain.item()
                 curve.append({"step": step, **row})
                 fabric.log_dict(row, step)
-            advance(config.batch, f"loss {curve[-1]['total']:.3f}")
-            if fabric.is_global_zero and ((step + 1) % config.save_every == 0 or last):
+            bar.set_postfix_str(f"loss {curve[-1]['total']:.3f}", refresh=False)
+            bar.update(config.batch)
+            if shown and ((step + 1) % config.save_every == 0 or last):
                 header = {"step": step + 1, "made_with": made_with, "curve": curve, "scaler": trainer.scaler()}
                 save_tensors(folder / "state.safetensors", trainer.tensors(), {"edgezsad": json.dumps(header)})
                 with written_beside(folder / "curve.csv") as temporary:
