@@ -127,7 +127,6 @@ JOBS = {
             # New, changed or deleted photographs change the manifest.
             [fingerprint(item, FOLDERS[item.name]) for item in SETS if not item.generated],
         ],
-        "arguments": " workers={threads}",
         "ignore": PRESENTATION,
     },
     "features": {
@@ -142,7 +141,7 @@ JOBS = {
         "input": [MANIFESTS, DERIVED] if TUNED else FEATURES,
         "output": [f"{SEED}/checkpoint.safetensors", f"{SEED}/metrics.json", f"{SEED}/curve.csv"],
         "params": part("model", "training"),
-        "arguments": " seed={wildcards.seed}",
+        "arguments": lambda wildcards: f"seed={wildcards.seed}",
         "copies": "-seed{seed}",
         "ignore": PRESENTATION,
     },
@@ -161,7 +160,7 @@ JOBS = {
         "input": [lambda wildcards: CHECKPOINTS if wildcards.runtime == "pytorch" else GRAPHS, MANIFESTS],
         "output": directory(f"{RUN}/scores/{{runtime}}"),
         "params": lambda wildcards: part("evaluation.emulator") if wildcards.runtime == "qnn-htp-fp16" else "",
-        "arguments": " runtime={wildcards.runtime}",
+        "arguments": lambda wildcards: f"runtime={wildcards.runtime}",
         "copies": "-{runtime}",
     },
     "benchmarks": {
@@ -206,7 +205,7 @@ JOBS = {
         "notebook": "10_gallery",
         "input": [scores("pytorch"), METRICS],
         "output": [],
-        "arguments": f" seed={SEEDS[0]}",
+        "arguments": f"seed={SEEDS[0]}",
     },
     "speed": {
         "notebook": "12_speed",
@@ -262,6 +261,7 @@ for name, job in JOBS.items():
         params:
             job.get("params", ""),
             code=code_version(f"notebooks/{job['notebook']}.ipynb", job.get("ignore", ())),
+            arguments=job.get("arguments", ""),
         threads: needs(name)["threads"]
         resources:
             **resources(name),
