@@ -266,9 +266,8 @@ for name, job in JOBS.items():
         resources:
             **resources(name),
         shell:
-            # Evaluated here and again when the job runs, where `rule` is its name and `name` the last of the loop.
-            "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q}"
-            + JOBS[vars().get("rule", name)].get("arguments", "")
+            # Evaluated when the job runs: it must not use the loop's variables.
+            "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q} {params.arguments}"
 
 
 rule book:
