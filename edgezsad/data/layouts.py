@@ -146,7 +146,7 @@ def _check_items(scan: LayoutScan) -> None:
 def read_defect_folders(
     root: Path, scan: LayoutScan, top: str = "", normal: tuple[str, ...] = (NORMAL,)
 ) -> Iterator[ImageItem]:
-    """Read MVTec-AD's layout: CATEGORY/{train,test}/KIND/*, masks in CATEGORY/ground_truth/KIND.
+    """Read MVTec-AD's layout: ``CATEGORY/{train,test}/KIND/*``, masks in ``CATEGORY/ground_truth/KIND``.
 
     Args:
         root: the folder.
@@ -244,7 +244,7 @@ def read_dagm(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
 
 
 def read_real_iad(root: Path, scan: LayoutScan) -> Iterator[ImageItem]:
-    """Read Real-IAD's layout: realiad_jsons/**/CATEGORY.json lists images relative to realiad_1024/CATEGORY."""
+    """Read Real-IAD's layout: ``realiad_jsons/**/CATEGORY.json`` lists images relative to realiad_1024/CATEGORY."""
     for source in sorted((root / "realiad_jsons").glob("**/[!.]*.json")):
         try:
             content = json.loads(source.read_text(encoding="utf-8-sig"))
