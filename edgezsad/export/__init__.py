@@ -1,1 +1,1 @@
-"""Export: one ONNX graph from a detector, its FP16 twin, and checks that devices can take it."""
+"""Export a detector to ONNX (FP32, FP16, INT8), DLC and TensorRT, and check that devices support the graph."""

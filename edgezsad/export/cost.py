@@ -36,16 +36,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class PaperGraph:
-    """Cost and files of the paper's graph.
+    """Cost of the paper's graph without and with readout, and its files.
 
-    Attributes:
-        backbone: cost without the readout.
-        detector: cost with it.
-        files: one row per precision: nodes, parameters (millions), megabytes, lint findings.
-        operators: counts of the FP32 graph.
-        findings: problems that the lint found in any precision.
-        backends: see `backend_table`.
-        paths: ONNX files in FP32 and FP16.
+    `files` has one row per precision, `operators` counts those of the FP32 graph, `findings` are the lint's, `backends`
+    is a `backend_table`, and `paths` are the ONNX files in FP32 and FP16.
     """
 
     backbone: Cost

@@ -137,9 +137,9 @@ def lint(path: Path | str) -> list[str]:
         if tensor.data_type == TensorProto.DOUBLE:
             problems.append(f"tensor {tensor.name}: float64")
     try:
-        kinds = _tensor_types(model)
-    except onnx.shape_inference.InferenceError as error:
-        return [*problems, f"shapes cannot be inferred ({one_line(error)})"]
+        kinds = _tensor_types(model, path)
+    except CheckError as error:
+        return [*problems, str(error)]
     for name, kind in kinds.items():
         if kind.elem_type == TensorProto.DOUBLE:
             problems.append(f"tensor {name}: float64")
@@ -208,16 +208,12 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
         CheckError: its shapes cannot be inferred.
     """
     model = load_graph(path)
-    try:
-        kinds = _tensor_types(model)
-    except onnx.shape_inference.InferenceError as error:
-        raise CheckError(f"{path}: shapes cannot be inferred ({one_line(error)}); fix the model") from None
+    kinds = _tensor_types(model, path)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     uses = []
     for node in model.graph.node:
-        # ONNX Runtime and TensorRT's parser remove Identity.
-        if node.op_type == "Identity":
+        if node.op_type == "Identity":  # ONNX Runtime and TensorRT's parser remove it
             continue
         tensors = [name for name in (*node.input, *node.output) if name in kinds and name not in weights]
         ranks = frozenset(len(kinds[name].shape.dim) for name in tensors)
@@ -285,9 +281,12 @@ def _operator(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
-def _tensor_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
+def _tensor_types(model: onnx.ModelProto, path: Path | str) -> dict[str, onnx.TypeProto.Tensor]:
     """Infer type and shape of every input, output and intermediate tensor."""
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise CheckError(f"{path}: shapes cannot be inferred ({one_line(error)}); fix the model") from None
     return {item.name: item.type.tensor_type for item in (*graph.input, *graph.output, *graph.value_info)}
 
 

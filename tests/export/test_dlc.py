@@ -102,7 +102,7 @@ def test_a_graph_that_is_not_taken_whole_leaves_no_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["erf.onnx", "here"]
 
 
-def test_more_than_one_partition_is_refused(
+def test_more_than_one_partition_is_rejected(
     writer: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dlc, "partitions", lambda session: 2)
@@ -111,7 +111,7 @@ def test_more_than_one_partition_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_that_do_not_belong_together_are_refused(written: Path, tmp_path: Path) -> None:
+def test_files_that_do_not_belong_together_are_rejected(written: Path, tmp_path: Path) -> None:
     copy = tmp_path / "detector.dlc"
     copy.write_bytes(written.read_bytes() + b"x")
     with pytest.raises(InputError, match=r"detector\.json: missing; write it again with `edgezsad export dlc`"):
@@ -128,7 +128,7 @@ def test_files_that_do_not_belong_together_are_refused(written: Path, tmp_path: 
         read_dlc(copy)
 
 
-def test_wrong_names_are_refused(exported: Path, tmp_path: Path) -> None:
+def test_wrong_names_are_rejected(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must end with \.dlc"):
         write_dlc(exported, tmp_path / "x.onnx")
     with pytest.raises(InputError, match="no such ONNX file"):

@@ -104,7 +104,7 @@ def test_data_dependent_detector_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value) and not (tmp_path / "x.onnx").exists()
 
 
-def test_wrong_form_is_refused(tmp_path: Path) -> None:
+def test_wrong_form_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(CheckError, match="inputs and outputs"):
         export_onnx(Small(flat=True), tmp_path / "x.onnx", 16)
 

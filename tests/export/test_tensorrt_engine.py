@@ -80,7 +80,7 @@ def test_the_timing_cache_grows_and_a_foreign_one_is_put_aside(exported: Path, t
     assert cache.read_bytes() == b"+"
 
 
-def test_what_tensorrt_refuses_leaves_no_file(exported: Path, tmp_path: Path) -> None:
+def test_what_tensorrt_rejects_leaves_no_file(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(exported)
     model.graph.node.append(helper.make_node("Foo", ["map"], ["more"]))
     onnx.save(model, tmp_path / "foo.onnx")
@@ -107,7 +107,7 @@ def test_an_engine_of_another_device_is_rejected(exported: Path, tmp_path: Path,
         read_engine_record(tmp_path / "e.plan", device)
 
 
-def test_an_engine_of_another_model_or_changed_is_refused(exported: Path, half: Path, tmp_path: Path) -> None:
+def test_an_engine_of_another_model_or_changed_is_rejected(exported: Path, half: Path, tmp_path: Path) -> None:
     engine = tmp_path / "e.plan"
     with pytest.raises(InputError, match=r"e\.json: missing"):
         read_engine_record(engine, ORIN)
