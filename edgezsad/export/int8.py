@@ -30,7 +30,8 @@ from edgezsad.files import progress
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
 SHARE = 0.2
-"""Layers with the most squared error per weight stay FP32, as long as they hold at most this share of all weights."""
+"""Layers with the most squared error per weight stay FP32, as long as they hold at most this share of all weights.
+Rule and share were chosen after looking at the drift of the `mini` targets."""
 
 
 class Layer(NamedTuple):
