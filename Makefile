@@ -1,7 +1,7 @@
-# The two commands: `make book` and `make test`. Everything happens inside .venv; nothing else on the machine changes.
+# `make book` and `make test` set up everything in .venv; nothing else on the machine changes.
 #
 #   make book CONFIG=configs/folder.yaml DATA=/path/to/photographs     the same run on your own images
-#   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets GPUS=1   where a GPU trains: one seed at a time
+#   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets GPUS=1   train on a GPU, one seed at a time
 #   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets LIMIT=2  a rehearsal: few images, numbers mean nothing
 
 PYTHON ?= python3
@@ -13,14 +13,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
-# For the commands that a step runs; the recipes below name theirs in full, since old versions of make look them up in
-# the caller's path.
+# For programs started by a step; the recipes use full paths, because old versions of make search the caller's path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# A run must not depend on where its user keeps other packages.
+# A run must not depend on the user's other packages.
 export PYTHONNOUSERSITE := 1
 # ONNX Runtime sends usage data unless this is set before its import.
 export ORT_DISABLE_TELEMETRY := 1
-# An environment variable, since a folder's name may hold what Snakemake's command line cannot take.
+# Environment variables take folder names that Snakemake's command line cannot.
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
 
@@ -85,7 +84,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The stamp is written last, so an interrupted installation starts again.
+# The stamp is written last: an interrupted installation starts again.
 $(INSTALLED): requirements.lock pyproject.toml setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
@@ -94,7 +93,7 @@ $(INSTALLED): requirements.lock pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Needs uv; only for whoever changes the dependencies in pyproject.toml.
+# Needs uv; only after a change of the dependencies in pyproject.toml.
 lock:
 	uv pip compile pyproject.toml --extra train --extra book --extra qnn --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-annotate --output-file requirements.lock
