@@ -117,7 +117,7 @@ SHIPPED = ["edgezsad/checkpoints/photographs.onnx", "edgezsad/checkpoints/photog
 
 # Rule: notebook, input files, output files, parts of the profile; optionally `arguments` of the notebook, `copies` (what
 # a wildcard adds to the executed notebook's name) and `ignore` (code that does not count: only the presentation).
-PRESENTATION = ("edgezsad/show", "edgezsad/execute.py", "edgezsad/cli.py")
+PRESENTATION = ("edgezsad/claims", "edgezsad/show", "edgezsad/execute.py", "edgezsad/cli.py")
 JOBS = {
     "data": {
         "notebook": "01_data",
@@ -154,6 +154,7 @@ JOBS = {
         "notebook": "04_export",
         "input": [OPERATORS, CHECKPOINTS, MANIFESTS],
         "output": [*GRAPHS, result("export"), result("sensitivity")],
+        "ignore": PRESENTATION,
     },
     "score": {
         "notebook": "05_scoring",
@@ -162,6 +163,7 @@ JOBS = {
         "params": lambda wildcards: part("evaluation.emulator") if wildcards.runtime == "qnn-htp-fp16" else "",
         "arguments": lambda wildcards: f"runtime={wildcards.runtime}",
         "copies": "-{runtime}",
+        "ignore": PRESENTATION,
     },
     "benchmarks": {
         "notebook": "06_benchmarks",
@@ -222,12 +224,11 @@ JOBS = {
     "claims": {
         "notebook": "11_claims",
         "input": [
-            METRICS,
             REPORTED,
             "edgezsad/claims/claims.yaml",
             [
                 result(name)
-                for name in ("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift", "int8")
+                for name in ("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift", "training", "int8")
             ],
         ],
         "output": result("claims"),

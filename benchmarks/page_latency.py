@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmarks.recorded import Results, rows_table
-from edgezsad import reported
+from edgezsad.files import reported
 from edgezsad.show.charts import WIDTH, finished, styled
 
 RUNTIME, PRECISION = "ONNX Runtime", "FP32"
@@ -92,30 +92,35 @@ def field_table(results: Results) -> pd.DataFrame:
     a ViT-L.
     """
     rows = []
-    for method in dict.fromkeys(row.method for row in reported.FIELD_ACCURACY):
-        own = {row.benchmark: row for row in reported.FIELD_ACCURACY if row.method == method and not row.rerun}
+    accuracies = [row for row in reported()["accuracy"] if not row.get("rerun")]
+    for method in dict.fromkeys(row["method"] for row in accuracies):
+        own = {row["benchmark"]: row for row in accuracies if row["method"] == method}
         first = own["MVTec-AD"]
-        cost = next((one for one in reported.FIELD_COSTS if one.method == method), None)
-        accuracy = {name: own[name].image_auroc if name in own else None for name in ("MVTec-AD", "VisA")}
+        cost = next((one for one in reported()["costs"] if one["method"] == method), {})
+        accuracy = {name: own[name]["image_auroc"] if name in own else None for name in ("MVTec-AD", "VisA")}
         rows.append(
-            {"method": method if first.alone else f"{method} (a batch of test images)", "backbone": first.backbone}
+            {
+                "method": method if first.get("alone", True) else f"{method} (a batch of test images)",
+                "backbone": first["backbone"],
+            }
             | accuracy
             | {
-                "parameters": cost.parameters if cost else None,
-                "reported ms": cost.milliseconds if cost else None,
-                "host ms, at least": _milliseconds(results, "tower") if "ViT-L" in first.backbone else None,
-                "source": "; ".join(dict.fromkeys(row.source for row in (*own.values(), cost) if row)),
+                "parameters": round(sum(cost["millions"]), 1) if "millions" in cost else None,
+                "reported ms": cost.get("milliseconds"),
+                "host ms, at least": _milliseconds(results, "tower") if "ViT-L" in first["backbone"] else None,
+                "source": "; ".join(dict.fromkeys(row["source"] for row in (*own.values(), cost) if row)),
             }
         )
+    paper, jetson = reported()["paper"], reported()["boards"]["jetson"]
     ours = {
         "method": "EdgeZSAD",
-        "backbone": reported.EDGEZSAD["MVTec-AD"].backbone,
-        "MVTec-AD": reported.EDGEZSAD["MVTec-AD"].image_auroc,
-        "VisA": reported.EDGEZSAD["VisA"].image_auroc,
+        "backbone": paper["backbone"],
+        "MVTec-AD": paper["accuracy"]["MVTec-AD"]["image_auroc"],
+        "VisA": paper["accuracy"]["VisA"]["image_auroc"],
         "parameters": _model(results, "paper")["parameters_millions"],
-        "reported ms": reported.JETSON.milliseconds,
+        "reported ms": jetson["milliseconds"],
         "host ms, at least": _milliseconds(results, "paper"),
-        "source": f"{reported.PAPER}; {reported.JETSON.device}; parameters counted here",
+        "source": f"{paper['source']}; {jetson['device']}; parameters counted here",
     }
     return pd.DataFrame([*rows, ours])
 

@@ -182,7 +182,7 @@ def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
     from edgezsad.claims.evaluation import check_claims, require_claims
     from edgezsad.run import open_run
-    from edgezsad.show.claim_tables import claim_lines
+    from edgezsad.show.tables import claim_lines
 
     verdicts = check_claims(open_run(config))
     for line in claim_lines(verdicts):

@@ -9,10 +9,12 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 import edgezsad
@@ -121,6 +123,13 @@ def read_json(path: Path | str, remedy: str) -> Any:
         raise InputError(f"{path}: missing; {remedy}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: invalid JSON ({error}); {remedy}") from None
+
+
+@cache
+def reported() -> dict[str, Any]:
+    """Return the numbers that the paper and others report: `claims/reported.yaml`, which explains them."""
+    path = Path(__file__).with_name("claims") / "reported.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def sha256_of_bytes(data: bytes) -> str:

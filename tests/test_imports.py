@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "errors", "files", "config", "run", "reported", "data", "source", "model", "scoring", "metrics",
+    "errors", "files", "config", "run", "data", "source", "model", "scoring", "metrics",
     "export", "training", "devices", "claims", "show", "predict", "evaluate", "execute", "cli",
 )  # fmt: skip
 # A tracer of imports without a user in the package.

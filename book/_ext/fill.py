@@ -22,8 +22,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from edgezsad.config import load_profile
 from edgezsad.dependencies import maker_of_result
 from edgezsad.errors import InputError
-from edgezsad.files import read_json
-from edgezsad.reported import REPORTED
+from edgezsad.files import read_json, reported
 from edgezsad.run import Run
 
 
@@ -57,7 +56,7 @@ def sources(run: Run) -> dict[str, Any]:
         "recorded": _Files(lambda name: read_json(Path("benchmarks/results") / f"{name}.json", "run `make bench`")),
         "profiles": _Files(lambda name: load_profile(Path("configs") / f"{name}.yaml")),
         "profile": run.profile,
-        "reported": REPORTED,
+        "reported": reported(),
     }
 
 

@@ -5,9 +5,10 @@ result into score files and a latency record (`latency`), `drift` compares score
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from edgezsad import reported
 from edgezsad.errors import InputError
+from edgezsad.files import reported
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Board:
     suffix: str
     scripts: tuple[str, ...]
     seconds: tuple[float, float, float]
-    reported: reported.ReportedLatency
+    reported: dict[str, Any]
 
 
 _JETSON = ("Jetson Orin Nano Super", "tensorrt-fp16", "fp16", "json", ("jetson.sh", "common.sh"))
 _RB5 = ("RB5 Gen2 (QCS8550)", "qnn-gpu-fp16", "fp16", "raw", ("rb5.sh", "common.sh", "ort_qnn.py"))
 BOARDS = {
     # trtexec loads the engine for each image, which takes longer than the image.
-    "jetson": Board("jetson", *_JETSON, (600, 0, 2.5), reported.JETSON),
+    "jetson": Board("jetson", *_JETSON, (600, 0, 2.5), reported()["boards"]["jetson"]),
     # qnn-net-run prepares the model for each chunk.
-    "rb5": Board("rb5", *_RB5, (60, 60, 0.4), reported.RB5),
+    "rb5": Board("rb5", *_RB5, (60, 60, 0.4), reported()["boards"]["rb5"]),
 }
 
 

@@ -22,18 +22,20 @@ from edgezsad.config import Runtime
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import progress, records
+from edgezsad.files import progress, records, reported
 from edgezsad.metrics.category_metrics import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence
 from edgezsad.model import THRESHOLD
-from edgezsad.reported import DRIFT_POINTS
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
 HOST: Runtime = "pytorch"
+DRIFT_POINTS: float = reported()["paper"]["drift_points"]
+"""The paper's bound on the drift of image AUROC, in points."""
+
 MEAN = "mean"
 """Instead of a seed: the mean over seeds."""
 
@@ -354,7 +356,7 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
     found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()}, True)
     if found.pairs or found.reason:
         return found
-    return replace(found, reason=f"no result of the board in {folder}; needs {board.reported.needs}")
+    return replace(found, reason=f"no result of the board in {folder}; needs {board.reported['needs']}")
 
 
 def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
@@ -394,7 +396,7 @@ def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
     rows = []
     for item in run.profile.data.targets:
         row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
-        row |= {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported.needs}
+        row |= {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported["needs"]}
         for change in (each for each in measured.means if each.target == item.name):
             same = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
             row["ours"] = f"{change.points:+z.3f}"

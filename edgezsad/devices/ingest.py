@@ -122,11 +122,11 @@ def device_status(run: Run) -> list[str]:
     """Describe what was ingested from each board, what is missing, and what the board needs."""
     lines = []
     for board in BOARDS.values():
-        lines.append(f"{board.name}: {board.title}, {board.reported.runtime}")
+        lines.append(f"{board.name}: {board.title}, {board.reported['runtime']}")
         folder = run.board(board.name)
         for seed, item in ((seed, item) for seed in run.profile.seeds for item in run.profile.data.targets):
             file = folder / f"seed{seed}" / f"{item.name}.npz"
-            text = f"not run: needs {board.reported.needs}"
+            text = f"not run: needs {board.reported['needs']}"
             if file.with_suffix(".json").exists():
                 try:
                     scores = read_scores(file)
@@ -142,7 +142,7 @@ def device_status(run: Run) -> list[str]:
             text = f"{latency.sentence()}, profile {latency.profile}, seed {latency.seed}" if latency else "not run"
         except InputError as error:
             text = str(error)
-        lines.append(f"  latency: {text} (the paper: {board.reported.milliseconds} ms)")
+        lines.append(f"  latency: {text} (the paper: {board.reported['milliseconds']} ms)")
     return lines
 
 

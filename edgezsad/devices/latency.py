@@ -113,8 +113,8 @@ def latency_result(latency: Latency | None) -> dict[str, object]:
 def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Latency | None) -> pd.DataFrame:
     """Return one row per runtime of the host and one of the board: times, status, method and versions."""
     rows = [_host_row(run, runtime) for runtime in runtimes if runtime in run.profile.evaluation.runtimes]
-    row: dict[str, object] = {"where": board.title, "status": f"not run: needs {board.reported.needs}"}
-    row["the paper reports"] = f"{board.reported.milliseconds} ms, {board.reported.runtime}"
+    row: dict[str, object] = {"where": board.title, "status": f"not run: needs {board.reported['needs']}"}
+    row["the paper reports"] = f"{board.reported['milliseconds']} ms, {board.reported['runtime']}"
     if latency is not None:
         status = f"measured on the board, {len(latency.milliseconds):,} times"
         row |= {"median ms": latency.median_ms, "p95 ms": latency.p95_ms, "status": status}

@@ -46,11 +46,19 @@ class Benchmarks:
 
     def as_json(self, run: Run) -> dict[str, object]:
         """Return the content of the results file; undefined values are null."""
-        stands = {item.stands_for: self.summary[item.name] for item in run.profile.data.targets if item.stands_for}
+        stands = {
+            item.stands_for: {
+                name: values | {"left_out": self.undefined[item.name].get(name, [])}
+                for name, values in self.summary[item.name].items()
+            }
+            for item in run.profile.data.targets
+            if item.stands_for
+        }
         return {
             "averaging": AVERAGING,
             "interval": INTERVAL,
             "definition": definition(run.profile.evaluation.pixels),
+            "runs": len(run.profile.seeds),
             "by_target": self.summary,
             "by_benchmark": stands,
             "undefined": self.undefined,
@@ -131,7 +139,7 @@ def mean_intervals(resamples: Sequence[dict[str, Replicates]]) -> dict[str, tupl
     return ends
 
 
-def summary_table(run: Run, result: Benchmarks, published: Mapping[str, object]) -> pd.DataFrame:
+def summary_table(run: Run, result: Benchmarks, published: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Build the main table as text: one row for each target, then the mean over targets.
 
     Args:
@@ -147,9 +155,9 @@ def summary_table(run: Run, result: Benchmarks, published: Mapping[str, object])
             row[name] = _mean_text(value["mean"], value["std"])
             if name == "image_auroc":
                 row["95% interval"] = _ends_text(value["low"], value["high"])
-        paper = published.get(item.stands_for or "")
+        paper = published.get(item.stands_for, {})
         for column, name in PUBLISHED.items():
-            row[column] = getattr(paper, name, None)
+            row[column] = paper.get(name)
         rows.append(row)
     mean: dict[str, object] = {"target": "mean over targets", "stands for": "-"}
     overall = result.seeds.groupby("seed")[list(METRICS)].mean().reset_index()

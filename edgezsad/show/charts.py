@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from edgezsad.data.images import decode_image, decode_mask
-from edgezsad.reported import DRIFT_POINTS
+from edgezsad.devices.drift import DRIFT_POINTS
 from edgezsad.show.maps import HEAT_RANGE, heat_map, outline
 
 if TYPE_CHECKING:

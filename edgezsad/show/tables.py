@@ -1,8 +1,14 @@
-"""Tables of the book's pages: readable column names, fixed digits, missing values in words."""
+"""Tables of the book's pages: readable column names, fixed digits, missing values in words; and the claims as text."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from html import escape
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 from pydantic import BaseModel
+
+from edgezsad.claims.evaluation import GROUPS, STATUSES, ClaimVerdict
 
 LABELS = {
     "host_auroc": "host AUROC",
@@ -42,24 +48,60 @@ def label(name: str) -> str:
 
 
 def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", caption: str = "") -> Styler:
-    """Format a table for a page; HTML in its cells is shown as text.
-
-    Args:
-        frame: the rows, without the index.
-        digits: after the decimal point.
-        missing: text for missing values.
-        caption: one sentence.
-    """
+    """Format a table for a page, without its index; HTML in its cells is shown as text."""
     styler = frame.rename(columns=label).style.hide(axis="index")
     styler = styler.format(precision=digits, na_rep=missing, escape="html")
     return styler.set_caption(caption) if caption else styler
 
 
-def counts(values: dict[str, int]) -> pd.DataFrame:
-    """Return counts by name as a table of one row."""
-    return pd.DataFrame([values])
-
-
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
     return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])
+
+
+def claim_rows(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, str]]:
+    """Return the texts of each claim: statement, status, our number, bound, tolerance, profile, notebook."""
+    rows = []
+    for v in verdicts:
+        bound = f"{_digits(v.claim.bound)} {v.claim.unit}".replace(" %", "%")
+        sign = {"equals": "±", "at most": "+", "at least": "-"}[v.claim.comparison]
+        row = {"claim": v.claim.statement, "status": f"{v.status}: {v.reason}" if v.reason else v.status}
+        row["ours"] = "-" if v.ours is None else _digits(v.ours)
+        row["bound"] = bound if v.claim.comparison == "equals" else f"{v.claim.comparison} {bound}"
+        row["tolerance"] = f"{sign} {v.claim.tolerance:.3g}" if v.claim.tolerance else "none"
+        row["profile"] = v.profile if v.ours is not None else ", ".join(v.claim.profiles) or "none"
+        rows.append({**row, "page": v.claim.page})
+    return rows
+
+
+def _digits(value: float) -> str:
+    """Return five significant digits, with commas between thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.5g}"
+
+
+def claims_table(verdicts: Sequence[ClaimVerdict], group: str, caption: str) -> Styler:
+    """Format the claims of a group for a page, each with a link to the page that computed it."""
+    frame = pd.DataFrame(claim_rows(v for v in verdicts if v.claim.group == group))
+    links = [f'{escape(row.claim)}<br><a href="{row.page}.html">{row.page}</a>' for row in frame.itertuples()]
+    styler = table(frame.assign(claim=links).drop(columns="page"), caption=caption).format(subset=["claim"])
+    return styler.set_properties(subset=["claim", "status"], **{"min-width": "10rem", "max-width": "15rem"})
+
+
+def claim_lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
+    """Return one line of text for each claim, then the counts; for the command line."""
+    lines = [
+        f"{v.status:8} {v.claim.name}: ours {row['ours']}, {row['bound']}, tolerance {row['tolerance']} "
+        f"({v.claim.group}; profile {row['profile']}; {row['page']})" + (f": {v.reason}" if v.reason else "")
+        for v, row in zip(verdicts, claim_rows(verdicts), strict=True)
+    ]
+    found = Counter(v.status for v in verdicts)
+    return [*lines, ", ".join(f"{status} {found[status]}" for status in STATUSES)]
+
+
+def claims_summary(verdicts: Sequence[ClaimVerdict]) -> pd.DataFrame:
+    """Count the claims of each group by status, with the sum in the last row."""
+    counted = {title: Counter(v.status for v in verdicts if v.claim.group == group) for group, title in GROUPS.items()}
+    counted["together"] = Counter(v.status for v in verdicts)
+    return pd.DataFrame(
+        [{"claims": title} | {each: found[each] for each in STATUSES} for title, found in counted.items()]
+    )

@@ -286,7 +286,7 @@ def test_no_board(run: Run):
     table = board_table(run, JETSON, result)
     assert table["benchmark"].tolist() == ["MVTec-AD", "VisA"]
     assert set(table["ours"]) == set(table["verdict"]) == {"not run"}
-    assert set(table["needs"]) == {JETSON.reported.needs}
+    assert set(table["needs"]) == {JETSON.reported["needs"]}
     assert change_table(result.changes).query("seed == 'mean'").empty
 
 
@@ -323,7 +323,7 @@ def test_missing_seeds_and_targets(run: Run, give: Callable[..., None]):
     assert result.missing == ["nuts"] and [(each.target, each.images) for each in result.means] == [("bolts", 80)]
     table = board_table(run, JETSON, result)
     assert table["seeds"].tolist() == ["1", "-"] and table["ours"].tolist() == ["+0.000", "not run"]
-    assert table["needs"].tolist() == ["-", JETSON.reported.needs]
+    assert table["needs"].tolist() == ["-", JETSON.reported["needs"]]
 
 
 def test_exactly_zero_is_suspicious(run: Run, give: Callable[..., None]):
@@ -377,7 +377,7 @@ def test_latency_next_to_the_papers(run: Run, make_scores: Make):
     assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
     # The paper's time is never in the column of measured ones.
     board = table.loc[JETSON.title]
-    assert np.isnan(board["median ms"]) and board["status"] == f"not run: needs {JETSON.reported.needs}"
+    assert np.isnan(board["median ms"]) and board["status"] == f"not run: needs {JETSON.reported['needs']}"
     assert "32.83 ms, TensorRT FP16" in board["the paper reports"]
 
     latency = Latency(
