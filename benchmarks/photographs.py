@@ -38,8 +38,7 @@ from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, mu
 from edgezsad.metrics.pixel_metrics import pixel_metrics
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
-from edgezsad.source.render import rotate_and_mirror
-from edgezsad.source.source_images import SourceImages, plain_images
+from edgezsad.source.render import SourceImages, plain_images, rotate_and_mirror
 from edgezsad.training.features import Features, cache_features, read_features
 from edgezsad.training.inputs import CachedInputs, Example, training_inputs, training_plan
 from edgezsad.training.trainer import TrainableModel, Trainer, source_shares, training_key

@@ -28,7 +28,6 @@ Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_
 Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16", "tensorrt-fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Strict(BaseModel):
@@ -46,20 +45,6 @@ class Generated(Strict):
     test_defective: int = Field(ge=0)
     size: tuple[Positive, Positive] = (320, 320)  # height, width in pixels
     randomise: bool = False  # strong domain randomisation; for a source, not for a target
-
-
-class Randomise(Strict):
-    """Domain randomisation of a derived source: the strength of each change. Every value is ours, not the paper's."""
-
-    chance: Share = 0.5  # probability of each change of light, colour, blur and noise
-    gain: Share = 0.3  # brightness is multiplied by 1 - gain to 1 + gain
-    gradient: Share = 0.3  # largest relative fall-off of the light across the image
-    white_balance: Share = 0.1  # each channel is multiplied by 1 - white_balance to 1 + white_balance
-    saturation: Share = 0.3  # the distance from grey is multiplied by 1 - saturation to 1 + saturation
-    blur: float = Field(1.0, ge=0, le=10)  # largest standard deviation of a Gaussian blur, in pixels at 512 x 512
-    noise: float = Field(5.0, ge=0, le=100)  # largest standard deviation of Gaussian noise, in grey levels
-    background: Share = 0.2  # probability of another background, where it can be separated from the part
-    turn: bool = True  # mirror the image and rotate it by right angles
 
 
 class Derive(Strict):
@@ -80,12 +65,6 @@ class Derive(Strict):
     (`edgezsad.source.synthetic_defects`)."""
     scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
     """Height and width of crops, in percent of the image's."""
-    least_of_defect: Annotated[int, Field(ge=1, le=100)] = 50
-    """Least share of the image's defective pixels in a crop around a defect, ..."""
-    least_of_crop: Annotated[int, Field(ge=1, le=100)] = 5
-    """... or, if the defect is larger than the crop, least share of defective pixels in the crop."""
-    paste_shift: Percent = 6  # largest shift of a pasted defect, in percent of the image's height and width
-    randomise: Randomise = Randomise()
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Derive":

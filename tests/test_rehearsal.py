@@ -10,7 +10,7 @@ from edgezsad.data.layouts import ImageItem
 from edgezsad.data.manifest import few_of_each, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.run import Run, open_run, rehearsal_notice, rehearse
-from edgezsad.source.prepare import prepare_data
+from edgezsad.source.derive import prepare_data
 from synthetic import SetSpec, generate_set
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -39,7 +39,7 @@ class Sample:
 
 
 class Images(Protocol):
-    """What a loader reads from (see `edgezsad.source.source_images`)."""
+    """What a loader reads from (see `edgezsad.source.render`)."""
 
     label: np.ndarray
     group: np.ndarray

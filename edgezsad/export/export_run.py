@@ -26,7 +26,7 @@ from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
-from edgezsad.source.source_images import source_images
+from edgezsad.source.render import source_images
 
 PARITY = 1e-4
 """Largest allowed difference of a score (logit) between PyTorch and the exported FP32 file."""

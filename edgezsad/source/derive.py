@@ -1,34 +1,45 @@
-"""Derive a training list from a source data set: Real-IAD-DR as we read it.
+"""Prepare the data of a run: generate, index, check for leaks, derive training lists.
 
-The paper trains on 216,917 images derived from Real-IAD and publishes no more of the recipe. We derive whole images,
-crops around defects, normal crops, normal images with a defect pasted from another image, and normal images with a
-synthetic defect. The list depends on the manifest, the seed and `edgezsad.config.Derive` alone: it is the same on every
-machine. `edgezsad.source.render` makes the images when they are read.
+The paper trains on Real-IAD-DR, 216,917 images derived from Real-IAD, and publishes no more of the recipe. As we read
+it, we derive whole images, crops around defects, normal crops, normal images with a defect pasted from another image,
+and normal images with a synthetic defect. A list depends on the manifest, the seed and `edgezsad.config.Derive` alone:
+it is the same on every machine. `edgezsad.source.render` makes the images when they are read.
 """
 
+import csv
+import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from edgezsad.config import Derive
+from edgezsad.data.descriptors import as_published
+from edgezsad.data.duplicates import LeakCheck, check_disjoint
 from edgezsad.data.images import decode_mask
+from edgezsad.data.layouts import is_generated
 from edgezsad.data.loading import in_order
-from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.manifest import (
+    Entry,
+    Manifest,
+    cache_path,
+    few_of_each,
+    index_dataset,
+    read_run_manifest,
+    write_manifest,
+)
 from edgezsad.errors import InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, write_json, written_beside
+from edgezsad.files import progress, read_json, sha256_of_bytes, write_json, write_text
+from edgezsad.run import Run
+from edgezsad.source.render import REMEDY, Box, Row, derived_path, made_from
 from edgezsad.source.synthetic_defects import kind_weights
-
-RECIPE_VERSION = 2
-"""Raise it when the code changes the rows of a list or the pixels rendered from them."""
+from synthetic import SetSpec, generate_set
 
 CELLS = 64
 """Masks are counted on a grid of this many cells per side; crops end on the grid."""
@@ -36,180 +47,80 @@ CELLS = 64
 ATTEMPTS = 8
 """Random positions per scale when a crop is placed."""
 
-REMEDY = "run notebook 01_data to write it again"
+LEAST_OF_DEFECT, LEAST_OF_CROP = 50, 5
+"""A crop around a defect holds this percentage of the defective pixels, or consists of so many if they are more."""
+
+PASTE_SHIFT = 6
+"""Largest shift of a pasted defect, in percent of the image's height and width."""
+
+DIGESTS = Path("data_manifests") / "mini.json"
+"""Published manifest hashes of the mini profile's generated sets, below the repository."""
 
 _VIEW = re.compile(r"_C([0-9]+)_")
 """Camera number in Real-IAD's file names."""
 
 
-class Box(NamedTuple):
-    """A rectangle in pixels or grid cells; right and bottom are outside."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
+def count_defects(mask: np.ndarray) -> np.ndarray:
+    """Count the defective pixels of a mask, (H, W) bool, in each cell of a grid, uint16."""
+    corners = cv2.integral(mask.astype(np.uint8))[np.ix_(*map(_edges, mask.shape))]
+    # 16 bits save memory; they hold cells of 255 x 255 pixels.
+    return np.diff(np.diff(corners, axis=0), axis=1).clip(0, 65535).astype(np.uint16)
 
 
-class Row(NamedTuple):
-    """One derived image.
-
-    Attributes:
-        id: KIND/TURN/PARENT; TURN counts how often the parent was used for this kind before.
-        parent: id of the image it is made from.
-        kind: "whole", "defect-crop", "normal-crop", "paste" or "synthetic".
-        label: 0 normal, 1 defective.
-        group: DATA SET/CATEGORY.
-        seed: seeds synthetic defect and randomisation.
-        left, top, right, bottom: the crop in the parent, in pixels.
-        donor: id of the image that a pasted defect comes from, else empty.
-        donor_left, donor_top, donor_right, donor_bottom: the pasted part of the donor; resized to the crop.
-    """
-
-    id: str
-    parent: str
-    kind: str
-    label: int
-    group: str
-    seed: int
-    left: int
-    top: int
-    right: int
-    bottom: int
-    donor: str = ""
-    donor_left: int = 0
-    donor_top: int = 0
-    donor_right: int = 0
-    donor_bottom: int = 0
+def _edges(length: int) -> np.ndarray:
+    """Return the pixels at which the cells of a side start, and its end."""
+    cells = min(CELLS, length)
+    return np.arange(cells + 1) * length // cells
 
 
-@dataclass(frozen=True)
-class DerivedList:
-    """The rows of a derived list, with the manifest's hash, the seed and the settings that they were made from."""
-
-    rows: tuple[Row, ...]
-    manifest_sha256: str
-    seed: int
-    config: Derive
-
-    @property
-    def made_from(self) -> dict:
-        """What the list was derived from, as JSON values."""
-        settings = {"seed": self.seed, "settings": self.config.model_dump(mode="json")}
-        return {"version": RECIPE_VERSION, "manifest_sha256": self.manifest_sha256} | settings
-
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the rows, the parents' content and the settings."""
-        return sha256_of_bytes("\n".join(map(str, (self.made_from, *map(tuple, self.rows)))).encode())
-
-
-# ---- where the defects are -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class DefectGrid:
-    """Defective pixels of one mask, counted in grid cells.
-
-    Attributes:
-        height, width: of the mask, in pixels.
-        cells: (n,) flat indices of the cells with defective pixels, ascending.
-        counts: (n,) defective pixels in each.
-    """
-
-    height: int
-    width: int
-    cells: np.ndarray
-    counts: np.ndarray
-
-    @classmethod
-    def of_mask(cls, mask: np.ndarray) -> "DefectGrid":
-        """Count a mask, (height, width) bool."""
-        corners = cv2.integral(mask.astype(np.uint8))[np.ix_(_edges(mask.shape[0]), _edges(mask.shape[1]))]
-        counts = np.diff(np.diff(corners, axis=0), axis=1).ravel()
-        cells = np.flatnonzero(counts)
-        return cls(*mask.shape, cells.astype(np.int32), counts[cells].astype(np.int32))
-
-    @property
-    def total(self) -> int:
-        """Defective pixels of the mask."""
-        return int(self.counts.sum())
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns of the grid."""
-        return min(CELLS, self.height), min(CELLS, self.width)
-
-    def held(self, cells: Box) -> int:
-        """Count the defective pixels in a box of cells."""
-        row, column = np.divmod(self.cells, self.shape[1])
-        inside = (cells.top <= row) & (row < cells.bottom) & (cells.left <= column) & (column < cells.right)
-        return int(self.counts[inside].sum())
-
-    def pixels(self, cells: Box) -> Box:
-        """Convert a box of cells to pixels."""
-        rows, columns = _edges(self.height), _edges(self.width)
-        return Box(*map(int, (columns[cells.left], rows[cells.top], columns[cells.right], rows[cells.bottom])))
-
-
-def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, DefectGrid]:
-    """Read every mask of a data set once; return the grids by image id.
+def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, np.ndarray]:
+    """Read every mask of a data set once; return the counts of defective pixels by image id.
 
     Raises:
         InputError: a mask is missing, damaged, or differs in size from its image.
     """
 
-    def read(entry: Entry) -> DefectGrid:
-        return DefectGrid.of_mask(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
+    def read(entry: Entry) -> np.ndarray:
+        return count_defects(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
 
     entries = [entry for entry in manifest.entries if entry.mask]
-    grids = in_order(read, entries, workers)
-    grids = progress(grids, f"masks of {manifest.name}", len(entries), "mask")
+    grids = progress(in_order(read, entries, workers), f"masks of {manifest.name}", len(entries), "mask")
     return {entry.id: grid for entry, grid in zip(entries, grids, strict=True)}
 
 
-def _edges(length: int) -> np.ndarray:
-    cells = min(CELLS, length)
-    return np.arange(cells + 1) * length // cells
+def place_crop(
+    entry: Entry, grid: np.ndarray | None, scales: Sequence[int], random: Random, defective: bool
+) -> Box | None:
+    """Place a crop around a random defective pixel or without any defective pixel.
 
-
-def crop_around_defect(grid: DefectGrid, config: Derive, random: Random) -> Box:
-    """Place a crop, in pixels, around a random defective pixel.
-
-    Scales from a random one upwards are tried until a crop holds enough of the defect; the whole image holds all.
+    Scales are tried from a random one: upwards until a crop holds enough of the defect (the whole image does),
+    downwards until a crop has no defective pixel (None if there is none). `grid` is None for a normal image.
     """
-    (rows, columns), scales = grid.shape, sorted(set(config.scales))
+    y, x = _edges(entry.height), _edges(entry.width)
+    grid = np.zeros((len(y) - 1, len(x) - 1)) if grid is None else grid
+    cells = np.flatnonzero(grid)
+    weights, scales = grid.ravel()[cells].tolist(), sorted(scales, reverse=not defective)
     for scale in scales[random.randrange(len(scales)) :]:
-        height, width = max(1, rows * scale // 100), max(1, columns * scale // 100)
+        height, width = (max(1, length * scale // 100) for length in grid.shape)
         for _ in range(ATTEMPTS):
-            row, column = divmod(random.choices(grid.cells.tolist(), grid.counts.tolist())[0], columns)
-            top = min(max(0, row - random.randrange(height)), rows - height)
-            left = min(max(0, column - random.randrange(width)), columns - width)
-            cells = Box(left, top, left + width, top + height)
-            held, box = grid.held(cells), grid.pixels(cells)
+            if defective:
+                row, column = divmod(int(random.choices(cells, weights)[0]), grid.shape[1])
+                top = min(max(0, row - random.randrange(height)), len(grid) - height)
+                left = min(max(0, column - random.randrange(width)), grid.shape[1] - width)
+            else:
+                top, left = random.randrange(len(grid) - height + 1), random.randrange(grid.shape[1] - width + 1)
+            held = 100 * grid[top : top + height, left : left + width].sum(dtype=int)
+            box = Box(*map(int, (x[left], y[top], x[left + width], y[top + height])))
             area = (box.right - box.left) * (box.bottom - box.top)
-            if held * 100 >= config.least_of_defect * grid.total or held * 100 >= config.least_of_crop * area:
+            if held >= min(LEAST_OF_DEFECT * grid.sum(dtype=int), LEAST_OF_CROP * area) if defective else held == 0:
                 return box
-    return Box(0, 0, grid.width, grid.height)
-
-
-def crop_without_defect(grid: DefectGrid, config: Derive, random: Random) -> Box | None:
-    """Place a crop, in pixels, without any defective pixel; None if none was found at a random scale or below."""
-    (rows, columns), scales = grid.shape, sorted(set(config.scales), reverse=True)
-    for scale in scales[random.randrange(len(scales)) :]:
-        height, width = max(1, rows * scale // 100), max(1, columns * scale // 100)
-        for _ in range(ATTEMPTS):
-            top, left = random.randrange(rows - height + 1), random.randrange(columns - width + 1)
-            cells = Box(left, top, left + width, top + height)
-            if not grid.held(cells):
-                return grid.pixels(cells)
-    return None
+    return Box(0, 0, entry.width, entry.height) if defective else None
 
 
 # ---- the list --------------------------------------------------------------------------------------------------
 
 
-def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[str, DefectGrid]) -> DerivedList:
+def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[str, np.ndarray]) -> list[Row]:
     """Derive exactly `config.images` rows from all images of a data set.
 
     Every image that can serve for a kind of row is used once before any is used twice.
@@ -220,15 +131,15 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
     kind_weights(config.defects)
     entries = sorted(manifest.entries, key=lambda entry: entry.id)
     normal = [entry for entry in entries if not entry.label]
-    defective = [entry for entry in entries if entry.mask and grids[entry.id].total]
-    lenders: dict[tuple, list[Entry]] = defaultdict(list)
+    defective = [entry for entry in entries if entry.mask and grids[entry.id].any()]
+    donors: dict[tuple, list[Entry]] = defaultdict(list)
     for entry in defective:
         for pool in _pools(entry):
-            lenders[pool].append(entry)
+            donors[pool].append(entry)
     parents = {
         "whole": entries,
-        "defect-crop": defective,
-        "normal-crop": normal + defective,
+        "defect_crop": defective,
+        "normal_crop": normal + defective,
         "paste": normal if defective else [],
         "synthetic": normal,
     }
@@ -238,29 +149,26 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
         while len(rows) < wanted:
             before, random = len(rows), Random(f"{seed} {kind} {turn}")
             for entry in random.sample(parents[kind], len(parents[kind])):
-                if len(rows) == wanted:
-                    break
-                cut = _cut(kind, entry, lenders, grids, config, random)
-                if cut is not None:
-                    label = {"whole": entry.label, "normal-crop": 0}.get(kind, 1)
+                cut = _cut(kind, entry, donors, grids, config.scales, random)
+                if cut[0] and len(rows) < wanted:
+                    label = {"whole": entry.label, "normal_crop": 0}.get(kind, 1)
                     name, group = f"{kind}/{turn}/{entry.id}", f"{manifest.name}/{entry.category}"
-                    rows.append(Row(name, entry.id, kind, label, group, random.getrandbits(63), *cut))
+                    rows.append(Row(name, entry.id, kind, group, label, random.getrandbits(63), *cut))
             if len(rows) == before:
-                setting = kind.replace("-", "_")
                 raise InputError(
-                    f"{manifest.name}: no image serves for {setting} rows; set derive.{setting} to 0, or add the "
-                    "normal images, defective images or masks that it needs"
+                    f"{manifest.name}: no image serves for {kind} rows; set derive.{kind} to 0, or add the normal "
+                    "images, defective images or masks that it needs"
                 )
             turn += 1
-    return DerivedList(tuple(rows), manifest.sha256, seed, config)
+    return rows
 
 
 def row_counts(config: Derive) -> dict[str, int]:
     """Rows of each kind; they add up to `config.images`, the largest remainders being rounded up."""
-    names = ("whole", "defect_crop", "normal_crop", "paste", "synthetic")
-    hundredths = {name.replace("_", "-"): config.images * getattr(config, name) for name in names}
+    kinds = ("whole", "defect_crop", "normal_crop", "paste", "synthetic")
+    hundredths = {kind: config.images * getattr(config, kind) for kind in kinds}
     counts = {kind: value // 100 for kind, value in hundredths.items()}
-    by_remainder = sorted(hundredths, key=lambda kind: -(hundredths[kind] % 100))
+    by_remainder = sorted(kinds, key=lambda kind: -(hundredths[kind] % 100))
     for kind in by_remainder[: config.images - sum(counts.values())]:
         counts[kind] += 1
     return counts
@@ -269,94 +177,152 @@ def row_counts(config: Derive) -> dict[str, int]:
 def _cut(
     kind: str,
     entry: Entry,
-    lenders: Mapping[tuple, list[Entry]],
-    grids: Mapping[str, DefectGrid],
-    config: Derive,
+    donors: Mapping[tuple, list[Entry]],
+    grids: Mapping[str, np.ndarray],
+    scales: Sequence[int],
     random: Random,
-) -> tuple | None:
-    """Choose crop, donor and the donor's part: the last fields of a row. None if the image does not serve."""
+) -> tuple:
+    """Choose the crop (None if the image does not serve), and for a paste the donor and its crop."""
     if kind == "whole" or (kind == "synthetic" and random.random() < 0.5):
-        return 0, 0, entry.width, entry.height
-    if kind == "defect-crop":
-        return crop_around_defect(grids[entry.id], config, random)
-    pool = None if kind == "synthetic" or entry.label else next((p for p in _pools(entry) if p in lenders), None)
-    if pool is None:
-        nothing = np.zeros(0, np.int32)
-        grid = grids[entry.id] if entry.label else DefectGrid(entry.height, entry.width, nothing, nothing)
-        return crop_without_defect(grid, config, random)
+        return (Box(0, 0, entry.width, entry.height),)
+    if kind == "defect_crop":
+        return (place_crop(entry, grids[entry.id], scales, random, defective=True),)
+    pool = next((pool for pool in _pools(entry) if pool in donors), None)
+    if kind == "synthetic" or entry.label or pool is None:
+        return (place_crop(entry, grids.get(entry.id), scales, random, defective=False),)
     # Normal crops of normal images lie where defects of similar images do: the position does not reveal the label.
-    lender = random.choice(lenders[pool])
-    donor_box = crop_around_defect(grids[lender.id], config, random)
-    left, right = _rescaled(donor_box.left, donor_box.right, lender.width, entry.width)
-    top, bottom = _rescaled(donor_box.top, donor_box.bottom, lender.height, entry.height)
-    if kind == "normal-crop":
-        return left, top, right, bottom
-    left, right = _shifted(left, right, entry.width, config.paste_shift, random)
-    top, bottom = _shifted(top, bottom, entry.height, config.paste_shift, random)
-    return left, top, right, bottom, lender.id, *donor_box
+    donor = random.choice(donors[pool])
+    part = place_crop(donor, grids[donor.id], scales, random, defective=True)
+    shift = PASTE_SHIFT if kind == "paste" else 0
+    left, right = _moved(part.left, part.right, donor.width, entry.width, shift, random)
+    top, bottom = _moved(part.top, part.bottom, donor.height, entry.height, shift, random)
+    crop = Box(left, top, right, bottom)
+    return (crop, donor.id, part) if kind == "paste" else (crop,)
 
 
 def _pools(entry: Entry) -> list[tuple]:
-    """Return the groups in which to look for a lender: same category, size and camera first, then any."""
+    """Return the groups in which to look for a donor: same category, size and camera first, then any."""
     kin = (entry.category, entry.width, entry.height)
     view = _VIEW.search(entry.id)
-    return [*([(*kin, view.group(1))] if view else []), kin, (entry.category,), ()]
+    return [(*kin, view and view.group(1)), kin, (entry.category,), ()]
 
 
-def _rescaled(start: int, end: int, length: int, other: int) -> tuple[int, int]:
-    """Convert an interval of a side of `length` pixels to the same part of a side of `other` pixels."""
-    start, end = start * other // length, end * other // length
-    return start, max(start + 1, end)
-
-
-def _shifted(start: int, end: int, length: int, percent: int, random: Random) -> tuple[int, int]:
-    """Shift an interval by at most `percent` of `length`, within 0 to `length`."""
-    most = length * percent // 100
-    shifted = random.randint(max(0, start - most), min(length - (end - start), start + most))
-    return shifted, shifted + end - start
+def _moved(start: int, end: int, length: int, other: int, percent: int, random: Random) -> tuple[int, int]:
+    """Convert an interval of a side of `length` pixels to one of `other`, shifted by at most `percent` of it."""
+    start, end, most = start * other // length, end * other // length, other * percent // 100
+    size = max(1, end - start)
+    start = random.randint(max(0, start - most), min(other - size, start + most))
+    return start, start + size
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
 
 
-def record_path(path: Path | str) -> Path:
-    """Return the path of the record next to a list."""
-    return Path(path).with_suffix(".json")
+def count_derived(run: Run) -> int | None:
+    """Count the images of a run's derived lists; None if nothing is derived."""
+    paths = [derived_path(run, item) for item in run.profile.data.source if item.derive]
+    return sum(read_json(path.with_suffix(".json"), REMEDY)["images"] for path in paths) or None
 
 
-def write_derived(derived: DerivedList, path: Path | str) -> Path:
-    """Write a list as CSV and then its record as JSON, each atomically; return `path`."""
-    record_path(path).unlink(missing_ok=True)
-    with written_beside(path) as temporary:
-        pd.DataFrame(derived.rows, columns=Row._fields).to_csv(temporary, index=False, lineterminator="\n")
+def write_derived(rows: Sequence[Row], path: Path, manifest: Manifest, config: Derive, seed: int) -> None:
+    """Write a list as CSV and then its record as JSON, each atomically."""
+    path.with_suffix(".json").unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow((*Row._fields[:6], *Box._fields, "donor", *(f"donor_{side}" for side in Box._fields)))
+    writer.writerows((*row[:6], *row.crop, row.donor, *row.donor_crop) for row in rows)
+    write_text(path, text.getvalue())
     record = {
-        "images": len(derived.rows),
-        "defective": sum(row.label for row in derived.rows),
-        "kinds": Counter(row.kind for row in derived.rows),
-        "sha256": derived.sha256,
-        "made_from": derived.made_from,
+        "images": len(rows),
+        "defective": sum(row.label for row in rows),
+        "kinds": Counter(row.kind for row in rows),
+        "sha256": sha256_of_bytes(path.read_bytes()),
+        "made_from": made_from(manifest, config, seed),
     }
-    write_json(record_path(path), record)
-    return Path(path)
+    write_json(path.with_suffix(".json"), record)
 
 
-def read_derived(path: Path | str, manifest: Manifest, config: Derive, seed: int) -> DerivedList:
-    """Read a list written by `write_derived`.
+# ---- the data of a run -----------------------------------------------------------------------------------------
+
+
+def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
+    """Generate or index every data set of a profile, write the manifests and derived lists; return manifests by name.
 
     Raises:
-        InputError: the list is missing or damaged, or was derived from other images or with other settings.
+        InputError: a folder is missing, empty or holds damaged files, or holds generated images under a public set's
+            name outside a rehearsal; or a source lacks what a kind of derived image needs.
+        CheckError: an image of the source is also in a target.
     """
-    record = read_json(record_path(path), REMEDY)
-    try:
-        frame = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(("id", "parent", "group", "donor"), str))
-        rows = tuple(Row(*values) for values in frame.itertuples(index=False))
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing; {REMEDY}") from None
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: damaged ({str(error).strip()}); {REMEDY}") from None
-    derived = DerivedList(rows, manifest.sha256, seed, config)
-    if not isinstance(record, dict) or record.get("made_from") != derived.made_from:
-        raise InputError(f"{path}: derived from other images or with other settings; {REMEDY}")
-    if record.get("sha256") != derived.sha256:
-        raise InputError(f"{path}: differs from the hash in its record; {REMEDY}")
-    return derived
+    data, rehearsal, manifests = run.profile.data, run.profile.rehearsal, {}
+    for item in (*data.source, *data.targets):
+        folder = data.folder(item)
+        if run.profile.profile == "paper" and rehearsal is None and is_generated(folder):
+            raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
+        if item.generated:
+            spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
+            generate_set(spec, folder, data.seed, workers)
+        choose = partial(few_of_each, folder, rehearsal) if rehearsal and not item.generated else None
+        cache = cache_path(run.manifest_path(item.name))
+        manifests[item.name] = index_dataset(item, folder, cache, workers, choose)
+    prove_no_leak(run, manifests, workers)
+    for name, manifest in manifests.items():
+        write_manifest(manifest, run.manifest_path(name))
+    for item in data.source:
+        if item.derive:
+            manifest = manifests[item.name]
+            rows = derive_list(manifest, item.derive, data.seed, read_defect_grids(manifest, workers))
+            write_derived(rows, derived_path(run, item), manifest, item.derive, data.seed)
+    return manifests
+
+
+def prove_no_leak(run: Run, manifests: Mapping[str, Manifest], workers: int) -> LeakCheck:
+    """Compare the images of the source with those of the targets.
+
+    Raises:
+        CheckError: an image of the source is also in a target.
+        InputError: an image is damaged.
+    """
+    sources = [manifests[item.name] for item in run.profile.data.source]
+    targets = [manifests[item.name] for item in run.profile.data.targets]
+    return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
+
+
+def publish_digests(run: Run) -> Path:
+    """Write the manifest hashes of a run's generated sets to the repository; return the path."""
+    sets, data = {}, run.profile.data
+    for item in (*data.source, *data.targets):
+        if item.generated:
+            manifest = read_run_manifest(run, item)
+            counts = {"images": len(manifest.entries), "defective": sum(entry.label for entry in manifest.entries)}
+            sets[item.name] = counts | {"seed": data.seed, "manifest_sha256": manifest.sha256}
+    return write_json(run.root / DIGESTS, sets)
+
+
+def set_table(run: Run, manifests: Mapping[str, Manifest]) -> pd.DataFrame:
+    """Tabulate the data sets: role, layout, counts, hash, and whether they are as published.
+
+    Generated sets are compared with the published hashes (mini profile only), public ones with their numbers of images.
+    """
+    mini, rows = run.profile.profile == "mini", []
+    digests = read_json(run.root / DIGESTS, "restore it from the repository") if mini else {}
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        manifest, same = manifests[item.name], None
+        if item.generated and item.name in digests:
+            same = "yes" if digests[item.name]["manifest_sha256"] == manifest.sha256 else "no"
+        elif not item.generated and run.profile.rehearsal is None:
+            same = as_published(item, manifest.entries)
+        row = {
+            "set": item.name,
+            "role": "source" if item in run.profile.data.source else "target",
+            "stands for": item.stands_for,
+            "layout": item.layout,
+            "categories": len({entry.category for entry in manifest.entries}),
+            "train": len(manifest.select("train").entries),
+            "test": len(manifest.select("test").entries),
+            "defective": sum(entry.label for entry in manifest.entries),
+            "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
+            "manifest hash": manifest.sha256[:12],
+            "same as published": same,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)

@@ -1,36 +1,214 @@
-"""Render the rows of a derived list: crop, paste, resize, synthetic defect, domain randomisation.
+"""Read source images for training: files as they are, or rendered rows of a derived list.
 
-Domain randomisation is how we read the "DR" of Real-IAD-DR. Each change keeps the label right; only mirroring and
-rotating move pixels, and the mask follows. The same row gives the same pixels with the same NumPy and OpenCV.
+A row is rendered by crop, paste, resize, synthetic defect and domain randomisation, which is how we read the "DR" of
+Real-IAD-DR. The same row gives the same pixels with the same NumPy and OpenCV.
 """
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from edgezsad.config import Randomise
+from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import decode_image, decode_mask, prepare
-from edgezsad.data.loading import Sample, resize_mask
-from edgezsad.data.manifest import Entry
+from edgezsad.data.loading import Sample, load_fast, resize_mask
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.source.derive import Row
-from edgezsad.source.ground import grown, segment_part
-from edgezsad.source.synthetic_defects import synthetic_defect
+from edgezsad.files import read_json, sha256_of_bytes
+from edgezsad.run import Run
+from edgezsad.source.synthetic_defects import grown, segment_part, synthetic_defect
+
+RECIPE_VERSION = 3
+"""Raise it when the code changes the rows of a list or the pixels rendered from them."""
+
+REMEDY = "run notebook 01_data to write it again"
 
 FEATHER = 100
 """The edge of a pasted defect is softened over about this part of the crop's side."""
 
-BLUR_SIZE = 512
-"""`Randomise.blur` is given in pixels of an image of this size."""
+CHANCE, BACKGROUND_CHANCE = 0.5, 0.2
+"""Probability of each change of light, colour, blur and noise, and of another background."""
+
+GAIN, GRADIENT, WHITE_BALANCE, SATURATION = 0.3, 0.3, 0.1, 0.3
+"""Largest relative change of the brightness, across the image, of a channel, and of the distance from grey."""
+
+BLUR, NOISE = 1 / 512, 5.0
+"""Largest standard deviation of the blur, as a fraction of the image's side, and of the noise, in grey levels."""
 
 Random = np.random.Generator
 
 
+class Box(NamedTuple):
+    """A rectangle in pixels or grid cells; right and bottom are outside."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+
+class Row(NamedTuple):
+    """One derived image.
+
+    Attributes:
+        id: KIND/TURN/PARENT; TURN counts how often the parent was used for this kind before.
+        parent: id of the image it is made from.
+        kind: "whole", "defect_crop", "normal_crop", "paste" or "synthetic".
+        group: DATA SET/CATEGORY.
+        label: 0 normal, 1 defective.
+        seed: seeds synthetic defect and randomisation.
+        crop: part of the parent, in pixels.
+        donor: id of the image that a pasted defect comes from, else empty.
+        donor_crop: part of the donor; it is resized to the crop.
+    """
+
+    id: str
+    parent: str
+    kind: str
+    group: str
+    label: int
+    seed: int
+    crop: Box
+    donor: str = ""
+    donor_crop: Box = Box()
+
+
+class SourceImage(NamedTuple):
+    """One labelled image; `read` returns it at a size, with its mask at any size (None: unknown)."""
+
+    label: int
+    group: str
+    parent: str
+    name: str
+    read: Callable[[int], Sample]
+
+
+class SourceImages:
+    """Labelled images of one or several sources.
+
+    Attributes:
+        images: the images.
+        sha256: hash of the content of all images.
+        label: (N,) int64, 0 normal, 1 defective.
+        group: (N,) str, data set and category.
+        parent: (N,) str, data set and file: rows of one parent must stay on the same side of a split.
+    """
+
+    def __init__(self, images: Sequence[SourceImage], sha256: str) -> None:
+        self.images, self.sha256 = images, sha256
+        self.label = np.array([image.label for image in images], dtype=np.int64)
+        self.group = np.array([image.group for image in images], dtype=str)
+        self.parent = np.array([image.parent for image in images], dtype=str)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, row: int, size: int) -> Sample:
+        return self.images[row].read(size)
+
+    def name(self, row: int) -> str:
+        return self.images[row].name
+
+
+def source_images(run: Run, fast: bool = False) -> SourceImages:
+    """Return the source images of a run: derived where its profile says so, else as they are.
+
+    Raises:
+        InputError: a manifest or a derived list is missing, damaged, or made with other settings.
+    """
+    images, hashes = [], []
+    for item in run.profile.data.source:
+        manifest = read_run_manifest(run, item)
+        if item.derive is None:
+            images += _plain(manifest, fast)
+            hashes.append(manifest.sha256)
+            continue
+        rows, sha256 = read_derived(derived_path(run, item), manifest, item.derive, run.profile.data.seed)
+        entries = {entry.id: entry for entry in manifest.entries}
+        for row in rows:
+            read = partial(render, row, manifest.root, entries, defects=item.derive.defects)
+            name = f"{manifest.root / row.parent} ({row.id})"
+            images.append(SourceImage(row.label, row.group, f"{manifest.name}/{row.parent}", name, read))
+        hashes.append(sha256)
+    return SourceImages(images, sha256_of_bytes("\n".join(hashes).encode()))
+
+
+def plain_images(manifests: Sequence[Manifest], fast: bool = False) -> SourceImages:
+    """Return the images of manifests as they are, all splits; `fast` decodes large JPEGs at a reduced size."""
+    images = [image for manifest in manifests for image in _plain(manifest, fast)]
+    return SourceImages(images, sha256_of_bytes("\n".join(manifest.sha256 for manifest in manifests).encode()))
+
+
+def _plain(manifest: Manifest, fast: bool) -> list[SourceImage]:
+    images = []
+    for entry in manifest.entries:
+        group, parent = f"{manifest.name}/{entry.category}", f"{manifest.name}/{entry.id}"
+        read = partial(_read, manifest.root, entry, fast)
+        images.append(SourceImage(entry.label, group, parent, str(manifest.path(entry)), read))
+    return images
+
+
+def _read(root: Path, entry: Entry, fast: bool, size: int) -> Sample:
+    """Read an image; its mask has the file's own size."""
+    path, shape = root / entry.id, (entry.height, entry.width)
+    if fast:
+        pixels = load_fast(path, size)
+    else:
+        image = decode_image(path)
+        pixels, shape = prepare(image, size), image.shape[:2]
+    return Sample(pixels, _mask(root, entry, shape))
+
+
+def _mask(root: Path, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
+    if entry.mask:
+        return decode_mask(root / entry.mask, shape)
+    return None if entry.label else np.zeros(shape, dtype=bool)
+
+
+# ---- the file of a derived list----------
+
+
+def derived_path(run: Run, item: DataSet) -> Path:
+    """Return the path of a source's derived list; its record is next to it, ending with .json."""
+    return run.manifest_path(f"{item.name}.derived")
+
+
+def read_derived(path: Path, manifest: Manifest, config: Derive, seed: int) -> tuple[list[Row], str]:
+    """Read a list written by `write_derived`; return it with a hash of the rows, the parents and the settings.
+
+    Raises:
+        InputError: the list is missing or changed, or was derived from other images or with other settings.
+    """
+    record = read_json(path.with_suffix(".json"), REMEDY)
+    source, content = made_from(manifest, config, seed), path.read_bytes() if path.is_file() else b""
+    if not isinstance(record, dict) or record.get("made_from") != source:
+        raise InputError(f"{path}: derived from other images or with other settings; {REMEDY}")
+    if record.get("sha256") != sha256_of_bytes(content):
+        raise InputError(f"{path}: missing, or differs from the hash in its record; {REMEDY}")
+    rows = []
+    for values in list(csv.reader(io.StringIO(content.decode())))[1:]:
+        numbers = [int(value) for value in (*values[4:10], *values[11:])]
+        rows.append(Row(*values[:4], *numbers[:2], Box(*numbers[2:6]), values[10], Box(*numbers[6:])))
+    return rows, sha256_of_bytes(f"{source} {record['sha256']}".encode())
+
+
+def made_from(manifest: Manifest, config: Derive, seed: int) -> dict:
+    """Describe what a list is derived from, as JSON values."""
+    settings = {"seed": seed, "settings": config.model_dump(mode="json")}
+    return {"version": RECIPE_VERSION, "manifest_sha256": manifest.sha256} | settings
+
+
+# ---- rows of a derived list ------------------------------------------------------------------------------------
+
+
 def render(
-    row: Row, root: Path, entries: Mapping[str, Entry], size: int, config: Randomise, defects: tuple[str, ...] | None
+    row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple[str, ...] | None = None
 ) -> Sample:
     """Make a derived image.
 
@@ -39,8 +217,7 @@ def render(
         root: the data set's folder.
         entries: its images by id.
         size: height and width of the result.
-        config: strengths of the randomisation.
-        defects: kinds of synthetic defects.
+        defects: kinds of synthetic defects; None for all.
 
     Returns:
         The image with its mask, bool (size, size), or None where a defective image has no mask.
@@ -52,15 +229,14 @@ def render(
     if row.kind == "synthetic":
         # A separate generator: the randomisation is the same with and without the defect.
         sample, _ = synthetic_defect(sample, np.random.default_rng([row.seed, 1]), defects)
-    return randomise(sample, config, np.random.default_rng(row.seed))
+    return randomise(sample, np.random.default_rng(row.seed))
 
 
 def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -> Sample:
     """Make a derived image without synthetic defect and randomisation."""
-    pixels, mask = _cut(root, entries[row.parent], row.left, row.top, row.right, row.bottom)
+    pixels, mask = _cut(root, entries[row.parent], row.crop)
     if row.donor:
-        part = row.donor_left, row.donor_top, row.donor_right, row.donor_bottom
-        donor, defect = _cut(root, entries[row.donor], *part)
+        donor, defect = _cut(root, entries[row.donor], row.donor_crop)
         height, width = pixels.shape[:2]
         donor = np.asarray(Image.fromarray(donor).resize((width, height), Image.Resampling.BILINEAR))
         mask = resize_mask(defect, height, width)
@@ -70,33 +246,19 @@ def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -
     return Sample(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
 
 
-def _cut(
-    root: Path, entry: Entry, left: int, top: int, right: int, bottom: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a part of an image and of its mask; no mask where a defective image has none."""
+def _cut(root: Path, entry: Entry, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a part of an image and of its mask."""
     pixels = decode_image(root / entry.id)
     if pixels.shape[:2] != (entry.height, entry.width):
         raise InputError(f"{root / entry.id}: size differs from the manifest; run notebook 01_data again")
-    part = slice(top, bottom), slice(left, right)
-    if entry.mask:
-        mask = decode_mask(root / entry.mask, pixels.shape[:2])[part]
-    else:
-        mask = None if entry.label else np.zeros((bottom - top, right - left), dtype=bool)
-    return np.ascontiguousarray(pixels[part]), mask
+    part, mask = (slice(box.top, box.bottom), slice(box.left, box.right)), _mask(root, entry, pixels.shape[:2])
+    return np.ascontiguousarray(pixels[part]), None if mask is None else mask[part]
 
 
 def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarray:
-    """Paste the defective pixels of one image into another of the same size, with a soft edge around them.
+    """Paste the defective pixels of a donor into an image of the same size, with a soft edge around them.
 
-    The donor's channels are first shifted to the image's brightness around the defect.
-
-    Args:
-        pixels: uint8 (H, W, 3), what is pasted into.
-        donor: uint8 (H, W, 3), what is pasted from.
-        defect: bool (H, W), the donor's mask.
-
-    Returns:
-        uint8 (H, W, 3).
+    The donor's channels, uint8 (H, W, 3), are first shifted to the image's brightness around the defect, bool (H, W).
     """
     solid = defect.astype(np.float32)
     soft = cv2.GaussianBlur(solid, (0, 0), max(1.0, min(defect.shape) / FEATHER))
@@ -106,48 +268,30 @@ def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarr
     below, above = pixels.astype(np.float32), donor.astype(np.float32)
     if around.any():
         above = above + (below[around].mean(axis=0) - above[around].mean(axis=0))
-    return np.rint(below + (above - below) * cover[..., None]).clip(0, 255).astype(np.uint8)
+    return _to_bytes(below + (above - below) * cover[..., None])
 
 
-# ---- domain randomisation --------------------------------------------------------------------------------------
-
-
-def randomise(sample: Sample, config: Randomise, random: Random) -> Sample:
-    """Change background, light, colour, blur, noise and orientation of an image at random.
-
-    Args:
-        sample: with a mask of the size of its pixels, or None.
-        config: strengths; each change of light, colour, blur and noise happens with probability `chance`.
-        random: decides everything.
-    """
-    pixels = sample.pixels.astype(np.float32)
-
-    def between(strength: float, size: int | None = None) -> np.ndarray:
-        return np.float32(1 + random.uniform(-strength, strength, size))
-
-    if sample.mask is not None and random.random() < config.background:
-        pixels = _other_background(sample, pixels, random)
-    if random.random() < config.chance:
-        pixels = pixels * between(config.gain)
-    if random.random() < config.chance:
-        angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, config.gradient)
-        x, y = (np.linspace(-0.5, 0.5, length) for length in pixels.shape[1::-1])
-        ramp = (np.cos(angle) * x[None] + np.sin(angle) * y[:, None]) / np.sqrt(2)
-        pixels = pixels * np.float32(1 + strength * ramp)[..., None]
-    if random.random() < config.chance:
-        pixels = pixels * between(config.white_balance, 3)
-    if random.random() < config.chance:
+def randomise(sample: Sample, random: Random) -> Sample:
+    """Change background, light, colour, blur, noise and orientation of a square image at random."""
+    known = sample.mask is not None and random.random() < BACKGROUND_CHANCE
+    pixels = (replace_background(sample, random) if known else sample).pixels.astype(np.float32)
+    if random.random() < CHANCE:
+        pixels *= random.uniform(1 - GAIN, 1 + GAIN)
+    if random.random() < CHANCE:
+        angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, GRADIENT)
+        across = np.linspace(-0.5, 0.5, len(pixels), dtype=np.float32) * (strength / np.sqrt(2))
+        pixels *= (1 + np.cos(angle) * across + np.sin(angle) * across[:, None])[..., None]
+    if random.random() < CHANCE:
+        pixels *= random.uniform(1 - WHITE_BALANCE, 1 + WHITE_BALANCE, 3)
+    if random.random() < CHANCE:
         grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None]
-        pixels = grey + (pixels - grey) * between(config.saturation)
-    if random.random() < config.chance:
-        sigma = random.uniform(0, config.blur) * len(pixels) / BLUR_SIZE
+        pixels = grey + (pixels - grey) * np.float32(random.uniform(1 - SATURATION, 1 + SATURATION))
+    if random.random() < CHANCE:
         # Below a tenth of a pixel a blur changes nothing.
-        pixels = cv2.GaussianBlur(pixels, (0, 0), sigma) if sigma > 0.1 else pixels
-    if random.random() < config.chance:
-        noise = random.standard_normal(pixels.shape, dtype=np.float32)
-        pixels = pixels + np.float32(random.uniform(0, config.noise)) * noise
-    changed = Sample(np.rint(pixels).clip(0, 255).astype(np.uint8), sample.mask)
-    return rotate_and_mirror(changed, int(random.integers(8))) if config.turn else changed
+        pixels = cv2.GaussianBlur(pixels, (0, 0), max(0.1, random.uniform(0, BLUR) * len(pixels)))
+    if random.random() < CHANCE:
+        pixels += random.uniform(0, NOISE) * random.standard_normal(pixels.shape, dtype=np.float32)
+    return rotate_and_mirror(Sample(_to_bytes(pixels), sample.mask), int(random.integers(8)))
 
 
 def rotate_and_mirror(sample: Sample, variant: int) -> Sample:
@@ -160,13 +304,17 @@ def rotate_and_mirror(sample: Sample, variant: int) -> Sample:
     return Sample(change(sample.pixels), None if sample.mask is None else change(sample.mask))
 
 
-def _other_background(sample: Sample, pixels: np.ndarray, random: Random) -> np.ndarray:
+def replace_background(sample: Sample, random: Random) -> Sample:
     """Replace the background, if there is a single part in front of it; neither part nor defect changes."""
     part = segment_part(sample.pixels, single=True)
     if part is None:
-        return pixels
+        return sample
     background = ~grown(part | sample.mask, 5)
     colour = random.uniform(10, 245, 3) + random.normal(0, 8, (6, 6, 3))
-    behind = cv2.resize(colour.astype(np.float32), pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    behind = cv2.resize(colour.astype(np.float32), part.shape[::-1], interpolation=cv2.INTER_CUBIC)
     cover = cv2.GaussianBlur(background.astype(np.float32), (0, 0), 1.0) * background
-    return pixels + (behind - pixels) * cover[..., None]
+    return Sample(_to_bytes(sample.pixels + (behind - sample.pixels) * cover[..., None]), sample.mask)
+
+
+def _to_bytes(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(pixels).clip(0, 255).astype(np.uint8)

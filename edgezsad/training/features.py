@@ -22,7 +22,7 @@ from edgezsad.data.loading import in_order
 from edgezsad.errors import InputError
 from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
 from edgezsad.model.backbone import Backbone
-from edgezsad.source.source_images import SourceImages
+from edgezsad.source.render import SourceImages
 
 RECIPE = 1
 """Version of the feature cache; increase it if a change of the code changes the features."""

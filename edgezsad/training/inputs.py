@@ -17,8 +17,7 @@ from edgezsad.errors import InputError
 from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
-from edgezsad.source.render import rotate_and_mirror
-from edgezsad.source.source_images import SourceImages, source_images
+from edgezsad.source.render import SourceImages, rotate_and_mirror, source_images
 from edgezsad.training.features import Features, read_features
 
 RECIPE = 1

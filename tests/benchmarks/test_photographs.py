@@ -16,7 +16,7 @@ from edgezsad.evaluate import find_test_images as images_of
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer
-from edgezsad.source.source_images import plain_images
+from edgezsad.source.render import plain_images
 from edgezsad.training.inputs import CachedInputs
 from edgezsad.training.trainer import TrainableModel
 

@@ -25,7 +25,7 @@ from edgezsad.data.loading import (
 )
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
-from edgezsad.source.source_images import plain_images
+from edgezsad.source.render import plain_images
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SIZE = 8

@@ -17,7 +17,7 @@ from edgezsad.model.detector import Detector
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.torch_scorer import TorchScorer
-from edgezsad.source.source_images import source_images
+from edgezsad.source.render import source_images
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edgezsad.config import Derive, Randomise
+from edgezsad.config import Derive
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.source.derive import DefectGrid, DerivedList, derive_list, read_defect_grids
+from edgezsad.source.derive import count_defects, derive_list, read_defect_grids
+from edgezsad.source.render import Row
 
-STILL = Randomise(chance=0, background=0, turn=False)
-"""No randomisation."""
 RED, GREY = (200, 30, 30), (120, 120, 120)
 
 
@@ -25,7 +24,7 @@ def entry(name: str, category: str, label: int, size: tuple[int, int], mask: str
 
 
 @pytest.fixture(scope="session")
-def large() -> tuple[Manifest, dict[str, DefectGrid]]:
+def large() -> tuple[Manifest, dict[str, np.ndarray]]:
     """3,000 entries of 30 categories and five views, two sevenths defective, and their grids; no files."""
     entries, grids = [], {}
     for number in range(3000):
@@ -36,7 +35,7 @@ def large() -> tuple[Manifest, dict[str, DefectGrid]]:
             top, left = number * 37 % 150, number * 53 % 200
             mask = np.zeros((192, 256), dtype=bool)
             mask[top : top + 1 + number * 11 % 40, left : left + 1 + number * 7 % 50] = True
-            grids[name] = DefectGrid.of_mask(mask)
+            grids[name] = count_defects(mask)
     return Manifest("big", "nowhere", tuple(sorted(entries, key=lambda one: one.id))), grids
 
 
@@ -63,5 +62,5 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 
 @pytest.fixture(scope="session")
-def derived(small: Manifest) -> DerivedList:
-    return derive_list(small, Derive(images=200, randomise=STILL), 5, read_defect_grids(small))
+def derived(small: Manifest) -> list[Row]:
+    return derive_list(small, Derive(images=200), 5, read_defect_grids(small))

@@ -16,7 +16,7 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
-from edgezsad.source.source_images import plain_images
+from edgezsad.source.render import plain_images
 from edgezsad.training.features import Features, cache_features, cell_mask_fraction, read_features
 
 SIZE = 32
