@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 
 from edgezsad.config import load_profile, save_profile
 from edgezsad.data.manifest import fingerprint
-from edgezsad.dependencies import code_version
+from edgezsad.execute import code_version
 from edgezsad.run import rehearse
 
 # An environment variable takes folder names that Snakemake's command line cannot.

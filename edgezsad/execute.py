@@ -1,7 +1,7 @@
 """Run one notebook as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
 While it runs, the executed copy is in the folder `running` next to OUTPUT. It moves to OUTPUT only when every cell has
-passed, so that a failed notebook never leaves a result. Its metadata records versions, machine, commit and data.
+passed. Its metadata records versions, machine, commit and data. The Snakefile also asks which code a notebook imports.
 """
 
 import ast
@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,24 +23,20 @@ from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line
 from edgezsad.files import versions, write_text
 from edgezsad.run import open_run
-from edgezsad.scoring.onnx_scorer import cores, cpu_name
 
 RECORD_KEY = "edgezsad"
 """Key of the record in a notebook's metadata, next to papermill's own record of parameters and times."""
-PACKAGES = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
+VERSIONS = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
+PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 
 
 def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook with parameters; its standard error is passed on live.
-
-    Returns:
-        `output`, the executed copy.
+    """Execute a notebook with parameters and return the executed copy, `output`.
 
     Raises:
         CheckError: a cell failed or the kernel died.
         InputError: the notebook is missing or damaged, or has no such parameter.
     """
-    # Slow to import.
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -52,8 +47,8 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         raise InputError(f"{notebook}: no such notebook; see notebooks/")
     try:
         known = papermill.inspect_notebook(str(notebook))
+    # Damaged files raise various errors of nbformat and papermill.
     except Exception as error:
-        # Damaged files raise various errors of nbformat and papermill.
         raise InputError(f"{notebook}: invalid notebook ({one_line(error)}); restore it") from None
     if unknown := sorted(set(parameters) - set(known)):
         raise InputError(f"{notebook}: unknown parameter {unknown[0]!r}; expected one of {sorted(known)}")
@@ -73,16 +68,13 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
                 stderr_file=sys.stderr,
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
-    except PapermillExecutionError as error:
-        failure = CheckError(
-            f"{notebook}: {error.ename}: {one_line(error.evalue, None)} (executed copy kept at {running})"
-        )
-        failure.exit_code = 2 if error.ename == "InputError" else 1
+    except (PapermillExecutionError, DeadKernelError) as error:
+        reason = "the kernel died (out of memory?)"
+        if isinstance(error, PapermillExecutionError):
+            reason = f"{error.ename}: {one_line(error.evalue, None)}"
+        failure = CheckError(f"{notebook}: {reason} (executed copy kept at {running})")
+        failure.exit_code = 2 if reason.startswith("InputError:") else 1
         raise failure from None
-    except DeadKernelError as error:
-        raise CheckError(
-            f"{notebook}: the kernel died ({one_line(error)}; out of memory?) (executed copy kept at {running})"
-        ) from None
     defaults = {name: _literal(found["default"]) for name, found in known.items()}
     content = json.loads(running.read_text(encoding="utf-8"))
     content["metadata"][RECORD_KEY] = execution_record(defaults | dict(parameters))
@@ -93,9 +85,11 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
 
 def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a notebook was executed with; the commit is None outside a checkout."""
+    from edgezsad.scoring.onnx_scorer import cores, cpu_name
+
     return {
         "parameters": dict(parameters),
-        "versions": versions(*PACKAGES),
+        "versions": versions(*VERSIONS),
         "hardware": {
             "processor": cpu_name(),
             "cores": cores(),
@@ -109,10 +103,7 @@ def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_hashes(config: Path | str) -> dict[str, Any]:
-    """Return the hashes of a profile's manifests ("sets") and their combined hash ("sha256").
-
-    Empty if the profile or a manifest does not exist: the notebook then read no image.
-    """
+    """Return the hashes of a profile's manifests ("sets") and their combined hash ("sha256"), or {} without data."""
     try:
         run = open_run(config)
         items = (*run.profile.data.source, *run.profile.data.targets)
@@ -133,10 +124,10 @@ def _commit() -> str | None:
 
 def _output_of(*command: str) -> str:
     """Return a program's output; empty if it is missing or fails."""
-    if not shutil.which(command[0]):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode else done.stdout.strip()
 
 
 def _literal(text: str) -> object:
@@ -145,6 +136,77 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return None
+
+
+def notebook_library(notebook: Path | str) -> list[str]:
+    """Return the source files of `PACKAGES` that a notebook imports, directly or through other files, sorted."""
+    found: set[Path] = set()
+    waiting = _imports(_code(notebook))
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        waiting |= _imports(ast.parse(path.read_text(encoding="utf-8"))) - found
+    return sorted(path.as_posix() for path in found)
+
+
+def code_version(notebook: Path | str, ignore: tuple[str, ...] = ()) -> str:
+    """Return a hash of the code that a notebook imports, without comments and docstrings.
+
+    `ignore` holds path prefixes that do not count, such as "edgezsad/show" for a notebook whose results are expensive.
+    """
+    digest = hashlib.sha256()
+    for path in notebook_library(notebook):
+        if not path.startswith(ignore):
+            tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                    node.body = node.body[1:]
+            digest.update(f"{path}\n{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def results_of(notebook: Path | str) -> list[str]:
+    """Return the names of the results files that a notebook writes with `run.write_result`, in order."""
+    calls = [node for node in ast.walk(_code(notebook)) if isinstance(node, ast.Call)]
+    names = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "write_result"]
+    return [name.value for name in names if isinstance(name, ast.Constant)]
+
+
+def maker_of_result(name: str, notebooks: Path | str = "notebooks") -> str:
+    """Return the name of the notebook that writes a results file."""
+    for notebook in sorted(Path(notebooks).glob("*.ipynb")):
+        if name in results_of(notebook):
+            return notebook.stem
+    raise InputError(f"results/{name}.json: no notebook in {notebooks} writes it; fix the name")
+
+
+def _code(notebook: Path | str) -> ast.Module:
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    return ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+
+
+def _imports(tree: ast.AST) -> set[Path]:
+    """Return the files that the imports of a module run."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        # Imports for type hints alone do not run.
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            # An imported name may itself be a module.
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    paths: set[Path] = set()
+    for name in names:
+        parts = name.split(".")
+        if parts[0] in PACKAGES:
+            # Importing a module also runs the __init__ of every package above it.
+            for count in range(1, len(parts) + 1):
+                path = Path(*parts[:count])
+                paths |= {path.with_suffix(".py"), path / "__init__.py"}
+    return {path for path in paths if path.is_file()}
 
 
 def main(arguments: list[str]) -> int:

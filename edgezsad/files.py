@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 import edgezsad
@@ -128,6 +127,8 @@ def read_json(path: Path | str, remedy: str) -> Any:
 @cache
 def reported() -> dict[str, Any]:
     """Return the numbers that the paper and others report: `claims/reported.yaml`, which explains them."""
+    import yaml
+
     path = Path(__file__).with_name("claims") / "reported.yaml"
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 

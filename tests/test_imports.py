@@ -9,7 +9,7 @@ ORDER = (
     "export", "training", "devices", "claims", "show", "predict", "evaluate", "execute", "cli",
 )  # fmt: skip
 # A tracer of imports without a user in the package.
-FREE = {"dependencies", "__init__"}
+FREE = {"__init__"}
 
 
 def imported(path: Path) -> set[str]:

@@ -20,8 +20,8 @@ from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from edgezsad.config import load_profile
-from edgezsad.dependencies import maker_of_result
 from edgezsad.errors import InputError
+from edgezsad.execute import maker_of_result
 from edgezsad.files import read_json, reported
 from edgezsad.run import Run
 

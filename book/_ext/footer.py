@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgezsad.dependencies import results_of
 from edgezsad.errors import InputError
-from edgezsad.execute import RECORD_KEY
+from edgezsad.execute import RECORD_KEY, results_of
 from edgezsad.run import Run
 
 

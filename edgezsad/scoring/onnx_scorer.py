@@ -29,13 +29,7 @@ ARITHMETIC = {
 
 
 class SessionScorer:
-    """Base of the scorers that run an ONNX Runtime session.
-
-    Attributes:
-        size: input height and width in pixels.
-        detector_sha256: hash of the weights in the graph, "" if unknown.
-        threshold: the graph's threshold; None if it has none.
-    """
+    """Base of the scorers that run an ONNX Runtime session (see `Scorer`)."""
 
     timed = True
 
@@ -47,11 +41,7 @@ class SessionScorer:
 
     @property
     def threshold(self) -> float | None:
-        """The threshold in the graph's metadata.
-
-        Raises:
-            InputError: it is not a finite number.
-        """
+        """The threshold in the graph's metadata; None if it has none."""
         text = self.metadata.get(THRESHOLD)
         try:
             value = None if text is None else float(text)
@@ -62,21 +52,13 @@ class SessionScorer:
         return value
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one image (see `Scorer.score`).
-
-        Raises:
-            InputError: another shape or dtype.
-        """
-        score, anomaly_map = self.run(as_tensor(image, self.size))
+        """Score one image (see `Scorer.score`)."""
+        score, anomaly_map = self.session.run(["score", "map"], {"image": as_tensor(image, self.size)})
         return float(score[0]), anomaly_map[0, 0]
-
-    def run(self, tensor: np.ndarray) -> list[np.ndarray]:
-        """Run the graph on a (1, 3, size, size) float32 tensor; returns its score (1,) and map (1, 1, h, w)."""
-        return self.session.run(["score", "map"], {"image": tensor})
 
 
 class OnnxScorer(SessionScorer):
-    """An exported graph on ONNX Runtime's CPU provider (see `Scorer`)."""
+    """An exported graph on ONNX Runtime's CPU provider."""
 
     def __init__(
         self,
@@ -92,18 +74,11 @@ class OnnxScorer(SessionScorer):
             threads: threads for one image.
             precision: the expected precision; any if None.
             warm_up: run once, so that the first timed run does no first-time work.
-
-        Raises:
-            InputError: the file is missing, damaged, not exported by this package, or of another precision.
         """
-        if threads < 1:
-            raise InputError(f"threads {threads}: expected at least 1")
         super().__init__(cpu_session(path, threads), path)
         self.precision = self.metadata.get("precision", "fp32")
         if precision is not None and self.precision != precision:
-            raise InputError(
-                f"{path}: expected an {precision} graph, got {self.precision}; {REMEDY}, or give the other file"
-            )
+            raise InputError(f"{path}: expected an {precision} graph, got {self.precision}; {REMEDY}")
         self.runtime = f"onnx-{self.precision}"
         self.device = f"CPU: {cpu_name()}, {thread_count(threads)}{ARITHMETIC[self.precision]}"
         self.versions = versions("onnxruntime")
@@ -115,16 +90,7 @@ class OnnxScorer(SessionScorer):
 
 
 def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.InferenceSession:
-    """Open a graph on ONNX Runtime's CPU provider.
-
-    Args:
-        path: the ONNX file.
-        threads: threads for one image.
-        optimise: False opens faster, for a graph that is inspected and not run.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """Open a graph on ONNX Runtime's CPU provider; without `optimise` faster, for a graph that is only inspected."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it")
     options = ort.SessionOptions()
@@ -143,36 +109,24 @@ def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.In
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """Read the `metadata_props` of an ONNX file.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """Read the `metadata_props` of an ONNX file."""
     return dict(cpu_session(path, 1, optimise=False).get_modelmeta().custom_metadata_map)
 
 
 def input_size(session: ort.InferenceSession, path: Path | str) -> int:
-    """Return the input height and width of a graph in pixels.
-
-    Raises:
-        InputError: the inputs and outputs are not those of a graph exported by this package.
-    """
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    shape = inputs[0].shape if inputs else []
-    names = [item.name for item in (*inputs, *outputs)]
-    types = {item.type for item in (*inputs, *outputs)}
-    fits = names == ["image", "score", "map"] and types == {"tensor(float)"} and len(shape) == 4
-    if not (fits and shape[:2] == [1, 3] and isinstance(shape[2], int) and shape[2] == shape[3]):
-        raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map; {REMEDY}")
-    return int(shape[2])
+    """Return the input height and width of a graph in pixels; another graph than an exported one is an `InputError`."""
+    ends = (*session.get_inputs(), *session.get_outputs())
+    names = [item.name for item in ends]
+    if names != ["image", "score", "map"] or {item.type for item in ends} != {"tensor(float)"}:
+        raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map in FP32; {REMEDY}")
+    shape = ends[0].shape
+    if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or not isinstance(shape[2], int):
+        raise InputError(f"{path}: input shape {shape}, expected [1, 3, size, size]; {REMEDY}")
+    return shape[2]
 
 
 def as_tensor(image: np.ndarray, size: int) -> np.ndarray:
-    """Convert an image (size, size, 3) uint8 to the graph's input (1, 3, size, size) float32, 0..255.
-
-    Raises:
-        InputError: another shape or dtype.
-    """
+    """Convert an image (size, size, 3) uint8 to the graph's input (1, 3, size, size) float32, 0..255."""
     if image.shape != (size, size, 3) or image.dtype != np.uint8:
         raise InputError(f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}; resize it first")
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
@@ -185,17 +139,15 @@ def cores() -> int:
 
 def cpu_name() -> str:
     """Return the processor's model name if the system reports it, else its architecture."""
-    try:
-        if platform.system() == "Linux":
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-            if names := [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]:
-                return names[0]
-        elif platform.system() == "Darwin":
-            command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        pass
-    return platform.processor() or platform.machine()
+    if platform.system() == "Linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    elif platform.system() == "Darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        names = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    else:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def thread_count(threads: int) -> str:

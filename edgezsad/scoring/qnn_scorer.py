@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import onnxruntime as ort
 
@@ -27,13 +26,7 @@ PROVIDER = "QNNExecutionProvider"
 
 @dataclass(frozen=True)
 class QnnLibrary:
-    """A backend library of onnxruntime-qnn.
-
-    Attributes:
-        name: its name in messages.
-        file: its file name.
-        settings: provider options.
-    """
+    """A backend library of onnxruntime-qnn: its name in messages, its file name and its provider options."""
 
     name: str
     file: str
@@ -46,25 +39,22 @@ class QnnLibrary:
             RuntimeUnavailable: the library cannot be used here.
         """
         machine = platform.machine().lower()
-        if not sys.platform.startswith("linux") or machine not in ("x86_64", "amd64"):
+        if platform.system() != "Linux" or machine not in ("x86_64", "amd64"):
             raise RuntimeUnavailable(f"the {self.name} needs Linux on x86-64; this is {platform.system()} on {machine}")
-        package = _package()
-        backend = Path(package.get_qnn_htp_path()).with_name(self.file)
-        if not backend.is_file():
-            raise RuntimeUnavailable(
-                f"onnxruntime-qnn lacks {backend.name}; pip install --force-reinstall onnxruntime-qnn"
-            )
+        try:
+            package = importlib.import_module("onnxruntime_qnn")
+        except ImportError:
+            raise RuntimeUnavailable("onnxruntime-qnn is not installed; pip install 'edgezsad[qnn]'") from None
+        backend = str(Path(package.get_qnn_htp_path()).with_name(self.file))
         try:
             with silence():
                 if not _devices():
                     ort.register_execution_provider_library(PROVIDER, package.get_library_path())
-                self._inspect(one_node_graph(), str(backend))
-        except RuntimeUnavailable:
-            raise
+                self._inspect(one_node_graph(), backend)
         # ONNX Runtime's exceptions share no base class but Exception.
         except Exception as error:
             raise RuntimeUnavailable(f"the {self.name} does not start here ({one_line(error)})") from None
-        return str(backend)
+        return backend
 
     def rejected(self, path: Path | str, backend: str) -> str:
         """Name the operators that the library leaves to the CPU provider."""
@@ -89,24 +79,15 @@ EMULATOR = QnnLibrary(
 class QnnHtpScorer(SessionScorer):
     """An exported graph on the HTP emulator (see `Scorer`).
 
-    Use the FP16 graph: it keeps some layers in FP32, where the emulator would round all of an FP32 graph.
+    Use the FP16 graph: it keeps some layers in FP32, where the emulator would round all of an FP32 graph. The emulator
+    uses all cores of the process.
     """
 
     runtime = "qnn-htp-fp16"
     precision = "fp16"
 
     def __init__(self, path: Path | str, threads: int = 1):
-        """Open a graph; 0.4 s for EfficientNet-Lite0 at 256 px, 11 s for TinyViT-21M at 512 px.
-
-        Args:
-            path: the ONNX file.
-            threads: threads of ONNX Runtime; the emulator itself uses all cores of the process.
-
-        Raises:
-            InputError: the file is missing, damaged or not exported by this package.
-            CheckError: the emulator does not take the whole graph.
-            RuntimeUnavailable: the emulator is not installed or does not start.
-        """
+        """Open a graph; a graph that the emulator does not take as a whole is a `CheckError`."""
         cpu_session(path, 1, optimise=False)
         backend = EMULATOR.start()
         try:
@@ -142,9 +123,6 @@ def open_session(
         threads: threads of ONNX Runtime.
         fallback: whether the CPU provider may take nodes that the library does not.
         disabled: names of ONNX Runtime's optimisers to disable.
-
-    Raises:
-        RuntimeUnavailable: the provider offers no device.
     """
     devices = _devices()
     if not devices:
@@ -174,12 +152,9 @@ def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: s
     """Check that every node runs on the QNN provider.
 
     Args:
-        nodes: from `assignment`.
+        nodes: (provider, operator) of each node, see `assignment`.
         path: the graph, for the message.
         name: name of the library, for the message.
-
-    Raises:
-        CheckError: a node runs elsewhere, or there are none.
     """
     nodes = list(nodes)
     elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
@@ -206,27 +181,18 @@ def silence() -> Iterator[None]:
 
     Works on file descriptors, for the whole process: native libraries do not use `sys.stdout`.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
-    saved = [os.dup(1), os.dup(2)]
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
     try:
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        for number, descriptor in zip((1, 2), saved, strict=True):
+        for number, descriptor in enumerate(saved, 1):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        os.close(nowhere)
-
-
-def _package() -> ModuleType:
-    try:
-        return importlib.import_module("onnxruntime_qnn")
-    except ImportError:
-        raise RuntimeUnavailable("onnxruntime-qnn is not installed; pip install 'edgezsad[qnn]'") from None
 
 
 def _devices() -> list[ort.OrtEpDevice]:

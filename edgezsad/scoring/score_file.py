@@ -1,11 +1,12 @@
-"""The score file: the interface between every scorer and everything computed from scores.
+"""The score file: what every scorer writes, and what all metrics and comparisons read.
 
 `NAME.npz` holds the arrays, without pickles; `NAME.json` next to it is the run record.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -13,15 +14,18 @@ from pydantic import BaseModel, ConfigDict
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import read_json, write_json, written_beside
 
+ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
+DIMENSIONS = (1, 1, 1, 1, 3, 1)
+REMEDY = "run notebook 05_scoring to write it again"
+
 
 class Scorer(Protocol):
-    """A detector on some runtime: `TorchScorer`, `OnnxScorer`, `QnnHtpScorer`, `TensorRTScorer`.
+    """A detector on some runtime; all attributes but `size` go into the run record.
 
     Attributes:
         size: input height and width in pixels.
-        runtime, precision, device, versions, timing_method, detector_sha256: what the run record says.
-        timed: whether the time of a call is the time of an image. A scorer with a clock of its own (a GPU's) has its
-            milliseconds in `milliseconds` after each call.
+        timed: whether the time of a call is the time of an image. A scorer with a clock of its own (a GPU's) stores the
+            time of its last call in `milliseconds`.
     """
 
     size: int
@@ -34,14 +38,7 @@ class Scorer(Protocol):
     timed: bool
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one image.
-
-        Args:
-            image: (size, size, 3) uint8 RGB.
-
-        Returns:
-            The score and the (h, w) float32 anomaly map, raw logits.
-        """
+        """Score an image, (size, size, 3) uint8 RGB; returns its score and (h, w) float32 anomaly map, raw logits."""
 
 
 class RunRecord(BaseModel):
@@ -78,7 +75,7 @@ class ScoreFile:
         score: (N,) float32, raw logit; higher is more anomalous.
         map: (N, h, w) float32, anomaly map at the model's resolution, raw logits.
         milliseconds: (N,) float32, time of each image; NaN if not measured.
-        record: how they were made; needed to write the file, None for scores in memory.
+        record: how they were made; None for scores that are not written to a file.
     """
 
     image_id: np.ndarray
@@ -93,35 +90,42 @@ class ScoreFile:
         return len(self.image_id)
 
     def take(self, ids: np.ndarray) -> "ScoreFile":
-        """Return the rows of the given image ids, in their order.
-
-        Raises:
-            InputError: an id is not in this file.
-        """
+        """Return the rows of the given image ids, in their order; an unknown id is an `InputError`."""
         row_of = {image_id: row for row, image_id in enumerate(self.image_id)}
         if missing := [image_id for image_id in ids if image_id not in row_of]:
             name = f" of {self.record.target}" if self.record else ""
             raise InputError(f"score file{name}: no image {missing[0]}; score the images again")
         rows = np.array([row_of[image_id] for image_id in ids], dtype=int)
-        return ScoreFile(*(getattr(self, name)[rows] for name in _ARRAYS), self.record)
+        return ScoreFile(*(getattr(self, name)[rows] for name in ARRAYS), self.record)
 
 
-_ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
+def collect_scores(
+    entries: Sequence[Any],
+    scores: Sequence[float],
+    maps: Sequence[np.ndarray],
+    milliseconds: Sequence[float],
+    record: RunRecord | None = None,
+) -> ScoreFile:
+    """Collect the scores of a manifest's entries, in their order."""
+    return ScoreFile(
+        image_id=np.array([entry.id for entry in entries]),
+        category=np.array([entry.category for entry in entries]),
+        label=np.array([entry.label for entry in entries], dtype=np.int8),
+        score=np.array(scores, dtype=np.float32),
+        map=np.stack(maps).astype(np.float32),
+        milliseconds=np.array(milliseconds, dtype=np.float32),
+        record=record,
+    )
 
 
 def write_scores(scores: ScoreFile, path: Path | str) -> Path:
-    """Write `path` (.npz) and the record next to it (.json), each atomically; returns `path`.
-
-    Raises:
-        InputError: no record, arrays of different lengths, or a label, score or map is invalid.
-    """
+    """Write `path` (.npz) and the record next to it (.json), each atomically; returns `path`."""
     path = Path(path)
     if scores.record is None:
         raise InputError(f"{path}: scores without a run record; give a record")
-    if scores.record.status == "ok":
-        _check(scores, path)
+    _check(scores, path)
     with written_beside(path) as temporary:
-        np.savez_compressed(temporary, **{name: getattr(scores, name) for name in _ARRAYS})
+        np.savez_compressed(temporary, **{name: getattr(scores, name) for name in ARRAYS})
     write_json(path.with_suffix(".json"), scores.record.model_dump())
     return path
 
@@ -134,37 +138,29 @@ def write_not_run(record: RunRecord, path: Path | str) -> Path:
 
 
 def read_scores(path: Path | str) -> ScoreFile:
-    """Read a score file and its record.
-
-    Raises:
-        InputError: either file is missing, damaged or of another schema.
-    """
+    """Read a score file and its record; a missing, damaged or inconsistent file is an `InputError`."""
     path = Path(path)
-    remedy = "run notebook 05_scoring to write it again"
-    raw = read_json(path.with_suffix(".json"), remedy)
+    raw = read_json(path.with_suffix(".json"), REMEDY)
     try:
-        record = RunRecord.model_validate(raw)
         with np.load(path, allow_pickle=False) as arrays:
-            scores = ScoreFile(*(arrays[name] for name in _ARRAYS), record)
+            scores = ScoreFile(*(arrays[name] for name in ARRAYS), RunRecord.model_validate(raw))
     except FileNotFoundError:
-        raise InputError(f"{path}: missing; {remedy}") from None
+        raise InputError(f"{path}: missing; {REMEDY}") from None
+    # Damaged bytes raise BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
     except Exception as error:
-        # Damaged bytes raise BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
-        raise InputError(f"{path}: invalid score file ({one_line(error)}); {remedy}") from None
-    if record.status == "ok":
-        _check(scores, path)
+        raise InputError(f"{path}: invalid score file ({one_line(error)}); {REMEDY}") from None
+    _check(scores, path)
     return scores
 
 
 def _check(scores: ScoreFile, path: Path) -> None:
-    shapes = {name: getattr(scores, name).shape for name in _ARRAYS}
-    dimensions = [len(shapes[name]) for name in _ARRAYS]
-    if dimensions != [1, 1, 1, 1, 3, 1] or len({shape[0] for shape in shapes.values()}) != 1:
+    shapes = {name: getattr(scores, name).shape for name in ARRAYS}
+    if tuple(map(len, shapes.values())) != DIMENSIONS or len({shape[0] for shape in shapes.values()}) != 1:
         raise InputError(f"{path}: arrays of different lengths {shapes}; score the images again")
-    if text := [name for name in _ARRAYS[2:] if getattr(scores, name).dtype.kind not in "fiu"]:
+    if text := [name for name in ARRAYS[2:] if getattr(scores, name).dtype.kind not in "fiu"]:
         raise InputError(f"{path}: {text[0]} is not numeric; score the images again")
     if not np.isin(scores.label, (0, 1)).all():
         raise InputError(f"{path}: a label is not 0 or 1; score the images again")
-    bad = ~(np.isfinite(scores.score) & np.isfinite(scores.map).all(axis=(1, 2)))
-    if bad.any():
-        raise InputError(f"{path}: score of {scores.image_id[bad.argmax()]} is not finite; check the model")
+    finite = np.isfinite(scores.score) & np.isfinite(scores.map).all(axis=(1, 2))
+    if not finite.all():
+        raise InputError(f"{path}: score of {scores.image_id[finite.argmin()]} is not finite; check the model")

@@ -12,7 +12,15 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.files import progress, sha256_of_file, versions
 from edgezsad.run import Run
-from edgezsad.scoring.score_file import RunRecord, ScoreFile, Scorer, read_scores, write_not_run, write_scores
+from edgezsad.scoring.score_file import (
+    RunRecord,
+    ScoreFile,
+    Scorer,
+    collect_scores,
+    read_scores,
+    write_not_run,
+    write_scores,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,39 +33,37 @@ PRECISION = {
     "qnn-htp-fp16": "fp16",
     "tensorrt-fp16": "fp16",
 }
+FACTS = ("precision", "device", "versions", "detector_sha256", "timing_method")
+"""Fields of a run record that the scorer knows."""
 
 
 def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
     """Score all targets of a run; returns the paths of the score files.
 
     The emulator scores a subset with one seed. A runtime that is not available leaves records that say so.
-
-    Raises:
-        InputError: a checkpoint, graph, manifest or image is missing or damaged.
-        CheckError: a runtime silently computed elsewhere.
     """
     emulator = run.profile.evaluation.emulator if runtime == "qnn-htp-fp16" else None
     seeds = (emulator.seed,) if emulator else run.profile.seeds
     manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
     models = [_model_file(run, runtime, seed) for seed in seeds]
-    unavailable, scorers = "", []
+    scorers, not_run = [], {}
     try:
         scorers = _scorers(run, runtime, models, seeds, threads)
     except RuntimeUnavailable as error:
-        unavailable = str(error)
+        not_run = {"status": "not run", "reason": str(error)}
     written = []
     for manifest in manifests:
         if emulator:
             manifest = subset(manifest, emulator.images_per_target)
-        records = [_record(run, runtime, seed, model, manifest) for seed, model in zip(seeds, models, strict=True)]
         paths = [run.scores(runtime, seed, manifest.name) for seed in seeds]
-        if unavailable:
-            for record, path in zip(records, paths, strict=True):
-                not_run = record.model_copy(update={"status": "not run", "reason": unavailable})
-                written.append(write_not_run(not_run, path))
-            continue
-        scored = score_seeds(scorers, manifest, records)
-        written += [write_scores(scores, path) for scores, path in zip(scored, paths, strict=True)]
+        records = [
+            _record(run, runtime, seed, model, manifest).model_copy(update=not_run)
+            for seed, model in zip(seeds, models, strict=True)
+        ]
+        if not_run:
+            written += map(write_not_run, records, paths)
+        else:
+            written += map(write_scores, score_seeds(scorers, manifest, records), paths)
     return written
 
 
@@ -68,9 +74,6 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunReco
         scorers: one for each seed, of one input size.
         manifest: the images.
         records: one for each scorer, to be completed with the scorer's own facts.
-
-    Raises:
-        InputError: the manifest is empty, or an image cannot be read.
     """
     if not manifest.entries:
         raise InputError(f"{manifest.root}: no test images of {manifest.name}; run notebook 01_data")
@@ -82,28 +85,13 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunReco
             score, anomaly_map = scorer.score(image)
             elapsed = getattr(scorer, "milliseconds", 1000 * (time.perf_counter() - start))
             row.append((score, anomaly_map, elapsed if scorer.timed else np.nan))
-    return [_score_file(manifest, *each) for each in zip(rows, scorers, records, strict=True)]
-
-
-def _score_file(
-    manifest: Manifest, rows: list[tuple[float, np.ndarray, float]], scorer: Scorer, record: RunRecord
-) -> ScoreFile:
-    facts = {
-        "precision": scorer.precision,
-        "device": scorer.device,
-        "versions": scorer.versions,
-        "detector_sha256": scorer.detector_sha256,
-        "timing_method": scorer.timing_method if scorer.timed else "not timed: shares the backbone's pass",
-    }
-    return ScoreFile(
-        image_id=np.array([entry.id for entry in manifest.entries]),
-        category=np.array([entry.category for entry in manifest.entries]),
-        label=np.array([entry.label for entry in manifest.entries], dtype=np.int8),
-        score=np.array([score for score, _, _ in rows], dtype=np.float32),
-        map=np.stack([anomaly_map for _, anomaly_map, _ in rows]).astype(np.float32),
-        milliseconds=np.array([elapsed for _, _, elapsed in rows], dtype=np.float32),
-        record=record.model_copy(update=facts),
-    )
+    found = []
+    for row, scorer, record in zip(rows, scorers, records, strict=True):
+        facts = {name: getattr(scorer, name) for name in FACTS}
+        if not scorer.timed:
+            facts["timing_method"] = "not timed: shares the backbone's pass"
+        found.append(collect_scores(manifest.entries, *zip(*row, strict=True), record.model_copy(update=facts)))
+    return found
 
 
 def score_table(files: list[Path]) -> "pd.DataFrame":
@@ -113,15 +101,14 @@ def score_table(files: list[Path]) -> "pd.DataFrame":
     rows = []
     for path in files:
         scores = read_scores(path)
-        record = scores.record
-        timed = np.isfinite(scores.milliseconds).any()
+        record, timed = scores.record, np.isfinite(scores.milliseconds).any()
         rows.append(
             {
                 "target": record.target,
                 "seed": record.seed,
                 "images": len(scores),
                 "median ms": float(np.median(scores.milliseconds)) if timed else None,
-                "status": record.status if record.status == "ok" else f"{record.status}: {record.reason}",
+                "status": f"{record.status}: {record.reason}" if record.reason else record.status,
                 "device": record.device or None,
             }
         )
@@ -143,30 +130,22 @@ def subset(manifest: Manifest, count: int) -> Manifest:
 
 
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
-    """Return the checkpoint or graph that a runtime scores with.
-
-    Raises:
-        InputError: it is missing.
-    """
-    precision, maker = PRECISION[runtime], "04_export"
-    if runtime == "tensorrt-fp16":
-        from edgezsad.scoring.tensorrt_scorer import installed_graph_precision
-
-        precision = installed_graph_precision()
-    path = run.onnx(seed, precision)
+    """Return the checkpoint or graph that a runtime scores with."""
     if runtime == "pytorch":
         path, maker = run.checkpoint(seed), "03_training"
+    elif runtime == "tensorrt-fp16":
+        from edgezsad.scoring.tensorrt_scorer import installed_graph_precision
+
+        path, maker = run.onnx(seed, installed_graph_precision()), "04_export"
+    else:
+        path, maker = run.onnx(seed, PRECISION[runtime]), "04_export"
     if not path.is_file():
         raise InputError(f"{path}: missing; run notebook {maker} first")
     return path
 
 
 def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, ...], threads: int) -> list[Scorer]:
-    """Open one scorer for each seed; only the runtime's own packages are imported.
-
-    Raises:
-        RuntimeUnavailable: the runtime cannot be used on this machine.
-    """
+    """Open one scorer for each seed; only the runtime's own packages are imported."""
     if runtime == "pytorch":
         from edgezsad.scoring.torch_scorer import torch_scorers
 
@@ -176,9 +155,11 @@ def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, .
 
         return [QnnHtpScorer(model, threads) for model in models]
     if runtime == "tensorrt-fp16":
-        from edgezsad.scoring.tensorrt_scorer import TensorRTScorer
+        from edgezsad.scoring.tensorrt_scorer import TensorRTScorer, tensorrt_package, this_device
 
-        return [TensorRTScorer(run.engine(seed), model) for seed, model in zip(seeds, models, strict=True)]
+        tensorrt = tensorrt_package()
+        device = this_device(tensorrt)
+        return [TensorRTScorer(run.engine(s), graph, tensorrt, device) for s, graph in zip(seeds, models, strict=True)]
     from edgezsad.scoring.onnx_scorer import OnnxScorer
 
     return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]

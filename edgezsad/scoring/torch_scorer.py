@@ -39,13 +39,7 @@ class TorchScorer:
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
     def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
-        """Wrap a detector.
-
-        Args:
-            detector: the detector.
-            features: shared with other scorers; by default its own.
-            timed: whether a call runs the backbone, so that its time is the time of an image.
-        """
+        """Wrap a detector; `timed` is False if `features` are shared with a scorer that computes them."""
         self.detector, self.size, self.timed = detector, detector.size, timed
         self.detector_sha256 = detector.sha256()
         self._features = features or LastFeatures(detector.backbone, detector.tta)
@@ -54,11 +48,7 @@ class TorchScorer:
 
     @torch.inference_mode()
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        """Score one image (see `Scorer.score`).
-
-        Raises:
-            InputError: another shape or dtype.
-        """
+        """Score one image (see `Scorer.score`)."""
         size = self.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise InputError(f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}")
@@ -70,9 +60,6 @@ def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> list[T
     """Open one scorer for each checkpoint of one configuration; those with a frozen backbone share its features.
 
     Only the first scorer of a backbone is timed: the others do not run it.
-
-    Raises:
-        InputError: a checkpoint is missing, damaged or belongs to another model.
     """
     torch.set_num_threads(threads)
     backbone = Backbone(model.backbone, model.weights, model.strides)
