@@ -259,6 +259,8 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
         plan = training_plan(inputs, fitted, profile.training, seed, source_shares(profile))
         _run_steps(trainer, plan, range(start, profile.training.steps), curve, folder, made_with)
         if first_process:
+            with written_beside(folder / "curve.csv") as temporary:
+                pd.DataFrame(curve).to_csv(temporary, index=False, lineterminator="\n")
             _finish(trainer, profile, backbone, fitted, held, folder)
         fabric.barrier()
     metrics = read_json(folder / "metrics.json", "train this seed again")
@@ -287,8 +289,6 @@ def _run_steps(
             if shown and ((step + 1) % config.save_every == 0 or last):
                 header = {"step": step + 1, "made_with": made_with, "curve": curve, "scaler": trainer.scaler()}
                 save_tensors(folder / "state.safetensors", trainer.tensors(), {"edgezsad": json.dumps(header)})
-                with written_beside(folder / "curve.csv") as temporary:
-                    pd.DataFrame(curve).to_csv(temporary, index=False, lineterminator="\n")
     for logger in fabric.loggers:
         logger.finalize("success")
 
