@@ -9,7 +9,7 @@ it is the same on every machine. `edgezsad.source.render` makes the images when 
 import csv
 import io
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,7 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
         "whole": entries,
         "defect_crop": defective,
         "normal_crop": normal + defective,
-        "paste": normal if defective else [],
+        "paste": normal,
         "synthetic": normal,
     }
     rows: list[Row] = []
@@ -174,45 +174,31 @@ def row_counts(config: Derive) -> dict[str, int]:
     return counts
 
 
-def _cut(
-    kind: str,
-    entry: Entry,
-    donors: Mapping[tuple, list[Entry]],
-    grids: Mapping[str, np.ndarray],
-    scales: Sequence[int],
-    random: Random,
-) -> tuple:
+def _cut(kind: str, entry: Entry, donors: Mapping, grids: Mapping, scales: Sequence[int], random: Random) -> tuple:
     """Choose the crop (None if the image does not serve), and for a paste the donor and its crop."""
     if kind == "whole" or (kind == "synthetic" and random.random() < 0.5):
         return (Box(0, 0, entry.width, entry.height),)
     if kind == "defect_crop":
         return (place_crop(entry, grids[entry.id], scales, random, defective=True),)
-    pool = next((pool for pool in _pools(entry) if pool in donors), None)
+    pool = next((donors[pool] for pool in _pools(entry) if pool in donors), None)
     if kind == "synthetic" or entry.label or pool is None:
-        return (place_crop(entry, grids.get(entry.id), scales, random, defective=False),)
+        return (None if kind == "paste" else place_crop(entry, grids.get(entry.id), scales, random, defective=False),)
     # Normal crops of normal images lie where defects of similar images do: the position does not reveal the label.
-    donor = random.choice(donors[pool])
+    donor = random.choice(pool)
     part = place_crop(donor, grids[donor.id], scales, random, defective=True)
-    shift = PASTE_SHIFT if kind == "paste" else 0
-    left, right = _moved(part.left, part.right, donor.width, entry.width, shift, random)
-    top, bottom = _moved(part.top, part.bottom, donor.height, entry.height, shift, random)
-    crop = Box(left, top, right, bottom)
-    return (crop, donor.id, part) if kind == "paste" else (crop,)
+    if kind == "normal_crop":
+        return (part,)
+    most_x, most_y = entry.width * PASTE_SHIFT // 100, entry.height * PASTE_SHIFT // 100
+    x = random.randint(max(-part.left, -most_x), min(entry.width - part.right, most_x))
+    y = random.randint(max(-part.top, -most_y), min(entry.height - part.bottom, most_y))
+    return Box(part.left + x, part.top + y, part.right + x, part.bottom + y), donor.id, part
 
 
 def _pools(entry: Entry) -> list[tuple]:
-    """Return the groups in which to look for a donor: same category, size and camera first, then any."""
-    kin = (entry.category, entry.width, entry.height)
+    """Return the groups in which to look for a donor: same category and size, first of the same camera."""
     view = _VIEW.search(entry.id)
-    return [(*kin, view and view.group(1)), kin, (entry.category,), ()]
-
-
-def _moved(start: int, end: int, length: int, other: int, percent: int, random: Random) -> tuple[int, int]:
-    """Convert an interval of a side of `length` pixels to one of `other`, shifted by at most `percent` of it."""
-    start, end, most = start * other // length, end * other // length, other * percent // 100
-    size = max(1, end - start)
-    start = random.randint(max(0, start - most), min(other - size, start + most))
-    return start, start + size
+    pool = (entry.category, entry.width, entry.height)
+    return [(*pool, view and view.group(1)), pool]
 
 
 # ---- files -----------------------------------------------------------------------------------------------------
@@ -232,14 +218,8 @@ def write_derived(rows: Sequence[Row], path: Path, manifest: Manifest, config: D
     writer.writerow((*Row._fields[:6], *Box._fields, "donor", *(f"donor_{side}" for side in Box._fields)))
     writer.writerows((*row[:6], *row.crop, row.donor, *row.donor_crop) for row in rows)
     write_text(path, text.getvalue())
-    record = {
-        "images": len(rows),
-        "defective": sum(row.label for row in rows),
-        "kinds": Counter(row.kind for row in rows),
-        "sha256": sha256_of_bytes(path.read_bytes()),
-        "made_from": made_from(manifest, config, seed),
-    }
-    write_json(path.with_suffix(".json"), record)
+    source, sha256 = made_from(manifest, config, seed), sha256_of_bytes(path.read_bytes())
+    write_json(path.with_suffix(".json"), {"images": len(rows), "sha256": sha256, "made_from": source})
 
 
 # ---- the data of a run -----------------------------------------------------------------------------------------
@@ -254,10 +234,12 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
         CheckError: an image of the source is also in a target.
     """
     data, rehearsal, manifests = run.profile.data, run.profile.rehearsal, {}
-    for item in (*data.source, *data.targets):
-        folder = data.folder(item)
-        if run.profile.profile == "paper" and rehearsal is None and is_generated(folder):
+    sets = *data.source, *data.targets
+    for item in sets if run.profile.profile == "paper" and rehearsal is None else ():
+        if is_generated(folder := data.folder(item)):
             raise InputError(f"{folder}: generated images, not {item.name}; give the real set, or rehearse with LIMIT")
+    for item in sets:
+        folder = data.folder(item)
         if item.generated:
             spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
             generate_set(spec, folder, data.seed, workers)
@@ -276,12 +258,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
 
 
 def prove_no_leak(run: Run, manifests: Mapping[str, Manifest], workers: int) -> LeakCheck:
-    """Compare the images of the source with those of the targets.
-
-    Raises:
-        CheckError: an image of the source is also in a target.
-        InputError: an image is damaged.
-    """
+    """Compare the images of the source with those of the targets; CheckError if an image is in both."""
     sources = [manifests[item.name] for item in run.profile.data.source]
     targets = [manifests[item.name] for item in run.profile.data.targets]
     return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)

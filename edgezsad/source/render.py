@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import decode_image, decode_mask, prepare
@@ -65,7 +64,7 @@ class Row(NamedTuple):
         seed: seeds synthetic defect and randomisation.
         crop: part of the parent, in pixels.
         donor: id of the image that a pasted defect comes from, else empty.
-        donor_crop: part of the donor; it is resized to the crop.
+        donor_crop: part of the donor, of the size of the crop.
     """
 
     id: str
@@ -208,9 +207,9 @@ def made_from(manifest: Manifest, config: Derive, seed: int) -> dict:
 
 
 def render(
-    row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple[str, ...] | None = None
+    row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: Sequence[str] | None = None
 ) -> Sample:
-    """Make a derived image.
+    """Make a derived image of `size` x `size` pixels, with its mask (None where a defective image has no mask).
 
     Args:
         row: what to make.
@@ -218,9 +217,6 @@ def render(
         entries: its images by id.
         size: height and width of the result.
         defects: kinds of synthetic defects; None for all.
-
-    Returns:
-        The image with its mask, bool (size, size), or None where a defective image has no mask.
 
     Raises:
         InputError: an image or a mask is missing, damaged, or changed since the manifest was written.
@@ -236,10 +232,7 @@ def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -
     """Make a derived image without synthetic defect and randomisation."""
     pixels, mask = _cut(root, entries[row.parent], row.crop)
     if row.donor:
-        donor, defect = _cut(root, entries[row.donor], row.donor_crop)
-        height, width = pixels.shape[:2]
-        donor = np.asarray(Image.fromarray(donor).resize((width, height), Image.Resampling.BILINEAR))
-        mask = resize_mask(defect, height, width)
+        donor, mask = _cut(root, entries[row.donor], row.donor_crop)
         pixels = paste(pixels, donor, mask)
     if mask is not None and bool(mask.any()) != bool(row.label) and row.kind not in ("whole", "synthetic"):
         raise InputError(f"{root / row.parent}: a mask has changed ({row.id}); run notebook 01_data again")

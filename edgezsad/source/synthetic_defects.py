@@ -8,7 +8,6 @@ not its geometry or light: a shape lies on the part where the part can be segmen
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -90,15 +89,6 @@ def _accept(ground: "Ground", change: Array | tuple[Array, Array]) -> Sample | N
 # ---- the image, its part, shapes and lines ---------------------------------------------------------------------
 
 
-class Blob(NamedTuple):
-    """An irregular spot: signed distance (S, S) from its edge, negative inside, radius and centre, all in pixels."""
-
-    distance: Array
-    radius: float
-    x: float
-    y: float
-
-
 @dataclass(frozen=True)
 class Ground:
     """The image that a defect is put on: pixels float32 (S, S, 3), 0 to 255; the part's mask, or None if unknown."""
@@ -125,13 +115,17 @@ class Ground:
         """Draw a length in pixels, in a range of fractions of the side."""
         return self.size * float(np.exp(random.uniform(np.log(least), np.log(most))))
 
-    def blob(self, random: Random, least: float = 0.015, most: float = 0.13, roughness: float = 0.5) -> Blob:
-        """Draw a spot with a radius in a range of fractions of the side, up to three times as long as wide."""
-        (x, y), radius = self.position(random), self.length(random, least, most)
+    def blob(self, random: Random, least: float, most: float, roughness: float) -> tuple[Array, float, Array]:
+        """Draw an irregular spot with a radius in a range of fractions of the side, up to three times as long as wide.
+
+        Returns:
+            Signed distance (S, S) from its edge, negative inside, radius and centre (x, y), all in pixels.
+        """
+        centre, radius = self.position(random), self.length(random, least, most)
         squash = np.sqrt(np.exp(random.uniform(0, np.log(3))))
-        along, across = axes(self.shape, random.uniform(0, np.pi), (x, y))
+        along, across = axes(self.shape, random.uniform(0, np.pi), centre)
         rough = 0.5 * radius * roughness * fractal(random, self.shape, max(radius * 0.8, 3))
-        return Blob(np.hypot(along / squash, across * squash) - radius + rough, radius, x, y)
+        return np.hypot(along / squash, across * squash) - radius + rough, radius, centre
 
     def jagged(self, random: Random) -> Array:
         """Draw the roughness of a fracture, (S, S) pixels."""
@@ -154,15 +148,8 @@ class Ground:
     def other_colour(self, random: Random, opacity: Array) -> Array:
         """Draw a colour (3,) that differs from the mean under an opacity."""
         own = (self.pixels * opacity[..., None]).sum(axis=(0, 1)) / max(float(opacity.sum()), 1e-3)
-        for _ in range(10):
-            if random.random() < 0.4:
-                colour = own * np.exp(random.choice([-1, 1]) * random.uniform(0.3, 1.2))
-            else:
-                colour = random.uniform(0, 255) * (1 + random.uniform(0, 0.9) * random.uniform(-1, 1, 3))
-            colour = np.clip(colour, 0, 255)
-            if np.abs(colour - own).max() > 35:
-                break
-        return colour.astype(np.float32)
+        step = random.uniform(35, 160) * (1 + random.uniform(0, 0.9) * random.uniform(-1, 1, 3))
+        return np.clip(own + (step if own.mean() < random.uniform(60, 200) else -step), 0, 255).astype(np.float32)
 
     def background(self, random: Random) -> Array | None:
         """Extrapolate the background under the part, with its noise; None without a part or with too little around."""
@@ -177,14 +164,10 @@ class Ground:
 
 
 def segment_part(pixels: Array, single: bool = False) -> Array | None:
-    """Segment the part: the largest region that differs from the median colour of the image's border.
+    """Segment the part, bool (S, S): the largest region that differs from the median colour of the image's border.
 
-    Args:
-        pixels: uint8 (S, S, 3).
-        single: return None if there are other regions, of together more than a tenth of the foreground.
-
-    Returns:
-        bool (S, S); None if the border has several colours or the region is too small or too large.
+    Returns None if the border has several colours or the region is too small or too large; with `single` also if other
+    regions make up more than a tenth of the foreground.
     """
     values, width = pixels.astype(np.float32), max(2, len(pixels) // 40)
     inner = np.zeros(pixels.shape[:2], bool)
@@ -203,19 +186,22 @@ def segment_part(pixels: Array, single: bool = False) -> Array | None:
     return part if PART_AREA[0] <= part.mean() <= PART_AREA[1] else None
 
 
-def wander(random: Random, start: Array, angle: float, length: float, bend: float) -> Array:
-    """Draw the points (N, 2) of a wandering line; `bend` is the change of direction per step, in radians."""
-    turn, points = random.normal(0, bend * 0.3), [np.asarray(start, float)]
+def draw_line(
+    canvas: Array, random: Random, start: Array, angle: float, length: float, bend: float, widths: list[int]
+) -> Array:
+    """Draw a wandering line of one of the widths in white; return its points (N, 2).
+
+    `bend` is the change of direction per step of three pixels, in radians.
+    """
+    turn = random.normal(0, bend * 0.3)
+    points = [start]
     for _ in range(max(2, int(length / 3))):
         turn = 0.9 * turn + random.normal(0, bend * 0.35)
         angle += turn
         points.append(points[-1] + (3 * np.cos(angle), 3 * np.sin(angle)))
+    path = np.round(np.array(points) * 16).astype(np.int32)
+    cv2.polylines(canvas, [path], False, 255, int(random.choice(widths)), cv2.LINE_AA, 4)
     return np.array(points)
-
-
-def stroke(canvas: Array, path: Array, thickness: int) -> None:
-    """Draw a line in white on a uint8 canvas."""
-    cv2.polylines(canvas, [np.round(path * 16).astype(np.int32)], False, 255, thickness, cv2.LINE_AA, 4)
 
 
 def blur(values: Array, sigma: float) -> Array:
@@ -273,23 +259,21 @@ def texture(ground: Ground, random: Random) -> Array:
     piece = cv2.resize(source[top : top + side, left : left + side], ground.shape).astype(np.float32)
     piece = np.rot90(piece, int(random.integers(4)))
     if random.random() < 0.5:
-        piece = piece * random.uniform(0.5, 1.4) + random.uniform(-40, 40)
-    if random.random() < 0.5:
-        piece = piece * np.exp(random.normal(0, 0.25, 3))
-    spot = ground.blob(random, roughness=random.uniform(0.3, 1))
-    opacity = cover(spot.distance, random.uniform(1, 4)) * random.uniform(0.35, 1)
+        piece = piece * random.uniform(0.5, 1.4) * np.exp(random.normal(0, 0.2, 3)) + random.uniform(-40, 40)
+    distance, _, _ = ground.blob(random, 0.015, 0.13, random.uniform(0.3, 1))
+    opacity = cover(distance, random.uniform(1, 4)) * random.uniform(0.35, 1)
     return ground.blend(np.clip(piece, 0, 255), opacity)
 
 
 def moved_piece(ground: Ground, random: Random) -> Array:
     """A piece of the image itself, rotated, scaled and brightened, at a wrong position."""
-    spot = ground.blob(random, roughness=random.uniform(0, 0.8))
-    x, y = ground.position(random)
-    move = cv2.getRotationMatrix2D((x, y), random.uniform(-180, 180), float(np.exp(random.uniform(-0.4, 0.4))))
-    move[:, 2] += spot.x - x, spot.y - y
+    distance, _, centre = ground.blob(random, 0.015, 0.13, random.uniform(0, 0.8))
+    taken = ground.position(random)
+    move = cv2.getRotationMatrix2D(taken, random.uniform(-180, 180), float(np.exp(random.uniform(-0.4, 0.4))))
+    move[:, 2] += centre - taken
     piece = cv2.warpAffine(ground.pixels, move, ground.shape, borderMode=cv2.BORDER_REFLECT)
     piece = np.clip(piece * random.uniform(0.6, 1.4) + random.uniform(-30, 30, 3), 0, 255)
-    return ground.blend(piece, cover(spot.distance, random.uniform(1, 3)))
+    return ground.blend(piece, cover(distance, random.uniform(1, 3)))
 
 
 def scratch(ground: Ground, random: Random) -> Array:
@@ -298,29 +282,25 @@ def scratch(ground: Ground, random: Random) -> Array:
     lines = np.zeros(ground.shape, np.uint8)
     for _ in range(int(random.choice([1, 1, 2, 3]))):
         offset = start + random.normal(0, 0.02 * ground.size, 2)
-        path = wander(random, offset, angle + random.normal(0, 0.1), length * random.uniform(0.5, 1), 0.02)
-        stroke(lines, path, int(random.choice([1, 1, 2, 2, 3, 5])))
+        turned, part = angle + random.normal(0, 0.1), length * random.uniform(0.5, 1)
+        draw_line(lines, random, offset, turned, part, 0.02, [1, 1, 2, 2, 3, 5])
     return ground.draw_lines(random, lines)
 
 
 def crack(ground: Ground, random: Random) -> Array:
     """A jagged line with branches, mostly dark."""
-    angle, length = random.uniform(0, 2 * np.pi), ground.length(random)
-    trunk, thickness = wander(random, ground.position(random), angle, length, 0.5), int(random.choice([1, 2, 2, 3]))
-    lines = np.zeros(ground.shape, np.uint8)
-    stroke(lines, trunk, thickness)
+    angle, length, lines = random.uniform(0, 2 * np.pi), ground.length(random), np.zeros(ground.shape, np.uint8)
+    trunk = draw_line(lines, random, ground.position(random), angle, length, 0.5, [1, 2, 2, 3])
     for _ in range(int(random.integers(0, 4))):
-        turn = random.choice([-1, 1]) * random.uniform(0.4, 1.3)
-        branch = wander(random, trunk[int(random.integers(len(trunk)))], angle + turn, length * 0.4, 0.5)
-        stroke(lines, branch, max(1, thickness - 1))
+        turn, start = random.choice([-1, 1]) * random.uniform(0.4, 1.3), trunk[int(random.integers(len(trunk)))]
+        draw_line(lines, random, start, angle + turn, length * 0.4, 0.5, [1, 1, 2])
     return ground.draw_lines(random, lines, 0.0 if random.random() < 0.3 else random.uniform(0.05, 0.5))
 
 
 def fibre(ground: Ground, random: Random) -> Array:
     """A hair or thread across the part, also beyond its edge."""
-    path = wander(random, ground.position(random), random.uniform(0, 2 * np.pi), 1.3 * ground.length(random), 0.12)
-    lines = np.zeros(ground.shape, np.uint8)
-    stroke(lines, path, int(random.choice([1, 2, 2, 3, 4])))
+    lines, angle, length = np.zeros(ground.shape, np.uint8), random.uniform(0, 2 * np.pi), ground.length(random)
+    draw_line(lines, random, ground.position(random), angle, 1.3 * length, 0.12, [1, 2, 2, 3, 4])
     return ground.draw_lines(random, lines, beyond=True)
 
 
@@ -339,21 +319,21 @@ def specks(ground: Ground, random: Random) -> Array:
 
 def stain(ground: Ground, random: Random) -> Array:
     """A darker or lighter spot, sometimes with a dried rim."""
-    spot = ground.blob(random, 0.02, 0.16, random.uniform(0.2, 0.9))
+    distance, radius, _ = ground.blob(random, 0.02, 0.16, random.uniform(0.2, 0.9))
     gain = np.exp(-random.choice([-1, 1, 1]) * random.uniform(0.15, 1.1) * random.uniform(0.4, 1, 3))
     uneven = np.clip(1 + 0.3 * fractal(random, ground.shape, 10), 0.3, 1.7)
-    opacity = cover(spot.distance, spot.radius * random.uniform(0.2, 0.8)) * uneven
+    opacity = cover(distance, radius * random.uniform(0.2, 0.8)) * uneven
     changed = ground.pixels * (1 + opacity[..., None] * (gain - 1))
     if random.random() < 0.3:
-        rim = np.exp(-((spot.distance / random.uniform(1.5, 4)) ** 2))
+        rim = np.exp(-((distance / random.uniform(1.5, 4)) ** 2))
         changed = changed * (1 - 0.4 * rim[..., None])
     return changed
 
 
 def tint(ground: Ground, random: Random) -> Array:
     """Paint with a sharp edge; the shading shows through."""
-    spot = ground.blob(random, 0.02, 0.16, random.uniform(0.2, 0.9))
-    opacity = cover(spot.distance, random.uniform(1, 3))
+    distance, _, _ = ground.blob(random, 0.02, 0.16, random.uniform(0.2, 0.9))
+    opacity = cover(distance, random.uniform(1, 3))
     light = ground.pixels.mean(axis=2, keepdims=True)
     mean = max(float((light[..., 0] * opacity).sum() / max(opacity.sum(), 1e-3)), 20)
     colour = ground.other_colour(random, opacity) * (light / mean) ** random.uniform(0, 1)
@@ -362,9 +342,9 @@ def tint(ground: Ground, random: Random) -> Array:
 
 def blurred(ground: Ground, random: Random) -> Array:
     """A region without texture."""
-    spot = ground.blob(random, 0.03, 0.15)
-    smooth = blur(ground.pixels, spot.radius * random.uniform(0.25, 0.7)) * random.uniform(0.8, 1.2)
-    return ground.blend(smooth, cover(spot.distance, spot.radius * 0.2))
+    distance, radius, _ = ground.blob(random, 0.03, 0.15, 0.5)
+    smooth = blur(ground.pixels, radius * random.uniform(0.25, 0.7)) * random.uniform(0.8, 1.2)
+    return ground.blend(smooth, cover(distance, radius * 0.2))
 
 
 def warped(ground: Ground, random: Random) -> Array:
@@ -381,8 +361,8 @@ def warped(ground: Ground, random: Random) -> Array:
 
 def dent(ground: Ground, random: Random) -> Array:
     """A dent, bulge or pit: one side lighter, the other darker."""
-    spot = ground.blob(random, 0.015, 0.08, 0.3)
-    depth = blur(cover(spot.distance, spot.radius * random.uniform(0.4, 1)), max(1.0, spot.radius * 0.15))
+    distance, radius, _ = ground.blob(random, 0.015, 0.08, 0.3)
+    depth = blur(cover(distance, radius * random.uniform(0.4, 1)), max(1.0, radius * 0.15))
     light = random.uniform(0, 2 * np.pi)
     shade = cv2.Sobel(depth, cv2.CV_32F, 1, 0) * np.cos(light) + cv2.Sobel(depth, cv2.CV_32F, 0, 1) * np.sin(light)
     changed = ground.pixels * np.exp(shade / (np.abs(shade).max() + 1e-6) * random.uniform(0.3, 1.3))[..., None]
