@@ -24,7 +24,7 @@ import pandas as pd
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.evaluate import PIXELS, evaluate, find_test_images
 from edgezsad.files import sha256_of_bytes, versions, write_json
-from edgezsad.metrics.category_metrics import METRICS
+from edgezsad.metrics.benchmark_tables import METRICS
 from edgezsad.model import CHECKPOINT, GRAPH, UNSEEN
 from edgezsad.predict import find_images, load_scorer
 from edgezsad.scoring.onnx_scorer import cores, cpu_name

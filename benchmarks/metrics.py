@@ -20,7 +20,7 @@ from worker import BUDGET, RUNS, WARM_UP
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import progress, read_json
-from edgezsad.metrics.category_metrics import has_pixel_labels, pixel_labels
+from edgezsad.metrics.benchmark_tables import has_pixel_labels, pixel_labels
 from edgezsad.run import open_run
 from edgezsad.scoring.score_file import read_scores
 

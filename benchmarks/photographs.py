@@ -32,7 +32,7 @@ from edgezsad.data.loading import Sample, subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import EdgeZSADError, InputError
 from edgezsad.files import progress, read_json, sha256_of_bytes, write_json
-from edgezsad.metrics.category_metrics import category_seed
+from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.pixel_metrics import pixel_metrics

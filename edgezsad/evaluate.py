@@ -18,7 +18,7 @@ from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.files import progress
-from edgezsad.metrics.category_metrics import METRICS, PIXEL_METRICS, category_metrics
+from edgezsad.metrics.benchmark_tables import METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.scoring.score_file import ScoreFile, Scorer

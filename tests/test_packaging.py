@@ -55,7 +55,7 @@ IMPORT_NAMES = {
 LIGHT = (
     "errors", "files", "config", "run", "data.images", "data.layouts", "data.manifest",
     "scoring.score_file", "scoring.onnx_scorer", "metrics.image_metrics", "metrics.pixel_metrics",
-    "metrics.category_metrics", "show.maps", "predict", "evaluate", "cli",
+    "metrics.benchmark_tables", "show.maps", "predict", "evaluate", "cli",
 )  # fmt: skip
 
 

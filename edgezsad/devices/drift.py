@@ -23,7 +23,7 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import progress, records, reported
-from edgezsad.metrics.category_metrics import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
+from edgezsad.metrics.benchmark_tables import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence

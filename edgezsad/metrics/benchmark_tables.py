@@ -1,67 +1,67 @@
-"""Tables of a run from its score files: every target, category and seed, and decisions at a threshold."""
+"""Metrics of each category from score files and masks, their means over categories and seeds, and the main table."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from edgezsad.config import Runtime
-from edgezsad.data.manifest import read_run_manifest
+from edgezsad.data.images import decode_mask
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import progress, records
-from edgezsad.metrics.category_metrics import (
-    AVERAGING,
-    IMAGE_METRICS,
-    INTERVAL,
-    METRICS,
-    bootstrap_categories,
-    category_metrics,
-    definition,
-)
-from edgezsad.metrics.image_metrics import decisions
-from edgezsad.metrics.intervals import Replicates, interval
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, Replicates, bootstrap, interval
+from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
-PUBLISHED = {"paper: image AUROC": "image_auroc", "paper: pixel AUROC": "pixel_auroc", "paper: PRO": "pixel_pro"}
+# Folders are evaluated without pandas.
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1max")
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro200")
+METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
+AVERAGING = "each category, then the mean over categories, then mean and standard deviation over seeds"
+INTERVAL = (
+    f"{LEVEL:.0%} interval of the mean over categories and seeds: {REPLICATES:,} resamples of the images within each "
+    "category and label, the same for every seed"
+)
+PIXEL_DEFINITION = (
+    "pixel metrics at {0} x {0}: maps enlarged bilinearly, masks reduced by nearest neighbour; AUPRO by MVTec's "
+    "definition (8-connected regions, FPR limit 0.3, interpolated); AUPRO-200 by 200 even thresholds, not interpolated"
+)
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Metrics in percent.
+    """Metrics of a run in percent.
 
     Attributes:
-        categories: one row for each target, seed and category.
-        seeds: one row for each target and seed, mean over categories.
-        summary: by target, then metric: mean and standard deviation over seeds; for image metrics also `low` and
-            `high`, the ends of the mean's interval.
-        undefined: by target, then metric: categories for which it is undefined, and which its mean leaves out.
+        categories: one row for each target, seed and category (see `category_metrics`).
+        seeds: one row for each target and seed, mean over the categories that have the metric.
+        summary: by target, then metric: `mean` and `std` over seeds; for image metrics `low` and `high`, the mean's
+            interval; `left_out`, the categories without the metric. None where undefined.
     """
 
-    categories: pd.DataFrame
-    seeds: pd.DataFrame
-    summary: dict[str, dict[str, dict[str, float | None]]]
-    undefined: dict[str, dict[str, list[str]]]
+    categories: "pd.DataFrame"
+    seeds: "pd.DataFrame"
+    summary: dict[str, dict[str, dict[str, Any]]]
 
     def as_json(self, run: Run) -> dict[str, object]:
         """Return the content of the results file; undefined values are null."""
-        stands = {
-            item.stands_for: {
-                name: values | {"left_out": self.undefined[item.name].get(name, [])}
-                for name, values in self.summary[item.name].items()
-            }
-            for item in run.profile.data.targets
-            if item.stands_for
-        }
+        targets = run.profile.data.targets
         return {
             "averaging": AVERAGING,
             "interval": INTERVAL,
-            "definition": definition(run.profile.evaluation.pixels),
+            "definition": PIXEL_DEFINITION.format(run.profile.evaluation.pixels),
             "runs": len(run.profile.seeds),
             "by_target": self.summary,
-            "by_benchmark": stands,
-            "undefined": self.undefined,
+            "by_benchmark": {item.stands_for: self.summary[item.name] for item in targets if item.stands_for},
             "seeds": records(self.seeds),
             "categories": records(self.categories),
         }
@@ -73,145 +73,146 @@ def benchmarks(run: Run, runtime: Runtime = "pytorch") -> Benchmarks:
     Raises:
         InputError: a score file is missing, or belongs to other images than the manifest.
     """
-    categories, seeds, summary, left_out = [], [], {}, {}
-    pixels = run.profile.evaluation.pixels
+    import pandas as pd
+
+    rows, ends = [], {}
     for item in progress(run.profile.data.targets, "metrics", unit="target"):
-        manifest = read_run_manifest(run, item)
-        tested = manifest.select("test")
-        tables, resamples = {}, []
+        manifest, resamples = read_run_manifest(run, item), []
         for seed in run.profile.seeds:
             path = run.scores(runtime, seed, item.name)
             scores = read_scores(path)
-            if scores.record.manifest_sha256 != tested.sha256:
+            if scores.record.manifest_sha256 != manifest.select("test").sha256:
                 raise InputError(f"{path}: made from other images; run notebook 05_scoring again")
             resamples.append(bootstrap_categories(scores))
-            tables[seed] = pd.DataFrame(category_metrics(scores, manifest, pixels, resamples[-1]))
-            categories.append(tables[seed].assign(target=item.name, seed=seed))
-        by_seed = mean_over_categories(tables)
-        seeds.append(by_seed.assign(target=item.name))
-        summary[item.name] = mean_and_std(by_seed)
-        for name, (low, high) in mean_intervals(resamples).items():
-            summary[item.name][name] |= {"low": low, "high": high}
-        left_out[item.name] = undefined(tables[run.profile.seeds[0]])
-    together = (pd.concat(part, ignore_index=True) for part in (categories, seeds))
-    return Benchmarks(*together, summary, left_out)
+            found = category_metrics(scores, manifest, run.profile.evaluation.pixels, resamples[-1])
+            rows += [{"target": item.name, "seed": seed, **row} for row in found]
+        ends[item.name] = mean_intervals(resamples)
+    categories = pd.DataFrame(rows)
+    seeds = categories.groupby(["target", "seed"], sort=False)[list(METRICS)].mean().reset_index()
+    parts = ((name, *(each[each["target"] == name] for each in (categories, seeds)), ends[name]) for name in ends)
+    return Benchmarks(categories, seeds, {name: _summary(*part) for name, *part in parts})
 
 
-def undefined(categories: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the metrics that some category lacks (one class only, or no masks), each with those categories."""
-    return {
-        name: categories.loc[categories[name].isna(), "category"].tolist()
-        for name in METRICS
-        if categories[name].isna().any()
-    }
-
-
-def mean_over_categories(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """Compute the mean over categories for each seed: one row for each seed, columns `METRICS`."""
-    rows = [{"seed": seed} | table[list(METRICS)].mean().to_dict() for seed, table in sorted(tables.items())]
-    return pd.DataFrame(rows)
-
-
-def mean_and_std(seeds: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """Compute mean and sample standard deviation over seeds of each metric; None where undefined."""
-    summary = {}
+def _summary(
+    categories: "pd.DataFrame", seeds: "pd.DataFrame", ends: dict[str, tuple[float, float]]
+) -> dict[str, dict[str, Any]]:
+    summary: dict[str, dict[str, Any]] = {}
     for name in METRICS:
-        values = seeds[name].dropna()
-        mean = float(values.mean()) if len(values) else None
-        std = float(values.std(ddof=1)) if len(values) > 1 else None
-        summary[name] = {"mean": mean, "std": std}
+        numbers = {"mean": seeds[name].mean(), "std": seeds[name].std()}
+        numbers |= dict(zip(("low", "high"), ends.get(name, ()), strict=False))
+        summary[name] = {key: float(value) if math.isfinite(value) else None for key, value in numbers.items()}
+        summary[name]["left_out"] = categories.loc[categories[name].isna(), "category"].unique().tolist()
     return summary
 
 
-def mean_intervals(resamples: Sequence[dict[str, Replicates]]) -> dict[str, tuple[float | None, float | None]]:
-    """Compute the interval of each image metric's mean over categories and seeds, in percent.
+def mean_intervals(resamples: Sequence[dict[str, Replicates]]) -> dict[str, tuple[float, float]]:
+    """Compute the interval of each image metric's mean over categories and seeds, in percent; NaN where undefined.
 
     Args:
         resamples: from `bootstrap_categories`, one for each seed. Categories where a metric is undefined are left out,
             as they are of the mean itself.
     """
-    ends: dict[str, tuple[float | None, float | None]] = {}
+    ends = {}
     for name in IMAGE_METRICS:
         values = [vars(each)[name.removeprefix("image_")] for part in resamples for each in part.values()]
         defined = [each for each in values if np.isfinite(each).any()]
-        low, high = interval(100 * np.mean(defined, axis=0)) if defined else (None, None)
-        ends[name] = low, high
+        ends[name] = interval(100 * np.mean(defined, axis=0)) if defined else (math.nan, math.nan)
     return ends
 
 
-def summary_table(run: Run, result: Benchmarks, published: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Build the main table as text: one row for each target, then the mean over targets.
+def summary_table(run: Run, result: Benchmarks) -> "pd.DataFrame":
+    """Build the main table as text: one row for each target, then the mean over targets."""
+    import pandas as pd
 
-    Args:
-        run: whose targets.
-        result: from `benchmarks`.
-        published: the paper's numbers by benchmark, for the columns "paper: ..." of the targets that stand for one.
-    """
     rows = []
     for item in run.profile.data.targets:
-        row: dict[str, object] = {"target": item.name, "stands for": item.stands_for or "-"}
-        for name in METRICS:
-            value = result.summary[item.name][name]
-            row[name] = _mean_text(value["mean"], value["std"])
-            if name == "image_auroc":
-                row["95% interval"] = _ends_text(value["low"], value["high"])
-        paper = published.get(item.stands_for, {})
-        for column, name in PUBLISHED.items():
-            row[column] = paper.get(name)
-        rows.append(row)
-    mean: dict[str, object] = {"target": "mean over targets", "stands for": "-"}
-    overall = result.seeds.groupby("seed")[list(METRICS)].mean().reset_index()
-    mean["95% interval"] = "-"
-    mean |= {name: _mean_text(**value) for name, value in mean_and_std(overall).items()}
+        found = result.summary[item.name]
+        row = {"target": item.name, "stands for": item.stands_for or "-"}
+        row |= {name: _mean_text(found[name]["mean"], found[name]["std"]) for name in METRICS}
+        low, high = found["image_auroc"]["low"], found["image_auroc"]["high"]
+        rows.append(row | {"95% interval": "undefined" if low is None else f"{low:.1f} to {high:.1f}"})
+    overall = result.seeds.groupby("seed")[list(METRICS)].mean()
+    mean = {"target": "mean over targets", "stands for": "-", "95% interval": "-"}
+    mean |= {name: _mean_text(overall[name].mean(), overall[name].std()) for name in METRICS}
     return pd.DataFrame([*rows, mean])
 
 
-def category_means(result: Benchmarks) -> pd.DataFrame:
-    """Build one row for each target and category: numbers of images, and every metric in percent, mean over seeds."""
-    groups = result.categories.drop(columns="seed").groupby(["target", "category"], sort=False)
-    counts = ["images", "defective", "without_mask"]
-    means = groups.mean(numeric_only=True)[[*counts, *METRICS]].reset_index()
-    return means.astype(dict.fromkeys(counts, int))
-
-
-def interval_table(result: Benchmarks, seed: int) -> pd.DataFrame:
-    """Build image metrics of one seed by category, each with its interval, in percent, as text."""
-    rows = []
-    for _, each in result.categories[result.categories["seed"] == seed].iterrows():
-        row = {"target": each["target"], "category": each["category"]}
-        for name in IMAGE_METRICS:
-            defined = each[[name, f"{name}_low", f"{name}_high"]].notna().all()
-            ends = _ends_text(each[f"{name}_low"], each[f"{name}_high"])
-            row[name] = f"{each[name]:.1f} ({ends})" if defined else "undefined"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def undefined_table(result: Benchmarks) -> pd.DataFrame:
-    """Build one row for each target and metric that some category lacks; a single row if none does."""
-    rows = [
-        {"target": target, "metric": metric, "categories left out": ", ".join(categories)}
-        for target, metrics in result.undefined.items()
-        for metric, categories in metrics.items()
-    ]
-    return pd.DataFrame(rows or [{"target": "all", "metric": "all", "categories left out": "none"}])
-
-
-def decision_table(files: Iterable[ScoreFile], threshold: float) -> pd.DataFrame:
-    """Build one row of decisions at a threshold for each score file, and their total."""
-    rows = [
-        {"target": scores.record.target} | asdict(decisions(scores.label, scores.score, threshold)) for scores in files
-    ]
-    table = pd.DataFrame(rows)
-    total = {"target": "total", **table.drop(columns="target").sum()}
-    return pd.concat([table, pd.DataFrame([total])], ignore_index=True)
-
-
 def _mean_text(mean: float | None, std: float | None) -> str:
-    if mean is None:
+    if mean is None or math.isnan(mean):
         return "undefined"
-    return f"{mean:.1f}" if std is None else f"{mean:.1f} ± {std:.1f}"
+    return f"{mean:.1f}" if std is None or math.isnan(std) else f"{mean:.1f} ± {std:.1f}"
 
 
-def _ends_text(low: float | None, high: float | None) -> str:
-    return "undefined" if low is None or high is None else f"{low:.1f} to {high:.1f}"
+def category_metrics(
+    scores: ScoreFile, manifest: Manifest, pixels: int, resamples: dict[str, Replicates] | None = None
+) -> list[dict[str, object]]:
+    """Compute the metrics of each category.
+
+    Args:
+        scores: of one seed on one data set.
+        manifest: of the same images; its masks are read from disk.
+        pixels: height and width at which pixel metrics are computed.
+        resamples: from `bootstrap_categories`, if intervals are wanted.
+
+    Returns:
+        For each category: category, images, defective, without_mask, then `METRICS` in percent (NaN where undefined),
+        then with resamples the ends of each image metric's interval, NAME_low and NAME_high.
+
+    Raises:
+        InputError: the scores belong to other images than the manifest.
+    """
+    rows = []
+    for category, part in _by_category(scores):
+        known = has_pixel_labels(part, manifest)
+        image = [metric(part.label, part.score) for metric in (auroc, average_precision)]
+        image.append(best_f1(part.label, part.score).f1)
+        pixel = vars(pixel_metrics(part.map[known], pixel_labels(part, manifest, pixels), pixels))
+        row: dict[str, object] = {"category": category, "images": len(part), "defective": int(part.label.sum())}
+        row["without_mask"] = int((~known).sum())
+        row |= {name: 100 * value for name, value in zip(IMAGE_METRICS, image, strict=True)}
+        row |= {f"pixel_{name}": 100 * value for name, value in pixel.items()}
+        for name, values in vars(resamples[category]).items() if resamples else ():
+            row[f"image_{name}_low"], row[f"image_{name}_high"] = (100 * end for end in interval(values))
+        rows.append(row)
+    return rows
+
+
+def bootstrap_categories(scores: ScoreFile) -> dict[str, Replicates]:
+    """Compute bootstrap replicates of each category's image metrics, the same resamples for every model."""
+    parts = _by_category(scores)
+    return {name: bootstrap(part.label, part.score, seed=category_seed(name)) for name, part in parts}
+
+
+def category_seed(category: str) -> int:
+    """Return the seed of a category's resamples, so that categories are resampled independently."""
+    return zlib.crc32(category.encode())
+
+
+def has_pixel_labels(scores: ScoreFile, manifest: Manifest) -> np.ndarray:
+    """Return (N,) bool: False for defective images without a mask.
+
+    Raises:
+        InputError: an image was scored that is not in the manifest.
+    """
+    entries = {entry.id: entry for entry in manifest.entries}
+    known = np.ones(len(scores), dtype=bool)
+    for row, image_id in enumerate(scores.image_id):
+        entry = entries.get(str(image_id))
+        if entry is None or entry.label != scores.label[row]:
+            raise InputError(f"{manifest.name}: {image_id} is not in the manifest; run notebook 05_scoring again")
+        known[row] = bool(entry.mask) or not entry.label
+    return known
+
+
+def pixel_labels(scores: ScoreFile, manifest: Manifest, pixels: int) -> Iterator[np.ndarray | None]:
+    """Read the masks of all images with pixel labels, one by one: (pixels, pixels) uint8 0 or 1, None if normal."""
+    entries = {entry.id: entry for entry in manifest.entries}
+    for image_id in scores.image_id[has_pixel_labels(scores, manifest)]:
+        entry = entries[str(image_id)]
+        mask = decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
+        yield None if mask is None else reduce_mask(mask, pixels)
+
+
+def _by_category(scores: ScoreFile) -> Iterator[tuple[str, ScoreFile]]:
+    for category in sorted(set(scores.category)):
+        yield category, scores.take(scores.image_id[scores.category == category])

@@ -39,7 +39,7 @@ LABELS = {
 }
 """Column names that are more than their words; see `label`."""
 
-_METRICS = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200"}
+_METRICS = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200", "pro": "PRO"}
 
 
 def label(name: str) -> str:

@@ -29,7 +29,7 @@ from edgezsad.devices.drift import (
 from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import write_json
-from edgezsad.metrics.category_metrics import category_seed
+from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
 from edgezsad.metrics.significance import delong
