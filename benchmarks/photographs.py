@@ -41,7 +41,7 @@ from edgezsad.run import Run
 from edgezsad.source.render import SourceImages, plain_images, rotate_and_mirror
 from edgezsad.training.features import Features, cache_features, read_features
 from edgezsad.training.inputs import CachedInputs, Example, training_inputs, training_plan
-from edgezsad.training.trainer import TrainableModel, Trainer, source_shares, training_key
+from edgezsad.training.trainer import TrainableModel, Trainer, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
@@ -103,7 +103,7 @@ def fit(
     trainer = Trainer(profile, inputs, backbone, seed, fabric)
     ready(trainer)
     trainer.fit_source(subsample_evenly(fitted, measured_on or len(fitted)))
-    order = training_plan(inputs, fitted, profile.training, seed, source_shares(profile))
+    order = training_plan(inputs, fitted, profile.training, seed, profile.data.shares)
     steps = range(profile.training.steps)
     for step, example in zip(steps, inputs.steps(order, steps, 0, 1), strict=True):
         trainer.step(step, example)

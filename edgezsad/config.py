@@ -101,6 +101,11 @@ class Data(Strict):
     source: tuple[DataSet, ...] = Field(min_length=1)
     targets: tuple[DataSet, ...] = Field(min_length=1)
 
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """The sources' shares of a batch by name; None if they have none."""
+        return {item.name: item.share for item in self.source if item.share is not None} or None
+
     @model_validator(mode="after")
     def _sets_fit_together(self) -> "Data":
         names = [item.name for item in (*self.source, *self.targets)]

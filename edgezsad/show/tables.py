@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 from pydantic import BaseModel
 
 from edgezsad.claims.evaluation import GROUPS, STATUSES, ClaimVerdict
+from edgezsad.files import read_json
 
 LABELS = {
     "host_auroc": "host AUROC",
@@ -57,6 +59,16 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", capt
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
     return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])
+
+
+def seed_summary(folders: dict[int, Path]) -> pd.DataFrame:
+    """Tabulate the metrics of trained seeds, their mean and their standard deviation (n - 1)."""
+    rows = [read_json(folder / "metrics.json", "run notebook 03_training for this seed") for folder in folders.values()]
+    names = [name for name in rows[0] if name in ("threshold", "gain") or name.startswith("validation_auroc_")]
+    table = pd.DataFrame(rows, columns=["seed", *names]).astype({"seed": str})
+    # One seed has no standard deviation.
+    summary = table[names].agg(["mean", "std"]).dropna().rename_axis("seed").reset_index()
+    return pd.concat([table, summary], ignore_index=True)
 
 
 def claim_rows(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, str]]:

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import onnxruntime
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from edgezsad.data.loading import in_order
 from edgezsad.errors import InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json, written_beside
+from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.source.render import SourceImages
 
@@ -30,7 +30,7 @@ REMEDY = "run notebook 02_features"
 
 
 class CacheInfo(BaseModel):
-    """Record of what a feature cache was made from; `features_sha256` is the hash of its arrays."""
+    """What a feature cache was made from; `features_sha256` is the hash of its arrays."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,14 +46,10 @@ class CacheInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Features:
-    """Cached source features of N images.
+    """Cached features of N images, one (N, C, h, w) float16 array per stride, finest first.
 
-    Attributes:
-        maps: one (N, C, h, w) float16 array per stride, finest first.
-        mask_fraction: (N, h, w) float32, the defective fraction of each cell at the finest stride; NaN throughout an
-            image whose mask is unknown (defective, without a mask).
-        label, group, parent: as in `SourceImages`.
-        info: what they were made from.
+    `mask_fraction`, (N, h, w), is the defective fraction of each cell at the finest stride, NaN throughout a defective
+    image without a mask. Label, group and parent are those of `SourceImages`.
     """
 
     maps: list[np.ndarray]
@@ -73,12 +69,12 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "features.json").unlink(missing_ok=True)
     count, cells = len(sources), size // backbone.strides[0]
-    paths = [folder / f"stride{stride:02d}.npy" for stride in backbone.strides]
+    paths = [*(folder / f"stride{stride:02d}.npy" for stride in backbone.strides), folder / "mask_fraction.npy"]
     maps = [
         np.lib.format.open_memmap(path, "w+", np.float16, (count, channels, size // stride, size // stride))
-        for path, channels, stride in zip(paths, backbone.channels, backbone.strides, strict=True)
+        for path, channels, stride in zip(paths, backbone.channels, backbone.strides, strict=False)
     ]
-    fraction = np.zeros((count, cells, cells), dtype=np.float32)
+    fraction = np.lib.format.open_memmap(paths[-1], "w+", np.float32, (count, cells, cells))
     extract = feature_extractor(backbone, size)
     samples = in_order(lambda row: sources.read(row, size), range(count), workers=2)
     for row, sample in enumerate(progress(samples, "source features", total=count)):
@@ -93,11 +89,9 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
             stored[row] = one
         if sources.label[row]:
             fraction[row] = np.nan if sample.mask is None else cell_mask_fraction(sample.mask, cells)
-    for stored in maps:
+    for stored in (*maps, fraction):
         stored.flush()
-    with written_beside(folder / "mask_fraction.npy") as temporary:
-        np.save(temporary, fraction)
-    written = [*paths, folder / "mask_fraction.npy"]
+    # Written last: an interrupted cache is never read.
     info = CacheInfo(
         recipe=RECIPE,
         backbone=backbone.name,
@@ -106,9 +100,8 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         strides=backbone.strides,
         source_sha256=sources.sha256,
         images=count,
-        features_sha256=sha256_of_bytes("\n".join(map(sha256_of_file, written)).encode()),
+        features_sha256=sha256_of_bytes("\n".join(map(sha256_of_file, paths)).encode()),
     )
-    # Written last: an interrupted cache is never read.
     write_json(folder / "features.json", info.model_dump())
     return read_features(folder, sources)
 
@@ -144,16 +137,14 @@ def read_features(folder: Path | str, sources: SourceImages) -> Features:
         InputError: missing, incomplete, of another recipe, or made from other source images.
     """
     folder = Path(folder)
+    record = read_json(folder / "features.json", REMEDY)
     try:
-        info = CacheInfo.model_validate(read_json(folder / "features.json", REMEDY))
+        info = CacheInfo.model_validate(record)
         maps = [np.load(folder / f"stride{stride:02d}.npy", mmap_mode="r") for stride in info.strides]
         fraction = np.load(folder / "mask_fraction.npy")
-    except ValidationError:
-        raise InputError(f"{folder / 'features.json'}: invalid record of a feature cache; {REMEDY}") from None
     except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder}: damaged feature cache ({error}); {REMEDY}") from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{folder}: damaged feature cache ({reason}); {REMEDY}") from None
     if (info.recipe, info.source_sha256, info.images) != (RECIPE, sources.sha256, len(sources)):
         raise InputError(f"{folder}: made from other source images or by another version; {REMEDY}")
     expected = [(len(sources), info.size // stride, info.size // stride) for stride in info.strides]

@@ -24,6 +24,7 @@ RECIPE = 1
 """Version of how images are read and augmented; increase it if a change of the code changes them."""
 FEATURES_PIECE, IMAGES_PIECE = 64, 8
 """Rows read at a time outside of a step."""
+UNKNOWN = np.zeros((1, 1), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +46,12 @@ class Example:
 
 
 class CachedInputs:
-    """Cached features of a frozen backbone; `backbone` is None, since none learns."""
+    """Cached features of a frozen backbone, and the images if pixels are read; `backbone` is None: none learns."""
 
     backbone = None
     most_validated = 1_000_000
 
     def __init__(self, features: Features, images: SourceImages | None = None):
-        """Wrap `features`; `images` are needed only to read pixels."""
         self.features, self.images = features, images
         self.label, self.group, self.parent = features.label, features.group, features.parent
         self.source_sha256, self.backbone_sha256 = features.info.source_sha256, features.info.backbone_sha256
@@ -67,11 +67,7 @@ class CachedInputs:
 
     def read_pixels(self, rows: np.ndarray) -> Iterator[Tensor]:
         """Yield the (B, 3, S, S) pixels of these rows in pieces."""
-        return (torch.stack(pixels) for pixels, _ in _read_pieces(self.images, rows, self.features.info.size, 2))
-
-    def name(self, row: int) -> str:
-        """Return the image's set and path."""
-        return str(self.parent[row])
+        return (pixels for _, pixels, _ in _read_pieces(self.images, rows, self.features.info.size, 2))
 
     def _example(self, rows: np.ndarray) -> Example:
         maps = [torch.from_numpy(np.asarray(stored[rows], dtype=np.float32)) for stored in self.features.maps]
@@ -80,12 +76,11 @@ class CachedInputs:
 
 
 class ImageInputs:
-    """Images for the `backbone` that learns, each rotated or mirrored at random in training."""
+    """Images for the `backbone` that learns, each rotated or mirrored at random in training; methods as above."""
 
     most_validated = 4096
 
     def __init__(self, images: SourceImages, backbone: Backbone, size: int, workers: int):
-        """Read `images` at `size` x `size` pixels by `workers` threads."""
         self.images, self.backbone, self.size, self.workers = images, backbone, size, workers
         self.label, self.group, self.parent = images.label, images.group, images.parent
         self.source_sha256, self.backbone_sha256 = images.sha256, backbone.sha256()
@@ -93,7 +88,6 @@ class ImageInputs:
         self.content_sha256 = f"recipe {RECIPE}, {packages}"
 
     def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
-        """Yield one rank's part of every step; the next images are read meanwhile."""
         loader = BatchLoader(
             self.images, plan, self.size, workers=self.workers, change=_augment, rank=rank, world_size=world_size
         )
@@ -101,26 +95,16 @@ class ImageInputs:
             yield Example(batch.rows, [batch.pixels], batch.label, self._fraction(batch.mask, batch.known))
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
-        """Yield these rows in pieces, without augmentation."""
-        start = 0
-        for pixels, masks in _read_pieces(self.images, rows, self.size, self.workers):
-            piece = rows[start : start + len(pixels)]
-            start += len(pixels)
+        for piece, pixels, masks in _read_pieces(self.images, rows, self.size, self.workers):
             known = torch.tensor([mask is not None for mask in masks])
-            sized = [resize_mask(np.zeros((1, 1), bool) if one is None else one, self.size, self.size) for one in masks]
+            sized = [resize_mask(UNKNOWN if mask is None else mask, self.size, self.size) for mask in masks]
             fraction = self._fraction(torch.from_numpy(np.stack(sized)), known)
-            yield Example(piece, [torch.stack(pixels)], torch.from_numpy(self.label[piece]), fraction)
+            yield Example(piece, [pixels], torch.from_numpy(self.label[piece]), fraction)
 
     def read_pixels(self, rows: np.ndarray) -> Iterator[Tensor]:
-        """Yield the (B, 3, S, S) pixels of these rows in pieces."""
         return (example.inputs[0] for example in self.read(rows))
 
-    def name(self, row: int) -> str:
-        """Return the image's path."""
-        return self.images.name(row)
-
     def _fraction(self, mask: Tensor, known: Tensor) -> Tensor:
-        """(B, S, S) masks as the defective fraction of each cell at the finest stride."""
         fraction = functional.avg_pool2d(mask[:, None].float(), self.backbone.strides[0])[:, 0]
         fraction[~known] = torch.nan
         return fraction
@@ -129,13 +113,16 @@ class ImageInputs:
 Inputs = CachedInputs | ImageInputs
 
 
-def _read_pieces(images: SourceImages, rows: np.ndarray, size: int, workers: int) -> Iterator[tuple[list, list]]:
-    """Yield lists of (3, S, S) pixels and of masks, a few images at a time."""
+def _read_pieces(
+    images: SourceImages, rows: np.ndarray, size: int, workers: int
+) -> Iterator[tuple[np.ndarray, Tensor, list]]:
+    """Yield a few rows at a time, with their (B, 3, S, S) pixels and their masks, without augmentation."""
     samples = in_order(lambda row: images.read(int(row), size), rows, workers)
     for start in range(0, len(rows), IMAGES_PIECE):
-        read = [next(samples) for _ in rows[start : start + IMAGES_PIECE]]
-        pixels = [torch.from_numpy(one.pixels).permute(2, 0, 1).float() for one in read]
-        yield pixels, [one.mask for one in read]
+        piece = rows[start : start + IMAGES_PIECE]
+        read = [next(samples) for _ in piece]
+        pixels = torch.stack([torch.from_numpy(one.pixels).permute(2, 0, 1).float() for one in read])
+        yield piece, pixels, [one.mask for one in read]
 
 
 def _augment(sample: Sample, generator: np.random.Generator) -> Sample:

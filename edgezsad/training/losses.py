@@ -44,26 +44,20 @@ class Loss:
 
 
 def compute_loss(outputs: dict[str, Tensor], label: Tensor, mask_fraction: Tensor, config: Training) -> Loss:
-    """Compute the loss of a batch; terms whose output is not trained are left out.
+    """Compute the loss of a batch from the `training_outputs` of its readout.
 
-    Args:
-        outputs: `training_outputs` of the readout for B images.
-        label: (B,) 0 or 1.
-        mask_fraction: (B, h, w) defective fraction of each cell, NaN throughout an image whose mask is unknown.
-        config: weights of the terms.
+    Labels are (B,) 0 or 1. `mask_fraction`, (B, h, w), is the defective fraction of each cell, NaN throughout an image
+    whose mask is unknown.
     """
     target = label.float()
-    terms, weights = {}, []
+    weights = {"image": 1.0, "ranking": config.ranking_weight, "global": config.global_weight, "map": config.map_weight}
+    terms = {}
     if "score" in outputs:
         terms["image"] = functional.binary_cross_entropy_with_logits(outputs["score"], target)
         terms["ranking"] = ranking_loss(outputs["score"], label)
-        weights += [1.0, config.ranking_weight]
-    if "global_score" in outputs:
         terms["global"] = functional.binary_cross_entropy_with_logits(outputs["global_score"], target)
-        weights += [config.global_weight]
     terms["map"] = map_loss(outputs["map"].squeeze(1), mask_fraction)
-    weights += [config.map_weight]
-    return Loss(torch.stack([weight * term for weight, term in zip(weights, terms.values(), strict=True)]).sum(), terms)
+    return Loss(torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms)
 
 
 def ranking_loss(score: Tensor, label: Tensor) -> Tensor:
@@ -132,15 +126,12 @@ def fit_scale(readout: GlobalLocalReadout, pieces: Iterable[list[Tensor]]) -> No
 
 
 def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Fit positive weights of (N, K) self-reference scores by the pairwise logistic loss, which is convex.
+    """Fit positive (K,) weights of (N, K) self-reference scores, and a bias, by the convex pairwise logistic loss.
 
     All scores get one common weight in units of their standard deviation within a category: separate weights fit their
     source better and unseen sets worse (measured). Only images of one category are compared, because the level of the
     scores differs between parts by more than a defect adds. The (N,) groups are "set/category"; sets have equal
-    weight, and categories within a set.
-
-    Returns:
-        (K,) weights, and the () bias that puts the middle between normal and defective images at zero.
+    weight, and categories within a set. The bias puts the middle between normal and defective images at zero.
 
     Raises:
         InputError: no category has both normal and defective images.
@@ -174,14 +165,9 @@ def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -
 
 
 def rarity_midpoint(rarity: Tensor, mask_fraction: Tensor) -> float:
-    """Rarity halfway between normal images and defective patches; every image has the same weight.
+    """Rarity halfway between normal images and defective patches, weighting images equally; zero if either is missing.
 
-    Args:
-        rarity: (N, 1, h, w) rarity maps.
-        mask_fraction: (N, H, W) defective fraction of each cell, H a multiple of h; NaN throughout if unknown.
-
-    Returns:
-        The midpoint; zero if there are no normal or no defective images.
+    Rarity maps are (N, 1, h, w). `mask_fraction` is (N, H, W), H a multiple of h, NaN throughout if unknown.
     """
     fraction = functional.adaptive_avg_pool2d(mask_fraction[:, None], rarity.shape[-2:])
     known = ~fraction.isnan().flatten(1).any(dim=1)

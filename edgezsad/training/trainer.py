@@ -1,8 +1,8 @@
 """Train a readout, and the last stages of the backbone if configured: on a laptop, on a GPU, or under `torchrun`.
 
-Training can be interrupted at any moment and continues from the last saved state. Only the noise on the features is
-random, and it depends on the seed, the step and the position in the batch alone: on one machine's CPU, with the same
-number of threads, an interrupted run ends with the same bytes, and a distributed run trains on the same batches.
+Training can be interrupted at any moment and continues from the last saved state. The order and the noise depend on
+the seed, the step and the position in the batch alone: on one machine's CPU, with the same number of threads, an
+interrupted run ends with the same bytes, and a distributed run trains on the same batches.
 """
 
 import copy
@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,27 +31,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import progress, read_json, save_tensors, versions, write_json, written_beside
+from edgezsad.files import progress, read_json, save_tensors, versions, write_csv, write_json
 from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
 from edgezsad.model.detector import CheckpointInfo, Detector, build_readout, save_checkpoint
 from edgezsad.model.edgeglr import GlobalLocalReadout
 from edgezsad.model.self_reference import SelfReferenceReadout
+from edgezsad.training import losses
 from edgezsad.training.inputs import Example, Inputs, training_plan
-from edgezsad.training.losses import (
-    Loss,
-    compute_loss,
-    fit_global_score,
-    fit_scale,
-    learning_rate,
-    make_optimiser,
-    moving_average,
-    rarity_midpoint,
-)
 
 RECIPE = 1
-"""Version of the training recipe; increase it if a change of the code changes what is trained. States of another
-version are not continued."""
+"""Version of the training recipe; increase it if a change of the code changes what is trained."""
 LOG_EVERY = 10
 SCALE_IMAGES = 512
 """Images that the scale of the features is computed from if features are not cached."""
@@ -60,6 +50,9 @@ NO_EFFECT = {"save_every", "workers", "device"}
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 FIXED = (_BatchNorm, nn.Dropout, DropPath)
 """Stay in eval mode: statistics of small batches of few categories are worse than ImageNet's and differ per device."""
+STATE = "state.safetensors"
+NO_STATE: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {"step": 0})
+"""Tensors, and header: later with made_with (a `training_key`), curve and scaler."""
 HEADS = ("score", "global_score", "correction")
 
 
@@ -80,27 +73,22 @@ class TrainableModel(nn.Module):
         self.readout, self.backbone = readout, backbone
         self.stages: list[nn.Module] = []
         if backbone is not None:
-            self.stages = backbone.stages()[-tuned_stages:]
-            backbone.requires_grad_(False)
-            for stage in self.stages:
-                stage.requires_grad_(True)
+            self.stages = backbone.requires_grad_(False).stages()[-tuned_stages:]
+            nn.ModuleList(self.stages).requires_grad_(True)
 
     def features(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Compute the features of an example's inputs."""
         return inputs if self.backbone is None else self.backbone(inputs[0])
 
     def forward(self, inputs: list[Tensor]) -> dict[str, Tensor]:
-        """Compute the outputs that are trained."""
         return self.readout.training_outputs(self.features(inputs))
 
     def train(self, mode: bool = True) -> "TrainableModel":
         """Set train or eval mode; frozen parts and `FIXED` layers stay in eval mode."""
         super().train(mode)
-        if mode and self.backbone is not None:
-            learning = {id(part) for stage in self.stages for part in stage.modules()}
-            for part in self.backbone.modules():
-                if id(part) not in learning or isinstance(part, FIXED):
-                    part.training = False
+        if self.backbone is not None:
+            self.backbone.eval()
+        for part in (part for stage in self.stages for part in stage.modules()):
+            part.training = mode and not isinstance(part, FIXED)
         return self
 
     def tuned(self) -> dict[str, Tensor]:
@@ -113,16 +101,17 @@ class Trainer:
     """One seed's training in memory; `average.module`, the moving average of `model`, is the result."""
 
     def __init__(self, profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, fabric: Fabric):
-        self.config, self.inputs, self.fabric, self.seed = profile.training, inputs, fabric, seed
+        self.profile, self.config, self.inputs, self.seed = profile, profile.training, inputs, seed
+        self.fabric, self.precision, self.to_device = fabric, fabric.strategy.precision, fabric.to_device
         torch.manual_seed(seed)
         readout = build_readout(backbone.channels, backbone.strides, profile.model.readout, profile.model.size)
         # A copy: the next seed starts from the same backbone.
-        learning = copy.deepcopy(inputs.backbone)
-        self.model = TrainableModel(readout, learning, self.config.tuned_stages).to(fabric.device)
-        self.optimiser = make_optimiser(readout, self.model.stages, self.config)
+        model = TrainableModel(readout, copy.deepcopy(inputs.backbone), self.config.tuned_stages)
+        self.model = model.to(fabric.device)
+        self.optimiser = losses.make_optimiser(readout, self.model.stages, self.config)
         self._wrapped, self._wrapped_optimiser = fabric.setup(self.model, self.optimiser)
-        self.average = moving_average(self.model, self.config.ema)
-        self._generator = torch.Generator()
+        self.average = losses.moving_average(self.model, self.config.ema)
+        self.curve: list[dict[str, float]] = []
 
     @torch.no_grad()
     def fit_source(self, rows: np.ndarray) -> None:
@@ -130,88 +119,85 @@ class Trainer:
         if self.inputs.backbone is not None:
             rows = subsample_evenly(rows, SCALE_IMAGES)
         readout = self.model.eval().readout
-        fit_scale(readout, (self._features(example) for example in self.inputs.read(rows)))
+        pieces = (self.model.features(self.to_device(example.inputs)) for example in self.inputs.read(rows))
+        losses.fit_scale(readout, pieces)
         if isinstance(readout, SelfReferenceReadout):
-            found = [
-                (*(one.cpu() for one in readout.self_reference(self._features(example))), example.mask_fraction)
-                for example in self.inputs.read(rows)
-            ]
+            found = []
+            for example in self.inputs.read(rows):
+                scores, rarity = readout.self_reference(self.model.features(self.to_device(example.inputs)))
+                found.append((scores.cpu(), rarity.cpu(), example.mask_fraction))
             scores, rarity, fraction = (torch.cat(parts) for parts in zip(*found, strict=True))
-            fitted = fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
+            fitted = losses.fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
             readout.ranking.set(*fitted)
-            readout.rarity_middle.fill_(rarity_midpoint(rarity, fraction))
-        self.average = moving_average(self.model, self.config.ema)
+            readout.rarity_middle.fill_(losses.rarity_midpoint(rarity, fraction))
+        self.average = losses.moving_average(self.model, self.config.ema)
 
-    def step(self, number: int, example: Example) -> Loss:
+    def step(self, number: int, example: Example) -> losses.Loss:
         """Take one step on this rank's part of the batch; raises CheckError if its loss or gradient is not finite."""
         for group in self.optimiser.param_groups:
-            group["lr"] = group["share"] * learning_rate(number, self.config)
-        loss = self.loss(number, example)
+            group["lr"] = group["share"] * losses.learning_rate(number, self.config)
+        self.model.readout.set_noise(self._noise(number))
+        self._wrapped.train()
+        outputs = self._wrapped(self.to_device(example.inputs))
+        # The ranking loss compares all pairs of the whole batch.
+        outputs = {name: self._gather(value.float()) for name, value in outputs.items()}
+        label, fraction = (self._gather(self.to_device(one)) for one in (example.label, example.mask_fraction))
+        loss = losses.compute_loss(outputs, label, fraction, self.config)
         self._wrapped_optimiser.zero_grad()
         self.fabric.backward(loss.total)
         gradients = [one.grad for one in self.model.parameters() if one.grad is not None]
         # In FP16 the gradient scaler skips a step whose gradient overflows.
-        finite = bool(self.scaler()) or torch.nn.utils.get_total_norm(gradients).isfinite()
+        finite = self.precision.state_dict() or torch.nn.utils.get_total_norm(gradients).isfinite()
         if not (loss.total.isfinite() and finite):
-            names = ", ".join(self.inputs.name(row) for row in example.rows[:3])
             raise CheckError(
                 f"seed {self.seed}: the loss or its gradient is not finite at step {number}; check its images "
-                f"({names}, ...) or lower training.learning_rate"
+                f"({', '.join(self.inputs.parent[example.rows[:3]])}, ...) or lower training.learning_rate"
             )
         self._wrapped_optimiser.step()
         self.average.update_parameters(self.model)
         return loss
 
-    def loss(self, number: int, example: Example) -> Loss:
-        """Compute the loss of a step over all ranks: the ranking loss compares all pairs of the whole batch."""
-        self.model.readout.set_noise(self._noise(number))
-        self._wrapped.train()
-        outputs = self._wrapped(self.fabric.to_device(example.inputs))
-        outputs = {name: self._gather(value.float()) for name, value in outputs.items()}
-        label, fraction = (self._gather(self.fabric.to_device(one)) for one in (example.label, example.mask_fraction))
-        return compute_loss(outputs, label, fraction, self.config)
+    def record(self, step: int, loss: losses.Loss) -> None:
+        """Add a row to the curve and to TensorBoard's logs."""
+        terms = {"total": loss.total, **loss.terms, "gain": self.model.readout.gain}
+        row = {"learning_rate": losses.learning_rate(step, self.config)}
+        row |= {name: term.item() for name, term in terms.items()}
+        self.curve.append({"step": step, **row})
+        self.fabric.log_dict(row, step)
 
-    def scaler(self) -> dict[str, Any]:
-        """Return the state of the gradient scaler of FP16; empty in other precisions."""
-        return self.fabric.strategy.precision.state_dict()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that changes while training, by name."""
-        state = self.optimiser.state_dict()["state"]
-        return {
+    def save(self, folder: Path, step: int, made_with: dict[str, Any]) -> None:
+        """Write everything that changes while training."""
+        optimiser = self.optimiser.state_dict()["state"]
+        tensors = {
             **{f"model/{name}": value for name, value in self.model.state_dict().items()},
             **{f"average/{name}": value for name, value in self.average.state_dict().items()},
-            **{f"optimiser/{number}/{key}": value for number, one in state.items() for key, value in one.items()},
+            **{f"optimiser/{number}/{key}": value for number, one in optimiser.items() for key, value in one.items()},
         }
+        header = {"step": step, "made_with": made_with, "curve": self.curve, "scaler": self.precision.state_dict()}
+        save_tensors(folder / STATE, tensors, {"edgezsad": json.dumps(header)})
 
-    def restore(self, tensors: dict[str, Tensor], scaler: dict[str, Any]) -> None:
-        """Restore what `tensors` and `scaler` returned."""
-        parts: dict[str, dict[str, Tensor]] = {"optimiser": {}}
-        for name, value in tensors.items():
-            part, key = name.split("/", 1)
-            parts.setdefault(part, {})[key] = value
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
+    def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+        self.model.load_state_dict(part("model/"))
+        self.average.load_state_dict(part("average/"))
         reset_attention_bias_cache(self.model)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimiser"].items():
+        optimiser = self.optimiser.state_dict()
+        for name, value in part("optimiser/").items():
             number, key = name.split("/")
-            state.setdefault(int(number), {})[key] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        if scaler:
-            self.fabric.strategy.precision.load_state_dict(scaler)
-
-    def _features(self, example: Example) -> list[Tensor]:
-        return self.model.features(self.fabric.to_device(example.inputs))
+            optimiser["state"].setdefault(int(number), {})[key] = value
+        self.optimiser.load_state_dict(optimiser)
+        self.precision.load_state_dict(header["scaler"])
+        self.curve = header["curve"]
 
     def _noise(self, step: int) -> Callable[[Tensor], Tensor]:
         """Return a sampler of this rank's part of the whole batch's noise; on the CPU, as GPUs give other numbers."""
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
-        self._generator.manual_seed(self.seed * 2**32 + step)
+        generator = torch.Generator().manual_seed(self.seed * 2**32 + step)
 
         def sample(like: Tensor) -> Tensor:
-            noise = torch.randn((len(like) * ranks, *like.shape[1:]), generator=self._generator)
+            noise = torch.randn((len(like) * ranks, *like.shape[1:]), generator=generator)
             return noise[rank::ranks].to(like.device, like.dtype)
 
         return sample
@@ -224,166 +210,122 @@ class Trainer:
 
 
 def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
-    """Train one seed, or continue an interrupted run.
+    """Train one seed, or continue an interrupted run; results, logs and the saved state go into `folder`.
 
-    Args:
-        profile: model and recipe.
-        inputs: of the source.
-        backbone: frozen, or the one that `inputs` reads images for.
-        seed: of the initial weights, the order and the noise.
-        folder: receives checkpoint, curve, metrics, TensorBoard's `logs` and the saved state.
+    The backbone is the one that the features are cached from, or that `inputs` reads images for.
 
     Raises:
         InputError: the source lacks normal or defective images, or another run is training into the folder.
         CheckError: a loss or gradient is not finite.
     """
-    folder = Path(folder)
-    if len(set(inputs.label)) < 2:
-        raise InputError("data.source: needs normal and defective images; add a folder that has both")
+    folder, config = Path(folder), profile.training
     first_process = int(os.environ.get("RANK", 0)) == 0
-    with locked(folder) if first_process else nullcontext():
+    with lock(folder) if first_process else nullcontext():
         made_with = training_key(profile, inputs, seed)
         # Only the first process looks for a state, so that all start from the same one.
-        start = find_state(folder, made_with) if first_process else 0
-        fabric = make_fabric(profile.training, folder / "logs", start)
-        start = fabric.broadcast(start)
+        state = find_state(folder, made_with) if first_process else NO_STATE
+        fabric = make_fabric(config, folder / "logs", state[1]["step"])
+        tensors, header = fabric.broadcast(state)
         trainer = Trainer(profile, inputs, backbone, seed, fabric)
-        fitted, held = split_source(inputs.label, inputs.group, inputs.parent, profile.training.validation)
-        curve: list[dict[str, float]] = []
-        if start:
-            tensors, header = read_state(folder)
-            trainer.restore(tensors, header["scaler"])
-            curve = header["curve"]
+        fitted, held = split_source(inputs.label, inputs.group, inputs.parent, config.validation)
+        plan = training_plan(inputs, fitted, config, seed, profile.data.shares)
+        if tensors:
+            trainer.restore(tensors, header)
         else:
             trainer.fit_source(fitted)
-        plan = training_plan(inputs, fitted, profile.training, seed, source_shares(profile))
-        _run_steps(trainer, plan, range(start, profile.training.steps), curve, folder, made_with)
+        steps = range(header["step"], config.steps)
+        examples = inputs.steps(plan, steps, fabric.global_rank, fabric.world_size)
+        total, done = config.steps * config.batch, steps.start * config.batch
+        with progress(None, f"seed {seed}", total, initial=done, disable=not first_process) as bar:
+            for step, example in zip(steps, examples, strict=True):
+                loss = trainer.step(step, example)
+                last = step == config.steps - 1
+                if step % LOG_EVERY == 0 or last:
+                    trainer.record(step, loss)
+                bar.set_postfix_str(f"loss {trainer.curve[-1]['total']:.3f}", refresh=False)
+                bar.update(config.batch)
+                if first_process and ((step + 1) % config.save_every == 0 or last):
+                    trainer.save(folder, step + 1, made_with)
+        for logger in fabric.loggers:
+            logger.finalize("success")
         if first_process:
-            with written_beside(folder / "curve.csv") as temporary:
-                pd.DataFrame(curve).to_csv(temporary, index=False, lineterminator="\n")
-            _finish(trainer, profile, backbone, fitted, held, folder)
+            _finish(trainer, backbone, fitted, held, folder)
         fabric.barrier()
     metrics = read_json(folder / "metrics.json", "train this seed again")
-    return Trained(folder / "checkpoint.safetensors", pd.DataFrame(curve), metrics)
-
-
-def _run_steps(
-    trainer: Trainer, plan: Any, steps: range, curve: list[dict[str, float]], folder: Path, made_with: dict[str, Any]
-) -> None:
-    config, fabric = trainer.config, trainer.fabric
-    examples = trainer.inputs.steps(plan, steps, fabric.global_rank, fabric.world_size)
-    total, done = config.steps * config.batch, steps.start * config.batch
-    shown = fabric.is_global_zero
-    with progress(None, f"seed {trainer.seed}", total, initial=done, disable=not shown) as bar:
-        for step, example in zip(steps, examples, strict=True):
-            loss = trainer.step(step, example)
-            last = step == config.steps - 1
-            if step % LOG_EVERY == 0 or last:
-                terms = {name: term.item() for name, term in loss.terms.items()}
-                row = {"learning_rate": learning_rate(step, config), "total": loss.total.item(), **terms}
-                row["gain"] = trainer.model.readout.gain.item()
-                curve.append({"step": step, **row})
-                fabric.log_dict(row, step)
-            bar.set_postfix_str(f"loss {curve[-1]['total']:.3f}", refresh=False)
-            bar.update(config.batch)
-            if shown and ((step + 1) % config.save_every == 0 or last):
-                header = {"step": step + 1, "made_with": made_with, "curve": curve, "scaler": trainer.scaler()}
-                save_tensors(folder / "state.safetensors", trainer.tensors(), {"edgezsad": json.dumps(header)})
-    for logger in fabric.loggers:
-        logger.finalize("success")
-
-
-def _finish(
-    trainer: Trainer, profile: Profile, backbone: Backbone, fitted: np.ndarray, held: np.ndarray, folder: Path
-) -> None:
-    """Validate, and write checkpoint and metrics."""
-    inputs, result = trainer.inputs, trainer.average.module.eval()
-    both = len(set(inputs.label[held])) == 2
-    rows = subsample_evenly(held if both else fitted, inputs.most_validated)
-    detector = Detector(result.backbone or backbone, result.readout, profile.model.size, profile.model.tta)
-    metrics: dict[str, float | int | str] = {
-        "seed": trainer.seed,
-        "steps": profile.training.steps,
-        "source_images": len(inputs.label),
-        **validate(detector.to(trainer.fabric.device), inputs, rows),
-        "validated_on": "held-out source images" if both else "the training images: too few to hold out",
-    }
-    info = CheckpointInfo(
-        model=profile.model,
-        backbone_sha256=inputs.backbone_sha256,
-        profile=profile.profile,
-        seed=trainer.seed,
-        source_sha256=inputs.source_sha256,
-        threshold=metrics["threshold"],
-    )
-    save_checkpoint(folder / "checkpoint.safetensors", result.readout, info, result.tuned())
-    write_json(folder / "metrics.json", metrics)
+    return Trained(folder / "checkpoint.safetensors", pd.DataFrame(trainer.curve), metrics)
 
 
 @torch.inference_mode()
-def validate(detector: Detector, inputs: Inputs, rows: np.ndarray) -> dict[str, float]:
-    """Compute the AUROC in percent of the score and of each head on some rows, and the threshold.
-
-    The scores are those of the detector that is used, including its test-time augmentation. The threshold has the best
-    F1, or for self-reference scores the best balanced accuracy: their level differs between parts, and on overlapping
-    scores the best F1 calls every image defective.
-    """
-    device = next(detector.readout.parameters()).device
-    if inputs.backbone is None and detector.tta == "none":
-        outputs = [detector.readout([one.to(device) for one in example.inputs]) for example in inputs.read(rows)]
+def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.ndarray, folder: Path) -> None:
+    """Validate the detector with its test-time augmentation, and write checkpoint, metrics and curve."""
+    inputs, model, result = trainer.inputs, trainer.profile.model, trainer.average.module.eval()
+    both = len(set(inputs.label[held])) == 2
+    rows = subsample_evenly(held if both else fitted, inputs.most_validated)
+    if inputs.backbone is None and model.tta == "none":
+        outputs = [result.readout(trainer.to_device(example.inputs)) for example in inputs.read(rows)]
     else:
-        outputs = [detector.output(pixels.to(device)) for pixels in inputs.read_pixels(rows)]
+        detector = trainer.to_device(Detector(result.backbone or backbone, result.readout, model.size, model.tta))
+        outputs = [detector.output(trainer.to_device(pixels)) for pixels in inputs.read_pixels(rows)]
     label = inputs.label[rows]
     heads = {name: torch.cat([getattr(one, name).float().cpu() for one in outputs]).numpy() for name in HEADS}
-    result = {f"validation_auroc_{name}": 100 * auroc(label, values) for name, values in heads.items()}
-    balanced = isinstance(detector.readout, SelfReferenceReadout)
+    # The level of self-reference scores differs between parts; on overlapping scores the best F1 rejects every image.
+    balanced = isinstance(result.readout, SelfReferenceReadout)
     threshold = best_balanced(label, heads["score"]) if balanced else best_f1(label, heads["score"]).threshold
-    return result | {"threshold": threshold, "gain": detector.readout.gain.item()}
+    metrics = {
+        "seed": trainer.seed,
+        "steps": trainer.config.steps,
+        "source_images": len(inputs.label),
+        **{f"validation_auroc_{name}": 100 * auroc(label, values) for name, values in heads.items()},
+        "threshold": threshold,
+        "gain": result.readout.gain.item(),
+        "validated_on": "held-out source images" if both else "the training images: too few to hold out",
+    }
+    info = CheckpointInfo(
+        model=model,
+        backbone_sha256=inputs.backbone_sha256,
+        profile=trainer.profile.profile,
+        seed=trainer.seed,
+        source_sha256=inputs.source_sha256,
+        threshold=threshold,
+    )
+    save_checkpoint(folder / "checkpoint.safetensors", result.readout, info, result.tuned())
+    write_json(folder / "metrics.json", metrics)
+    write_csv(folder / "curve.csv", trainer.curve, list(trainer.curve[0]))
 
 
 def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
     """Launch Fabric: one device in a plain process, one per process under `torchrun`."""
-    gpu = uses_gpu(config)
-    if config.device == "gpu" and not gpu:
+    device, precision = resolve_device(config)
+    if config.device == "gpu" and device == "cpu":
         raise InputError("training.device: gpu, but PyTorch finds none; set it to auto or cpu")
-    if config.precision == "fp16" and not gpu:
+    if precision == "fp16" and device == "cpu":
         raise InputError("training.precision: fp16 needs a GPU; set it to auto or fp32")
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    distributed = "TORCHELASTIC_RUN_ID" in os.environ
-    fabric = Fabric(
-        accelerator="cuda" if gpu else "cpu",
-        devices=processes,
-        num_nodes=int(os.environ.get("WORLD_SIZE", 1)) // processes if distributed else 1,
-        strategy="ddp" if distributed else "auto",
-        # Otherwise Fabric takes a batch job with several tasks for a distributed training.
-        plugins=None if distributed else LightningEnvironment(),
-        precision=PRECISIONS[resolve_precision(config)],
-        loggers=TensorBoardLogger(logs, name="", version="", purge_step=first_step),
-    )
+    # The plain environment: otherwise Fabric takes a batch job with several tasks for a distributed training.
+    processes: dict[str, Any] = {"devices": 1, "plugins": LightningEnvironment()}
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        processes = {"devices": devices, "num_nodes": int(os.environ["WORLD_SIZE"]) // devices, "strategy": "ddp"}
+    logger = TensorBoardLogger(logs, name="", version="", purge_step=first_step)
+    fabric = Fabric(accelerator=device, precision=PRECISIONS[precision], loggers=logger, **processes)
     fabric.launch()
     return fabric
 
 
-def resolve_precision(config: Training) -> str:
-    """Return the precision of training on this machine: "fp32", "bf16" or "fp16"."""
-    if config.precision != "auto":
-        return config.precision
-    return "bf16" if uses_gpu(config) and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-
-
-def uses_gpu(config: Training) -> bool:
-    """Return whether training runs on a GPU."""
-    return torch.cuda.is_available() and config.device != "cpu"
+def resolve_device(config: Training) -> tuple[str, str]:
+    """Return the device, "cuda" or "cpu", and the precision, "fp32", "bf16" or "fp16", that training uses."""
+    gpu = torch.cuda.is_available() and config.device != "cpu"
+    automatic = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "cuda" if gpu else "cpu", automatic if config.precision == "auto" else config.precision
 
 
 def training_key(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
     """Return what the weights depend on; a state of another key is not continued."""
-    training = json.loads(profile.training.model_dump_json(exclude=NO_EFFECT))
+    precision = resolve_device(profile.training)[1]
     return {
         "recipe": RECIPE,
-        "model": json.loads(profile.model.model_dump_json()),
-        "training": training | {"precision": resolve_precision(profile.training)},
-        "shares": source_shares(profile),
+        "model": profile.model.model_dump(mode="json"),
+        "training": profile.training.model_dump(mode="json", exclude=NO_EFFECT) | {"precision": precision},
+        "shares": profile.data.shares,
         "seed": seed,
         "source": inputs.source_sha256,
         "content": inputs.content_sha256,
@@ -392,60 +334,31 @@ def training_key(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
     }
 
 
-def source_shares(profile: Profile) -> dict[str, float] | None:
-    """Return the sources' shares of a batch by name; None if the profile has none."""
-    shares = {item.name: item.share for item in profile.data.source if item.share is not None}
-    return shares or None
-
-
-def find_state(folder: Path, made_with: dict[str, Any]) -> int:
-    """Return the step to continue from; 0, after removing old results, if there is no usable state."""
-    path = folder / "state.safetensors"
+def find_state(folder: Path, made_with: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the state to continue from; if there is none of this training, remove old results."""
+    path = folder / STATE
     if path.is_file():
         try:
-            _, header = read_state(folder)
+            with safe_open(path, framework="pt") as stream:
+                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+                header = json.loads(stream.metadata()["edgezsad"])
             changed = [name for name, value in made_with.items() if header["made_with"].get(name) != value]
             if not changed:
-                return header["step"]
+                return tensors, header
             reason = f"made with another {', '.join(changed)}"
-        except InputError as error:
-            reason = str(error).partition(": ")[2]
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            reason = f"damaged state ({' '.join(str(error).split())[:120]})"
         warnings.warn(f"{path}: {reason}; training starts from the first step", stacklevel=3)
-    for name in ("state.safetensors", "checkpoint.safetensors", "curve.csv", "metrics.json"):
+    for name in (STATE, "checkpoint.safetensors", "curve.csv", "metrics.json"):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "logs", ignore_errors=True)
-    return 0
+    return NO_STATE
 
 
-def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a saved state: its tensors, and its header with step, made_with, curve and scaler."""
-    path = folder / "state.safetensors"
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads(stream.metadata()["edgezsad"])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, header  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged state ({' '.join(str(error).split())[:120]}); delete it") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> AbstractContextManager:
     """Lock a folder against a second run; the system releases the lock when the process ends."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
+        return FileLock(folder / ".lock").acquire(timeout=0)
     except Timeout:
         raise InputError(f"{folder}: another run is training into it; wait for it, or use another folder") from None
-    with lock:
-        yield
-
-
-def seed_summary(folders: dict[int, Path]) -> pd.DataFrame:
-    """Tabulate the metrics of the seeds in these folders, their mean and their standard deviation (n - 1)."""
-    rows = [read_json(folder / "metrics.json", "run notebook 03_training for this seed") for folder in folders.values()]
-    names = [*(f"validation_auroc_{head}" for head in HEADS), "threshold", "gain"]
-    table = pd.DataFrame([{"seed": str(row["seed"])} | {name: row[name] for name in names} for row in rows])
-    ends = [{"seed": "mean", **table[names].mean()}]
-    if len(rows) > 1:
-        ends.append({"seed": "std", **table[names].std(ddof=1)})
-    return pd.concat([table, pd.DataFrame(ends)], ignore_index=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from safetensors import safe_open
 
 from edgezsad.config import Profile, SelfReferenceConfig, Training
 from edgezsad.data.loading import Sample, split_source
@@ -18,11 +19,12 @@ from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import build_readout, load_detector, read_checkpoint
 from edgezsad.run import Run
+from edgezsad.show.tables import seed_summary
+from edgezsad.training import losses
 from edgezsad.training import trainer as module
 from edgezsad.training.features import Features, cache_features
 from edgezsad.training.inputs import CachedInputs, training_inputs
-from edgezsad.training.losses import Loss
-from edgezsad.training.trainer import read_state, seed_summary, train
+from edgezsad.training.trainer import STATE, train
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +134,15 @@ def test_a_loss_that_is_not_finite_stops_training(
 
 def infinite_gradient(monkeypatch: pytest.MonkeyPatch, at: int | None) -> None:
     """Make the gradient of one step, or of all, infinite while the loss stays finite."""
-    plain, calls = module.compute_loss, []
+    plain, calls = losses.compute_loss, []
 
-    def harmful(outputs: dict[str, torch.Tensor], *arguments: object) -> Loss:
+    def harmful(outputs: dict[str, torch.Tensor], *arguments: object) -> losses.Loss:
         value = plain(outputs, *arguments)
         calls.append(0)
         extra = (outputs["score"] * 0).sum().sqrt()
         return replace(value, total=value.total + extra) if at in (None, len(calls) - 1) else value
 
-    monkeypatch.setattr(module, "compute_loss", harmful)
+    monkeypatch.setattr(losses, "compute_loss", harmful)
 
 
 def test_a_gradient_that_is_not_finite_stops_at_its_own_step(
@@ -233,7 +235,8 @@ def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         infinite_gradient(patch, at=5)
         train(profile, Stopping(features), backbone, 0, tmp_path / "cut")
-    assert read_state(tmp_path / "cut")[1]["scaler"]["scale"] < 65536
+    with safe_open(tmp_path / "cut" / STATE, framework="pt") as state:
+        assert json.loads(state.metadata()["edgezsad"])["scaler"]["scale"] < 65536
     assert train(profile, CachedInputs(features), backbone, 0, tmp_path / "cut").curve.equals(whole.curve)
     for name in ("checkpoint.safetensors", "state.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
