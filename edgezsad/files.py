@@ -26,9 +26,6 @@ def written_beside(path: Path | str) -> Iterator[Path]:
 
     The temporary name keeps the suffix, by which some writers choose their format. On any exception the temporary file
     is removed and `path` stays as it was. An `OSError` without a file name (a full disk) gets `path` as its name.
-
-    Raises:
-        InputError: `path` cannot be a file (see `check_may_be_written`).
     """
     path = Path(path)
     check_may_be_written(path)
@@ -51,20 +48,16 @@ def written_beside(path: Path | str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_may_be_written(path: Path | str) -> None:
-    """Check that a file of this name can be written.
-
-    Raises:
-        InputError: `path` is a folder, a device or a pipe, or lies below a file.
-    """
+def check_may_be_written(path: Path | str, remedy: str = "give another name") -> None:
+    """Check that a file of this name can be written; an existing folder, device or pipe is an `InputError`."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is not a regular file; give another name")
-    above = next((folder for folder in path.parents if folder.exists()), None)
-    if above is not None and not above.is_dir():
-        raise InputError(f"{path}: {above} is not a folder; give another name")
+        raise InputError(f"{path}: is a folder or not a regular file; {remedy}")
+    above = next((folder for folder in path.parents if folder.exists()), Path())
+    if not above.is_dir():
+        raise InputError(f"{path}: {above} is not a folder; {remedy}")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"{above}: not writable; {remedy}")
 
 
 def shipped(name: str) -> Path:
@@ -82,7 +75,7 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 def write_json(path: Path | str, value: Any) -> Path:
-    """Write `value` as indented JSON with a final newline, atomically. Rejects NaN and infinities."""
+    """Write `value` as indented JSON, atomically; NaN and infinities are a ValueError."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -106,15 +99,7 @@ def records(table: Any) -> list[dict[str, object]]:
 
 
 def read_json(path: Path | str, remedy: str) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-        remedy: what to do if it is missing or damaged, for instance "run notebook 03".
-
-    Raises:
-        InputError: the file is missing or invalid.
-    """
+    """Read a JSON file; `remedy` says what to do if it is missing or invalid, for instance "run notebook 03"."""
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -134,37 +119,27 @@ def reported() -> dict[str, Any]:
 
 
 def sha256_of_bytes(data: bytes) -> str:
-    """Return the hexadecimal SHA-256 of `data`."""
+    """Return the SHA-256 of `data` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_of_file(path: Path | str) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def save_tensors(path: Path | str, tensors: Mapping[str, Any], header: dict[str, str] | None = None) -> str:
-    """Write PyTorch tensors as a safetensors file, atomically; returns the file's SHA-256.
-
-    Raises:
-        InputError: the disk is full, or the folder is not writable.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+def save_tensors(path: Path | str, tensors: Mapping[str, Any], header: dict[str, str] | None = None) -> None:
+    """Write PyTorch tensors as a safetensors file, atomically."""
+    from safetensors.torch import save
 
     # The format rejects tensors that share memory; copies do not share.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    with written_beside(path) as temporary:
-        try:
-            save_file(copies, temporary, metadata=header)
-        except SafetensorError as error:
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(f"{path}: cannot be written ({reason}); free disk space and run again") from None
-        # Without fsync a power cut could leave the renamed file empty.
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        return sha256_of_file(temporary)
+    with written_beside(path) as temporary, temporary.open("wb") as stream:
+        stream.write(save(copies, header))
+        # Without it a power cut could leave the renamed file empty.
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ import glob
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +24,8 @@ from edgezsad.model import GRAPH
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 
-AHEAD = 4
-"""Images that are read while another one is scored."""
-READERS = 2
+AHEAD, READERS = 4, 2
+"""Images that are read while another one is scored, and threads that read them."""
 COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 
 
@@ -52,43 +51,29 @@ class Prediction:
 
     @property
     def defective(self) -> bool:
-        """True if score >= threshold."""
         return self.score >= self.threshold
 
     @property
     def verdict(self) -> str:
-        """'defective' or 'normal'."""
         return "defective" if self.defective else "normal"
 
     def as_text(self) -> str:
-        """Format as one line: verdict, score, path."""
         return f"{self.verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
 
     def as_json(self) -> dict[str, object]:
-        """Return the object of `--json`."""
-        return {
-            "path": str(self.path),
-            "score": self.score,
-            "threshold": self.threshold,
-            "defective": self.defective,
-            "heatmap": str(self.heatmap) if self.heatmap else None,
-        } | ({"error": self.problem} if self.problem else {})
+        row = {"path": str(self.path), "score": self.score, "threshold": self.threshold, "defective": self.defective}
+        row["heatmap"] = str(self.heatmap) if self.heatmap else None
+        return row | ({"error": self.problem} if self.problem else {})
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image without a score.
-
-    Attributes:
-        path: the image.
-        reason: one line that names the file.
-    """
+    """An image without a score; `reason` is one line that names the file."""
 
     path: Path
     reason: str
 
     def as_json(self) -> dict[str, object]:
-        """Return the object of `--json`."""
         return {"path": str(self.path), "error": self.reason}
 
 
@@ -112,20 +97,11 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
-        """Open a detector.
-
-        Args:
-            checkpoint: an exported graph (.onnx) or a checkpoint (.safetensors); the shipped graph by default.
-            threshold: replaces the checkpoint's threshold.
-        """
+        """Open an exported graph (.onnx) or a checkpoint (.safetensors); the shipped graph by default."""
         self.scorer, self.threshold = load_scorer(None, checkpoint, threshold)
 
     def predict(self, image: Path | str) -> Prediction:
-        """Score one image file.
-
-        Raises:
-            InputError: the file cannot be read, or its score is not finite.
-        """
+        """Score one image file; a file that cannot be read or scored is an `InputError`."""
         (result,) = predict_files(self.scorer, self.threshold, [Path(image)])
         if isinstance(result, Failure):
             raise InputError(result.reason)
@@ -135,48 +111,41 @@ class Predictor:
 def load_scorer(
     config: Path | str | None = None, checkpoint: Path | str | None = None, threshold: float | None = None
 ) -> tuple[Scorer, float]:
-    """Open a detector.
+    """Open a detector; returns the scorer and the threshold.
 
     Args:
         config: a profile; the first seed of its run is used.
         checkpoint: a checkpoint (.safetensors) or an exported graph (.onnx). The shipped graph if both are None.
         threshold: replaces the checkpoint's threshold.
-
-    Returns:
-        The scorer and the threshold.
-
-    Raises:
-        InputError: the checkpoint is missing, both are given, no threshold is known, or it is not finite.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"--threshold {threshold}: not a finite number; give a score")
-    if checkpoint is None:
-        checkpoint = GRAPH if config is None else _run_checkpoint(config)
-    if Path(checkpoint).suffix.lower() == ".onnx":
+    if config is not None:
+        from edgezsad.run import open_run
+
+        run = open_run(config)
+        checkpoint = run.checkpoint(run.profile.seeds[0])
+        if not checkpoint.is_file():
+            raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
+    checkpoint = Path(checkpoint or GRAPH)
+    if checkpoint.suffix.lower() == ".onnx":
         from edgezsad.scoring.onnx_scorer import OnnxScorer, cores
 
-        graph = OnnxScorer(checkpoint, cores(), warm_up=False)
-        if (threshold := graph.threshold if threshold is None else threshold) is None:
-            raise InputError(f"{checkpoint}: the graph has no threshold; give --threshold")
-        return graph, threshold
-    # PyTorch takes seconds to import.
-    from edgezsad.model.detector import load_detector
-    from edgezsad.scoring.torch_scorer import TorchScorer
+        scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=False)
+        stored = scorer.threshold
+    else:
+        # PyTorch takes seconds to import.
+        from edgezsad.model.detector import load_detector
+        from edgezsad.scoring.torch_scorer import TorchScorer
 
-    detector, info = load_detector(checkpoint)
-    return TorchScorer(detector), info.threshold if threshold is None else threshold
-
-
-def _run_checkpoint(config: Path | str) -> Path:
-    from edgezsad.run import open_run
-
-    run = open_run(config)
-    checkpoint = run.checkpoint(run.profile.seeds[0])
-    if not checkpoint.is_file():
-        raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
-    return checkpoint
+        detector, info = load_detector(checkpoint)
+        scorer, stored = TorchScorer(detector), info.threshold
+    threshold = stored if threshold is None else threshold
+    if threshold is None:
+        raise InputError(f"{checkpoint}: the graph has no threshold; give --threshold")
+    return scorer, threshold
 
 
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
@@ -189,25 +158,21 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     Returns:
         The images without heat maps of earlier calls and without masks (below a `ground_truth` next to a `test`), and
         the number of masks left out.
-
-    Raises:
-        InputError: a folder or pattern without images, or only heat maps or masks.
     """
     found: dict[Path, None] = {}
-    for one in given:
-        path = Path(one)
+    for path in map(Path, given):
         if path.is_dir():
             names = [path / name for name in images_below(path, IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS)]
         else:
             names = _matches(path)
         if not names:
-            raise InputError(f"{one}: no images ({', '.join(IMAGE_ENDINGS)}); give images, or folders with images")
+            raise InputError(f"{path}: no images ({', '.join(IMAGE_ENDINGS)}); give images, or folders with images")
         found |= dict.fromkeys(names)
     images = [path for path in found if not path.name.endswith(HEATMAP)]
     if found and not images:
         raise InputError(f"{next(iter(found))}: a heat map of an earlier call; give images")
-    known: dict[Path, bool] = {}
-    chosen = [path for path in images if not _is_mask(path, known)]
+    mask_folders = {folder for folder in {path.parent for path in images} if _holds_masks(folder)}
+    chosen = [path for path in images if path.parent not in mask_folders]
     if images and not chosen:
         raise InputError(f"{images[0]}: a mask; give the images in the folder test")
     return chosen, len(images) - len(chosen)
@@ -223,15 +188,10 @@ def _matches(path: Path) -> list[Path]:
     return [match for match in matches if match.suffix.lower() in IMAGE_ENDINGS and match.is_file()]
 
 
-def _is_mask(path: Path, known: dict[Path, bool]) -> bool:
-    """Tell whether an image lies below a `ground_truth` next to a `test`; `known` caches folders."""
-    for folder in path.absolute().parents:
-        if folder.name == "ground_truth":
-            if folder not in known:
-                known[folder] = (folder.parent / "test").is_dir()
-            if known[folder]:
-                return True
-    return False
+def _holds_masks(folder: Path) -> bool:
+    """Return whether a folder is or lies below a `ground_truth` next to a `test`."""
+    folder = folder.absolute()
+    return any(above.name == "ground_truth" and above.with_name("test").is_dir() for above in (folder, *folder.parents))
 
 
 @dataclass(frozen=True)
@@ -243,17 +203,11 @@ class HeatMaps:
 
     @classmethod
     def of(cls, images: Sequence[Path], folder: Path | None = None) -> "HeatMaps":
-        """Choose the deepest folder above all images as the base.
-
-        Raises:
-            InputError: a folder is not writable.
-        """
-        base = Path(os.path.commonpath([_absolute(path).parent for path in images]))
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        """Choose the deepest folder above all images as the base, and check that the folders are writable."""
+        maps = cls(folder, Path(os.path.commonpath([_absolute(path).parent for path in images])))
         for where in {path.parent for path in images} if folder is None else {folder}:
-            _check_folder(where, "give another folder with --heatmaps FOLDER")
-        return cls(folder, base)
+            check_may_be_written(where / HEATMAP, "give another folder with --heatmaps FOLDER")
+        return maps
 
     def path_of(self, image: Path) -> Path:
         """Return the path of an image's heat map; the full file name is kept, so that a.jpg and a.png differ."""
@@ -274,15 +228,10 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _check_folder(folder: Path, remedy: str) -> None:
-    if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: not writable; {remedy}")
-
-
 def predict_files(
     scorer: Scorer, threshold: float, images: Sequence[Path], heatmaps: HeatMaps | None = None
 ) -> Iterator[Prediction | Failure]:
-    """Score images in order; the next ones are read meanwhile.
+    """Score images in order, while threads read the next ones.
 
     An image that cannot be read or whose score is not finite becomes a `Failure`. A heat map that cannot be written is
     reported in `Prediction.problem`.
@@ -293,46 +242,35 @@ def predict_files(
         # The full image is kept only for its heat map.
         return (image if heatmaps else None), prepare(image, scorer.size)
 
-    for path, future in _read_ahead(images, read):
-        try:
-            image, prepared = future.result()
-        except (InputError, OSError) as error:
-            yield Failure(path, one_line(error, None))
-            continue
-        score, anomaly_map = scorer.score(prepared)
-        if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
-            what = "anomaly map" if math.isfinite(score) else "score"
-            yield Failure(path, f"{path}: the {what} is not finite; use another checkpoint or graph")
-            continue
-        written, problem = None, ""
-        if heatmaps and image is not None:
-            try:
-                written = heatmaps.write(path, image, anomaly_map)
-            except (InputError, OSError) as error:
-                problem = one_line(error, None)
-        yield Prediction(path, score, threshold, anomaly_map, written, problem)
-
-
-def _read_ahead(
-    paths: Sequence[Path], read: Callable[[Path], tuple[np.ndarray | None, np.ndarray]]
-) -> Iterator[tuple[Path, Future[tuple[np.ndarray | None, np.ndarray]]]]:
-    waiting: deque[tuple[Path, Future[tuple[np.ndarray | None, np.ndarray]]]] = deque()
+    remaining = iter(images)
+    waiting = deque()
     with ThreadPoolExecutor(READERS) as readers:
-        for path in paths:
-            waiting.append((path, readers.submit(read, path)))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft()
-        yield from waiting
+        while True:
+            while len(waiting) < AHEAD + 1 and (path := next(remaining, None)) is not None:
+                waiting.append((path, readers.submit(read, path)))
+            if not waiting:
+                return
+            path, future = waiting.popleft()
+            try:
+                image, prepared = future.result()
+            except (InputError, OSError) as error:
+                yield Failure(path, one_line(error, None))
+                continue
+            score, anomaly_map = scorer.score(prepared)
+            if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
+                yield Failure(path, f"{path}: the score is not finite; use another checkpoint or graph")
+                continue
+            written, problem = None, ""
+            if heatmaps:
+                try:
+                    written = heatmaps.write(path, image, anomaly_map)
+                except (InputError, OSError) as error:
+                    problem = one_line(error, None)
+            yield Prediction(path, score, threshold, anomaly_map, written, problem)
 
 
 def check_csv(path: Path) -> None:
-    """Check the name of a table before any image is scored.
-
-    Raises:
-        InputError: it is named like an image, for instance because the option stands before the images; or the file
-            cannot be written.
-    """
+    """Check, before any image is scored, that a table can be written and does not replace an image."""
     if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS):
         raise InputError(f"{path}: named like an image; give a table a name that ends in .csv")
     check_may_be_written(path)
-    _check_folder(path.absolute().parent, f"give another folder for {path.name}")
