@@ -9,7 +9,7 @@ paired and hold for these trained seeds and images like these:
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,26 +23,24 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import progress, records, reported
-from edgezsad.metrics.benchmark_tables import bootstrap_categories, category_seed, has_pixel_labels, pixel_labels
+from edgezsad.metrics.benchmark_tables import category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
-from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap_pixels, interval, multiplicities
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import Equivalence, delong, equivalence
 from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
-HOST: Runtime = "pytorch"
 DRIFT_POINTS: float = reported()["paper"]["drift_points"]
 """The paper's bound on the drift of image AUROC, in points."""
-
+HOST: Runtime = "pytorch"
 MEAN = "mean"
 """Instead of a seed: the mean over seeds."""
 
+TEST_COLUMNS = {"test_low": "low", "test_high": "high", "test_p": "p_value", "verdict": "verdict"}
 Pair = tuple[ScoreFile, ScoreFile]
 """Score files of the host and of the device."""
-_Values = dict[str, dict[str, np.ndarray]]
-"""By metric and category: in [0, 1], first of all images, then of each resample."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +73,9 @@ class Change:
 
 def change_table(changes: Sequence[Change]) -> pd.DataFrame:
     """Return one row per change, with the 90% interval, p-value and verdict of the test of equivalence."""
-    tests = [change.test for change in changes]
-    table = pd.DataFrame([vars(change) for change in changes], columns=list(Change.__annotations__)).drop(
-        columns="test"
-    )
-    names = {
-        "test_low": "low",
-        "test_high": "high",
-        "test_p": "p_value",
-        "verdict": "verdict",
-        "images_needed": "needed",
-    }
-    for column, name in names.items():
+    table = pd.DataFrame([vars(change) for change in changes], columns=list(Change.__annotations__))
+    tests = table.pop("test")
+    for column, name in TEST_COLUMNS.items():
         table[column] = [getattr(test, name, None) for test in tests]
     return table.assign(words=[test.sentence() if test else None for test in tests])
 
@@ -106,22 +95,21 @@ def metric_changes(
         InputError: a pair cannot be compared, or seeds were scored on different images.
     """
     pairs = _aligned(pairs)
-    values = [tuple(_image_values(scores) for scores in pair) for pair in pairs]
-    if manifest is not None:
-        _add_pixel_values(values, pairs, manifest, pixels)
+    values = _metric_values(pairs, manifest, pixels)
     first = pairs[0][0]
     # A single image is drawn again and again, and its interval would look certain.
     resampled = min(Counter(zip(first.category, first.label, strict=True)).values()) > 1
     seeds = [device.record.seed for _, device in pairs]
-    found = []
+    changes = []
     for seed, chosen in [*((seed, [k]) for k, seed in enumerate(seeds)), (MEAN, list(range(len(seeds))))]:
-        for metric in values[0][0]:
-            host, device = (100 * _mean([values[k][side][metric] for k in chosen]) for side in (0, 1))
-            low, high = interval(device[1:] - host[1:]) if resampled else (math.nan, math.nan)
-            ends = float(host[0]), float(device[0])
-            change = Change(first.record.target, seed, metric, len(first), *ends, ends[1] - ends[0], low, high)
-            found.append(_tested(change, pairs, chosen, margin) if metric == "image_auroc" else change)
-    return found
+        for metric, value in values.items():
+            host, device = value[chosen].mean(axis=0)
+            points = device - host
+            low, high = interval(points[1:]) if resampled else (math.nan, math.nan)
+            numbers = (float(host[0]), float(device[0]), float(points[0]), low, high)
+            tests = _tests(numbers[2], pairs, chosen, margin) if metric == "image_auroc" else ()
+            changes.append(Change(first.record.target, seed, metric, len(first), *numbers, *tests))
+    return changes
 
 
 def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
@@ -132,15 +120,12 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
     found = []
     for host, device in pairs:
         name = f"{target} seed {device.record.seed}"
-        records = host.record, device.record
-        for record in records:
-            if record.status != "ok":
-                raise InputError(f"{record.runtime}: not run ({record.reason}); there is nothing to compare")
+        for record in (host.record, device.record):
             if (record.target, record.seed) != (target, device.record.seed):
                 raise InputError(f"{name}: compared with {record.target} seed {record.seed}; compare the same ones")
         if set(device.image_id) != set(ids):
             raise InputError(f"{name}: scored on other images than another seed; score the same images")
-        if len({record.detector_sha256 for record in records} - {""}) > 1:
+        if len({host.record.detector_sha256, device.record.detector_sha256} - {""}) > 1:
             raise InputError(f"{name}: host and device scored different models; run notebooks 04_export and 05_scoring")
         host, device = host.take(ids), device.take(ids)
         if (host.label != device.label).any() or host.map.shape != device.map.shape:
@@ -149,64 +134,62 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
     return found
 
 
-def _image_values(scores: ScoreFile) -> _Values:
-    values: _Values = {"image_auroc": {}, "image_ap": {}}
-    for category, replicates in bootstrap_categories(scores).items():
-        rows = scores.category == category
-        label, score = scores.label[rows], scores.score[rows]
-        values["image_auroc"][category] = np.append(auroc(label, score), replicates.auroc)
-        values["image_ap"][category] = np.append(average_precision(label, score), replicates.ap)
-    return values
+def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) -> dict[str, np.ndarray]:
+    """Return (seeds, 2, 1 + B) of each metric, mean over categories, in percent.
+
+    The second axis is host and device, the third all images and then each of B resamples.
+    """
+    first, sides = pairs[0][0], [scores for pair in pairs for scores in pair]
+    known = has_pixel_labels(first, manifest) if manifest else None
+    values = defaultdict(list)
+    for category, rows in _categories(first).items():
+        label, seed = first.label[rows], category_seed(category)
+        resamples = [bootstrap(label, scores.score[rows], seed=seed) for scores in sides]
+        for metric, compute, name in (("image_auroc", auroc, "auroc"), ("image_ap", average_precision, "ap")):
+            all_images = [compute(label, scores.score[rows]) for scores in sides]
+            resampled = [getattr(each, name) for each in resamples]
+            values[metric].append(np.column_stack([all_images, resampled]))
+        if manifest is not None:
+            part = first.take(first.image_id[rows & known])
+            times = np.ones((1 + REPLICATES, len(part)), dtype=np.float32)
+            times[1:] = multiplicities(part.label, seed=seed)
+            maps, masks = [scores.map[rows & known] for scores in sides], list(pixel_labels(part, manifest, pixels))
+            found = bootstrap_pixels(maps, masks, pixels, times)
+            values["pixel_auroc"].append(found.auroc)
+            values["pixel_aupro"].append(found.aupro)
+    means = {}
+    for metric, found in values.items():
+        defined = [value for value in found if np.isfinite(value).any()] or [np.full_like(found[0], math.nan)]
+        means[metric] = 100 * np.mean(defined, axis=0).reshape(len(pairs), 2, -1)
+    return means
 
 
-def _add_pixel_values(values: list[tuple[_Values, ...]], pairs: list[Pair], manifest: Manifest, pixels: int) -> None:
-    first = pairs[0][0]
-    known = has_pixel_labels(first, manifest)
-    for category in sorted(set(first.category)):
-        rows = np.flatnonzero(known & (first.category == category))
-        part = first.take(first.image_id[rows])
-        masks = list(pixel_labels(part, manifest, pixels))
-        times = np.ones((1 + REPLICATES, len(rows)), dtype=np.float32)
-        times[1:] = multiplicities(part.label, seed=category_seed(category))
-        found = bootstrap_pixels([scores.map[rows] for pair in pairs for scores in pair], masks, pixels, times)
-        for side, *metrics in zip([side for pair in values for side in pair], found.auroc, found.aupro, strict=True):
-            for metric, each in zip(("pixel_auroc", "pixel_aupro"), metrics, strict=True):
-                side.setdefault(metric, {})[category] = each
-
-
-def _mean(values: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-    """Mean over seeds and over the categories where a metric is defined."""
-    defined = [value for each in values for value in each.values() if np.isfinite(value).any()]
-    return np.mean(defined, axis=0) if defined else np.full(1 + REPLICATES, math.nan)
-
-
-def _tested(change: Change, pairs: Sequence[Pair], chosen: list[int], margin: float) -> Change:
-    """The change with DeLong's interval and the test of equivalence."""
+def _tests(points: float, pairs: Sequence[Pair], chosen: list[int], margin: float) -> tuple:
+    """Return DeLong's interval and p-value of a change, and the test of equivalence."""
     first = pairs[0][0]
     weight = np.concatenate([[-(k in chosen), k in chosen] for k in range(len(pairs))]) / len(chosen)
     errors = []
-    for rows in _categories(first):
+    for rows in _categories(first).values():
         if len(set(first.label[rows])) == 2:
             aurocs = delong(first.label[rows], [scores.score[rows] for pair in pairs for scores in pair])
             errors.append(100 * aurocs.contrast(weight)[1])
     # Categories hold different images: variances of independent numbers add up.
     error = math.hypot(*errors) / len(errors) if errors else math.nan
     half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
-    p_value = 2 * float(stats.norm.sf(abs(change.points) / error)) if error > 0 else (1.0 if error == 0 else math.nan)
-    test = equivalence(change.points, error, margin, change.images, resolution(first) / len(chosen))
-    low, high = change.points - half, change.points + half
-    return replace(change, delong_low=low, delong_high=high, p_value=p_value, test=test)
+    p_value = 2 * float(stats.norm.sf(abs(points) / error)) if error > 0 else (1.0 if error == 0 else math.nan)
+    test = equivalence(points, error, margin, len(first), resolution(first) / len(chosen))
+    return points - half, points + half, p_value, test
 
 
 def resolution(scores: ScoreFile) -> float:
     """Return the points of image AUROC, mean over categories, that one exchanged pair of images changes at most."""
-    counts = [int(np.prod(np.bincount(scores.label[rows], minlength=2))) for rows in _categories(scores)]
+    counts = [int(np.prod(np.bincount(scores.label[rows], minlength=2))) for rows in _categories(scores).values()]
     steps = [100 / pairs for pairs in counts if pairs]
     return max(steps) / len(steps) if steps else math.nan
 
 
-def _categories(scores: ScoreFile) -> list[np.ndarray]:
-    return [scores.category == category for category in sorted(set(scores.category))]
+def _categories(scores: ScoreFile) -> dict[str, np.ndarray]:
+    return {category: scores.category == category for category in sorted(set(scores.category))}
 
 
 def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = None) -> pd.DataFrame:
@@ -220,7 +203,8 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
     rows = []
     for host, device in _aligned(pairs):
         largest, deviation = float(np.abs(host.score - device.score).max()), float(host.score.std())
-        threshold = (thresholds or {}).get(device.record.seed)
+        threshold = (thresholds or {}).get(device.record.seed, math.nan)
+        before, after = host.score >= threshold, device.score >= threshold
         row = {
             "target": device.record.target,
             "seed": device.record.seed,
@@ -230,14 +214,11 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
             "kendall": float(stats.kendalltau(host.score, device.score).statistic),
             "largest": largest,
             "largest_sd": largest / deviation if deviation else math.nan,
-            "newly_defective": None,
-            "newly_normal": None,
+            "newly_defective": None if math.isnan(threshold) else int((after & ~before).sum()),
+            "newly_normal": None if math.isnan(threshold) else int((before & ~after).sum()),
             "map_correlation": float(np.corrcoef(host.map.ravel(), device.map.ravel())[0, 1]),
-            "suspicious": bool((host.score == device.score).all()) and device.record.precision != host.record.precision,
+            "suspicious": largest == 0 and device.record.precision != host.record.precision,
         }
-        if threshold is not None:
-            before, after = host.score >= threshold, device.score >= threshold
-            row |= {"newly_defective": int((after & ~before).sum()), "newly_normal": int((before & ~after).sum())}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -257,7 +238,7 @@ class RuntimeDrift:
     runtime: str
     reason: str = ""
     pairs: list[Pair] = field(default_factory=list)
-    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["points", "spearman", "suspicious"]))
     changes: list[Change] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -269,27 +250,28 @@ class RuntimeDrift:
     @property
     def suspicious(self) -> list[str]:
         """Targets and seeds with the host's scores to the last bit at another precision."""
-        rows = self.table[self.table["suspicious"]] if len(self.table) else self.table
-        return [f"{row.target} seed {row.seed}" for row in rows.itertuples()]
+        return [f"{row.target} seed {row.seed}" for row in self.table.itertuples() if row.suspicious]
 
     def result(self) -> dict[str, object]:
         """Return the numbers for a results file; None where nothing ran or a number is undefined."""
-        points = [abs(change.points) for change in self.means]
-        ends = [max(abs(change.test.low), abs(change.test.high)) for change in self.means]
-        verdicts = Counter(change.test.verdict for change in self.means)
-        columns = self.table.reindex(columns=["points", "spearman"])
+        tests = [change.test for change in self.means]
+        verdicts = Counter(test.verdict for test in tests)
+        ends = [end for test in tests for end in (test.low, test.high)]
+        numbers = {
+            "largest_drift_points": self.table["points"].abs().max(),
+            "largest_drift_points_of_the_mean": np.max(np.abs([change.points for change in self.means] or math.nan)),
+            # The drift of every target's mean is below this, at 5%.
+            "drift_points_below": np.max(np.abs(ends or math.nan)),
+            "smallest_spearman": self.table["spearman"].min(),
+        }
         return {
             "runtime": self.runtime,
             "status": "not run" if self.reason else "suspicious" if self.suspicious else "ok",
             "reason": self.reason,
             "missing": self.missing,
-            "largest_drift_points": _defined(columns["points"].abs().max()),
-            "largest_drift_points_of_the_mean": _defined(max(points, default=math.nan)),
-            # The drift of every target's mean is below this, at 5%.
-            "drift_points_below": _defined(np.max(ends)) if ends else None,
             "verdicts": {verdict: verdicts[verdict] for verdict in ("equivalent", "not equivalent", "undecided")},
-            "images_needed": max((change.test.needed or 0 for change in self.means), default=0),
-            "smallest_spearman": _defined(columns["spearman"].min()),
+            "images_needed": max((test.needed or 0 for test in tests), default=0),
+            **{name: float(value) if math.isfinite(value) else None for name, value in numbers.items()},
             "rows": records(self.table),
             "changes": records(change_table(self.changes)),
         }
@@ -299,14 +281,11 @@ class RuntimeDrift:
         if self.reason:
             return f"not run: {self.reason}"
         if self.suspicious:
-            return (
-                f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}; scores equal to the last bit at "
-                "another precision are the host's own, look for a silent fallback"
-            )
+            return f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}, as by a fallback to the host"
         found = self.result()
         names = ("largest_drift_points", "largest_drift_points_of_the_mean", "smallest_spearman")
         largest, mean, spearman = (found[name] for name in names)
-        if largest is None or mean is None or spearman is None:
+        if None in (largest, mean, spearman):
             return "AUROC or rank agreement undefined: no target has normal and defective images"
         equivalent, beyond, undecided = found["verdicts"].values()
         return (
@@ -314,14 +293,6 @@ class RuntimeDrift:
             f"{DRIFT_POINTS} by the test of equivalence: {equivalent} of {len(self.means)} targets, undecided "
             f"{undecided}, not below {beyond}; smallest Spearman {spearman:.5f}"
         )
-
-
-def _defined(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
 
 
 def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
@@ -360,7 +331,7 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
 
 
 def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
-    """Drift of one runtime from its score files by seed and target, at the thresholds of the exported graphs."""
+    """Return the drift of one runtime from its score files by seed and target."""
     pairs: dict[str, list[Pair]] = {item.name: [] for item in run.profile.data.targets}
     reasons = set()
     for (seed, name), path in paths.items():
@@ -374,30 +345,30 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
     graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
     metadata = {seed: read_metadata(path) for seed, path in graphs.items() if path.is_file()}
     thresholds = {seed: float(each[THRESHOLD]) for seed, each in metadata.items() if THRESHOLD in each}
+    missing = [name for name, own in pairs.items() if not own]
+    if len(missing) == len(pairs):
+        return RuntimeDrift(runtime, "; ".join(sorted(reasons)), missing=missing)
     tables, changes = [], []
     for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
         if own := pairs[item.name]:
             masks = read_run_manifest(run, item) if pixels else None
             found = metric_changes(own, masks, run.profile.evaluation.pixels)
-            image = [each for each in found if each.metric == "image_auroc" and each.seed != MEAN]
-            table = drift_table(own, thresholds)
-            for place, name in enumerate(("host", "device", "points"), start=3):
-                table.insert(place, name if name == "points" else f"{name}_auroc", [getattr(c, name) for c in image])
-            tables.append(table)
+            image = change_table([each for each in found if each.metric == "image_auroc" and each.seed != MEAN])
+            auroc_columns = {"host_auroc": image["host"], "device_auroc": image["device"], "points": image["points"]}
+            tables.append(drift_table(own, thresholds).assign(**auroc_columns))
             changes += found
-    missing = [name for name, own in pairs.items() if not own]
-    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    reason = "" if tables else "; ".join(sorted(reasons))
-    return RuntimeDrift(runtime, reason, [pair for own in pairs.values() for pair in own], table, changes, missing)
+    table = pd.concat(tables, ignore_index=True)
+    return RuntimeDrift(runtime, "", [pair for own in pairs.values() for pair in own], table, changes, missing)
 
 
 def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
     """Return one row per benchmark: the paper's claim, the board's drift and verdict, or what a run needs."""
+    means = {change.target: change for change in measured.means}
     rows = []
     for item in run.profile.data.targets:
         row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
         row |= {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported["needs"]}
-        for change in (each for each in measured.means if each.target == item.name):
+        if change := means.get(item.name):
             same = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
             row["ours"] = f"{change.points:+z.3f}"
             row["seeds"] = ", ".join(str(d.record.seed) for _, d in measured.pairs if d.record.target == item.name)

@@ -11,7 +11,6 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -44,7 +43,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class KitRecord(BaseModel):
-    """Contents of a kit (`kit.json`). The board returns the file unchanged with its result."""
+    """Contents of a kit (`kit.json`). The board returns the file unchanged with its result.
+
+    Attributes:
+        size: input height and width in pixels.
+        detector_sha256: of the weights in every model.
+        targets: hash of the manifest of each target's images.
+        images_sha256: of the list of images, `images.tsv`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,19 +60,12 @@ class KitRecord(BaseModel):
     profile: str
     seed: Annotated[int, Field(ge=0)]
     size: Count
-    """Input height and width in pixels."""
     map_shape: tuple[Count, Count]
-    """Height and width of the anomaly map."""
     detector_sha256: str
-    """Of the weights in every model."""
     models: dict[Literal["models/model-fp32.onnx", "models/model-fp16.onnx", "models/model.dlc"], Sha256]
-    """Hashes of the model files."""
     targets: dict[Name, Sha256] = Field(min_length=1)
-    """Hash of the manifest of each target's images."""
     images_per_target: Count | None = None
-    """Approximate limit of images per target; None for all."""
     images_sha256: Sha256
-    """Of the list of images, `images.tsv`."""
 
 
 def make_kit(
@@ -81,26 +80,22 @@ def make_kit(
     anyway: bool = False,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Choose a kit's contents, report its size and time, check the free space and write it.
+    """Report a kit's size and time, check the free space, write the kit and return its path.
 
     Args:
         run: with exported models and manifests.
-        board: the board.
+        board: that the kit is for.
         seed: of the model.
         targets: names; all of the profile when empty.
         images_per_target: approximate limit, evenly spread over categories and labels; all images when None.
         dlc: for the RB5: the model as a DLC; when None it is written here, if ONNX Runtime's QNN provider is installed.
         expanded: store images raw: four times as large, nothing to unpack.
-        output: an archive NAME.tar or a new folder; an archive in the run's folder `kits` when None.
+        output: an archive NAME.tar or a new folder, which appears when it is complete; in the run's `kits` when None.
         anyway: write the kit even if it seems not to fit on the disk.
         say: receives the estimate before anything is written.
 
-    Returns:
-        The archive or folder; it appears only when it is complete.
-
     Raises:
-        InputError: an unknown seed or target; a missing or mismatched graph, DLC, manifest or image; `output` exists,
-            or too little space is free.
+        InputError: an invalid choice, model, manifest or image; `output` exists, or too little space is free.
         CheckError: the graph cannot become one DLC.
     """
     profile = run.profile
@@ -111,35 +106,34 @@ def make_kit(
         raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
     name = f"{board.name}-{profile.profile}-seed{seed}"
     output = output or run.folder / "kits" / f"{name}.tar"
-    if output.exists() or output.is_symlink():
+    if output.exists():
         raise InputError(f"{output}: exists; delete it or give another --output")
     manifests = [target_manifest(run, each, images_per_target) for each in names if not targets or each in targets]
     with tempfile.TemporaryDirectory(prefix="edgezsad-kit-") as scratch:
         models, detector_sha256, note = _models(run, board, seed, dlc, Path(scratch))
-        shape = map_shape(run.onnx(seed, "fp32"))
         total, text = _estimate(name, board, manifests, models, profile.model.size, expanded)
-        say("\n".join([text, *([note] if note else [])]))
+        say(text + note)
         free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
         if total > free and not anyway:
             raise InputError(
                 f"{output}: {free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB; give another "
                 "--output, fewer --targets or --images-per-target, or --yes to try anyway"
             )
+        output_map = next(item for item in load_graph(run.onnx(seed, "fp32")).graph.output if item.name == "map")
         record = KitRecord(
             edgezsad=edgezsad.__version__,
             board=board.name,
             profile=profile.profile,
             seed=seed,
             size=profile.model.size,
-            map_shape=shape,
+            map_shape=[axis.dim_value for axis in output_map.type.tensor_type.shape.dim[2:]],
             detector_sha256=detector_sha256,
             models={file: sha256_of_file(path) for file, path in models.items()},
             targets={manifest.name: manifest.sha256 for manifest in manifests},
             images_per_target=images_per_target,
             images_sha256="0" * 64,
         )
-        with _writer(output, name) as add:
-            _write(add, name, board, record, manifests, models, expanded)
+        _save(_files(name, board, record, manifests, models, expanded), name, output)
     return output
 
 
@@ -171,21 +165,8 @@ def image_bytes(manifest: Manifest, entry: Entry, size: int) -> bytes:
     return as_tensor(image, size).astype("<f4").tobytes()
 
 
-def map_shape(graph: Path) -> tuple[int, int]:
-    """Return (height, width) of a graph's anomaly map.
-
-    Raises:
-        InputError: the file is missing, damaged, or has no such output.
-    """
-    outputs = {item.name: item.type.tensor_type.shape.dim for item in load_graph(graph).graph.output}
-    axes = [axis.dim_value for axis in outputs.get("map", [])]
-    if len(axes) != 4 or axes[:2] != [1, 1] or min(axes) < 1:
-        raise InputError(f"{graph}: no output map of shape (1, 1, h, w); run notebook 04_export again")
-    return axes[2], axes[3]
-
-
 def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) -> tuple[dict[str, Path], str, str]:
-    """Models by their file in the kit, the hash of their weights, and a note or ""."""
+    """Return model files by their path in the kit, the hash of their weights, and a note or ""."""
     graphs = {f"models/model-{precision}.onnx": run.onnx(seed, precision) for precision in ("fp32", "fp16")}
     fp32, fp16 = graphs.values()
     detector = read_metadata(fp32).get("model_sha256", "")
@@ -201,65 +182,55 @@ def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) 
         try:
             write_dlc(fp16, dlc)
         except RuntimeUnavailable as reason:
-            note = f"no DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
+            note = f"\nno DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
             return {"models/model-fp16.onnx": fp16}, detector, note
     elif not dlc.is_file() or dlc.stat().st_size == 0:
         raise InputError(f"{dlc}: missing or empty; give another DLC, or leave --dlc out")
     elif dlc_record_path(dlc).is_file():
         read_dlc(dlc, fp16)
     else:
-        note = f"{dlc}: assumed to be made from {fp16.name}; there is no record next to it"
+        note = f"\n{dlc}: assumed to be made from {fp16.name}; there is no record next to it"
     return {"models/model.dlc": dlc}, detector, note
 
 
 def _estimate(
     name: str, board: Board, manifests: list[Manifest], models: dict[str, Path], size: int, expanded: bool
 ) -> tuple[float, str]:
-    """Estimated bytes of the kit, and its contents, size and time as text."""
-    raw = 12 * size**2
-    packed = 0.0
+    """Return estimated bytes of the kit, and its contents, size and time as text."""
+    images, packed = sum(len(manifest.entries) for manifest in manifests), 0.0
     for manifest in manifests:
         entries = manifest.entries[:: max(1, len(manifest.entries) // SAMPLES)][:SAMPLES]
-        each = raw if expanded else np.mean([len(_compressed(image_bytes(manifest, entry, size))) for entry in entries])
-        packed += len(manifest.entries) * float(each)
-    images = sum(len(manifest.entries) for manifest in manifests)
+        sizes = [len(_pack(image_bytes(manifest, entry, size), expanded)) for entry in entries]
+        packed += len(manifest.entries) * float(np.mean(sizes))
     total = packed + sum(path.stat().st_size for path in models.values())
     before, per_chunk, per_image = board.seconds
-    seconds = before + per_chunk * ceil(images / CHUNK) + per_image * images
-    listed = ", ".join(f"{Path(file).name} {path.stat().st_size / 1e6:.0f} MB" for file, path in models.items())
-    unpacked = "" if expanded else f"; the board unpacks each to {raw / 1e6:.1f} MB and deletes it again"
+    minutes = ceil((before + per_chunk * ceil(images / CHUNK) + per_image * images) / 60)
     return total, (
-        f"{name}: {images:,} images of {len(manifests)} targets, {packed / images / 1e6:.2f} MB each{unpacked}\n"
-        f"models: {listed}\n"
-        f"size: about {total / 1e6:,.0f} MB; time on the board: about {ceil(seconds / 60)} min (both are estimates)"
+        f"{name}: {images:,} images of {len(manifests)} targets, {packed / images / 1e6:.2f} MB each "
+        f"({12 * size**2 / 1e6:.1f} MB unpacked), {', '.join(Path(file).name for file in models)}\n"
+        f"size: about {total / 1e6:,.0f} MB; time on the board: about {minutes} min (both are estimates)"
     )
 
 
-def _compressed(data: bytes) -> bytes:
+def _pack(data: bytes, expanded: bool) -> bytes:
     # The smallest level takes five times as long as the fastest and saves a third.
-    return gzip.compress(data, 1, mtime=0)
+    return data if expanded else gzip.compress(data, 1, mtime=0)
 
 
-def _write(
-    add: Callable[[str, bytes], None],
-    name: str,
-    board: Board,
-    record: KitRecord,
-    manifests: list[Manifest],
-    models: dict[str, Path],
-    expanded: bool,
-) -> None:
-    """Add every file of a kit; memory holds one image at a time."""
+def _files(
+    name: str, board: Board, record: KitRecord, manifests: list[Manifest], models: dict[str, Path], expanded: bool
+) -> Iterator[tuple[str, bytes]]:
+    """Yield path and contents of every file of a kit, one image at a time."""
     entries = [(manifest, entry) for manifest in manifests for entry in manifest.entries]
     rows: list[str] = []
     for number, (manifest, entry) in enumerate(progress(entries, f"kit {name}")):
         data = image_bytes(manifest, entry, record.size)
         # trtexec takes no comma, colon or blank in the name of a file.
         file = f"images/{manifest.name}/{number:06d}.raw" + ("" if expanded else ".gz")
-        add(file, data if expanded else _compressed(data))
+        yield file, _pack(data, expanded)
         rows.append("\t".join((f"{number:06d}", manifest.name, file, sha256_of_bytes(data), entry.id)) + "\n")
     for file, path in models.items():
-        add(file, path.read_bytes())
+        yield file, path.read_bytes()
     height, width = record.map_shape
     settings = {
         "NAME": name,
@@ -273,39 +244,28 @@ def _write(
     record = record.model_copy(update={"images_sha256": sha256_of_bytes(images)})
     files = {IMAGES: images, RECORD: (record.model_dump_json(indent=2) + "\n").encode()}
     files["kit.env"] = "".join(f"{key}={value}\n" for key, value in settings.items()).encode()
-    for script in board.scripts:
-        files["run.sh" if script == board.scripts[0] else script] = (SCRIPTS / script).read_bytes()
-    for file, data in files.items():
-        add(file, data)
+    files |= {script: (SCRIPTS / script).read_bytes() for script in board.scripts[1:]}
+    files["run.sh"] = (SCRIPTS / board.scripts[0]).read_bytes()
+    yield from files.items()
     sums = {file: sha256_of_bytes(data) for file, data in files.items()} | record.models
     # Last, so that an incomplete copy lacks it.
-    add(SUMS, "".join(f"{sha256}  {file}\n" for file, sha256 in sorted(sums.items())).encode())
+    yield SUMS, "".join(f"{sha256}  {file}\n" for file, sha256 in sorted(sums.items())).encode()
 
 
-@contextmanager
-def _writer(output: Path, name: str) -> Iterator[Callable[[str, bytes], None]]:
-    """Yield a function that adds a file to an archive (NAME.tar) or else to a folder."""
+def _save(files: Iterator[tuple[str, bytes]], name: str, output: Path) -> None:
+    """Write files to an archive (NAME.tar) or else to a folder, which appears when it is complete."""
     if output.suffix == ".tar":
         with written_beside(output) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-
-            def add(file: str, data: bytes) -> None:
+            for file, data in files:
                 # Without dates and owners: equal kits are equal bytes.
                 info = tarfile.TarInfo(f"{name}/{file}")
                 info.size, info.mode = len(data), 0o644
                 archive.addfile(info, io.BytesIO(data))
-
-            yield add
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-
-    def add_file(file: str, data: bytes) -> None:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(data)
-
-    try:
-        yield add_file
-        folder.chmod(0o755)
-        folder.rename(output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+        for file, data in files:
+            path = Path(scratch, "kit", file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        Path(scratch, "kit").rename(output)

@@ -84,7 +84,7 @@ def make_set(root: Path, name: str, counts: dict[str, int], seed: int) -> Manife
 
 @dataclass
 class Bench:
-    """A run on the host, its configuration and its score files by ONNX Runtime in FP32 and FP16."""
+    """A run on the host, its configuration and score files by ONNX Runtime, the FP32 ones as PyTorch's."""
 
     run: Run
     config: Path
@@ -120,7 +120,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, make_profile: Callable[..., 
         manifest = make_set(folder / "data" / name, name, counts, place)
         write_manifest(manifest, run.manifest_path(name))
         for precision in ("fp32", "fp16"):
-            runtime = f"onnx-{precision}"
+            runtime = "pytorch" if precision == "fp32" else "onnx-fp16"
             record = RunRecord(
                 profile="mini", target=name, seed=0, runtime=runtime, precision=precision, device="", command="",
                 model_sha256=sha256_of_file(run.onnx(0, precision)), manifest_sha256=manifest.sha256, versions={},

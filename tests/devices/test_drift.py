@@ -26,9 +26,7 @@ from edgezsad.devices.drift import (
     metric_changes,
     runtime_drift,
 )
-from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import write_json
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
@@ -95,7 +93,6 @@ def test_identical_scores_at_another_precision_are_suspicious(make_scores: Make)
     [
         (([*SCORE], [1, *EIGHT[1:]], {}), "bolts seed 0: labels or map sizes differ"),
         (([1, 2], [0, 1], {"image_id": ["000.png", "strange.png"]}), r"no image strange\.png"),
-        (([], [], {"status": "not run", "reason": "no board"}), r"onnx-fp16: not run \(no board\)"),
         ((SCORE, EIGHT, {"seed": 1}), "bolts seed 1: compared with bolts seed 0"),
         ((SCORE, EIGHT, {"target": "nuts"}), "nuts seed 0: compared with bolts seed 0"),
         ((SCORE, EIGHT, {"map": np.zeros((8, 2, 2))}), "labels or map sizes differ"),
@@ -363,41 +360,3 @@ def test_a_runtime_without_scores(run: Run, make_scores: Make, make_profile: Cal
         write_not_run(record, run.scores("qnn-htp-fp16", 0, target))
     result = runtime_drift(run, "qnn-htp-fp16")
     assert result.table.empty and result.summary() == "not run: no emulator here"
-
-
-def test_latency_next_to_the_papers(run: Run, make_scores: Make):
-    for target in ("bolts", "nuts"):
-        scores = make_scores(HOST, HALF, target=target, milliseconds=np.arange(80) % 4 + 1)
-        write_scores(scores, run.scores("pytorch", 0, target))
-        record = make_scores([], [], target=target, status="not run", reason="no emulator here").record
-        write_not_run(record, run.scores("qnn-htp-fp16", 0, target))
-    assert board_latency(run, JETSON) is None and latency_result(None)["median_ms"] is None
-    table = latency_table(run, ["pytorch", "qnn-htp-fp16"], JETSON, None).set_index("where")
-    assert table.loc["host, pytorch", ["median ms", "status"]].tolist() == [2.5, "measured here"]
-    assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
-    # The paper's time is never in the column of measured ones.
-    board = table.loc[JETSON.title]
-    assert np.isnan(board["median ms"]) and board["status"] == f"not run: needs {JETSON.reported['needs']}"
-    assert "32.83 ms, TensorRT FP16" in board["the paper reports"]
-
-    latency = Latency(
-        board="jetson",
-        runtime=JETSON.runtime,
-        precision="fp16",
-        device="Orin Nano",
-        profile="mini",
-        model_sha256="a" * 64,
-        milliseconds=[10.0, 11.0, 12.0, 13.0, 50.0],
-        method="computeMs",
-        versions={"tensorrt": "10.3"},
-        conditions={"power_mode": "MAXN_SUPER"},
-        command="trtexec",
-    )
-    write_json(run.board("jetson") / "latency.json", latency.model_dump())
-    assert board_latency(run, JETSON) == latency
-    board = latency_table(run, [], JETSON, latency).set_index("where").loc[JETSON.title]
-    assert (board["median ms"], board["status"]) == (12, "measured on the board, 5 times")
-    assert "MAXN_SUPER" in board["how"] and "tensorrt 10.3" in board["versions"]
-    found = latency_result(latency)
-    assert (found["status"], found["median_ms"], found["iterations"]) == ("ok", 12, 5)
-    json.dumps(found, allow_nan=False)

@@ -1,6 +1,5 @@
 """Ingest of whole, partial and damaged results: a fault of one target rejects no other target."""
 
-import gzip
 import io
 import json
 import random
@@ -17,9 +16,8 @@ from typer.testing import CliRunner
 
 from edgezsad import cli
 from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
-from edgezsad.devices import ingest as module
 from edgezsad.devices.ingest import ingest, read_trtexec_output
-from edgezsad.devices.latency import read_latency
+from edgezsad.devices.latency import Latency
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import sha256_of_file
 from edgezsad.run import Run
@@ -27,6 +25,10 @@ from edgezsad.scoring.score_file import read_scores
 
 Unpack = Callable[[str], Path]
 Seal = Callable[[Path], None]
+
+
+def read_latency(out: Path) -> Latency:
+    return Latency.model_validate_json((out / "latency.json").read_text())
 
 
 def first_output(folder: Path) -> Path:
@@ -38,7 +40,7 @@ def rejected(bench: Any, folder: Path, out: Path) -> list[str]:
     done = ingest(folder, bench.run, out)
     assert set(done.rejected) == {"bolts"} and not (out / "seed0" / "bolts.npz").exists()
     assert len(read_scores(out / "seed0" / "nuts.npz")) == 5
-    assert done.latency == read_latency(out / "latency.json")
+    assert done.latency == read_latency(out)
     with pytest.raises(CheckError, match="rejected bolts; "):
         done.require_all()
     report = (out / "seed0" / "bolts.rejected.txt").read_text().splitlines()
@@ -46,14 +48,8 @@ def rejected(bench: Any, folder: Path, out: Path) -> list[str]:
     return report
 
 
-def edit_values(change: Callable[[list[Any]], list[Any]]) -> Callable[[Path], None]:
-    def edit(folder: Path) -> None:
-        tensors = json.loads(first_output(folder).read_text())
-        tensor = next(item for item in tensors if item["name"] == "map")
-        tensor["values"] = change(tensor["values"])
-        first_output(folder).write_text(json.dumps(tensors))
-
-    return edit
+def edit_output(pattern: str, text: str) -> Callable[[Path], Any]:
+    return lambda folder: first_output(folder).write_text(re.sub(pattern, text, first_output(folder).read_text()))
 
 
 def cut(count: int) -> Callable[[Path], Any]:
@@ -68,15 +64,17 @@ def repeat_first(folder: Path) -> None:
 
 SPOILT = [
     ("jetson", lambda f: first_output(f).unlink(), r"a, b:c/000\.png: outputs/bolts/000000\.json: missing"),
-    ("jetson", cut(30), "damaged or cut off"),
-    ("jetson", edit_values(lambda v: [float("nan"), *v[1:]]), "score or map is not finite"),
-    ("jetson", edit_values(lambda v: v[:-1]), "'map' has other values than its dimensions say"),
-    ("jetson", lambda f: first_output(f).write_text("[{}]"), "has other values"),
+    ("jetson", cut(30), "damaged, cut off"),
+    ("jetson", lambda f: first_output(f).write_text("[" * 100_000), "damaged, cut off"),
+    ("jetson", edit_output(r"\[ [-0-9.e]+", "[ -nan"), "expected 65 finite numbers"),
+    ("jetson", edit_output(r"\[ [-0-9.e]+", "[ -inf"), "expected 65 finite numbers"),
+    ("jetson", edit_output(r"\[ [-0-9.e]+", "[ 1e300"), "expected 65 finite numbers"),
+    ("jetson", edit_output(r"\[ [-0-9.e]+,", "[ "), "expected 65 finite numbers"),
+    ("jetson", edit_output(r"\[ [-0-9.e]+", '[ "x"'), "expected the tensors score and map"),
+    ("jetson", edit_output('"map"', '"maps"'), "expected the tensors score and map"),
     ("jetson", repeat_first, "every image has the same map"),
-    ("rb5", lambda f: first_output(f).unlink(), r"000000\.raw: missing"),
-    ("rb5", cut(3), "expected 260 bytes, got 257"),
-    ("rb5", cut(130), "leave --use_native_output_files out"),
-    ("rb5", lambda f: first_output(f).write_bytes(np.full(65, np.nan, "<f4").tobytes()), "score or map is not finite"),
+    ("rb5", cut(3), "expected 65 finite numbers for score and map, got 257 bytes"),
+    ("rb5", lambda f: first_output(f).write_bytes(np.full(65, np.nan, "<f4").tobytes()), "expected 65 finite numbers"),
 ]
 
 
@@ -101,8 +99,8 @@ def test_exchanged_outputs_are_rejected(bench: Any, unpacked: Unpack, seal: Seal
     assert all("not what the board wrote" in fault for fault in rejected(bench, folder, tmp_path / "out"))
     seal(folder)
     wanted = [
-        "bolt/test/a, b:c/001.png: its output is filed under bolt/test/good/001.png; the outputs are re-ordered",
-        "bolt/test/good/001.png: its output is filed under bolt/test/a, b:c/001.png; the outputs are re-ordered",
+        "bolt/test/a, b:c/001.png: its output is filed under bolt/test/good/001.png; wrong order",
+        "bolt/test/good/001.png: its output is filed under bolt/test/a, b:c/001.png; wrong order",
     ]
     assert rejected(bench, folder, tmp_path / "out") == wanted
 
@@ -130,7 +128,7 @@ def edit_text(file: str, pattern: str, text: str) -> Callable[[Path], Any]:
 
 
 FOREIGN = [
-    (edit_kit(detector_sha256="7" * 64), "of another model .detector 777777777777, the run's seed 0"),
+    (edit_kit(detector_sha256="7" * 64), "of another model than the run's seed 0"),
     (edit_kit(seed=9), "of profile mini, seed 9; this run is mini with the seeds 0, 1"),
     (edit_kit(seed=1), "of another model"),
     (edit_kit(profile="paper"), "of profile paper"),
@@ -163,18 +161,15 @@ def test_changes_on_the_host(bench: Any, unpacked: Unpack, tmp_path: Path):
     done = ingest(unpacked("jetson"), run, tmp_path / "out")
     assert set(done.rejected) == {"bolts"} and set(done.scores) == {"nuts"}
     assert "the manifest has changed" in done.rejected["bolts"][0]
-    run.onnx(0, "fp16").write_bytes(run.onnx(0, "fp32").read_bytes())
-    with pytest.raises(InputError, match=r"seed0-fp16\.onnx is not the file in the kit"):
-        ingest(unpacked("jetson"), run, tmp_path / "out")
 
 
 TIMES = [
     ("jetson", lambda f: (f / "time/times.json").unlink(), "times.json: missing"),
-    ("jetson", lambda f: (f / "time/times.json").write_text("["), "damaged or cut off"),
+    ("jetson", lambda f: (f / "time/times.json").write_text("["), "damaged, cut off"),
     ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": 3}]'), "expected 5 iterations, got 1"),
-    ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": nan}]'), "no valid computeMs"),
+    ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": nan}, {}, {}, {}, {}]'), "milliseconds.0"),
     ("rb5", lambda f: (f / "time/time.tsv").write_text("iterations\tmany\n"), "time.tsv: damaged"),
-    ("rb5", lambda f: (f / "time/profile.csv").write_text("x"), "no time of an execution"),
+    ("rb5", lambda f: (f / "time/profile.csv").write_text("x"), "not a CSV"),
     ("rb5", lambda f: [path.unlink() for path in (f / "time").glob("profile.*")], "give --timing FILE.csv"),
 ]
 
@@ -210,7 +205,7 @@ def test_times_of_the_rb5_from_elsewhere(bench: Any, unpacked: Unpack, tmp_path:
     options = ["--config", str(bench.config), "--timing", str(elsewhere), "--output", str(tmp_path / "out")]
     done = CliRunner().invoke(cli.app, ["device", "ingest", str(folder), *options])
     assert done.exit_code == 0, done.output
-    assert read_latency(tmp_path / "out" / "latency.json") == every
+    assert read_latency(tmp_path / "out") == every
     # In a profile that was appended to, the last executions are this run's; a short one is of another run.
     rows = elsewhere.read_text().splitlines()
     stale = [row.replace(",EXECUTE,", ",EXECUTE,9") for row in rows if ",EXECUTE," in row and "COUNT" not in row]
@@ -246,7 +241,7 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         # The earlier file of a rejected target stays.
         assert sha256_of_file(folder / "seed0" / "nuts.npz") == earlier
         after = run("status").stdout
-        assert "seed 0, nuts: the last result was rejected, see " in after and "seed 0, nuts: 5 images" in after
+        assert "seed 0, nuts: 5 images" in after and "; the last result was rejected, see " in after
         assert run("ingest", str(returned["jetson"])).exit_code == 0
         assert not list(folder.rglob("*.rejected.txt"))
         (folder / "latency.json").write_text("{}")
@@ -257,50 +252,25 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         shutil.rmtree(folder)
 
 
-def member(name: str, size: int = 2, **changes: Any) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size = size
+HOSTILE = [
+    {"name": "../kit.json"},
+    {"name": "kit.json", "type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+    {"name": "a\x1b[2J.json", "type": tarfile.FIFOTYPE},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE)
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_hostile_and_compressed_archives(bench: Any, tmp_path: Path, changes: dict[str, Any], mode: str):
+    info = tarfile.TarInfo()
     for key, value in changes.items():
         setattr(info, key, value)
-    return info
-
-
-def pack(path: Path, *members: tarfile.TarInfo) -> Path:
-    with tarfile.open(path, "w") as packed:
-        for info in members:
-            packed.addfile(info, io.BytesIO(bytes(info.size)) if info.isreg() else None)
-    return path
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        member("../kit.json"),
-        member("outputs/../../../kit.json"),
-        member("kit.json", 0, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
-        member("times.json", 0, type=tarfile.FIFOTYPE),
-        member("a\x1b[2J/x.json", 0, type=tarfile.SYMTYPE, linkname="/"),
-        member("logs/build.log", 65 << 20),
-    ],
-)
-def test_hostile_archives(bench: Any, tmp_path: Path, hostile: tarfile.TarInfo):
-    path = pack(tmp_path / "result.tar", hostile)
+    with tarfile.open(tmp_path / "result.tar", mode) as packed:
+        packed.addfile(info, io.BytesIO())
     with pytest.raises(InputError, match="not a complete result") as caught:
-        ingest(path, bench.run)
+        ingest(tmp_path / "result.tar", bench.run)
     assert str(caught.value).isprintable()
     assert [entry.name for entry in tmp_path.rglob("*")] == ["result.tar"]
-
-
-def test_large_and_compressed_archives(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = pack(tmp_path / "r.tar", *(member(f"outputs/x/{number}.json") for number in range(4)))
-    (tmp_path / "r.tar.gz").write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(InputError, match="not a complete result"):
-        ingest(tmp_path / "r.tar.gz", bench.run)
-    monkeypatch.setattr(module, "MOST_FILES", 3)
-    with pytest.raises(InputError, match="too large or too many files"):
-        ingest(path, bench.run)
-    with pytest.raises(InputError, match=r"SHA256SUMS: missing"):
-        ingest(tmp_path, bench.run)
 
 
 def damage(data: bytes, chance: random.Random) -> bytes:
@@ -344,44 +314,10 @@ def test_random_damage(bench: Any, returned: dict[str, Path], tmp_path: Path, na
     assert seen > 40 / 3
 
 
-def output(score: Any = 1.5, values: Any = (1, 2, 3, 4, 5, 6), dimensions: str = "1x1x2x3", name: str = "map") -> bytes:
-    tensors = [
-        {"name": "score", "dimensions": "1", "values": [score]},
-        {"name": name, "dimensions": dimensions, "values": list(values)},
-    ]
-    return json.dumps(tensors).encode()
-
-
 def test_outputs_of_trtexec():
-    score, anomaly_map = read_trtexec_output(output(), (2, 3), "x.json")
-    assert score == 1.5 and anomaly_map.dtype == np.float32
-    assert anomaly_map.tolist() == [[1, 2, 3], [4, 5, 6]]
-    assert read_trtexec_output(output(dimensions="2x3"), (2, 3), "x.json")[0] == 1.5
     # As TensorRT lays it out, with the tensors in another order.
     text = b"""[
   { "name" : "map"\n  , "dimensions" : "1x1x2x1"\n  , "values" : [ 0.25, -1.5e-05 ]\n  }
 , { "name" : "score"\n  , "dimensions" : "1x1"\n  , "values" : [ -3 ]\n  }
 ]"""
-    score, anomaly_map = read_trtexec_output(text, (2, 1), "x.json")
-    assert score == -3 and anomaly_map.ravel().tolist() == pytest.approx([0.25, -1.5e-05])
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (output()[:-20], "damaged or cut off"),
-        (b"[" * 100_000, "damaged or cut off"),
-        (b"{}", "not a file of trtexec"),
-        (output(name="maps"), "expected"),
-        (output(values=range(5)), "'map' has other values"),
-        (output(dimensions="1x1x3x2"), "expected"),
-        (output(values="abcdef"), "'map' has other values"),
-        (output(score=1e300), "not finite"),
-        (output().replace(b"1.5", b"-nan"), "not finite"),
-        (output().replace(b" 6]", b" -inf]"), "not finite"),
-    ],
-)
-def test_wrong_outputs_of_trtexec(data: bytes, said: str):
-    with pytest.raises(InputError, match=rf"x\.json: .*{said}") as caught:
-        read_trtexec_output(data, (2, 3), "x.json")
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+    assert read_trtexec_output(text, "x.json").tolist() == pytest.approx([-3, 0.25, -1.5e-05])

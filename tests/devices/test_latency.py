@@ -1,99 +1,65 @@
-"""Latency: the record, and the time formats of trtexec, qnn-profile-viewer and ONNX Runtime's QNN provider."""
+"""Latency: the record, the table next to the paper's, and the profiles of qnn-profile-viewer and ONNX Runtime."""
 
 import json
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edgezsad.devices.latency import (
-    Latency,
-    read_latency,
-    read_qnn_times,
-    read_trtexec_layers,
-    read_trtexec_times,
-)
+from edgezsad.devices import BOARDS
+from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table, read_qnn_times
 from edgezsad.errors import InputError
 from edgezsad.files import write_json
+from edgezsad.run import Run
+from edgezsad.scoring.score_file import write_not_run, write_scores
+
+JETSON = BOARDS["jetson"]
 
 
 def record(**changes: Any) -> Latency:
-    values: dict[str, Any] = {
-        "board": "jetson",
-        "runtime": "tensorrt-fp16",
-        "precision": "fp16",
-        "device": "a board",
-        "model_sha256": "a" * 64,
-        "milliseconds": [float(value) for value in range(1, 102)],
-        "method": "by a clock",
-        "versions": {"tensorrt": "10.3.0"},
-        "conditions": {"power_mode": "MAXN_SUPER"},
-        "command": "trtexec",
-    }
+    values = {
+        "board": "jetson", "runtime": "tensorrt-fp16", "precision": "fp16", "device": "a board",
+        "model_sha256": "a" * 64, "milliseconds": [float(value) for value in range(1, 102)], "method": "by a clock",
+        "versions": {"tensorrt": "10.3.0"}, "conditions": {"power_mode": "MAXN_SUPER"}, "command": "trtexec",
+    }  # fmt: skip
     return Latency(**(values | changes))
 
 
-def test_median_and_percentile(tmp_path: Path):
-    path = write_json(tmp_path / "latency.json", record().model_dump())
-    found = read_latency(path)
-    assert found == record() and (found.median_ms, found.p95_ms) == (51, 96)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"milliseconds": []}, {"milliseconds": [1.0, float("nan")]}, {"milliseconds": [0.0]}, {"surprise": 1}],
-)
-def test_impossible_records(changes: dict[str, Any]):
+@pytest.mark.parametrize("times", [[], [1.0, float("nan")], [0.0], ["3"], [None]])
+def test_invalid_times(times: list[Any]):
     with pytest.raises(ValidationError):
-        record(**changes)
+        record(milliseconds=times)
 
 
-def test_damaged_files_are_one_line(tmp_path: Path):
-    path = tmp_path / "latency.json"
-    with pytest.raises(InputError, match="missing; run `edgezsad device ingest`"):
-        read_latency(path)
-    path.write_text(json.dumps(record().model_dump() | {"milliseconds": [1, "x"]}))
-    with pytest.raises(InputError, match=r"milliseconds\.1") as caught:
-        read_latency(path)
-    assert "\n" not in str(caught.value)
+def test_latency_next_to_the_papers(make_profile: Any, make_scores: Any, tmp_path: Any):
+    run = Run(make_profile(tmp_path))
+    for target in ("bolts", "nuts"):
+        scores = make_scores(np.zeros(80), np.zeros(80), target=target, milliseconds=np.arange(80) % 4 + 1)
+        write_scores(scores, run.scores("pytorch", 0, target))
+        no_scores = make_scores([], [], target=target, status="not run", reason="no emulator here").record
+        write_not_run(no_scores, run.scores("qnn-htp-fp16", 0, target))
+    assert board_latency(run, JETSON) is None and latency_result(None)["median_ms"] is None
+    table = latency_table(run, ["pytorch", "qnn-htp-fp16"], JETSON, None).set_index("where")
+    assert table.loc["host, pytorch", ["median ms", "status"]].tolist() == [2.5, "measured here"]
+    assert table.loc["host, qnn-htp-fp16", "status"] == "not run: no emulator here"
+    # The paper's time is never in the column of measured ones.
+    board = table.loc[JETSON.title]
+    assert np.isnan(board["median ms"]) and board["status"] == f"not run: needs {JETSON.reported['needs']}"
+    assert "32.83 ms, TensorRT FP16" in board["the paper reports"]
 
-
-TIMES_10 = """[
-  { "startEnqMs" : 203.1, "endEnqMs" : 203.2, "startH2dMs" : 203.1, "endH2dMs" : 203.3, "startComputeMs" : 203.3,
-    "endComputeMs" : 236.1, "startD2hMs" : 236.1, "endD2hMs" : 236.2, "h2dMs" : 0.25, "computeMs" : 32.83,
-    "d2hMs" : 0.01, "latencyMs" : 33.09 }
-, { "startEnqMs" : 236.1, "endEnqMs" : 236.2, "startH2dMs" : 236.1, "endH2dMs" : 236.3, "startComputeMs" : 236.3,
-    "endComputeMs" : 269.1, "startD2hMs" : 269.1, "endD2hMs" : 269.2, "h2dMs" : 0.25, "computeMs" : 31.5,
-    "d2hMs" : 0.01, "latencyMs" : 31.76 }
-]
-"""
-# Transfers are off by default in 11.x, so that its latency is the computation.
-TIMES_11 = '[ { "startEnqMs" : 1, "h2dMs" : 0, "computeMs" : 32, "d2hMs" : 0, "latencyMs" : 32 } ]'
-
-
-def test_times_of_trtexec_are_those_of_the_computation():
-    assert read_trtexec_times(TIMES_10.encode(), "t") == [32.83, 31.5]
-    assert read_trtexec_times(TIMES_11.encode(), "t") == [32]
-    compute = '"computeMs" : 32'
-    wrong = ["", "[]", "{}", "[3]", TIMES_11[:60], TIMES_11.replace("computeMs", "ms")]
-    wrong += [TIMES_11.replace(compute, f'"computeMs" : {value}') for value in ("-1", "nan", "inf", '"32"', "true")]
-    for text in wrong:
-        with pytest.raises(InputError, match=r"^t: "):
-            read_trtexec_times(text.encode(), "t")
-
-
-def test_layers_of_trtexec_are_sorted():
-    # 10.x and newer have a median, older ones none; a name may hold what looks like a number.
-    text = """[
-  { "count" : 42 }
-, { "name" : "b", "timeMs" : 21, "averageMs" : 0.5, "percentage" : 20 }
-, { "name" : "/a/Conv + inf nan", "timeMs" : 84, "averageMs" : 2, "medianMs" : 1.9, "percentage" : 80 }
-]"""
-    assert list(read_trtexec_layers(text.encode(), "p").items()) == [("/a/Conv + inf nan", 2), ("b", 0.5)]
-    for wrong in ("[]", "[{}]", text.replace("averageMs", "mean"), text[:-30]):
-        with pytest.raises(InputError, match=r"^p: "):
-            read_trtexec_layers(wrong.encode(), "p")
+    path = write_json(run.board("jetson") / "latency.json", record().model_dump())
+    latency = board_latency(run, JETSON)
+    assert latency == record()
+    board = latency_table(run, [], JETSON, latency).set_index("where").loc[JETSON.title]
+    assert (board["median ms"], board["p95 ms"], board["status"]) == (51, 96, "measured on the board, 101 times")
+    assert "MAXN_SUPER" in board["how"] and "tensorrt 10.3" in board["versions"]
+    found = latency_result(latency)
+    assert (found["status"], found["median_ms"], found["iterations"]) == ("ok", 51, 101)
+    json.dumps(found, allow_nan=False)
+    path.write_text(json.dumps(record().model_dump() | {"milliseconds": [1.0, "x"]}))
+    with pytest.raises(InputError, match=r"not a latency record \(milliseconds\.1"):
+        board_latency(run, JETSON)
 
 
 HEADER = "Msg Timestamp,Message,Time,Unit of Measurement,Timing Source,Event Level,Event Identifier"
@@ -107,40 +73,33 @@ VIEWER = f"""{HEADER}
 15423026397,EXECUTE,480000,US,NETRUN,ROOT,Graph 0: model
 15423026397,EXECUTE,331,MS,BACKEND,ROOT,QNN accelerator (execute) time
 """
+OLD = (
+    f"{HEADER}\nUNKNOWN,EXECUTE,3100,US,BACKEND,ROOT,NULL\n"
+    "UNKNOWN,BACKEND,2800,US,BACKEND,SUB-EVENT,QNN (execute) time\n"
+)
+NEW = f"{HEADER},ONNX Source Ops\n0,BACKEND,2500,US,BACKEND,ROOT,QNN (execute) time,\n"
 
 
-def test_the_viewers_csv_has_every_execution():
-    series = read_qnn_times(VIEWER.encode(), "v.csv")
+def test_profiles_of_both_tools():
     # The closest to the processor's own work comes first.
-    assert list(series.items()) == [("QNN accelerator (execute) time", [331.158, 331]), ("NetRun", [480.357, 480])]
-
-
-def test_onnx_runtimes_csv_with_and_without_its_last_column_and_appended_to():
-    old = (
-        f"{HEADER}\nUNKNOWN,EXECUTE,3100,US,BACKEND,ROOT,NULL\n"
-        "UNKNOWN,BACKEND,2800,US,BACKEND,SUB-EVENT,QNN (execute) time\n"
-    )
-    new = f"{HEADER},ONNX Source Ops\n0,BACKEND,2500,US,BACKEND,ROOT,QNN (execute) time,\n"
-    assert read_qnn_times(old.encode(), "o") == {"execute event": [3.1], "QNN (execute) time": [2.8]}
-    assert read_qnn_times(new.encode(), "o") == {"QNN (execute) time": [2.5]}
-    # A second session appends without a header, or the files were joined with theirs.
-    both = old + old.split("\n", 1)[1]
-    assert read_qnn_times(both.encode(), "o")["QNN (execute) time"] == [2.8, 2.8]
-    assert read_qnn_times((old + new).encode(), "o")["QNN (execute) time"] == [2.8, 2.5]
+    viewer = [("QNN accelerator (execute) time", [331.158, 331]), ("NetRun", [480.357, 480])]
+    assert list(read_qnn_times(VIEWER.encode(), "v.csv").items()) == viewer
+    assert read_qnn_times(OLD.encode(), "o") == {"QNN (execute) time": [2.8], "execute event": [3.1]}
+    assert read_qnn_times(NEW.encode(), "o") == {"QNN (execute) time": [2.5]}
+    # A second session appends with or without its header.
+    assert read_qnn_times((OLD + OLD.split("\n", 1)[1] + NEW).encode(), "o")["QNN (execute) time"] == [2.8, 2.8, 2.5]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("data", "said"),
     [
-        ("hello", "no time of an execution"),
-        (HEADER, "no time of an execution"),
-        (VIEWER.replace("331158", "x"), "not a CSV"),
-        (VIEWER.replace("331158", "nan"), "a time of QNN accelerator"),
-        (VIEWER.replace('cycles)"', "cycles)"), "not a CSV"),
+        (b"\x00\xff\xfe", "not a CSV"),
+        (b"hello", "not a CSV"),
+        (HEADER.encode(), "no time of an execution"),
+        (VIEWER.replace("331158", "x").encode(), "not a CSV"),
+        (VIEWER.replace('cycles)"', "cycles)").encode(), "not a CSV"),
     ],
 )
-def test_wrong_profiles(text: str, said: str):
+def test_invalid_profiles(data: bytes, said: str):
     with pytest.raises(InputError, match=rf"^p: .*({said})"):
-        read_qnn_times(text.encode(), "p")
-    with pytest.raises(InputError, match="p: not a CSV"):
-        read_qnn_times(b"\x00\xff\xfe", "p")
+        read_qnn_times(data, "p")

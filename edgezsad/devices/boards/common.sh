@@ -6,6 +6,7 @@
 # tar touch tr), so that it runs under Ubuntu, Qualcomm Linux and Android: no bash, awk or Python. Numbers stay below
 # 2^31, because Android's sh counts in 32 bits: sizes are in KiB. All paths are relative to the kit's folder.
 
+export ORT_DISABLE_TELEMETRY=1
 tab=$(printf '\t')
 root=${EDGEZSAD_ROOT:-} # in front of /etc, /proc and /sys; only the tests set it
 result=result

@@ -5,10 +5,13 @@ It needs onnxruntime-qnn and NumPy, nothing of this package. Sessions that would
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
 
 PROVIDER = "QNNExecutionProvider"
