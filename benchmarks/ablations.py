@@ -1,37 +1,34 @@
-"""What each part of the training recipe is worth, on families that were not trained on; no target is touched.
+"""Ablations of the training recipe, measured on families that were not trained on.
 
     OMP_NUM_THREADS=1 python benchmarks/ablations.py          writes benchmarks/results/ablations.json
 
-It needs the source's manifest and features in the run of the profile (notebooks 01_data and 02_features). Of the
-generated families most are trained on and some are held out, others for every seed. Every variant changes one thing and
-takes the same steps with the same batch from the same first weights; it is compared with the full recipe on the very
-same held-out images. What has been trained is kept in the run's folder, so an interrupted benchmark goes on.
+It needs the source's manifest and features in the run of the profile (notebooks 01_data and 02_features). For each
+seed some generated families are held out and the others trained on. Every variant changes one thing and takes the same
+steps with the same batch from the same initial weights; it is compared with the full recipe on the same held-out
+images. Results of finished trainings are kept in the run's folder, so that an interrupted benchmark continues.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from recording import RESULTS, machine, run_script, save, stored
 
 from edgezsad.config import Profile
-from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, versions, write_json
+from edgezsad.errors import InputError
+from edgezsad.files import progress
 from edgezsad.metrics.image_metrics import auroc
+from edgezsad.metrics.intervals import interval
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import open_run
-from edgezsad.scoring.onnx_scorer import cpu_name
 from edgezsad.training.inputs import Inputs, training_inputs, training_plan
 from edgezsad.training.losses import FULL_FRACTION, moving_average
 from edgezsad.training.trainer import TrainableModel, Trainer, training_key
@@ -44,7 +41,7 @@ HELD_OUT = 5
 """Families held out for each seed."""
 RESAMPLES = 9999
 NO_END = 1_000_000
-"""Steps of a schedule whose cosine stays at its top for as long as anything is trained here."""
+"""Steps of a cosine schedule that is constant over the steps trained here."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,13 @@ class Arm:
     Attributes:
         name: of the variant.
         training, readout: settings that differ from the profile's.
-        rate: the learning rate, in units of the profile's.
-        balanced: whether every family is equally likely; if not, every image is.
-        constant: a learning rate without warm-up and without decay.
-        coverage: what the defective share of cells is multiplied by before the loss sees it. The loss calls a cell
-            fully defective from the share `FULL_FRACTION` on, so a product with that gives the share itself.
-        uneven: whether the families that are trained on have very different numbers of images.
-        averages: other moving averages of the same training; they read its weights and change no step.
+        rate: learning rate, in units of the profile's.
+        balanced: every family is equally likely; otherwise every image.
+        constant: a learning rate without warm-up and decay.
+        coverage: factor on the defective fraction of each cell. The loss treats a cell as fully defective from
+            `FULL_FRACTION` on, so this factor makes the fraction itself the target.
+        uneven: families have very different numbers of images.
+        averages: other moving averages of the weights of the same training.
         against: the variant that it is compared with.
     """
 
@@ -88,8 +85,7 @@ ARMS = (
     Arm("half the learning rate", rate=0.5),
     Arm("double the learning rate", rate=2.0),
     Arm("map target: strict share", coverage=FULL_FRACTION),
-    # The generated families are equally large: here this is another draw of the same images, and shows what chance
-    # alone does.
+    # Generated families are equally large, so this shows the effect of another random order alone.
     Arm("images equally likely", balanced=False),
     Arm(UNEVEN, uneven=True),
     Arm(f"{UNEVEN}, images equally likely", balanced=False, uneven=True, against=UNEVEN),
@@ -97,20 +93,15 @@ ARMS = (
 
 
 def average_name(ema: float) -> str:
-    """The name of a variant that differs in the moving average alone."""
+    """Name a variant that differs in the moving average alone."""
     return f"moving average {ema:g}" if ema else "no moving average"
 
 
 def held_out_families(group: np.ndarray, seed: int, count: int = HELD_OUT) -> list[str]:
-    """The families that a seed's training does not see; those of the next seed follow in one shuffled order.
-
-    Args:
-        group: (N,) str.
-        seed: 0, 1, ...
-        count: how many.
+    """Return the families that a seed holds out; seeds take consecutive parts of one shuffled order.
 
     Raises:
-        InputError: nothing would be left to train on.
+        InputError: no family would be left to train on.
     """
     names = np.random.default_rng(0).permutation(np.unique(group))
     if count >= len(names):
@@ -119,7 +110,7 @@ def held_out_families(group: np.ndarray, seed: int, count: int = HELD_OUT) -> li
 
 
 def thinned(rows: np.ndarray, group: np.ndarray, label: np.ndarray, least: float = 1 / 16) -> np.ndarray:
-    """Rows of which each family keeps another share, falling evenly on a logarithmic scale from all to `least`."""
+    """Thin out rows: the share that a family keeps falls logarithmically from all to `least`."""
     names = np.random.default_rng(1).permutation(np.unique(group[rows]))
     kept = []
     for name, share in zip(names, np.geomspace(1, least, len(names)), strict=True):
@@ -130,7 +121,7 @@ def thinned(rows: np.ndarray, group: np.ndarray, label: np.ndarray, least: float
 
 
 def changed(profile: Profile, arm: Arm) -> Profile:
-    """The profile with an arm's settings."""
+    """Return the profile with an arm's settings."""
     training = {"learning_rate": profile.training.learning_rate * arm.rate, **arm.training}
     if arm.constant:
         training |= {"warmup": 0, "steps": NO_END}
@@ -141,18 +132,11 @@ def changed(profile: Profile, arm: Arm) -> Profile:
 def fit(
     profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed: int, fitted: np.ndarray
 ) -> dict[str, TrainableModel]:
-    """Train one seed of an arm on some rows; the learner to be tested, by the name of its variant.
-
-    Args:
-        profile: before the arm's changes.
-        inputs: cached features.
-        backbone: frozen.
-        arm: what is changed.
-        seed: of the first weights, the order and the noise.
-        fitted: rows that may be taken.
-    """
+    """Train one seed of an arm on the rows `fitted`; return the model of each variant."""
     arms = changed(profile, arm)
-    trainer = Trainer(arms, inputs, backbone, seed, _fabric())
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    trainer = Trainer(arms, inputs, backbone, seed, fabric)
     trainer.fit_source(fitted)
     averages = {
         average_name(ema): moving_average(trainer.model, ema) for ema in arm.averages if ema != profile.training.ema
@@ -160,7 +144,7 @@ def fit(
     plan = training_plan(inputs, fitted, arms.training, seed)
     if not arm.balanced:
         plan = replace(plan, group=np.full(len(inputs.group), "all"))
-    # The profile's steps, whatever the schedule is told.
+    # The profile's steps: those of a constant schedule are longer.
     steps = range(profile.training.steps)
     for step, example in zip(steps, inputs.steps(plan, steps, 0, 1), strict=True):
         trainer.step(step, replace(example, mask_fraction=example.mask_fraction * arm.coverage))
@@ -169,15 +153,9 @@ def fit(
     return {name: model.module.eval() for name, model in ({arm.name: trainer.average} | averages).items()}
 
 
-def _fabric() -> Fabric:
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.launch()
-    return fabric
-
-
 @torch.inference_mode()
 def tested(learner: TrainableModel, inputs: Inputs, families: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Each measure of each family, percent; pixels are the cells of the finest stride, defective if they hold any."""
+    """Compute image and pixel AUROC of each family, percent; a pixel is a cell of the finest stride."""
     result: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
     for family in families:
         rows = np.flatnonzero(inputs.group == family)
@@ -195,7 +173,7 @@ def tested(learner: TrainableModel, inputs: Inputs, families: Iterable[str]) -> 
 
 
 def rows_of(profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed: int, count: int) -> list[dict]:
-    """Train one seed of an arm and test it on its held-out families: one row a variant."""
+    """Train one seed of an arm and test it on the held-out families; return one row for each variant."""
     families = held_out_families(inputs.group, seed, count)
     fitted = np.flatnonzero(~np.isin(inputs.group, families))
     if arm.uneven:
@@ -208,7 +186,7 @@ def rows_of(profile: Profile, inputs: Inputs, backbone: Backbone, arm: Arm, seed
 
 
 def paired(rows: list[dict], variant: str, against: str, measure: str) -> np.ndarray:
-    """Differences in percentage points, `variant` minus `against`: (seeds, families), each pair on the same images.
+    """Compute the differences `variant` minus `against` on the same images, in points: (seeds, families).
 
     Raises:
         InputError: a variant lacks a seed, or a seed was tested on other families.
@@ -221,28 +199,23 @@ def paired(rows: list[dict], variant: str, against: str, measure: str) -> np.nda
     return np.array([[first[seed][name] - second[seed][name] for name in first[seed]] for seed in sorted(first)])
 
 
-def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over seeds and families; the same numbers always give the same one."""
-    values = differences.ravel()
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def summarised(rows: list[dict], against: dict[str, str]) -> list[dict]:
+    """Return one row for each variant: mean and standard deviation over seeds, and the paired difference.
 
-
-def summarised(rows: list[dict], against: dict[str, str]) -> list[dict[str, Any]]:
-    """One row a variant: mean and spread over seeds of each measure, and the paired difference with its interval.
+    The interval is a percentile bootstrap of the mean difference over seeds and families.
 
     Args:
         rows: of all variants and seeds.
-        against: with which variant each is compared; those compared with themselves are what others stand against.
+        against: the reference of each variant.
     """
     result = []
     for variant, other in against.items():
-        entry: dict[str, Any] = {"variant": variant, "against": other}
+        entry: dict = {"variant": variant, "against": other}
         for measure in MEASURES:
             means = [np.mean([*row[measure].values()]) for row in rows if row["variant"] == variant]
             apart = paired(rows, variant, other, measure)
-            low, high = interval(apart)
+            drawn = np.random.default_rng(0).integers(0, apart.size, (RESAMPLES, apart.size))
+            low, high = interval(apart.ravel()[drawn].mean(axis=1))
             numbers = {
                 "mean": np.mean(means),
                 "spread": np.std(means, ddof=1) if len(means) > 1 else 0.0,
@@ -257,7 +230,7 @@ def summarised(rows: list[dict], against: dict[str, str]) -> list[dict[str, Any]
 
 
 def compared_with(arms: Iterable[Arm], ema: float) -> dict[str, str]:
-    """Every variant in the order of the table, and what it is compared with."""
+    """Return each variant's reference, in the order of the table."""
     result = {}
     for arm in arms:
         result[arm.name] = arm.against
@@ -266,24 +239,15 @@ def compared_with(arms: Iterable[Arm], ema: float) -> dict[str, str]:
 
 
 def _job(config: str, job: tuple[Arm, int]) -> list[dict]:
-    """Train and test, or read what an earlier start of this benchmark found."""
     arm, seed = job
     torch.set_num_threads(1)
     run, inputs, backbone = _opened(config)
-    made_with = training_key(run.profile, inputs, seed) | {"arm": asdict(arm), "held_out": HELD_OUT}
-    key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
-    path = run.folder / "ablations" / f"{key}.json"
-    if not path.exists():
-        write_json(path, rows_of(run.profile, inputs, backbone, arm, seed, HELD_OUT))
-    return read_json(path, "delete it, and run benchmarks/ablations.py again")
+    key = training_key(run.profile, inputs, seed) | {"arm": asdict(arm), "held_out": HELD_OUT}
+    return stored(run.folder / "ablations", key, lambda: rows_of(run.profile, inputs, backbone, arm, seed, HELD_OUT))
 
 
 def _opened(config: str) -> tuple:
-    """The run, its cached features and its backbone.
-
-    Raises:
-        InputError: there are no features.
-    """
+    """Return the run, its cached features and its backbone."""
     run = open_run(config)
     model = run.profile.model
     if not run.features.is_dir():
@@ -298,47 +262,39 @@ def _all(config: str, jobs: list[tuple[Arm, int]], processes: int) -> Iterator[l
         yield from progress(pool.map(partial(_job, config), jobs), "ablations", len(jobs), "training")
 
 
-def main() -> int:
-    """Train every variant with every seed, and write what was found; returns the exit code."""
+def main() -> None:
+    """Train every variant with every seed and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="configs/mini.yaml")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time, each on one thread")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "ablations.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "ablations.json")
     options = parser.parse_args()
     # For the processes that are started; more threads than cores make PyTorch wait for itself.
     os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        run, inputs, _ = _opened(options.config)
-        training, seeds = run.profile.training, run.profile.seeds
-        jobs = [(arm, seed) for arm in ARMS for seed in seeds]
-        rows = [row for found in _all(options.config, jobs, options.processes) for row in found]
-        against = compared_with(ARMS, training.ema)
-        result = {
-            "what": "the recipe with one thing changed, on families that were not trained on; AUROC in percent",
-            "date": datetime.now(UTC).date().isoformat(),
-            "cpu": cpu_name(),
-            "versions": versions(*PACKAGES),
-            "source_sha256": inputs.source_sha256,
-            "backbone": run.profile.model.backbone,
-            "training": training.model_dump(mode="json"),
-            "readout": run.profile.model.readout.model_dump(mode="json"),
-            "families": len(np.unique(inputs.group)),
-            "images": len(inputs.group),
-            "held_out": HELD_OUT,
-            "interval": f"95%, {RESAMPLES} resamples of the paired differences over seeds and families",
-            "summary": summarised(rows, against),
-            "rows": rows,
-        }
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    write_json(options.output, result)
+    run, inputs, _ = _opened(options.config)
+    about = machine(*PACKAGES)
+    jobs = [(arm, seed) for arm in ARMS for seed in run.profile.seeds]
+    rows = [row for found in _all(options.config, jobs, options.processes) for row in found]
+    result = {
+        "what": "the recipe with one thing changed, on families that were not trained on; AUROC in percent",
+        **about,
+        "source_sha256": inputs.source_sha256,
+        "backbone": run.profile.model.backbone,
+        "training": run.profile.training.model_dump(mode="json"),
+        "readout": run.profile.model.readout.model_dump(mode="json"),
+        "families": len(np.unique(inputs.group)),
+        "images": len(inputs.group),
+        "held_out": HELD_OUT,
+        "interval": f"95%, {RESAMPLES} resamples of the paired differences over seeds and families",
+        "summary": summarised(rows, compared_with(ARMS, run.profile.training.ema)),
+        "rows": rows,
+    }
+    save(options.output, result)
     for row in result["summary"]:
         one = row["image_auroc"]
         print(f"{row['variant']:40} {one['mean']:6.2f} ± {one['spread']:.2f}", end="  ")
         print(f"{one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f}) against {row['against']}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -1,12 +1,11 @@
-"""How good and how fast the committed checkpoint is, for its card (book/model-card.md).
+"""Accuracy and speed of the shipped checkpoint, for its card (book/model-card.md).
 
     python benchmarks/checkpoint.py --data FOLDER [--recipe runs/photographs/seeds/*/*.safetensors]
 
 writes benchmarks/results/checkpoint.json. FOLDER holds AWS-LookoutVision, BSData and MVTec-AD, each in MVTec layout:
-the sets that the checkpoint has not seen. Metrics are those of `edgezsad evaluate`. Speed is that of the command as a
-user starts it, interpreter and all: from its start until the first score is printed, and photographs a second from then
-on. `--recipe` names the checkpoints of the same recipe trained on all four sets of photographs, one a seed; they are
-measured on MVTec-AD, which none was trained on.
+the sets that the checkpoint has not seen. Metrics are those of `edgezsad evaluate`; speed is that of `edgezsad predict`
+from its start to the first score, and images per second afterwards. `--recipe` names checkpoints of the same recipe
+trained on all four sets of photographs, one for each seed; they are measured on MVTec-AD.
 """
 
 import argparse
@@ -15,29 +14,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from recording import RESULTS, machine, run_script, save
 
-from edgezsad.errors import EdgeZSADError, InputError
+from edgezsad.errors import InputError
 from edgezsad.evaluate import PIXELS, evaluate, find_test_images
-from edgezsad.files import sha256_of_bytes, versions, write_json
+from edgezsad.files import sha256_of_bytes
 from edgezsad.metrics.benchmark_tables import METRICS
 from edgezsad.model import CHECKPOINT, GRAPH, UNSEEN
 from edgezsad.predict import find_images, load_scorer
-from edgezsad.scoring.onnx_scorer import cores, cpu_name
 
 PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 ROUNDS = 3
 
 
 def speed(folder: Path) -> dict[str, float]:
-    """Seconds to the first score and photographs a second afterwards of `edgezsad predict FOLDER`, the best of some."""
+    """Time `edgezsad predict FOLDER`: seconds to the first score, photographs per second afterwards; the best round."""
     photographs = len(find_images([folder])[0])
     if photographs < 2:
-        raise InputError(f"{folder}: {photographs} photograph; give a folder of more")
+        raise InputError(f"{folder}: {photographs} photographs; expected at least 2")
     command = [sys.executable, "-u", "-m", "edgezsad.cli", "predict", str(folder)]
     first, rate = [], []
     for _ in range(ROUNDS):
@@ -49,14 +47,14 @@ def speed(folder: Path) -> dict[str, float]:
             lines = sum(1 for _ in process.stdout)
             ended = time.perf_counter()
         if process.returncode or lines != photographs - 1:
-            raise InputError(f"{folder}: `edgezsad predict` scored {lines + 1} of {photographs}; look at what it says")
+            raise InputError(f"{folder}: `edgezsad predict` scored {lines + 1} of {photographs}; see its errors")
         first.append(begun - start)
         rate.append(lines / (ended - begun))
     return {"first_score_seconds": round(min(first), 2), "photographs_per_second": round(max(rate), 1)}
 
 
 def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str, Any]]:
-    """Mean and standard deviation over checkpoints of each metric of a set's categories; percent, and points."""
+    """Compute mean and standard deviation over checkpoints of each metric and category of a set, percent."""
     manifests = find_test_images([data / name])
     tables = pd.DataFrame(
         [row for path in checkpoints for row in evaluate(load_scorer(checkpoint=path)[0], manifests).rows[:-1]]
@@ -72,24 +70,21 @@ def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str,
 
 
 def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] = ()) -> dict[str, Any]:
-    """Metrics of every category of the sets, and speed on the test images of the first one.
+    """Measure metrics of every category of the sets, and speed on the test images of the first category.
 
     Args:
         data: the folder of the sets.
-        names: of the sets, in order.
-        recipe: checkpoints of the same recipe on all four sets of photographs, to measure on the last of `names`.
+        names: of the sets.
+        recipe: checkpoints of the same recipe, measured on the last set.
     """
     scorer, threshold = load_scorer()
     found: Any = evaluate(scorer, find_test_images([data / name for name in names])).as_json()["rows"]
-    # Without the mean; and where the photographs lie here is nobody's business.
+    # Without the mean and without folders of this machine.
     rows = [{"set": Path(row.pop("folder")).name} | row for row in found[:-1]]
     timed = rows[0]["category"]
     return {
         "what": "the committed checkpoint on sets that it has not seen; percent",
-        "date": datetime.now(UTC).date().isoformat(),
-        "cpu": cpu_name(),
-        "cores": cores(),
-        "versions": versions(*PACKAGES),
+        **machine(*PACKAGES),
         "graph_sha256": sha256_of_bytes(GRAPH.read_bytes()),
         "graph_megabytes": GRAPH.stat().st_size / 1e6,
         "checkpoint_megabytes": CHECKPOINT.stat().st_size / 1e6,
@@ -101,20 +96,15 @@ def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] 
     }
 
 
-def main() -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sets")
     parser.add_argument("--recipe", type=Path, nargs="*", default=[], help="checkpoints of the recipe on all four sets")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "checkpoint.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "checkpoint.json")
     options = parser.parse_args()
-    try:
-        print(write_json(options.output, measure(options.data, recipe=options.recipe)))
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    save(options.output, measure(options.data, recipe=options.recipe))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -1,7 +1,7 @@
-"""Competitors of metrics.py: each takes images and returns its metrics, with the code that a user would write.
+"""Implementations that metrics.py compares, each with the code that its user would write.
 
-Images are (map, mask or None) of any iterable that can be read twice. Every competitor enlarges the maps itself, by the
-same call, so that all start from what a model gives. Only the chosen one's packages are imported.
+Images are (map, mask or None) of an iterable that can be read twice. Each enlarges the maps with the same call, and
+only the packages of the chosen one are imported.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,15 +23,15 @@ STEPS = 200
 
 @dataclass(frozen=True)
 class Competitor:
-    """One way to compute pixel metrics.
+    """An implementation of pixel metrics.
 
     Attributes:
-        title: as the table has it.
-        run: images to metrics by name, in [0, 1].
-        package: whose version is printed.
-        modules: what a user has imported before starting.
-        says: how it was used, and what its numbers are where they are not what their name says.
-        ours: whether it is this package's own, and must not fail.
+        title: shown in tables.
+        run: computes metrics in [0, 1] by name.
+        package: whose version is shown.
+        modules: imported before the measurement.
+        says: how it is used, and how its metrics differ from their names.
+        ours: it belongs to this package and must not fail.
     """
 
     title: str
@@ -43,18 +43,17 @@ class Competitor:
 
     @property
     def installed(self) -> bool:
-        """Whether its packages are installed."""
         return all(find_spec(module.partition(".")[0]) for module in self.modules)
 
 
 def version_of(competitor: Competitor) -> str:
-    """The installed version, "absent" without one; this package need not be installed to have one."""
+    """Return the installed version, or "absent"."""
     found = versions() if competitor.package == "edgezsad" else versions(competitor.package)
     return found[competitor.package]
 
 
 def one_pass(images: Iterable[Image]) -> dict[str, float]:
-    """This package's evaluator."""
+    """Compute the metrics with this package."""
     from edgezsad.metrics.pixel_metrics import pixel_metrics
 
     found = pixel_metrics(*zip(*images, strict=True), PIXELS)
@@ -62,16 +61,16 @@ def one_pass(images: Iterable[Image]) -> dict[str, float]:
 
 
 def steps(images: Iterable[Image]) -> dict[str, float]:
-    """This package's version of the 200-step quantity."""
+    """Compute AUPRO-200 with this package."""
     from edgezsad.metrics.pixel_metrics import pixel_metrics
 
     return {"aupro_steps": pixel_metrics(*zip(*images, strict=True), PIXELS).aupro200}
 
 
 def one_sort(images: Iterable[Image]) -> dict[str, float]:
-    """All four exactly, from one sort of the normal pixels: written apart from the package, to check it.
+    """Compute all four exactly from one sort of the normal pixels, independently of the package.
 
-    Every metric is a sum over defective pixels of a function of how many normal ones lie above and beside them.
+    Each metric is a sum over defective pixels of a function of the numbers of normal pixels above and equal.
     """
     normal, defective, weight = [], [], []
     for anomaly_map, mask in images:
@@ -83,37 +82,37 @@ def one_sort(images: Iterable[Image]) -> dict[str, float]:
         normal.append(large[label == 0])
         defective.append(large[label > 0])
         weight.append(1 / np.bincount(label.ravel())[label[label > 0]])
-    # Joined piece by piece: the whole test set is 1.8 GB, and need not be held twice.
+    # Joined piece by piece: the whole test set has 1.8 GB.
     sorted_normal = np.empty(sum(len(part) for part in normal), dtype=np.float32)
     end = 0
-    for place, part in enumerate(normal):
+    for number, part in enumerate(normal):
         sorted_normal[end : end + len(part)] = part
         end += len(part)
-        normal[place] = None
+        normal[number] = None
     sorted_normal.sort()
     order = np.argsort(-(scores := np.concatenate(defective)), kind="stable")
     scores, weight = scores[order], np.concatenate(weight)[order]
-    # From the highest score down; tied defective pixels are one place, its last.
+    # From the highest score down; tied defective pixels count once.
     last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-    found, beside = last + 1.0, np.diff(last, prepend=-1)
+    found, equal = last + 1.0, np.diff(last, prepend=-1)
     above = len(sorted_normal) - np.searchsorted(sorted_normal, scores[last], side="right").astype(float)
     down_to = len(sorted_normal) - np.searchsorted(sorted_normal, scores[last], side="left").astype(float)
     precision, recall = found / (found + down_to), found / len(scores)
     low, high = above / len(sorted_normal), down_to / len(sorted_normal)
-    # What a pixel adds to the area: the stretch to its right, and half of the stretch on which its ties rise.
+    # Area that a pixel adds: all rates above its ties, half of those within them.
     tied = np.maximum(high - low, 1e-300)
     area = np.where(high <= FPR_LIMIT, FPR_LIMIT - (low + high) / 2, np.maximum(FPR_LIMIT - low, 0) ** 2 / (2 * tied))
     weights = np.add.reduceat(weight, np.append(0, last[:-1] + 1))
     return {
-        "auroc": float(beside @ (1 - (low + high) / 2)) / len(scores),
-        "average_precision": float(beside @ precision) / len(scores),
+        "auroc": float(equal @ (1 - (low + high) / 2)) / len(scores),
+        "average_precision": float(equal @ precision) / len(scores),
         "f1_max": float((2 * precision * recall / (precision + recall)).max()),
         "aupro": float(weights @ area) / weight.sum() / FPR_LIMIT,
     }
 
 
 def scikit_learn(images: Iterable[Image]) -> dict[str, float]:
-    """Its three functions, each of which sorts."""
+    """Compute three metrics with scikit-learn, which sorts for each."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
     maps, masks = _stacked(images)
@@ -127,8 +126,8 @@ def scikit_learn(images: Iterable[Image]) -> dict[str, float]:
 
 
 def adeval(images: Iterable[Image]) -> dict[str, float]:
-    """ADEval's accumulator, given the range of the scores in advance."""
-    # Gone from NumPy 2.4, which this release of ADEval does not know.
+    """Compute the metrics with ADEval's accumulator, which needs the range of the scores."""
+    # NumPy 2.4 removed it; this release of ADEval uses it.
     if not hasattr(np, "trapz"):
         np.trapz = np.trapezoid
     from adeval import EvalAccumulator
@@ -136,7 +135,7 @@ def adeval(images: Iterable[Image]) -> dict[str, float]:
     accumulator = EvalAccumulator(*_ends(images))
     for anomaly_map, mask in images:
         accumulator.add_anomap(anomaly_map, _filled(mask))
-    # Its summary also wants scores of images and of samples, of which there are none here.
+    # Its summary also needs image scores.
     return {
         "auroc": accumulator._auroc(accumulator._pixel_acc),
         "average_precision": accumulator._aupr(accumulator._pixel_acc),
@@ -145,7 +144,7 @@ def adeval(images: Iterable[Image]) -> dict[str, float]:
 
 
 def loop(images: Iterable[Image]) -> dict[str, float]:
-    """AUPRO as most zero-shot repositories compute it: regions are found anew for every threshold."""
+    """Compute AUPRO as most zero-shot repositories do: regions are searched again for each threshold."""
     from skimage.measure import label, regionprops
 
     maps, masks = _stacked(images)
@@ -171,7 +170,6 @@ def _filled(mask: np.ndarray | None) -> np.ndarray:
 
 
 def _ends(images: Iterable[Image]) -> tuple[float, float]:
-    """Smallest and largest value of all maps; an enlarged map goes beyond neither."""
     ends = np.array([(a.min(), a.max()) for a, _ in images])
     return float(ends[:, 0].min()), float(ends[:, 1].max())
 

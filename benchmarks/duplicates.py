@@ -1,6 +1,6 @@
-"""Time of the near-duplicate search: `python benchmarks/duplicates.py` compares 150,000 thumbnails with 20,000.
+"""Speed of the near-duplicate search: `python benchmarks/duplicates.py` compares 150,000 thumbnails with 20,000.
 
-Some of the targets are sources in another orientation with noise, which the search must find; the others are noise.
+Some targets are sources in another orientation with noise, which the search must find; the others are random.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SOURCES, TARGETS, PLANTED = 150_000, 20_000, 2_000
 
 
 def thumbnails(generator: np.random.Generator, count: int) -> np.ndarray:
-    """Smooth random thumbnails, (count, SIDE, SIDE) int8, of mean zero: 8 x 8 noise enlarged, and fine noise."""
+    """Generate smooth random thumbnails with mean zero, (count, SIDE, SIDE) int8."""
     coarse = generator.normal(0, 30, (count, 8, 8)).astype(np.float32)
     values = coarse.repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
     values -= values.mean(axis=(1, 2), keepdims=True)
@@ -29,13 +29,8 @@ def search(sources: int, targets: int, planted: int, workers: int) -> dict[str, 
     """Plant pairs, search, and count what was found."""
     generator = np.random.default_rng(0)
     source, target = thumbnails(generator, sources), thumbnails(generator, targets)
-    pairs = dict(
-        zip(
-            generator.choice(targets, planted, replace=False).tolist(),
-            generator.choice(sources, planted, replace=False).tolist(),
-            strict=True,
-        )
-    )
+    rows, of = (generator.choice(count, planted, replace=False).tolist() for count in (targets, sources))
+    pairs = dict(zip(rows, of, strict=True))
     for row, of in pairs.items():
         target[row] = oriented(source[of], row % len(ORIENTATIONS))
     begin = time.perf_counter()

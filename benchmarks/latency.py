@@ -1,11 +1,10 @@
-"""Measure the cost of one image on this host: this package's two models, and the image tower that ViT-L methods use.
+"""Cost of one image on this host: this package's two models, and the image tower that ViT-L methods use.
 
     python benchmarks/latency.py                 writes benchmarks/results/latency.json
 
-PyTorch and ONNX Runtime in each precision, on one thread and on all; operations, parameters, file, peak memory, time.
-Every method has its own process. Methods with the same number of threads take turns, and in each round the speed of
-FP32 matrix products, the floor, is measured too: ratios to it and to the tower are taken within a round, so that they
-hold if the machine's speed drifts.
+PyTorch and ONNX Runtime in each precision, on one thread and on all. Every method has its own process. Methods with the
+same number of threads take turns with FP32 matrix products, the floor; ratios to the floor and to the tower are taken
+within a round, so that drift of the machine's speed cancels.
 """
 
 import argparse
@@ -16,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,9 @@ import numpy as np
 import onnx
 from latency_models import files, network, networks
 from onnx import TensorProto, helper, numpy_helper
-from recording import RESULTS, machine, save
+from recording import RESULTS, machine, run_script, save
 
+from edgezsad.errors import CheckError
 from edgezsad.export.cost import count_cost
 from edgezsad.scoring.onnx_scorer import cores
 
@@ -34,12 +33,12 @@ HERE = Path(__file__).parent
 NAMES = ("mini", "paper", "tower")
 TORCH, ONNX = "PyTorch, as timm gives it", "ONNX Runtime"
 GOALS = {"floor": 1.40, "tower": 15.0}
-"""The paper's graph by ONNX Runtime in FP32: at most so many times the floor, so many times as fast as the tower."""
+"""Bounds for the paper's graph by ONNX Runtime in FP32: times the floor, times as fast as the tower."""
 
 
 @dataclass
 class Method:
-    """One model by one runtime on so many threads; `job` is what its process is told."""
+    """One model by one runtime; `job` is the argument of its process."""
 
     model: str
     title: str
@@ -54,12 +53,12 @@ class Method:
 
     @property
     def medians(self) -> list[float]:
-        """Seconds of an image, one a round."""
+        """Median seconds of an image in each round."""
         return [statistics.median(one["seconds"] for one in passes) for passes in self.rounds]
 
 
 class Process:
-    """A worker in a process of its own."""
+    """A process of worker.py."""
 
     def __init__(self, job: dict[str, Any]):
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -68,64 +67,54 @@ class Process:
         self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
         self.started = self._answer()
 
-    def ask(self) -> dict[str, float]:
-        """One image."""
+    def time_image(self) -> dict[str, float]:
         self.process.stdin.write("pass\n")
         self.process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
-        """End it."""
         self.process.stdin.close()
         self.process.wait()
 
     def _answer(self) -> dict[str, float]:
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("error: a method's process ended; its own message stands above")
+            raise CheckError("latency: the process of a method ended; see its message above")
         return json.loads(line)
 
 
 def methods(model: str, graphs: dict[str, Path | str], threads: int, passes: int) -> list[Method]:
-    """All methods on one model; those that cannot run say why."""
-    ours, size = networks()[model].ours, networks()[model].size
-    found = [
-        Method(model, TORCH, "FP32", threads, {"kind": "PyTorch", "name": model, "size": size, "threads": threads})
-    ]
+    """Return all methods for a model; one that cannot run has the reason as its status."""
+    chosen = networks()[model]
+    job = {"size": chosen.size, "threads": threads}
+    found = [Method(model, TORCH, "FP32", threads, job | {"kind": "PyTorch", "name": model})]
     for precision, graph in graphs.items():
-        if isinstance(graph, str):
-            found.append(Method(model, ONNX, precision, threads, {}, status=graph))
-            continue
-        job = {"kind": "onnx", "graph": str(graph), "size": size, "threads": threads}
-        found.append(Method(model, ONNX, precision, threads, job, passes if ours else 1, graph))
+        method = Method(model, ONNX, precision, threads, job | {"kind": "onnx", "graph": str(graph)})
+        if isinstance(graph, Path):
+            method.file, method.passes = graph, passes if chosen.ours else 1
+        else:
+            method.status = graph
+        found.append(method)
     return found
 
 
-@contextlib.contextmanager
-def processes(chosen: list[Method]) -> Iterator[dict[int, Process]]:
-    """A process for each method that can run, by the method's place."""
-    running: dict[int, Process] = {}
-    try:
-        for place, method in enumerate(chosen):
-            if method.status == "ok":
-                running[place] = Process(method.job)
-                method.started = running[place].started
-        yield running
-    finally:
-        for process in running.values():
-            process.close()
-
-
 def take_turns(chosen: list[Method], rounds: int) -> None:
-    """Time every method, round by round."""
-    with processes(chosen) as running:
+    """Time every method that can run, each in its process, round by round."""
+    with contextlib.ExitStack() as stack:
+        running: list[tuple[Method, Process]] = []
+        for method in chosen:
+            if method.status == "ok":
+                process = Process(method.job)
+                stack.callback(process.close)
+                method.started = process.started
+                running.append((method, process))
         for _ in range(rounds):
-            for place, process in running.items():
-                chosen[place].rounds.append([process.ask() for _ in range(chosen[place].passes)])
+            for method, process in running:
+                method.rounds.append([process.time_image() for _ in range(method.passes)])
 
 
 def products(side: int, folder: Path, threads: int) -> list[Method]:
-    """FP32 products of two square matrices, by each of the libraries that the methods use."""
+    """Return FP32 products of two square matrices by both libraries."""
     graph = folder / f"product-{side}.onnx"
     matrix = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
     sides = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in ("left", "product")]
@@ -133,22 +122,21 @@ def products(side: int, folder: Path, threads: int) -> list[Method]:
     made = helper.make_graph([node], "product", sides[:1], sides[1:], [numpy_helper.from_array(matrix, "right")])
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), graph)
     job = {"size": side, "threads": threads}
+    jobs = {"PyTorch": {}, "ONNX Runtime": {"graph": str(graph)}}
     return [
-        Method("product", "PyTorch", "FP32", threads, job | {"kind": "product, PyTorch"}),
-        Method(
-            "product", "ONNX Runtime", "FP32", threads, job | {"kind": "product, ONNX Runtime", "graph": str(graph)}
-        ),
+        Method("product", name, "FP32", threads, job | {"kind": f"product, {name}"} | more)
+        for name, more in jobs.items()
     ]
 
 
 def summary(method: Method, gflop: float, floor: list[float], tower: list[float]) -> dict[str, Any]:
-    """One row of the table.
+    """Return a row of the table.
 
     Args:
-        method: measured, or not.
+        method: the method.
         gflop: of one image.
-        floor: seconds of a GFLOP of matrix products, by round.
-        tower: seconds of the tower by ONNX Runtime in FP32, by round.
+        floor: seconds of a GFLOP of matrix products in each round.
+        tower: seconds of the tower by ONNX Runtime in FP32 in each round.
     """
     row = {"method": method.title, "precision": method.precision, "threads": method.threads, "status": method.status}
     row["file_mb"] = method.file.stat().st_size / 1e6 if method.file else None
@@ -171,7 +159,7 @@ def summary(method: Method, gflop: float, floor: list[float], tower: list[float]
 
 
 def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes: int) -> dict[str, Any]:
-    """All models and methods, on each number of threads in `rounds`."""
+    """Measure all models and methods; `rounds` gives the number of rounds for each number of threads."""
     names = [prefix + name for name in NAMES if prefix + name in networks()]
     graphs = {name: files(name, folder) for name in names}
     costs = {name: count_cost(network(name), networks()[name].size) for name in names}
@@ -182,7 +170,7 @@ def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes
         chosen = rulers + [one for name in names for one in methods(name, graphs[name], threads, passes)]
         take_turns(chosen, number)
         gflop = 2 * side**3 / 1e9
-        # The floor is that of the library whose products are faster: nothing here could be compared with a slower one.
+        # The floor is the faster of the two libraries.
         floor = [min(both) / gflop for both in zip(*(ruler.medians for ruler in rulers), strict=True)]
         tower = next(one for one in chosen if (one.model, one.title, one.precision) == (names[-1], ONNX, "FP32"))
         for method in chosen[len(rulers) :]:
@@ -209,7 +197,7 @@ def measure(prefix: str, folder: Path, side: int, rounds: dict[int, int], passes
 
 
 def goals(models: list[dict[str, Any]], threads: int) -> dict[str, dict[str, Any]]:
-    """What is wanted of the paper's graph on all threads, and what was measured."""
+    """Return the bounds on the paper's graph on all threads, and the measurements."""
     rows = next(model["rows"] for model in models if model["name"] == "paper")
     row = next(one for one in rows if (one["method"], one["precision"], one["threads"]) == (ONNX, "FP32", threads))
     return {
@@ -254,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

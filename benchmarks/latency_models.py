@@ -16,14 +16,7 @@ PROFILE = Path(__file__).parents[1] / "configs" / "mini.yaml"
 
 @dataclass(frozen=True)
 class Network:
-    """One network.
-
-    Attributes:
-        title: as the tables call it.
-        backbone: timm's name.
-        size: of the image, in pixels.
-        ours: whether it is a detector of this package, else it is the tower of others.
-    """
+    """A network: title in tables, timm's backbone, image size; `ours` is False for the tower of other methods."""
 
     title: str
     backbone: str
@@ -32,7 +25,7 @@ class Network:
 
 
 def networks() -> dict[str, Network]:
-    """By short name; the small ones, for the tests, begin with "tiny-"."""
+    """Return the networks by name; small ones for tests begin with "tiny-"."""
     profile = load_profile(PROFILE)
     mini, paper = profile.model, profile.paper_graph
     return {
@@ -45,7 +38,7 @@ def networks() -> dict[str, Network]:
 
 
 class Tower(nn.Module):
-    """An image tower with a linear layer where its users compare with texts: the least that they pay for an image."""
+    """An image tower with a linear layer in place of the comparison with texts: a lower bound of its methods' cost."""
 
     def __init__(self, backbone: str, size: int):
         super().__init__()
@@ -53,7 +46,7 @@ class Tower(nn.Module):
         self.head = nn.Linear(self.features.num_features, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Score and map of (1, 3, S, S) pixels 0..255."""
+        """Compute score and map of (1, 3, S, S) pixels 0..255."""
         tokens = self.head(self.features.forward_features((image - 127.5) / 68))
         side = int((tokens.shape[1] - 1) ** 0.5)
         return tokens[:, 0, 0], tokens[:, 1:].reshape(1, 1, side, side)
@@ -71,14 +64,14 @@ def network(name: str) -> nn.Module:
     settings = {"backbone": chosen.backbone, "size": chosen.size, "weights": "random"}
     detector = build_detector(Model.model_validate(model.model_dump() | settings))
     for name, parameter in detector.backbone.named_parameters():
-        # They are zero at first; then all blocks would share one table in the file and in memory.
+        # They start at zero; all blocks would then share one table in the file.
         if name.endswith("attention_biases"):
             parameter.normal_(std=0.1)
     return detector
 
 
 def files(name: str, folder: Path) -> dict[str, Path | str]:
-    """Return the ONNX file in each precision, written unless it is in `folder`; or the reason why there is none."""
+    """Write the ONNX file of each precision unless it exists; return its path, or the reason why there is none."""
     from edgezsad.export.fp16 import to_fp16
     from edgezsad.export.int8 import to_int8
     from edgezsad.export.onnx_export import export_onnx

@@ -1,35 +1,30 @@
-"""How fast images are loaded for training: ours against plain Pillow, torchvision and OpenCV, in one run.
+"""Speed of loading images for training, compared with Pillow, torchvision and OpenCV.
 
     python benchmarks/loading.py                 writes benchmarks/results/loading.json
 
-Every method does the same work: decode a JPEG of 1024 x 1024, resize it to 512 x 512, normalise it, and put it into a
-batch of float32. The JPEGs are made here, smooth as photographs are, and read from disk. The methods take turns in
-every round, so that a busy machine slows all of them down; the processor's time hardly depends on what else it does.
+Every method decodes a JPEG of 1024 x 1024, resizes it to 512 x 512, normalises it and puts it into a batch of float32.
+The JPEGs are generated and read from disk. The methods take turns in every round, so that load by other processes slows
+all of them.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
+from recording import RESULTS, machine, save
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
 from edgezsad.data.images import load
 from edgezsad.data.loading import in_order, load_fast
-from edgezsad.files import versions, write_json
-from edgezsad.scoring.onnx_scorer import cpu_name
-
-Item = TypeVar("Item")
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
@@ -38,7 +33,7 @@ GOAL = 120
 
 
 def photograph(seed: int, side: int) -> np.ndarray:
-    """A smooth image with detail of several sizes, a few sharp edges and a camera's noise: uint8 (side, side, 3)."""
+    """Generate an image with detail of several sizes, some sharp edges and noise: (side, side, 3) uint8."""
     generator = np.random.default_rng(seed)
     image = np.full((side, side, 3), 128, dtype=np.float32)
     for cells, height in ((4, 60), (16, 25), (64, 12), (256, 6)):
@@ -53,57 +48,49 @@ def photograph(seed: int, side: int) -> np.ndarray:
 
 
 def with_torchvision(path: Path, size: int) -> torch.Tensor:
-    """Torchvision's own decoder and antialiased resize."""
+    """Load with torchvision: its decoder and antialiased resize."""
     planes = decode_jpeg(read_file(str(path)), mode=ImageReadMode.RGB)
     resized = v2.functional.resize(planes, [size, size], antialias=True)
     return v2.functional.normalize(resized.float(), list(MEAN), list(STD))
 
 
 def with_opencv(path: Path, size: int) -> torch.Tensor:
-    """OpenCV's decoder and area resize."""
+    """Load with OpenCV: its decoder and area resize."""
     image = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return normalise(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), MEAN, STD)
+    return normalise(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
 
 
-def normalise(pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """(H, W, 3) uint8 as (3, H, W) float32, less `mean`, over `std`, each in levels of 255."""
+def normalise(pixels: np.ndarray) -> torch.Tensor:
+    """Normalise (H, W, 3) uint8 to (3, H, W) float32."""
     planes = torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float()
-    return planes.sub_(torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
+    return planes.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
 
 
 METHODS: dict[str, Callable[[Path, int], torch.Tensor]] = {
-    "edgezsad, fast (training)": lambda path, size: normalise(load_fast(path, size), MEAN, STD),
-    "edgezsad, exact (scores): plain Pillow": lambda path, size: normalise(load(path, size), MEAN, STD),
+    "edgezsad, fast (training)": lambda path, size: normalise(load_fast(path, size)),
+    "edgezsad, exact (scores): plain Pillow": lambda path, size: normalise(load(path, size)),
     "torchvision": with_torchvision,
     "OpenCV": with_opencv,
 }
 
 
-def write_images(folder: Path, images: int, side: int) -> list[Path]:
-    """Write JPEGs and return their paths."""
-    paths = [folder / f"{number:03d}.jpg" for number in range(images)]
-    for number, path in enumerate(paths):
-        Image.fromarray(photograph(number, side)).save(path, quality=90)
-    return paths
-
-
 def timed(
-    method: Callable[[Item, int], torch.Tensor], items: Sequence[Item], size: int, workers: int, batch: int
+    method: Callable[[Path, int], torch.Tensor], paths: Sequence[Path], size: int, workers: int, batch: int
 ) -> tuple[float, float]:
-    """Load all images once, in batches: images a second, and the processor's milliseconds an image."""
+    """Load all images in batches; return images per second and processor milliseconds per image."""
     started, worked = time.perf_counter(), time.process_time()
     part = []
-    for one in in_order(lambda item: method(item, size), items, workers):
+    for one in in_order(lambda path: method(path, size), paths, workers):
         part.append(one)
         if len(part) == batch:
             torch.stack(part)
             part = []
     seconds, processor = time.perf_counter() - started, time.process_time() - worked
-    return len(items) / seconds, 1000 * processor / len(items)
+    return len(paths) / seconds, 1000 * processor / len(paths)
 
 
 def difference(paths: list[Path], size: int) -> dict[str, float]:
-    """How far the fast way is from the exact one, in levels of 255."""
+    """Compare fast and exact loading, in levels of 255."""
     apart = [np.abs(load_fast(path, size).astype(int) - load(path, size)) for path in paths]
     values = np.stack(apart)
     return {
@@ -113,14 +100,16 @@ def difference(paths: list[Path], size: int) -> dict[str, float]:
     }
 
 
-def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict:
-    """Make the JPEGs in a folder of their own and time every method with one and with two workers."""
-    # A worker is one thread; more inside a library would count the same core twice.
-    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict[str, Any]:
+    """Generate the JPEGs and time every method with one and with two workers."""
+    about = machine(*PACKAGES)
+    # A worker is one thread.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_images(Path(folder), images, side)
+        paths = [Path(folder) / f"{number:03d}.jpg" for number in range(images)]
+        for number, path in enumerate(paths):
+            Image.fromarray(photograph(number, side)).save(path, quality=90)
         rates: dict[tuple[str, int], list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for workers in (1, 2):
@@ -130,11 +119,7 @@ def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict:
         return {
             "what": f"decode JPEGs of {side} x {side}, quality 90, resize to {size} x {size}, normalise, batch",
             "goal": f"at least {GOAL} images a second with 2 workers on 2 cores",
-            "date": datetime.now(UTC).date().isoformat(),
-            "cpu": cpu_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "versions": versions(*PACKAGES),
-            "load_average_before": round(busy, 1),
+            **about,
             "images": images,
             "batch": batch,
             "rounds": rounds,
@@ -159,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "loading.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "loading.json")
     options = parser.parse_args()
     result = measure(options.images, side=1024, size=512, rounds=options.rounds, batch=16)
     for row in result["images_per_second"]:
@@ -167,7 +152,7 @@ def main() -> None:
         speed += f", {row['cpu_milliseconds_an_image']} ms of CPU an image"
         print(f"workers {row['workers']}: {speed}  {row['method']}")
     print("fast against exact, levels of 255:", result["fast_against_exact_levels"])
-    write_json(options.output, result)
+    save(options.output, result)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The images of metrics.py: smooth anomaly maps and masks of round defects, generated as they are read, reproducible.
+"""Generated test images for metrics.py: smooth anomaly maps and masks of round defects, reproducible.
 
-Sizes and shares follow MVTec-AD's test set (1,725 images, 1,258 of them defective), maps look
-like a detector's logits at 64 x 64. A small pool is made once, and every image takes its map with a gain and an offset
-of its own: scores hardly repeat, and the data costs neither time nor memory that would count as a competitor's.
+Sizes and shares follow MVTec-AD's test set (1,725 images, 1,258 of them defective); maps look like the logits of a
+detector at 64 x 64. Each image takes its map from a small pool, with its own gain and offset: scores hardly repeat, and
+the data costs neither time nor memory that would count as a competitor's.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ DEFECTIVE = 1258 / 1725
 
 
 class Made:
-    """A test set of `count` images; iterating gives (map, mask or None)."""
+    """A test set of `count` images; iterating yields (map, mask or None)."""
 
     def __init__(self, count: int):
         self.count = count
@@ -37,24 +37,24 @@ class Made:
 
 
 def _image(random: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """A map (64, 64) float32 and its mask (512, 512) uint8, zeros and ones; None for a normal image."""
+    """Return a map (64, 64) float32 and its mask (512, 512) uint8, 0 or 1; None for a normal image."""
     ground = cv2.GaussianBlur(random.normal(size=(LOW, LOW)), (0, 0), 3)
     anomaly_map = -4 + 1.2 * ground / ground.std() + 0.15 * random.normal(size=(LOW, LOW))
-    # Every 40 images hold the same share of defective ones, as evenly as it goes.
+    # Defective images are spaced evenly.
     if int((number + 1) * DEFECTIVE) == int(number * DEFECTIVE):
         return anomaly_map.astype(np.float32), None
     mask = np.zeros((PIXELS, PIXELS), dtype=np.uint8)
     for _ in range(random.integers(1, 4)):
         defect = _defect(random)
         mask |= defect
-        # A detector finds some defects clearly, others hardly, and none with a sharp edge.
+        # A detector responds to defects with different strength, and without sharp edges.
         seen = cv2.GaussianBlur(cv2.resize(defect.astype(float), (LOW, LOW), interpolation=cv2.INTER_AREA), (0, 0), 2)
         anomaly_map += random.uniform(1.5, 9) * seen
     return anomaly_map.astype(np.float32), mask
 
 
 def _defect(random: np.random.Generator) -> np.ndarray:
-    """One round-ish region: a circle whose radius wanders."""
+    """Return the mask of a circle with a varying radius."""
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     waves = sum(random.normal(0, 0.12) * np.cos(k * angle + random.uniform(0, 2 * np.pi)) for k in (1, 2, 3, 4))
     # Most are small, a few cover a tenth of the image.

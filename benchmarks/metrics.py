@@ -1,8 +1,8 @@
-"""Measure the pixel metrics of several libraries: `python benchmarks/metrics.py`, or `make bench-metrics`.
+"""Compare the pixel metrics of several libraries: `python benchmarks/metrics.py`, or `make bench-metrics`.
 
-Every competitor computes from the same 64 x 64 maps and 512 x 512 masks (`made.py`), in a process of its own
-(`worker.py`); slow ones on the first 40 images, this package's and ADEval's on as many as MVTec-AD's test set has.
-Numbers are compared with exact ones, and with score files given, all are compared on maps of real images too.
+Each implementation computes the same 64 x 64 maps and 512 x 512 masks (`made.py`) in its own process (`worker.py`);
+slow ones the first 40 images, this package and ADEval as many as MVTec-AD's test set has. Results are compared with
+exact ones. With score files, all implementations are compared on maps of real images too.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from typing import Any
 
 from competitors import COMPETITORS, METRICS, version_of
 from made import LOW, MVTEC_AD, PIXELS, POOL
-from recording import RESULTS, machine, save, undisturbed
+from recording import RESULTS, machine, run_script, save, with_load
 from worker import BUDGET, RUNS, WARM_UP
 
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.errors import CheckError, InputError
 from edgezsad.files import progress, read_json
 from edgezsad.metrics.benchmark_tables import has_pixel_labels, pixel_labels
 from edgezsad.run import open_run
@@ -26,22 +26,22 @@ from edgezsad.scoring.score_file import read_scores
 
 SERIES = (50, 100, 200, 400, 800, 1725)
 REMEDY = "not run: needs `pip install {}`; `make bench` installs it"
-# On all images, and on few; the first is exact.
+# On all images, and on few.
 ALL = ("one_sort", "one_pass", "adeval")
 FEW = ("one_sort", "one_pass", "scikit_learn", "adeval", "steps", "loop")
 
 
-def benchmark(images: int, runs: int, patience: float) -> dict[str, Any]:
-    """Measure all competitors on generated images.
+def benchmark(images: int, runs: int) -> dict[str, Any]:
+    """Measure all implementations on generated images.
 
     Raises:
-        CheckError: one of this package's own failed.
+        CheckError: an implementation of this package failed.
     """
     few = min(images, POOL)
     plan = [("one_pass", count) for count in sorted({count for count in SERIES if count < images} | {images})]
     table = list(dict.fromkeys([(name, images) for name in ALL] + [(name, few) for name in FEW]))
     plan += [step for step in table if step not in plan]
-    measured = {step: _row(*step, runs, patience) for step in progress(plan, "benchmark", unit="measurement")}
+    measured = {step: _row(*step, runs) for step in progress(plan, "benchmark", unit="measurement")}
     for (_, count), row in measured.items():
         if ("one_sort", count) in measured and row["status"] == "ok":
             exact = measured["one_sort", count]["values"]
@@ -56,8 +56,8 @@ def benchmark(images: int, runs: int, patience: float) -> dict[str, Any]:
     }
 
 
-def _row(name: str, images: int, runs: int, patience: float) -> dict[str, Any]:
-    """Measure one competitor on some images; one that cannot run says why."""
+def _row(name: str, images: int, runs: int) -> dict[str, Any]:
+    """Measure one implementation; one that cannot run has the reason as its status."""
     competitor = COMPETITORS[name]
     row: dict[str, Any] = {
         "name": name,
@@ -71,25 +71,24 @@ def _row(name: str, images: int, runs: int, patience: float) -> dict[str, Any]:
     if not competitor.installed:
         return row | {"status": REMEDY.format(competitor.package)}
     try:
-        found, others = undisturbed(lambda: _in_fresh_process(name, images, runs), patience)
+        found, others = with_load(lambda: _in_new_process(name, images, runs))
     except CheckError as error:
         if competitor.ours:
             raise
         return row | {"status": f"not run: {error}"}
     seconds = sorted(found.pop("seconds"))
-    # With an even number, the slower of the two in the middle.
     row |= {"runs": len(seconds), "seconds_min": seconds[0], "seconds_median": seconds[len(seconds) // 2]}
     return row | {"mpixel_per_second": row["mpixel"] / row["seconds_median"], "others": others} | found
 
 
-def _in_fresh_process(name: str, images: int, runs: int) -> dict[str, Any]:
+def _in_new_process(name: str, images: int, runs: int) -> dict[str, Any]:
     worker = Path(__file__).resolve().parent / "worker.py"
     command = [sys.executable, str(worker), "metrics", name, str(images), str(runs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CheckError(f"{name}: {(done.stderr.strip().splitlines() or ['killed; out of memory?'])[-1]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    # JSON has no NaN: undefined values become null.
+    # JSON has no NaN.
     found["values"] = {key: value if value == value else None for key, value in found["values"].items()}
     return found
 
@@ -100,10 +99,10 @@ def _differences(values: dict[str, float], exact: dict[str, float]) -> dict[str,
 
 
 def agreement(maps: list[Path], data: Path | None) -> dict[str, Any]:
-    """Compare all installed competitors on score files of a run.
+    """Compare the installed implementations on score files of a run.
 
     Args:
-        maps: score files RUN/scores/RUNTIME/SEED/TARGET.npz; the run's profile and manifests are read from RUN.
+        maps: RUN/scores/RUNTIME/SEED/TARGET.npz; profile and manifests are read from RUN.
         data: replaces the data folder of the run's profile.
 
     Raises:
@@ -135,32 +134,26 @@ def agreement(maps: list[Path], data: Path | None) -> dict[str, Any]:
     return {"date": machine()["date"], "pixels": PIXELS, "sets": sets, "rows": rows}
 
 
-def main(arguments: list[str]) -> int:
-    """Command line; returns the exit code."""
+def main() -> None:
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=MVTEC_AD, help="number of images (default: MVTec-AD's test set)")
     parser.add_argument("--runs", type=int, default=RUNS, help="timed runs of each, if it is fast enough")
-    parser.add_argument("--patience", type=float, default=60, help="seconds to wait for a quiet machine, each time")
-    parser.add_argument("--out", type=Path, default=RESULTS / "metrics.json", help="the results file")
+    parser.add_argument("--output", type=Path, default=RESULTS / "metrics.json", help="the results file")
     parser.add_argument("--maps", type=Path, nargs="+", default=[], help="score files of a run, for the agreement")
     parser.add_argument("--data", type=Path, help="the folder of their images")
-    options = parser.parse_args(arguments)
-    try:
-        if options.images < 2 or options.runs < 1:
-            raise InputError(f"--images {options.images} --runs {options.runs}: give at least 2 images and 1 run")
-        about = machine("numpy", "opencv-python-headless")
-        result = benchmark(options.images, options.runs, options.patience)
-        result["machine"] = {"date": about["date"], "processor": about["cpu"], "cores": about["cores"]}
-        result["machine"] |= {"commit": about["commit"], **about["versions"]}
-        # Real images are not available everywhere: an earlier comparison stays, with its own date.
-        earlier = read_json(options.out, "delete it").get("agreement") if options.out.exists() else None
-        result["agreement"] = agreement(options.maps, options.data) if options.maps else earlier
-        save(options.out, result)
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    options = parser.parse_args()
+    if options.images < 2 or options.runs < 1:
+        raise InputError(f"--images {options.images} --runs {options.runs}: give at least 2 images and 1 run")
+    about = machine("numpy", "opencv-python-headless")
+    result = benchmark(options.images, options.runs)
+    result["machine"] = {"date": about["date"], "processor": about["cpu"], "cores": about["cores"]}
+    result["machine"] |= {"commit": about["commit"], **about["versions"]}
+    # Real images are not available everywhere: an earlier comparison stays, with its own date.
+    earlier = read_json(options.output, "delete it").get("agreement") if options.output.exists() else None
+    result["agreement"] = agreement(options.maps, options.data) if options.maps else earlier
+    save(options.output, result)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_script(main)

@@ -1,9 +1,9 @@
-"""One measurement of a training step, in a process of its own: the last line on standard output is its answer as JSON.
+"""One measurement of a training step in a process of its own; prints its result as a line of JSON.
 
     python benchmarks/one_step.py '{"job": "step", "shape": "tiny", "device": "cpu", "mode": "eager", "batch": 2}'
 
-`training_step.py` starts it, once for each row: a full memory, a failed compilation or a lost device ends one row only.
-Jobs: "step" times the step, "profile" says where its time goes, "ceiling" how fast the device multiplies matrices.
+`training_step.py` starts it for each row: a full memory, a failed compilation or a lost device ends one row only.
+Jobs: "step" times the step, "profile" measures where its time goes, "ceiling" how fast the device multiplies matrices.
 """
 
 import json
@@ -12,7 +12,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 
 from edgezsad.config import Model, Training, load_profile
-from edgezsad.model.detector import Detector, build_detector
+from edgezsad.model.detector import build_detector
 from edgezsad.training.losses import compute_loss
 
 PAPER = Path(__file__).resolve().parents[1] / "configs" / "paper.yaml"
@@ -32,7 +33,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to run the same step: memory layout, compilation, which kernel does attention (None: PyTorch's choice)."""
+    """A way to run the step: memory layout, compilation, attention kernel (None: PyTorch's choice)."""
 
     channels_last: bool = False
     compiled: bool = False
@@ -44,7 +45,6 @@ MODES = {
     "channels_last": Mode(channels_last=True),
     "compile": Mode(compiled=True),
     "compile, channels_last": Mode(channels_last=True, compiled=True),
-    # What could be tried: the same eager step with attention done by one kernel or another.
     "attention: math": Mode(attention=SDPBackend.MATH),
     "attention: efficient": Mode(attention=SDPBackend.EFFICIENT_ATTENTION),
     "attention: cudnn": Mode(attention=SDPBackend.CUDNN_ATTENTION),
@@ -53,7 +53,7 @@ MODES = {
 
 @dataclass(frozen=True)
 class Timing:
-    """How long is measured: steps before the clock starts, rounds, and steps in each round."""
+    """Steps before the clock starts, rounds, and steps of each round."""
 
     warm_up: int
     rounds: int
@@ -61,24 +61,38 @@ class Timing:
 
 
 TIMINGS = {"paper": Timing(10, 5, 10), "tiny": Timing(1, 3, 2)}
+# Words in kernel names; the first match counts: a convolution computed as a matrix product is a convolution.
+KINDS = {
+    "optimiser": ("adam", "multi_tensor", "foreach", "::lerp", "::addc"),
+    "attention": ("fmha", "flash", "attention", "sdpa", "softmax", "sdp"),
+    "normalisation": ("batch_norm", "batchnorm", "bn_", "layer_norm", "layernorm", "gammabeta", "cub_norm"),
+    "convolution": (
+        "conv", "fprop", "dgrad", "wgrad", "cudnn", "im2col", "nchwtonhwc", "nhwctonchw", "depthwise", "mkldnn",
+    ),
+    "matrix product": ("gemm", "nvjet", "cutlass", "cublas", "gemv", "splitk", "::mm", "::bmm", "::addmm", "matmul"),
+    "indexing": ("index", "gather", "scatter", "radix", "sort"),
+    # The compiler fuses normalisation, sums and what lies between them into one kernel.
+    "reductions, fused": ("triton_red", "triton_per"),
+    "reductions": ("reduce", "::sum", "::mean"),
+    "elementwise": (
+        "elementwise", "triton_poi", "vectorized", "gelu", "copy", "memcpy", "memset", "fill", "catarray", "::add",
+        "::mul", "::div", "::sub", "::normal", "randn", "distribution", "pow", "sqrt",
+    ),
+}  # fmt: skip
+PROFILED_STEPS = 5
 
 
 def shape(name: str) -> tuple[Model, Training]:
-    """The paper's model and recipe with random weights; "tiny" is a small relative of it for a processor."""
-    profile = load_profile(PAPER)
-    model = profile.model.model_copy(update={"weights": "random"})
+    """Return the paper's model and recipe with random weights; "tiny" is a small model for a processor."""
+    paper = load_profile(PAPER)
+    model = paper.model.model_copy(update={"weights": "random"})
     if name == "tiny":
         model = model.model_copy(update={"backbone": "tiny_vit_5m_224", "size": 64})
-    return model, profile.training
-
-
-def objective(outputs: dict[str, Tensor], label: Tensor, coverage: Tensor, config: Training) -> Tensor:
-    """The loss, as training computes it: in FP32."""
-    return compute_loss({name: value.float() for name, value in outputs.items()}, label, coverage, config).total
+    return model, paper.training
 
 
 def synthetic(batch: int, model: Model, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (B, 3, S, S), 0..255, labels (B,), every other one defective, coverage (B, h, w); all on the device."""
+    """Return pixels (B, 3, S, S), 0..255, labels (B,) and defective fractions of cells (B, h, w) on the device."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (batch, 3, model.size, model.size), generator=generator, dtype=torch.uint8)
     label = torch.arange(batch) % 2
@@ -88,19 +102,14 @@ def synthetic(batch: int, model: Model, device: str) -> tuple[Tensor, Tensor, Te
     return pixels.to(device).float(), label.to(device), coverage.to(device)
 
 
-def tuned(model: Model, device: str, mode: Mode) -> Detector:
-    """The detector with everything trainable, backbone included."""
+def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tensor]:
+    """Return a function that runs one training step of all weights and returns the loss, on the device."""
+    model, training = shape(name)
     torch.manual_seed(0)
     detector = build_detector(model).to(device)
     if mode.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
-    return detector.train().requires_grad_(True)
-
-
-def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tensor]:
-    """One whole training step, ready to be called; it gives the loss, still on the device."""
-    model, training = shape(name)
-    detector = tuned(model, device, mode)
+    detector.train().requires_grad_(True)
     pixels, label, coverage = synthetic(batch, model, device)
     if mode.channels_last:
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -118,19 +127,19 @@ def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tens
         kernel = sdpa_kernel(mode.attention) if mode.attention else nullcontext()
         with torch.autocast(device, dtype=torch.bfloat16), kernel:
             outputs = called(pixels)
-        value = objective(outputs, label, coverage, training)
-        value.backward()
+        outputs = {name: value.float() for name, value in outputs.items()}
+        loss = compute_loss(outputs, label, coverage, training).total
+        loss.backward()
         optimiser.step()
-        return value.detach()
+        return loss.detach()
 
     return step
 
 
 def timed(step: Callable[[], Tensor], device: str, timing: Timing) -> dict[str, Any]:
-    """Milliseconds a step: the median of several rounds, and the fastest and slowest of them.
+    """Time a step: median, fastest and slowest round in milliseconds; the first call, which compiles, apart.
 
-    The first call, where compilation happens, is timed apart. Memory is what tensors took at the most during one of
-    the later steps (`peak_gib`), and what the process took from the device in all (`reserved_gib`).
+    `peak_gib` is the memory of tensors during the later steps, `reserved_gib` what the process took from the device.
     """
     first = _seconds(step, 1, device)
     for _ in range(timing.warm_up):
@@ -154,7 +163,7 @@ def timed(step: Callable[[], Tensor], device: str, timing: Timing) -> dict[str, 
 
 
 def _seconds(step: Callable[[], Tensor], times: int, device: str) -> float:
-    """Seconds for some steps in a row: by events on the GPU's own clock, or by the wall clock of a processor."""
+    """Time consecutive steps, by events of the GPU or by the wall clock of a processor."""
     if device != "cuda":
         begin = time.perf_counter()
         for _ in range(times):
@@ -182,10 +191,7 @@ def _memory(device: str) -> dict[str, float]:
 
 
 def ceiling(device: str, side: int, tries: int) -> dict[str, Any]:
-    """The device's measured limits: bf16 matrix products, TFLOP/s, and copying, GB/s read and written together.
-
-    The product of two square matrices of `side`, the best of several tries; a step cannot use more than that.
-    """
+    """Measure the speed of bf16 products of two square matrices, TFLOP/s, and of copying, GB/s read and written."""
     one, other = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
     out = torch.empty_like(one)
     size = 2**28 if device == "cuda" else 2**22
@@ -203,10 +209,78 @@ def ceiling(device: str, side: int, tries: int) -> dict[str, Any]:
     }
 
 
+def kind(name: str) -> str:
+    """Return the kind of work of a kernel, or on a processor of an operator."""
+    low = name.lower()
+    return next((kind for kind, words in KINDS.items() if any(word in low for word in words)), "other")
+
+
+def shares(kernels: Iterable[tuple[str, float, float]]) -> dict[str, float]:
+    """Divide the time from the first start to the last end by kind of kernel; the rest is "idle".
+
+    Args:
+        kernels: (name, start, end) in any order. Time of overlap counts for the earlier kernel.
+    """
+    busy: dict[str, float] = {}
+    ordered = sorted(kernels, key=lambda item: item[1])
+    if not ordered:
+        return {}
+    first = free = ordered[0][1]
+    for name, start, end in ordered:
+        spent = max(0.0, end - max(start, free))
+        busy[kind(name)] = busy.get(kind(name), 0.0) + spent
+        free = max(free, end)
+    total = free - first
+    found = {name: value / total for name, value in sorted(busy.items(), key=lambda item: -item[1])}
+    return found | {"idle": 1 - sum(busy.values()) / total}
+
+
+def where_time_goes(step: Callable[[], Any], device: str, warm_up: int) -> dict[str, Any]:
+    """Profile a few steps: shares of time by kind of kernel, and the ten longest kernels.
+
+    On a processor: the operators' own times, without idle time.
+    """
+    for _ in range(warm_up + 1):
+        step()
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
+    if device == "cuda":
+        torch.cuda.synchronize()
+    with profile(activities=activities) as recorded:
+        for _ in range(PROFILED_STEPS):
+            step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+    if device == "cuda":
+        kernels = [
+            (event.name, event.time_range.start, event.time_range.end)
+            for event in recorded.events()
+            # Annotations such as the optimiser's step cover kernels.
+            if event.device_type == torch.autograd.DeviceType.CUDA and not getattr(event, "is_user_annotation", False)
+        ]
+    else:
+        # As if on one core: only the lengths count.
+        kernels, free = [], 0.0
+        for event in recorded.key_averages():
+            kernels.append((event.key, free, free + event.self_cpu_time_total))
+            free += event.self_cpu_time_total
+    total = sum(end - start for _, start, end in kernels)
+    if not total:
+        raise RuntimeError("the profiler saw no kernel; on some machines it needs permission to read counters")
+    by_name: dict[str, float] = {}
+    for name, start, end in kernels:
+        by_name[name] = by_name.get(name, 0.0) + end - start
+    longest = sorted(by_name.items(), key=lambda item: -item[1])[:10]
+    return {
+        "steps": PROFILED_STEPS,
+        "shares": shares(kernels),
+        "longest": [{"kernel": name[:120], "kind": kind(name), "share": value / total} for name, value in longest],
+    }
+
+
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Do one job; what goes wrong becomes a status in words."""
+    """Do one job; an error becomes the status."""
     device = job["device"]
-    # Every batch has the same shape, so that trying each convolution's algorithms once is worth it.
+    # All batches have one shape: cuDNN tries its convolution algorithms once.
     torch.backends.cudnn.benchmark = True
     try:
         if job["job"] == "ceiling":
@@ -214,19 +288,17 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         else:
             step = step_of(job["shape"], device, MODES[job["mode"]], job["batch"])
             if job["job"] == "profile":
-                from kernels import where_time_goes
-
                 found = where_time_goes(step, device, TIMINGS[job["shape"]].warm_up)
             else:
                 found = timed(step, device, TIMINGS[job["shape"]])
     except Exception as error:
-        # Whatever a device or a compiler may raise; the row says what it was.
+        # A device or a compiler may raise anything.
         return {"status": reason(error)}
     return {"status": "ok", **found}
 
 
 def reason(error: BaseException) -> str:
-    """Why a row has no numbers, in one line that names no folder of the machine."""
+    """Describe an error in one line, without folders of the machine."""
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower():
         return "out of memory"

@@ -15,6 +15,7 @@ from benchmarks.recorded import (
 )
 
 RECIPE = "recipe"
+VERDICTS = {"worse": "worse", "better": "better", "no clear difference": "no"}
 GENERATED = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 LEFT_OUT = {
     "image_auroc": "image AUROC",
@@ -25,16 +26,11 @@ LEFT_OUT = {
 }
 CELLS = {"image_auroc": "image AUROC", "cell_auroc": "cell AUROC", "map_auroc": "map's peak"}
 WANTED = {"PIPED": 95.0, "solar_cell": 80.0, "cookie": 70.0, "alien_figure": 70.0}
-"""Image AUROC that this package set out to reach, percent; PIPED is the mean of its twelve papers."""
+"""Goals for image AUROC, percent; PIPED is the mean of its twelve papers."""
 
 
 def ablation_table(results: Results, measure: str = "image_auroc") -> pd.DataFrame:
-    """Build one row for each variant: percent, and the paired difference in points with its interval.
-
-    Args:
-        results: of `ablations.py`.
-        measure: "image_auroc" or "pixel_auroc".
-    """
+    """Build one row for each variant: percent, and the paired difference in points with its interval."""
     rows = []
     for entry in results["summary"]:
         found = entry[measure]
@@ -66,11 +62,7 @@ def verdicts(results: Results) -> pd.DataFrame:
     rows = []
     for measure, name in GENERATED.items():
         found = [verdict(entry[measure]) for entry in results["summary"] if entry["against"] != entry["variant"]]
-        counts = {
-            "worse": found.count("worse"),
-            "better": found.count("better"),
-            "no clear difference": found.count("no"),
-        }
+        counts = {title: found.count(one) for title, one in VERDICTS.items()}
         rows.append({"measure": name, "variants": len(found)} | counts)
     return pd.DataFrame(rows)
 
@@ -103,11 +95,9 @@ def left_out_table(results: Results, variant: str = RECIPE) -> pd.DataFrame:
             for measure, value in found.items():
                 values.setdefault(part, {}).setdefault(measure, {}).setdefault(row["seed"], []).append(value)
     rows = []
-    for part, measured in values.items():
-        row = {"left out": part}
-        for measure, name in LEFT_OUT.items():
-            seeds = [float(np.mean(found)) for found in measured.get(measure, {}).values()]
-            row[name] = mean_text(seeds) if seeds else "no masks"
+    for part, measures in values.items():
+        seeds = {name: [np.mean(found) for found in measures.get(key, {}).values()] for key, name in LEFT_OUT.items()}
+        row = {"left out": part} | {name: mean_text(found) if found else "no masks" for name, found in seeds.items()}
         rows.append(row | {"wanted": f"{WANTED[part]:.0f}" if part in WANTED else "-"})
     return pd.DataFrame(rows)
 

@@ -86,10 +86,9 @@ def latency_results(results: Results) -> dict[str, Any]:
 
 
 def field_table(results: Results) -> pd.DataFrame:
-    """Build accuracy and cost as reported by the field, each with its source, and the least cost on this host.
+    """Build accuracy and cost as reported, each with its source, and the least cost on this host.
 
-    The milliseconds on this host are measured: the paper's graph for EdgeZSAD; the tower alone for a method that uses
-    a ViT-L.
+    Milliseconds on this host are measured: the paper's graph for EdgeZSAD, the tower alone for methods with a ViT-L.
     """
     rows = []
     accuracies = [row for row in reported()["accuracy"] if not row.get("rerun")]

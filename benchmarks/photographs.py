@@ -3,20 +3,18 @@
     OMP_NUM_THREADS=1 python benchmarks/photographs.py --config configs/photographs.yaml --data FOLDER
 
 writes benchmarks/results/photographs.json. It needs the manifests and the features of the profile's run (notebooks
-01_data and 02_features). For each set of photographs and each seed, a readout is trained on everything else and tested
-on all test images of the set. No target is used. Trained seeds are kept in the run's folder, with every image's scores.
+01_data and 02_features). For each set of photographs and each seed, a readout is trained on all other sets and tested
+on the test images of the set. Results of finished trainings are kept in the run's folder, with the score of each image.
 
     ... --variant NAME --readout '{"kind": "edgeglr"}'
 
-measures the recipe with another readout and adds it to the file; `--one-view` without test-time augmentation.
+adds the recipe with another readout to the file; `--one-view` measures without test-time augmentation.
 """
 
 import argparse
 import json
 import os
-import sys
-from collections.abc import Callable
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,14 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
-from recording import RESULTS, machine, save
+from recording import RESULTS, machine, run_script, save, stored
 
 from edgezsad.config import READOUTS, DataSet, Profile, format_validation_errors, load_profile
 from edgezsad.data.images import decode_mask
-from edgezsad.data.loading import Sample, subsample_evenly
-from edgezsad.data.manifest import Manifest, read_run_manifest
-from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, write_json
+from edgezsad.data.loading import Sample
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
+from edgezsad.errors import InputError
+from edgezsad.files import progress, read_json, sha256_of_bytes
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.image_metrics import auroc
 from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, multiplicities
@@ -40,13 +38,13 @@ from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
 from edgezsad.source.render import SourceImages, plain_images, rotate_and_mirror
 from edgezsad.training.features import Features, cache_features, read_features
-from edgezsad.training.inputs import CachedInputs, Example, training_inputs, training_plan
+from edgezsad.training.inputs import CachedInputs, training_inputs, training_plan
 from edgezsad.training.trainer import TrainableModel, Trainer, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
 RECIPE = "recipe"
 HEADS = {"image_auroc": "score", "ranking_auroc": "global_score", "correction_auroc": "correction"}
-"""Of the readout's output, by what is made of each."""
+"""The field of the readout's output behind each measure."""
 WAYS = {
     "score: global score, corrected by the map": "image_auroc",
     "global only: global score": "ranking_auroc",
@@ -55,11 +53,7 @@ WAYS = {
 
 
 def photographs(profile: Profile) -> list[DataSet]:
-    """The sources that are no generated sets.
-
-    Raises:
-        InputError: there are fewer than two.
-    """
+    """Return the sources that are photographs, at least two."""
     sets = [item for item in profile.data.source if item.generated is None]
     if len(sets) < 2:
         raise InputError("data.source: fewer than two sets of photographs; one must be left when another is left out")
@@ -67,116 +61,79 @@ def photographs(profile: Profile) -> list[DataSet]:
 
 
 def rows_without(group: np.ndarray, name: str) -> np.ndarray:
-    """Rows of all sets but one; groups are data set and category with a slash between.
-
-    Raises:
-        InputError: the set has no rows, so that nothing would be left out.
-    """
+    """Return the rows of all sets but one; groups are data set and category, separated by a slash."""
     mine = np.char.startswith(group.astype(str), f"{name}/")
     if not mine.any():
         raise InputError(f"data.source: no images of {name} to leave out")
     return np.flatnonzero(~mine)
 
 
-def fit(
-    profile: Profile,
-    inputs: CachedInputs,
-    backbone: Backbone,
-    seed: int,
-    fitted: np.ndarray,
-    ready: Callable[[Trainer], None] = lambda trainer: None,
-    measured_on: int | None = None,
-) -> TrainableModel:
-    """Train one seed on some rows, as `edgezsad.training.trainer.train` does on all of them.
-
-    Args:
-        profile: model and recipe.
-        inputs: of the source.
-        backbone: of the inputs.
-        seed: of the first weights, the order and the noise.
-        fitted: the rows.
-        ready: may change the trainer's models.
-        measured_on: how many of the rows the scale of features and cues is taken from; all of them when left out.
-    """
+def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, rows: np.ndarray) -> TrainableModel:
+    """Train one seed on some rows, as `edgezsad.training.trainer.train` does on all of them."""
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     trainer = Trainer(profile, inputs, backbone, seed, fabric)
-    ready(trainer)
-    trainer.fit_source(subsample_evenly(fitted, measured_on or len(fitted)))
-    order = training_plan(inputs, fitted, profile.training, seed, profile.data.shares)
+    trainer.fit_source(rows)
+    plan = training_plan(inputs, rows, profile.training, seed, profile.data.shares)
     steps = range(profile.training.steps)
-    for step, example in zip(steps, inputs.steps(order, steps, 0, 1), strict=True):
+    for step, example in zip(steps, inputs.steps(plan, steps, 0, 1), strict=True):
         trainer.step(step, example)
     return trainer.average.module.eval()
 
 
-def read_by_readout(learner: TrainableModel, example: Example) -> list[torch.Tensor]:
-    """The features that the readout takes of an example."""
-    return example.inputs if learner.backbone is None else learner.backbone(example.inputs[0])
-
-
 @torch.inference_mode()
 def tested(
-    learner: TrainableModel,
-    inputs: CachedInputs,
-    manifest: Manifest,
-    pixels: int | None,
-    second: CachedInputs | None = None,
+    learner: TrainableModel, views: list[CachedInputs], manifest: Manifest, pixels: int | None
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
-    """Metrics in percent of a set's test images, by category; no pixel metric where there are no masks.
-
-    With them every image's label and what each head says of it, by category.
+    """Test a model on a set by category.
 
     Args:
         learner: trained without the set.
-        inputs: features of the photographs as they are, in the order of the manifests that they come from.
+        views: features of the photographs, and for test-time augmentation those of the rotated ones.
         manifest: of the set.
-        pixels: height and width at which maps and masks are compared; None for no pixel metrics, which take long.
-        second: of the same photographs turned (`TurnedImages`), where they are looked at twice.
+        pixels: height and width at which maps and masks are compared; None: no pixel metrics.
+
+    Returns:
+        Metrics in percent, with pixel metrics where there are masks; and labels, scores and the AUROC of map cells.
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
+    group, parent, label = views[0].group, views[0].parent, views[0].label
     result, said = {}, {}
     for category in sorted({entry.category for entry in entries.values()}):
-        group = f"{manifest.name}/{category}"
-        rows = np.array([row for row in np.flatnonzero(inputs.group == group) if inputs.parent[row] in entries])
-        heads: dict[str, list[np.ndarray]] = {name: [] for name in HEADS}
-        cells: list[tuple[np.ndarray, np.ndarray]] = []
-        maps: list[np.ndarray] = []
-        masks: list[np.ndarray | None] = []
-        # Not strict: what is repeated has no end.
-        for pair in zip(inputs.read(rows), second.read(rows) if second else repeat(None), strict=False):
-            example = pair[0]
-            looks = [read_by_readout(learner, one) for one in pair if one]
-            output = learner.readout(*looks)
-            for name, head in HEADS.items():
-                heads[name].append(getattr(output, head).numpy())
-            cells.append((output.map.squeeze(1).numpy(), example.mask_fraction.numpy()))
-            for row, one in zip(example.rows, output.map.squeeze(1).numpy(), strict=True) if pixels else ():
-                entry = entries[str(inputs.parent[row])]
-                if entry.label and not entry.mask:
-                    continue
-                shape = (entry.height, entry.width)
-                maps.append(one)
-                masks.append(decode_mask(manifest.root / entry.mask, shape) if entry.mask else None)
-        every = {name: np.concatenate(scores) for name, scores in heads.items()}
-        found = {name: 100 * auroc(inputs.label[rows], every[name]) for name in HEADS}
-        said[category] = {"label": inputs.label[rows].tolist()}
-        said[category] |= {name: [round(float(value), 5) for value in values] for name, values in every.items()}
-        if any(mask is not None for mask in masks):
-            metrics = pixel_metrics(maps, masks, pixels)
-            found |= {"pixel_auroc": 100 * metrics.auroc, "aupro": 100 * metrics.aupro}
-        said[category]["cells"] = cells_of(inputs.label[rows], *map(np.concatenate, zip(*cells, strict=True)), category)
-        result[category] = {name: round(float(value), 2) for name, value in found.items()}
+        rows = np.flatnonzero((group == f"{manifest.name}/{category}") & np.isin(parent, list(entries)))
+        parts: dict[str, list[np.ndarray]] = {}
+        for examples in zip(*(view.read(rows) for view in views), strict=True):
+            output = learner.readout(*(learner.features(example.inputs) for example in examples))
+            found = {name: getattr(output, head) for name, head in HEADS.items()}
+            found |= {"map": output.map.squeeze(1), "fraction": examples[0].mask_fraction}
+            for name, values in found.items():
+                parts.setdefault(name, []).append(values.numpy())
+        every = {name: np.concatenate(values) for name, values in parts.items()}
+        maps, fraction = every.pop("map"), every.pop("fraction")
+        metrics = {name: 100 * auroc(label[rows], scores) for name, scores in every.items()}
+        said[category] = {"label": label[rows].tolist(), "cells": cells_of(label[rows], maps, fraction, category)}
+        said[category] |= {name: scores.astype(float).round(5).tolist() for name, scores in every.items()}
+        shown = [entries[str(name)] for name in parent[rows]]
+        if pixels and any(entry.mask for entry in shown):
+            known = [row for row, entry in enumerate(shown) if entry.mask or not entry.label]
+            masks = [_mask(manifest, shown[row]) for row in known]
+            pixel = pixel_metrics(maps[known], masks, pixels)
+            metrics |= {"pixel_auroc": 100 * pixel.auroc, "aupro": 100 * pixel.aupro}
+        result[category] = {name: round(float(value), 2) for name, value in metrics.items()}
     return result, said
 
 
+def _mask(manifest: Manifest, entry: Entry) -> np.ndarray | None:
+    return decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
+
+
 def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category: str) -> list[float]:
-    """Compute the AUROC of a category's map cells, then that of each resample; empty where no mask is known.
+    """Compute the AUROC of map cells, then that of each resample; empty where no mask is known.
 
     Args:
-        label: (N,) of the images.
+        label: (N,).
         maps: (N, h, w).
-        fraction: (N, h, w) masked fraction of each cell; NaN throughout an image whose mask is unknown.
+        fraction: (N, h, w) masked fraction of each cell; NaN where an image's mask is unknown.
         category: seeds the resamples.
     """
     known = ~np.isnan(fraction).any(axis=(1, 2))
@@ -189,7 +146,7 @@ def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category
 
 
 def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:
-    """AUROC of a measure, then of each resample of the images, (1 + B,): mean over seeds and categories, then sets."""
+    """Compute the AUROC of a measure and of its B resamples, (1 + B,): mean over seeds and categories, then sets."""
     by_set: dict[str, list[np.ndarray]] = {}
     for row in rows:
         for category, said in row["scores"].items():
@@ -219,7 +176,7 @@ def compared(rows: list[dict[str, Any]], measure: str, against: list[dict[str, A
 
 
 def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
-    """The mean over sets of the mean over seeds of the mean over categories that have the measure."""
+    """Average a measure over categories that have it, then seeds, then sets."""
     by_set: dict[str, list[float]] = {}
     for row in rows:
         values = [found[measure] for found in row["categories"].values() if measure in found]
@@ -229,11 +186,7 @@ def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
 
 
 def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
-    """The profile with some values of its readout replaced, and checked again.
-
-    Raises:
-        InputError: it has no such value.
-    """
+    """Return the profile with some settings of its readout replaced, validated again."""
     raw = profile.model_dump(mode="json")
     if not isinstance(changed, dict):
         raise InputError(f'--readout: {changed!r} names no value; give JSON such as {{"clip": null}}')
@@ -245,114 +198,94 @@ def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
 
 
 def merged_readout(readout: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    """Replace some values of a readout's settings; those that its new kind does not have are dropped."""
+    """Replace some settings of a readout; settings that a new kind does not have are dropped."""
     known = READOUTS[changed.get("kind", readout["kind"])].model_fields if changed.get("kind") in READOUTS else readout
     return {name: value for name, value in readout.items() if name in known} | changed
 
 
 def features_in(folder: Path, images: SourceImages, backbone: Backbone, size: int) -> Features:
-    """Features of the images from a folder; computed where they are not there yet."""
+    """Read the features of images from a folder, or compute and store them."""
     try:
         return read_features(folder, images)
     except InputError:
         return cache_features(images, backbone, size, folder)
 
 
-class TurnedImages:
-    """Images turned by 180 degrees once they have been resized, as a second look sees them."""
+class RotatedImages:
+    """Source images, rotated by 180 degrees after resizing, as test-time augmentation does."""
 
     def __init__(self, images: SourceImages):
         self._images = images
         self.label, self.group, self.parent = images.label, images.group, images.parent
-        self.sha256 = sha256_of_bytes(f"{images.sha256} turned".encode())
+        self.sha256 = sha256_of_bytes(f"{images.sha256} rotated".encode())
 
     def __len__(self) -> int:
         return len(self._images)
 
     def read(self, row: int, size: int) -> Sample:
-        """The image of a row and its mask, both turned."""
         return rotate_and_mirror(self._images.read(row, size), 2)
 
     def name(self, row: int) -> str:
-        """The image's own."""
         return self._images.name(row)
 
 
-def plain_features(run: Run, sets: list[DataSet], backbone: Backbone) -> Features:
-    """Features of the photographs as they are, whatever the source derives from them; computed once."""
+def photograph_features(run: Run, sets: list[DataSet], backbone: Backbone, rotated: bool = False) -> CachedInputs:
+    """Return features of the photographs without augmentation, or rotated by 180 degrees; computed once."""
     images = plain_images([read_run_manifest(run, item) for item in sets])
-    return features_in(run.folder / "photographs", images, backbone, run.profile.model.size)
+    folder = run.folder / ("photographs_rotated" if rotated else "photographs")
+    images = RotatedImages(images) if rotated else images
+    return CachedInputs(features_in(folder, images, backbone, run.profile.model.size))
 
 
-def second_look(run: Run, sets: list[DataSet], backbone: Backbone) -> CachedInputs:
-    """The same features of a second look, computed once."""
-    images = TurnedImages(plain_images([read_run_manifest(run, item) for item in sets]))
-    return CachedInputs(features_in(run.folder / "photographs_turned", images, backbone, run.profile.model.size))
-
-
-def main() -> int:
-    """Leave each set out with every seed, and write what was found; returns the exit code."""
+def main() -> None:
+    """Leave each set out with every seed and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="configs/photographs.yaml")
     parser.add_argument("--data", help="folder of the photographs")
     parser.add_argument("--variant", default=RECIPE, help="name under which the result is kept")
-    parser.add_argument(
-        "--readout", type=json.loads, default={}, help="values of the readout in place of the profile's"
-    )
+    parser.add_argument("--readout", type=json.loads, default={}, help="settings that replace the readout's, as JSON")
     parser.add_argument("--one-view", action="store_true", help="no test-time augmentation")
     parser.add_argument("--output", type=Path, default=RESULTS / "photographs.json")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    try:
-        run = Run(load_profile(options.config, options.data))
-        profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
-        if options.one_view:
-            profile = profile.model_copy(update={"model": profile.model.model_copy(update={"tta": "none"})})
-        backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
-        inputs = training_inputs(run, backbone)
-        if not isinstance(inputs, CachedInputs):
-            raise InputError("training.tuned_stages: this benchmark takes a frozen backbone; set it to 0")
-        plain = CachedInputs(plain_features(run, sets, backbone))
-        second = second_look(run, sets, backbone) if profile.model.tta == "rot180" else None
-        rows = []
-        jobs = [(item, seed) for seed in profile.seeds for item in sets]
-        for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
-            made_with = training_key(profile, inputs, seed) | {
-                "left_out": item.name,
-                "pixels": profile.evaluation.pixels,
-            }
-            key = sha256_of_bytes(json.dumps(made_with, sort_keys=True).encode())[:16]
-            path = run.folder / "left_out" / f"{key}.json"
-            if not path.exists():
-                learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
-                found, said = tested(
-                    learner, plain, read_run_manifest(run, item), profile.evaluation.pixels, second=second
-                )
-                write_json(path, {"set": item.name, "seed": seed, "categories": found, "scores": said})
-            rows.append(read_json(path, "delete it, and run benchmarks/photographs.py again"))
-        measures = (*HEADS, "pixel_auroc", "aupro")
-        result = {
-            **machine(*PACKAGES),
-            "model": profile.model.model_dump(mode="json"),
-            "training": profile.training.model_dump(mode="json"),
-            "source_sha256": inputs.source_sha256,
-            "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in measures},
-            "heads": [
-                {"way": way, "image_auroc": (found := compared(rows, name, rows, "image_auroc"))["mean"]} | found
-                for way, name in WAYS.items()
-            ],
-            "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
-        }
-        everything = read_json(options.output, "delete it") if options.output.exists() else {}
-        variants = everything.get("variants", {}) | {options.variant: result}
-        what = "each set of photographs left out of the source in turn and tested on; percent"
-        save(options.output, {"what": what, "variants": variants})
-        print(json.dumps(result["mean_over_sets"]))
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    run = Run(load_profile(options.config, options.data))
+    profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
+    if options.one_view:
+        profile = profile.model_copy(update={"model": profile.model.model_copy(update={"tta": "none"})})
+    pixels = profile.evaluation.pixels
+    backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
+    inputs = training_inputs(run, backbone)
+    if not isinstance(inputs, CachedInputs):
+        raise InputError("training.tuned_stages: this benchmark needs a frozen backbone; set it to 0")
+    rotations = (False, True) if profile.model.tta == "rot180" else (False,)
+    views = [photograph_features(run, sets, backbone, rotated) for rotated in rotations]
+
+    def measure(item: DataSet, seed: int) -> dict[str, Any]:
+        learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
+        found, said = tested(learner, views, read_run_manifest(run, item), pixels)
+        return {"set": item.name, "seed": seed, "categories": found, "scores": said}
+
+    rows = []
+    jobs = [(item, seed) for seed in profile.seeds for item in sets]
+    for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
+        key = training_key(profile, inputs, seed) | {"left_out": item.name, "pixels": pixels}
+        rows.append(stored(run.folder / "left_out", key, partial(measure, item, seed)))
+    heads = {way: compared(rows, name, rows, "image_auroc") for way, name in WAYS.items()}
+    result = {
+        **machine(*PACKAGES),
+        "model": profile.model.model_dump(mode="json"),
+        "training": profile.training.model_dump(mode="json"),
+        "source_sha256": inputs.source_sha256,
+        "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in (*HEADS, "pixel_auroc", "aupro")},
+        "heads": [{"way": way, "image_auroc": found["mean"]} | found for way, found in heads.items()],
+        "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
+    }
+    everything = read_json(options.output, "delete it") if options.output.exists() else {}
+    variants = everything.get("variants", {}) | {options.variant: result}
+    what = "each set of photographs left out of the source in turn and tested on; percent"
+    save(options.output, {"what": what, "variants": variants})
+    print(json.dumps(result["mean_over_sets"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

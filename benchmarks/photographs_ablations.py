@@ -1,36 +1,43 @@
-"""Measure the choices of the profile of photographs on sets of photographs that were left out of the source.
+"""Ablations of the recipe for photographs, measured on sets of photographs left out of the source.
 
     OMP_NUM_THREADS=1 python benchmarks/photographs_ablations.py --config configs/photographs.yaml --data FOLDER
 
 writes benchmarks/results/photographs_ablations.json. It needs what photographs.py needs. Every variant changes one
 setting and takes the same steps with the same batch, unless marked as not of equal cost; every set is left out in turn
-with every seed, and tested with one view. Trained variants are kept in the run's folder, so that an interrupted
-benchmark continues.
+with every seed, and tested without test-time augmentation. An interrupted benchmark continues.
 """
 
 import argparse
-import json
-import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from photographs import PACKAGES, compared, fit, merged_readout, photographs, plain_features, rows_without, tested
-from recording import RESULTS, machine, save
+from photographs import (
+    PACKAGES,
+    RECIPE,
+    compared,
+    fit,
+    merged_readout,
+    photograph_features,
+    photographs,
+    rows_without,
+    tested,
+)
+from recording import RESULTS, machine, run_script, save, stored
 
-from edgezsad.config import Profile, load_profile
+from edgezsad.config import DataSet, Profile, load_profile
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.errors import EdgeZSADError, InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, write_json
+from edgezsad.errors import InputError
+from edgezsad.files import progress
 from edgezsad.metrics.intervals import LEVEL, REPLICATES
 from edgezsad.model.backbone import Backbone
 from edgezsad.run import Run
 from edgezsad.training.inputs import CachedInputs, training_inputs
 from edgezsad.training.trainer import training_key
 
-RECIPE = "recipe"
 MEASURES = {"image_auroc": "image_auroc", "map_auroc": "correction_auroc", "cell_auroc": "cells"}
 """By the name in the results, the measure of `photographs.replicates_of`."""
 
@@ -41,11 +48,11 @@ class Arm:
 
     Attributes:
         name: of the variant.
-        training, readout: settings in place of the profile's.
-        factor: settings of the training in units of the profile's.
-        sources: "generated" or "photographs": only these images of the source.
+        training, readout: settings that replace the profile's.
+        factor: factors on settings of the training.
+        sources: "generated" or "photographs": train on these images only.
         against: the variant that it is compared with.
-        equal_cost: whether it takes about as long to train.
+        equal_cost: training takes about as long as that of the recipe.
     """
 
     name: str
@@ -97,16 +104,7 @@ def changed(profile: Profile, arm: Arm) -> Profile:
 
 
 def kept_rows(arm: Arm, profile: Profile, group: np.ndarray) -> np.ndarray:
-    """Return (N,) bool: the source rows that a variant trains on.
-
-    Args:
-        arm: the variant.
-        profile: says which sets are generated.
-        group: (N,) str, data set and category with a slash between.
-
-    Raises:
-        InputError: the variant leaves out nothing, or everything.
-    """
+    """Return (N,) bool: the source rows that a variant trains on."""
     if not arm.sources:
         return np.ones(len(group), dtype=bool)
     names = [item.name for item in profile.data.source if item.generated]
@@ -118,31 +116,26 @@ def kept_rows(arm: Arm, profile: Profile, group: np.ndarray) -> np.ndarray:
 
 
 def measured(run: Run, profile: Profile, arm: Arm, inputs: CachedInputs, plain: CachedInputs) -> list[dict[str, Any]]:
-    """Train every seed of a variant without each set and test it there; what was trained before is read."""
+    """Train every seed of a variant without each set and test it there."""
     backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
     keep = np.flatnonzero(kept_rows(arm, profile, inputs.group))
+
+    def measure(item: DataSet, seed: int) -> dict[str, Any]:
+        rows = np.intersect1d(rows_without(inputs.group, item.name), keep)
+        learner = fit(profile, inputs, backbone, seed, rows)
+        _, said = tested(learner, [plain], read_run_manifest(run, item), None)
+        return {"set": item.name, "seed": seed, "scores": said}
+
     rows = []
     for seed in profile.seeds:
         for item in photographs(profile):
-            fitted = np.intersect1d(rows_without(inputs.group, item.name), keep)
             key = training_key(profile, inputs, seed) | {"left_out": item.name, "sources": arm.sources}
-            path = run.folder / "ablations_photographs" / f"{sha256_of_bytes(json.dumps(key).encode())[:16]}.json"
-            if not path.exists():
-                learner = fit(profile, inputs, backbone, seed, fitted)
-                _, said = tested(learner, plain, read_run_manifest(run, item), None)
-                write_json(path, {"set": item.name, "seed": seed, "scores": said})
-            rows.append(read_json(path, "delete it, and run benchmarks/photographs_ablations.py again"))
+            rows.append(stored(run.folder / "ablations_photographs", key, partial(measure, item, seed)))
     return rows
 
 
-def entry(arm: Arm, rows: list[dict[str, Any]], against: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the results of a variant."""
-    found = {name: compared(rows, measure, against, measure) for name, measure in MEASURES.items()}
-    return {"variant": arm.name, "against": arm.against, "equal_cost": arm.equal_cost} | found
-
-
-def main() -> int:
-    """Measure all variants, and write the file after each; returns the exit code."""
+def main() -> None:
+    """Measure all variants, and write the file after each."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="configs/photographs.yaml")
     parser.add_argument("--data", help="folder of the photographs")
@@ -150,37 +143,34 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=RESULTS / "photographs_ablations.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    try:
-        profile = load_profile(options.config, options.data)
-        if options.steps:
-            training = profile.training.model_copy(update={"steps": options.steps})
-            profile = profile.model_copy(update={"training": training})
-        run, sets = Run(profile), photographs(profile)
-        backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
-        inputs = training_inputs(run, backbone)
-        plain = CachedInputs(plain_features(run, sets, backbone))
-        rows: dict[str, list[dict[str, Any]]] = {}
-        entries = []
-        for arm in progress(ARMS, "ablations", len(ARMS), "variant"):
-            rows[arm.name] = measured(run, changed(profile, arm), arm, inputs, plain)
-            entries.append(entry(arm, rows[arm.name], rows[arm.against]))
-            about = {
-                "what": "each set of photographs left out of the source in turn and tested on; percent",
-                **machine(*PACKAGES),
-                "seeds": list(profile.seeds),
-                "steps": profile.training.steps,
-                "measured_on": len(inputs.label),
-                "readout": profile.model.readout.model_dump(mode="json"),
-                "sets": [item.name for item in sets],
-                "wanted": [one.name for one in ARMS],
-                "interval": f"{LEVEL:.0%} of {REPLICATES} resamples of the images within each category and label",
-            }
-            save(options.output, about | {"rows": entries})
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    profile = load_profile(options.config, options.data)
+    if options.steps:
+        training = profile.training.model_copy(update={"steps": options.steps})
+        profile = profile.model_copy(update={"training": training})
+    run, sets = Run(profile), photographs(profile)
+    backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
+    inputs, plain = training_inputs(run, backbone), photograph_features(run, sets, backbone)
+    about = {
+        "what": "each set of photographs left out of the source in turn and tested on; percent",
+        **machine(*PACKAGES),
+        "seeds": list(profile.seeds),
+        "steps": profile.training.steps,
+        "measured_on": len(inputs.label),
+        "readout": profile.model.readout.model_dump(mode="json"),
+        "sets": [item.name for item in sets],
+        "wanted": [one.name for one in ARMS],
+        "interval": f"{LEVEL:.0%} of {REPLICATES} resamples of the images within each category and label",
+    }
+    rows: dict[str, list[dict[str, Any]]] = {}
+    entries = []
+    for arm in progress(ARMS, "ablations", len(ARMS), "variant"):
+        rows[arm.name] = measured(run, changed(profile, arm), arm, inputs, plain)
+        found = {
+            name: compared(rows[arm.name], measure, rows[arm.against], measure) for name, measure in MEASURES.items()
+        }
+        entries.append({"variant": arm.name, "against": arm.against, "equal_cost": arm.equal_cost} | found)
+        save(options.output, about | {"rows": entries})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

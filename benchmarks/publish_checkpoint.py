@@ -23,7 +23,7 @@ from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 AGREEMENT = 0.05
-"""Largest difference of a score (logit) between graph and checkpoint; the graph's weights are rounded to FP16."""
+"""Largest difference of scores between graph and checkpoint; the graph's weights are rounded to FP16."""
 IMAGES = 24
 
 

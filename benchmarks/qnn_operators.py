@@ -1,13 +1,12 @@
-"""Two of the lint's lists, asked of the libraries themselves: what ONNX operators become, and what the HTP takes.
+"""Generate two operator lists of the lint: the QNN operations of each ONNX operator, and those that the HTP supports.
 
     python benchmarks/qnn_operators.py edgezsad/export/operators
 
-It needs onnxruntime-qnn (Linux x86-64). Each ONNX operator is put to the provider as a graph of one node, written as a
-DLC; one that it leaves to the CPU has no operation, and what it turns around for the layout of its images (Transpose)
-is left out. The HTP library names its operations by QNN's C interface (QnnInterface.h: the table behind the versions).
+It needs onnxruntime-qnn (Linux x86-64). Each ONNX operator is compiled as a graph of one node into a DLC; an operator
+that stays on the CPU has no operation. A Transpose that only changes the layout of images is left out. The HTP library
+lists its operations through the C interface of QNN (QnnInterface.h).
 """
 
-import csv
 import ctypes
 import json
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.files import written_beside
@@ -26,12 +26,12 @@ OPSET = 18
 
 
 def floats(*shape: int) -> np.ndarray:
-    """Constants that no operator minds."""
+    """Return a constant that every operator accepts."""
     return np.full(shape, 0.5, dtype=np.float32)
 
 
 def integers(*values: int) -> np.ndarray:
-    """A shape, axes, indices."""
+    """Return a shape, axes or indices."""
     return np.array(values, dtype=np.int64)
 
 
@@ -89,7 +89,7 @@ CASES: dict[str, tuple[list[np.ndarray], dict, int]] = {
 
 
 def graph_of(operator: str) -> bytes:
-    """A graph of one node."""
+    """Build a graph of one node."""
     constants, attributes, opset = CASES[operator]
     operator, *more = operator.split()
     shape = (4, 4) if operator == "Gemm" else SHAPE
@@ -116,7 +116,7 @@ def graph_of(operator: str) -> bytes:
 
 
 def operations(operator: str, backend: str) -> list[str]:
-    """The QNN operations that a node becomes; none if the provider does not take it."""
+    """Return the QNN operations of a node; none if the provider does not support it."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"dump_qnn_ir_dlc": "1", "dump_qnn_ir_dlc_dir": folder}
         settings |= {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
@@ -132,49 +132,42 @@ def operations(operator: str, backend: str) -> list[str]:
 
 
 def htp_operations(library: str) -> list[str]:
-    """The operations that the HTP library says it has, sorted."""
+    """Return the sorted operations of the HTP library."""
     loaded = ctypes.CDLL(library)
     providers, count = ctypes.POINTER(ctypes.c_void_p)(), ctypes.c_uint32()
     loaded.QnnInterface_getProviders(ctypes.byref(providers), ctypes.byref(count))
-    # A number, a name and six version numbers take 40 bytes; then come pointers to functions.
+    # Function pointers follow 40 bytes of number, name and versions.
     table = (ctypes.c_void_p * 8).from_address(providers[0] + 40)
     pointer, handle = ctypes.POINTER, ctypes.c_void_p
     create = ctypes.CFUNCTYPE(ctypes.c_uint64, handle, handle, pointer(handle))(table[1])
     supported = ctypes.CFUNCTYPE(ctypes.c_uint64, handle, pointer(ctypes.c_uint32), pointer(handle))(table[6])
     backend, number, names = handle(), ctypes.c_uint32(), handle()
     if create(None, None, ctypes.byref(backend)) or supported(backend, ctypes.byref(number), ctypes.byref(names)):
-        raise SystemExit(f"{library}: does not name its operations")
+        raise SystemExit(f"{library}: lists no operations; check the version of onnxruntime-qnn")
     # Package, operation, processor; three pointers each.
     texts = ctypes.cast(names, pointer(ctypes.c_char_p))
     return sorted({texts[3 * index + 1].decode() for index in range(number.value)})
 
 
-def write(path: Path, header: list[str], rows: list[list[str]]) -> None:
-    """Write a table."""
-    with written_beside(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
-
-
 def main() -> None:
-    """Ask, and write both tables."""
+    """Write both tables."""
     folder, htp = Path(sys.argv[1]), EMULATOR.start()
-    found: dict[str, dict[str, None]] = {}
+    library = str(Path(htp).with_name("libQnnIr.so"))
+    found: dict[str, list[str]] = {}
     for case in sorted(CASES):
-        found.setdefault(case.split()[0], {}).update(
-            dict.fromkeys(operations(case, str(Path(htp).with_name("libQnnIr.so"))))
-        )
-    write(
-        folder / "onnx_to_qnn.csv",
-        ["operator", "operations"],
-        [[operator, " ".join(names)] for operator, names in found.items()],
-    )
-    write(
-        folder / "qnn_htp.csv",
-        ["operator", "supported", "types", "min_rank", "max_rank", "since", "note"],
-        [[name, "yes", "", "", "", "", ""] for name in htp_operations(htp)],
-    )
+        found.setdefault(case.split()[0], []).extend(operations(case, library))
+    tables = {
+        "onnx_to_qnn": [
+            {"operator": name, "operations": " ".join(dict.fromkeys(names))} for name, names in found.items()
+        ],
+        "qnn_htp": [
+            {"operator": name, "supported": "yes"} | dict.fromkeys(("types", "min_rank", "max_rank", "since", "note"))
+            for name in htp_operations(htp)
+        ],
+    }
+    for name, rows in tables.items():
+        with written_beside(folder / f"{name}.csv") as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

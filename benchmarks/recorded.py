@@ -1,6 +1,6 @@
-"""Recorded benchmarks as tables and charts: what the notebooks 07, 12, 13 and 15 share.
+"""Read recorded benchmarks and format them as tables and charts, for the notebooks 07, 12, 13 and 15.
 
-Each benchmark writes one JSON file to `benchmarks/results/`; `page_*.py` turns it into the tables of its notebook.
+Each benchmark writes one JSON file to `benchmarks/results/`; `page_*.py` makes the tables of a notebook from it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +21,12 @@ TICKS = (-50, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 50)
 
 
 def read_recorded(path: Path | str, *keys: str) -> Results:
-    """Read the results file of a benchmark.
-
-    Args:
-        path: of the file.
-        keys: that the benchmark's results have.
+    """Read the results file of a benchmark, which must have the keys.
 
     Raises:
-        InputError: the file is missing, damaged, or of another benchmark.
+        InputError: the file is missing, invalid, or of another benchmark.
     """
-    remedy = f"run `make bench` or benchmarks/{Path(path).stem}.py to write it again"
+    remedy = "restore it from the repository, or run the benchmark again (`make bench`)"
     results = read_json(path, remedy)
     if not isinstance(results, dict) or not all(results.get(key) for key in keys):
         raise InputError(f"{path}: not the results of this benchmark; {remedy}")
@@ -38,12 +34,7 @@ def read_recorded(path: Path | str, *keys: str) -> Results:
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str | Callable]) -> pd.DataFrame:
-    """Build a table from recorded rows.
-
-    Args:
-        rows: of the file.
-        columns: title to the key of a row, or to a function of the row.
-    """
+    """Build a table; `columns` gives for each title a key of the rows, or a function of the row."""
     return pd.DataFrame(
         [{title: get(row) if callable(get) else row.get(get) for title, get in columns.items()} for row in rows]
     )
@@ -72,13 +63,13 @@ def verdict(found: Mapping[str, float]) -> str:
 
 
 def difference_figure(names: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, float] | None]]) -> Figure:
-    """Draw differences with their intervals, filled where the interval excludes zero.
+    """Draw differences with 95% intervals; a filled dot means that the interval excludes zero.
 
-    The axis is linear up to one point on either side and logarithmic beyond.
+    The axis is linear up to one point and logarithmic beyond.
 
     Args:
         names: of the variants, top to bottom.
-        panels: for each panel its x label, and each variant's difference, low and high; None where not measured.
+        panels: x label to the difference, low and high of each variant; None where not measured.
     """
     with styled():
         height = 1.1 + 0.25 * max(len(names), 2)
@@ -87,13 +78,13 @@ def difference_figure(names: Sequence[str], panels: Mapping[str, Sequence[Mappin
         )
         for axis, (label, rows) in zip(axes[0], panels.items(), strict=True):
             ends = [0.0]
-            for place, found in enumerate(rows):
+            for row, found in enumerate(rows):
                 if found is None:
                     continue
                 ends += [found["low"], found["high"]]
-                axis.plot([found["low"], found["high"]], [place] * 2, color="black", linewidth=1)
+                axis.plot([found["low"], found["high"]], [row] * 2, color="black", linewidth=1)
                 fill = "white" if verdict(found) == "no" else "black"
-                axis.plot(found["difference"], place, "o", color="black", markerfacecolor=fill)
+                axis.plot(found["difference"], row, "o", color="black", markerfacecolor=fill)
             axis.axvline(0, color="black", linestyle=":", linewidth=1.2)
             axis.set_xscale("symlog", linthresh=1)
             ticks = [tick for tick in TICKS if min(ends) <= tick <= max(ends)]

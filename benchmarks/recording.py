@@ -1,5 +1,6 @@
 """What every benchmark records with its numbers: machine, versions, commit, and the load by other processes."""
 
+import json
 import os
 import resource
 import subprocess
@@ -12,19 +13,18 @@ from typing import Any, TypeVar
 
 from worker import processors_busy
 
-from edgezsad.files import versions, write_json
-from edgezsad.scoring.onnx_scorer import cores, cpu_name
+from edgezsad.errors import EdgeZSADError
+from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 
 Found = TypeVar("Found")
 RESULTS = Path(__file__).resolve().parent / "results"
 
-# The load of an idle machine.
-QUIET = 0.05
-TRIES = 3
-
 
 def machine(*packages: str) -> dict[str, Any]:
     """Return date, processor, cores, load, commit and versions of packages."""
+    # The benchmark of the training step also runs where ONNX Runtime is not installed.
+    from edgezsad.scoring.onnx_scorer import cores, cpu_name
+
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
@@ -45,39 +45,32 @@ def save(path: Path, results: dict[str, Any]) -> None:
     print(f"benchmark: {path}", file=sys.stderr)
 
 
-def undisturbed(measure: Callable[[], Found], patience: float) -> tuple[Found, float | None]:
-    """Measure while nothing else runs, if possible.
-
-    Args:
-        measure: does its work in child processes.
-        patience: seconds to wait for a quiet moment before each of at most three tries; 0: measure once, now.
-
-    Returns:
-        The least disturbed measurement, and the share of all processors that others used meanwhile; None where the
-        system does not say.
-    """
-    best: tuple[Found, float | None] | None = None
-    for _ in range(TRIES if patience else 1):
-        end = time.monotonic() + patience
-        while time.monotonic() < end and not _quiet():
-            pass
-        start, busy, own = time.monotonic(), processors_busy(), _own()
-        found = measure()
-        if busy is None:
-            return found, None
-        seconds = (time.monotonic() - start) * (os.cpu_count() or 1)
-        others = max(processors_busy() - busy - (_own() - own), 0) / seconds
-        if best is None or others < best[1]:
-            best = found, others
-        if others < QUIET:
-            break
-    return best
+def stored(folder: Path, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
+    """Return what an earlier start computed for the same key; otherwise compute it and store it in the folder."""
+    name = sha256_of_bytes(json.dumps(key, sort_keys=True).encode())[:16]
+    path = folder / f"{name}.json"
+    if not path.exists():
+        write_json(path, compute())
+    return read_json(path, "delete it and run the benchmark again")
 
 
-def _quiet() -> bool:
-    before = processors_busy()
-    time.sleep(3)
-    return before is None or (processors_busy() - before) / (3 * (os.cpu_count() or 1)) < QUIET
+def run_script(main: Callable[[], None]) -> None:
+    """Run the main function of a script; print an expected error on one line and exit with its code."""
+    try:
+        main()
+    except EdgeZSADError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def with_load(measure: Callable[[], Found]) -> tuple[Found, float | None]:
+    """Measure in child processes; return the result and the share of all processors that other processes used."""
+    start, busy, own = time.monotonic(), processors_busy(), _own()
+    found = measure()
+    if busy is None:
+        return found, None
+    seconds = (time.monotonic() - start) * (os.cpu_count() or 1)
+    return found, max(processors_busy() - busy - (_own() - own), 0) / seconds
 
 
 def _own() -> float:

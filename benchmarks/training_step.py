@@ -1,21 +1,22 @@
-"""How fast the paper's training step is on a GPU: `python benchmarks/training_step.py`.
+"""Speed of the paper's training step on a GPU: `python benchmarks/training_step.py`.
 
-On a machine with an NVIDIA GPU that computes in bf16, with a fresh checkout and nothing installed but PyTorch:
+On a machine with an NVIDIA GPU that computes in bf16, with a checkout and these packages:
 
     pip install "torch>=2.11" timm torchvision numpy pydantic pyyaml safetensors tqdm
     PYTHONPATH=. python benchmarks/training_step.py
 
-The step: forward under bf16 autocast, the recipe's loss, backward, AdamW, on TinyViT-21M at 512 x 512 with everything
-trainable; pixels are made up and lie in memory, so nothing but the step is timed. Each row is a process of its own (see
-`one_step.py`); a batch that does not fit or a mode that fails is recorded as such. MFU is the model's FLOPs an image
-times images a second, over the measured speed of bf16 matrix products on the same device.
+The step: forward under bf16 autocast, the recipe's loss, backward, AdamW, on TinyViT-21M at 512 x 512 with all weights
+trainable; pixels are random and in memory. Each row is a process (`one_step.py`); a batch that does not fit or a mode
+that fails is recorded as such. MFU is the model's FLOPs an image times images a second, divided by the measured speed
+of bf16 matrix products on the same device.
 
-Without a GPU, or with --tiny, a small relative runs on the processor: that shows that the script works, nothing else.
-Only the rows measured anew are replaced in benchmarks/results/training_step.json; a GPU's stay, with their date.
+Without a GPU, or with --tiny, a small model runs on the processor, which only shows that the script works. Only rows
+measured again are replaced in benchmarks/results/training_step.json; rows of a GPU stay, with their date.
 """
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -24,55 +25,47 @@ from typing import Any
 
 import torch
 from one_step import MODES, PAPER, shape
+from recording import RESULTS, run_script, save
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgezsad.config import load_profile
-from edgezsad.errors import EdgeZSADError
-from edgezsad.files import progress, read_json, versions, write_json
+from edgezsad.files import progress, read_json, versions
 from edgezsad.model.detector import build_detector
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "training_step.json"
 COMMAND = "python benchmarks/training_step.py"
 NOT_RUN = f"not run; needs an NVIDIA GPU with bf16: {COMMAND}"
-TINY = "tiny shape on a processor: shows that the script runs; says nothing of a GPU"
+TINY = "small model on a processor: shows that the script runs, not the speed of a GPU"
 GOAL = 0.3
 PACKAGES = ("torch", "timm", "numpy")
 BATCHES = {"paper": (16, 32, 64, 128), "tiny": (4,)}
 COMPARED = ("eager", "channels_last", "compile", "compile, channels_last")
 TRIED = tuple(name for name in MODES if name not in COMPARED)
-# Attention is compared at the recipe's own batch, and not on a processor, which has no such kernels.
+# Attention kernels are compared at the recipe's batch, and not on a processor, which lacks them.
 TRIED_AT = 64
 PLANS = {
     "paper": [(mode, batch) for mode in COMPARED for batch in BATCHES["paper"]] + [(mode, TRIED_AT) for mode in TRIED],
     "tiny": [(mode, batch) for mode in COMPARED[:3] for batch in BATCHES["tiny"]],
 }
 CEILINGS = {"paper": {"side": 8192, "tries": 5}, "tiny": {"side": 512, "tries": 3}}
-# Compilation for a GPU takes minutes; what takes longer than this hangs.
+# Compilation for a GPU takes minutes.
 LIMIT_SECONDS = 1800
 
 
 def convolution_backward(grad_out: Any, inputs: Any, weight: Any, *rest: Any, out_shape: Any = None, **_: Any) -> int:
-    """FLOPs of a convolution's gradients, as many as the forward's for each of the two that are asked for.
+    """Count the FLOPs of a convolution's gradients: those of the forward pass for each gradient that is needed.
 
-    PyTorch's own count leaves groups out of the weight's gradient: for the depthwise convolutions of TinyViT it says
-    hundreds of times too much. Arguments are shapes, and, in `rest`, which gradients are wanted.
+    PyTorch's formula ignores groups in the weight's gradient and overcounts the depthwise convolutions of TinyViT
+    hundreds of times. Arguments are shapes; the last of `rest` says which gradients are needed.
     """
     wanted = rest[-1]
-    output = 1
-    for side in grad_out:
-        output *= side
-    kernel = 1
-    for side in weight[1:]:
-        kernel *= side
-    return 2 * output * kernel * sum(bool(item) for item in wanted[:2])
+    return 2 * math.prod(grad_out) * math.prod(weight[1:]) * sum(bool(item) for item in wanted[:2])
 
 
 def flops(name: str) -> dict[str, Any]:
-    """FLOPs an image, forward and for training, of a shape; a multiplication and an addition are two.
+    """Count FLOPs an image, forward and for training; a multiplication and an addition are two.
 
-    Counted once at batch 2 on the meta device, where nothing is computed: matrix products, convolutions and attention,
-    the readout included; elementwise work and the loss, which has neither, count nothing.
+    Counted at batch 2 on the meta device: matrix products, convolutions and attention, not elementwise work.
     """
     model, _ = shape(name)
     corrected = {torch.ops.aten.convolution_backward: convolution_backward}
@@ -95,12 +88,12 @@ def flops(name: str) -> dict[str, Any]:
 
 
 def mfu(gflops_an_image: float, images_per_second: float, ceiling_tflops: float) -> float:
-    """Model FLOPs used, as a share of what matrix products reach on the device."""
+    """Compute the model FLOPs utilisation: the share of the speed of matrix products on the device."""
     return gflops_an_image * images_per_second / (1000 * ceiling_tflops)
 
 
 def in_a_process(job: dict[str, Any]) -> dict[str, Any]:
-    """One job of `one_step`, in a fresh process that may die without ending the run."""
+    """Run a job of `one_step` in a new process, whose failure does not end the run."""
     command = [sys.executable, str(HERE / "one_step.py"), json.dumps(job)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
@@ -115,22 +108,22 @@ def in_a_process(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def gpu() -> str | None:
-    """The GPU's name, or None where there is none that computes in bf16."""
+    """Return the name of a GPU that computes in bf16, None without one."""
     if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.cuda.get_device_name()
     return None
 
 
 def processor() -> str:
-    """The processor's name."""
-    # It asks for ONNX Runtime, which a GPU box need not have.
+    """Return the processor's name."""
+    # A GPU machine need not have ONNX Runtime, which this module imports.
     from edgezsad.scoring.onnx_scorer import cpu_name
 
     return cpu_name()
 
 
 def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> dict[str, Any]:
-    """All rows of a plan on one device, its ceiling, and a profile of eager and of the best mode.
+    """Measure all rows of a plan on one device, its ceiling, and profiles of the best eager step and the best of all.
 
     Args:
         name: the shape, "paper" or "tiny".
@@ -157,7 +150,6 @@ def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> 
             speed = counted["training_gflops_an_image"], found["images_per_second"]
             found["mfu"] = mfu(*speed, limit["bf16_tflops"]) if known else None
         rows.append(of | {"mode": mode, "batch": batch} | found)
-    # The fastest of all and the fastest eager one, which may be the same.
     done = [row for row in rows if row["status"] == "ok"]
     groups = done, [row for row in done if row["mode"] == "eager"]
     fastest = [max(group, key=lambda row: row["images_per_second"]) for group in groups if group]
@@ -169,10 +161,7 @@ def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> 
 
 
 def merged(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The results file: new rows in place of those of the same device, shape, mode and batch; all others stay.
-
-    On a processor every earlier tiny row goes, whatever processor it came from: there is nothing to compare.
-    """
+    """Merge results: new rows replace those of the same device, shape, mode and batch; all tiny rows are replaced."""
     paper = load_profile(PAPER)
     tiny = any(item["shape"] == "tiny" for item in new["rows"])
     parts: dict[str, Any] = {}
@@ -198,36 +187,31 @@ def merged(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, write and print; returns the exit code."""
+def main() -> None:
+    """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tiny", action="store_true", help="a small model on the processor, even where there is a GPU")
     parser.add_argument("--modes", nargs="+", choices=MODES, help="instead of the plan's")
     parser.add_argument("--batches", nargs="+", type=int, help="batch sizes instead of the plan's, each at least 2")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    try:
-        earlier = read_json(options.output, "delete it and measure again") if options.output.exists() else {}
-        name = gpu()
-        tiny = options.tiny or name is None
-        if tiny and not options.tiny:
-            print("no NVIDIA GPU with bf16 here: the tiny shape on the processor", file=sys.stderr)
-        plan = PLANS["tiny" if tiny else "paper"]
-        if options.modes or options.batches:
-            modes, batches = (list(dict.fromkeys(column)) for column in zip(*plan, strict=True))
-            plan = [(mode, batch) for mode in options.modes or modes for batch in options.batches or batches]
-        new = measure("tiny", "cpu", processor(), plan) if tiny else measure("paper", "cuda", name, plan)
-        result = merged(earlier, new)
-        write_json(options.output, result)
-    except EdgeZSADError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    parser.add_argument("--output", type=Path, default=RESULTS / "training_step.json")
+    options = parser.parse_args()
+    earlier = read_json(options.output, "delete it and measure again") if options.output.exists() else {}
+    name = gpu()
+    tiny = options.tiny or name is None
+    if tiny and not options.tiny:
+        print("no NVIDIA GPU with bf16 here: the tiny shape on the processor", file=sys.stderr)
+    plan = PLANS["tiny" if tiny else "paper"]
+    if options.modes or options.batches:
+        modes, batches = (list(dict.fromkeys(column)) for column in zip(*plan, strict=True))
+        plan = [(mode, batch) for mode in options.modes or modes for batch in options.batches or batches]
+    new = measure("tiny", "cpu", processor(), plan) if tiny else measure("paper", "cuda", name, plan)
+    result = merged(earlier, new)
+    save(options.output, result)
     for row in new["rows"]:
         speed = f"{row['images_per_second']:.1f} images/s" if row["status"] == "ok" else row["status"]
         print(f"{row['device']}, {row['shape']}, {row['mode']}, batch {row['batch']}: {speed}")
     print(f"GPU: {result['gpu']}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -1,10 +1,10 @@
-"""The page "Try it" in headless Chromium: how near its scores are to the library's, and how long it takes.
+"""Accuracy and speed of the page "Try it" in headless Chromium, compared with the library.
 
     python benchmarks/tryit.py [--photographs FOLDER] [--html book/_build/html]
 
-Prints the largest differences of score and map over twenty photographs of FOLDER and ten generated images; the time of
-the first photograph once the files are there, and of each further one, with the whole browser on one core. Needs a
-built book with its runtime, playwright and a Chromium.
+Prints the largest differences of score and map over twenty photographs of FOLDER and ten generated images, and the time
+of the first and of each further image, with the browser on one core. Needs the built book with its runtime, playwright
+and Chromium.
 """
 
 import argparse
@@ -41,12 +41,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def photographs(folder: Path, root: Path | None = None) -> list[Path]:
-    """Ten images of the generator, of several sizes, as PNG and JPEG; and twenty evenly of `root`, where it is given.
-
-    Args:
-        folder: receives the ten.
-        root: a folder of photographs; masks in it are left out.
-    """
+    """Write ten generated images of several sizes into `folder`; return them, and twenty images of `root` if given."""
     paths = []
     for number, family in enumerate(FAMILIES):
         for defective in (False, True):
@@ -61,7 +56,7 @@ def photographs(folder: Path, root: Path | None = None) -> list[Path]:
 
 
 def give(page: Any, path: Path) -> tuple[dict[str, Any], float]:
-    """Score one photograph; returns the result and the seconds from giving it to seeing it."""
+    """Score one image; return the result and the seconds until it is shown."""
     before = page.evaluate("window.scored.length")
     start = time.perf_counter()
     page.set_input_files("#tryit input[type=file]", path)
@@ -75,8 +70,8 @@ def give(page: Any, path: Path) -> tuple[dict[str, Any], float]:
 
 
 def main() -> None:
-    """Command line."""
-    # Needed to measure alone: tests take only the images from here.
+    """Measure and print."""
+    # Tests use only the images, without playwright.
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,13 +94,12 @@ def main() -> None:
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/book/try-it.html")
         page.evaluate(LISTEN)
         first, _ = give(page, paths[0])
-        # Again, with the files in the browser's store: what is left is to start the runtime and to score.
+        # Again with cached files.
         page.reload()
         page.evaluate(LISTEN)
         first, until_first = give(page, paths[0])
-        print(
-            f"first photograph, files there: {until_first:.2f} s, of them scoring {first['milliseconds'] / 1000:.2f} s"
-        )
+        scoring = first["milliseconds"] / 1000
+        print(f"first image, files cached: {until_first:.2f} s, of which scoring {scoring:.2f} s")
         scores, maps, inside, outside = [], [], [], []
         for one in paths:
             result, seconds = give(page, one)
@@ -114,11 +108,13 @@ def main() -> None:
             maps.append(float(np.corrcoef(result["map"], anomaly_map.ravel())[0, 1]))
             inside.append(result["milliseconds"] / 1000)
             outside.append(seconds)
-        print(f"{len(paths)} photographs: score off by up to {max(scores):.1e}, least map correlation {min(maps):.6f}")
-        for what, times in (("scoring (as the page says)", inside), ("from giving to seeing", outside)):
-            print(f"seconds a photograph, {what}: median {statistics.median(times):.2f}, most {max(times):.2f}")
+        print(
+            f"{len(paths)} images: largest difference of score {max(scores):.1e}, least map correlation {min(maps):.6f}"
+        )
+        for what, times in (("scoring", inside), ("until the result is shown", outside)):
+            print(f"seconds an image, {what}: median {statistics.median(times):.2f}, most {max(times):.2f}")
         result, seconds = give(page, large)
-        print(f"12 million pixels: {seconds:.2f} s, of them scoring {result['milliseconds'] / 1000:.2f} s")
+        print(f"12 million pixels: {seconds:.2f} s, of which scoring {result['milliseconds'] / 1000:.2f} s")
         browser.close()
     server.shutdown()
 

@@ -1,9 +1,9 @@
-"""Measure one method in this fresh process, so that memory is the method's own and libraries' threads do not compete.
+"""Measure one method in a new process, so that memory is its own and threads of libraries do not compete.
 
-    python benchmarks/worker.py metrics NAME IMAGES RUNS    a competitor of metrics.py; prints a line of JSON
+    python benchmarks/worker.py metrics NAME IMAGES RUNS    an implementation of metrics.py; prints a line of JSON
     python benchmarks/worker.py latency JSON                a method of latency.py; see `serve`
 
-Nothing is imported before it is needed.
+Packages are imported only when they are needed.
 """
 
 import json
@@ -21,10 +21,10 @@ PRODUCTS = 6
 
 
 def memory() -> float:
-    """Return the most MB that this process has held."""
+    """Return the peak memory of this process in MB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: a child starts with its parent's highest there.
+        # getrusage would include the parent's peak.
         rows = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(rows["VmHWM"].split()[0]) * 1024 / 1e6
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -32,7 +32,7 @@ def memory() -> float:
 
 
 def processors_busy() -> float | None:
-    """Return the seconds that all processors together have been busy since the machine started; None if unknown."""
+    """Return the busy seconds of all processors since the machine started; None if unknown."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -41,7 +41,7 @@ def processors_busy() -> float | None:
 
 
 def run_competitor(name: str, images: int, runs: int) -> dict[str, Any]:
-    """Run until it was timed `runs` times or took long enough; memory in MB above the bare interpreter."""
+    """Time an implementation up to `runs` times or `BUDGET` seconds; memory in MB above the bare interpreter."""
     bare = memory()
     from competitors import COMPETITORS
     from made import Made
@@ -63,7 +63,7 @@ def run_competitor(name: str, images: int, runs: int) -> dict[str, Any]:
 
 
 def forward_of(job: dict[str, Any]) -> Callable[[], float]:
-    """Return a function that computes one image and returns its score, or a matrix product."""
+    """Return a function that computes the score of one image, or a matrix product."""
     import numpy as np
 
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, job["size"], job["size"])).astype(np.float32)
@@ -97,7 +97,7 @@ def forward_of(job: dict[str, Any]) -> Callable[[], float]:
 
 
 def serve(job: dict[str, Any]) -> None:
-    """Compute one image and print peak memory and score; then answer every line of input with an image's seconds."""
+    """Compute one image and print peak memory and score; then print the seconds of one image for each line of input."""
     bare = memory()
     forward = forward_of(job)
     score = forward()

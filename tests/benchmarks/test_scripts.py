@@ -2,15 +2,16 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
-from packaging.requirements import Requirement
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR = {"auroc", "average_precision", "f1_max", "aupro"}
@@ -23,7 +24,7 @@ def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 
 def results_of(script: str, out: Path, *arguments: str) -> dict[str, Any]:
-    done = run(script, *arguments, "--out" if script == "metrics" else "--output", out)
+    done = run(script, *arguments, "--output", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert str(ROOT) not in out.read_text()
@@ -32,7 +33,7 @@ def results_of(script: str, out: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_pixel_metrics_agree_with_other_implementations(tmp_path: Path) -> None:
-    found = results_of("metrics", tmp_path / "out.json", "--images", "3", "--runs", "1", "--patience", "0")
+    found = results_of("metrics", tmp_path / "out.json", "--images", "3", "--runs", "1")
     rows = {row["name"]: row for row in found["rows"]}
     assert set(rows["one_pass"]["values"]) == set(rows["one_sort"]["values"]) == FOUR
     bounds = {"one_pass": 1e-4, "one_sort": 0, "scikit_learn": 1e-9, "steps": 1e-3, "loop": 0, "adeval": 0.01}
@@ -47,7 +48,7 @@ def test_pixel_metrics_agree_with_other_implementations(tmp_path: Path) -> None:
 
 
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:
-    done = run("metrics", "--images", "1", "--out", tmp_path / "out.json")
+    done = run("metrics", "--images", "1", "--output", tmp_path / "out.json")
     assert (done.returncode, done.stderr) == (2, "error: --images 1 --runs 5: give at least 2 images and 1 run\n")
 
 
@@ -74,10 +75,26 @@ def test_near_duplicates_are_found(tmp_path: Path) -> None:
     assert (search["found"], search["others"]) == (search["planted"], 0)
 
 
-def test_pins_are_those_of_the_extra() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {item.name: item.specifier for item in map(Requirement, project["optional-dependencies"]["bench"])}
-    text = (ROOT / "benchmarks" / "requirements.txt").read_text(encoding="utf-8")
-    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+) ", text, re.MULTILINE))
-    assert set(pins) == set(wanted)
-    assert all(specifier.contains(pins[name]) for name, specifier in wanted.items())
+@pytest.mark.slow
+def test_checkpoint_rows_and_speed(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name in ("test/good/0", "test/good/1", "test/spot/0", "test/spot/1"):
+        pixels = generator.integers(90, 110, (96, 96, 3), dtype=np.uint8)
+        mask = np.zeros((96, 96), np.uint8)
+        mask[40:56, 20:36] = 255
+        files = {name: pixels}
+        if "spot" in name:
+            pixels[mask > 0] = 250
+            files[f"ground_truth/spot/{name[-1]}_mask"] = mask
+        for file, values in files.items():
+            path = tmp_path / "Plates" / "plate" / f"{file}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(path)
+    benchmark = script("checkpoint")
+    found = benchmark.measure(tmp_path, ("Plates",), [benchmark.GRAPH, benchmark.GRAPH])
+    (row,) = found["rows"]
+    assert (row["set"], row["category"], row["images"], row["defective"]) == ("Plates", "plate", 4, 2)
+    assert row["image_auroc"] == 100 and row["pixel_auroc"] > 90
+    assert str(tmp_path) not in json.dumps(found)
+    assert found["recipe"][0]["image_auroc"] == {"mean": 100, "sd": 0} and found["recipe"][0]["seeds"] == 2
+    assert found["speed"]["first_score_seconds"] > 0 and found["speed"]["photographs_per_second"] > 0
