@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
@@ -21,50 +19,44 @@ from edgezsad.files import progress
 from edgezsad.metrics.benchmark_tables import METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
-from edgezsad.scoring.score_file import ScoreFile, Scorer
+from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256
 """Height and width at which maps and masks are compared: finer than any map."""
 MEAN = "mean"
 COUNTS = ("images", "defective", "without_mask", "missed", "false_alarms")
-COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS, *COUNTS[3:], "best_threshold")
+METRIC_COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS)
+COLUMNS = (*METRIC_COLUMNS, *COUNTS[3:], "best_threshold")
 DECISIONS = ("folder", "category", "images", "defective", "missed", "false_alarms", "best_threshold")
 
 
-@dataclass(frozen=True)
+@dataclass
 class EvaluationReport:
     """Result of `evaluate`.
 
     Attributes:
+        threshold: the threshold, a logit.
         rows: `COLUMNS` of each category, then of the mean over all categories: metrics in percent (NaN if undefined),
             defective images below the threshold, normal images at or above it, and the threshold of the best balanced
             accuracy on these images, a logit.
         scores: folder, image, category, label and score (a logit) of each image.
-        threshold: the threshold, a logit.
         notes: which metrics are undefined and why, a sentence each.
         skipped: images without a score, excluded from all numbers, one line each.
         problems: heat maps that could not be written, one line each.
     """
 
-    rows: list[dict[str, Any]]
-    scores: list[dict[str, Any]]
     threshold: float
-    notes: list[str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def as_text(self) -> str:
         """Format the metrics, then the decisions, for a terminal."""
-        metrics = [name for name in COLUMNS if name not in ("missed", "false_alarms", "best_threshold")]
-        return "\n".join(
-            [
-                *_format_table(self.rows, metrics, 1),
-                "",
-                f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):",
-                *_format_table(self.rows, DECISIONS, 3),
-                *self.notes,
-            ]
-        )
+        title = f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):"
+        metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISIONS, 3)
+        return "\n".join([*metrics, "", title, *counts, *self.notes])
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `--json`; undefined metrics are null."""
@@ -74,20 +66,16 @@ class EvaluationReport:
 
 
 def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
-    """Index the test images of each folder; a manifest is named after its folder, with a number if that is taken.
-
-    Raises:
-        InputError: a folder is not in MVTec layout, is given twice, or has no test images; or a file is not an image or
-            its mask has another size.
-    """
+    """Index the test images of each folder; a manifest is named after its folder, with a number if that is taken."""
     found: dict[Path, Manifest] = {}
     for folder in folders:
         if (location := folder.resolve()) in found:
             raise InputError(f"{folder}: given twice; give each folder once")
-        own = re.sub(r"[^A-Za-z0-9_.-]", "_", location.name).lstrip("_.-") or "folder"
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", location.name).lstrip("_.-") or "folder"
         taken = {manifest.name for manifest in found.values()}
-        numbered = itertools.chain([own], (f"{own}-{number}" for number in itertools.count(2)))
-        item = DataSet(name=next(name for name in numbered if name not in taken), layout="mvtec", root=folder)
+        if name in taken:
+            name = next(f"{name}-{number}" for number in itertools.count(2) if f"{name}-{number}" not in taken)
+        item = DataSet(name=name, layout="mvtec", root=folder)
         tests = index_dataset(item, folder, workers=2, choose=lambda images: [i for i in images if i.split == "test"])
         if not tests.entries:
             raise InputError(f"{folder}: no test images; they lie in CATEGORY/test/good and CATEGORY/test/DEFECT")
@@ -105,100 +93,70 @@ def evaluate(
         manifests: from `find_test_images`.
         heatmaps: folder for a heat map of each image: FOLDER/NAME/CATEGORY/...
         threshold: images with this score or a higher one count as defective; no metric depends on it.
-
-    Raises:
-        InputError: no image of a folder has a score, or a mask cannot be read.
     """
-    found = EvaluationReport([], [], threshold, [])
+    report = EvaluationReport(threshold)
     for manifest in manifests:
-        scores = score_manifest(scorer, manifest, heatmaps, found)
+        scores = score_manifest(scorer, manifest, heatmaps, report)
         folder = str(manifest.root)
         for row in category_metrics(scores, manifest, PIXELS):
             part = scores.category == row["category"]
             label, score = scores.label[part], scores.score[part]
             decided = decisions(label, score, threshold)
-            counts = {"missed": decided.missed, "false_alarms": decided.false_alarms}
-            found.rows.append({"folder": folder} | row | counts | {"best_threshold": best_balanced(label, score)})
-        for image, category, label, score in zip(
-            scores.image_id, scores.category, scores.label, scores.score, strict=True
-        ):
-            one = {"image": str(image), "category": str(category), "label": int(label), "score": float(score)}
-            found.scores.append({"folder": folder} | one)
-    found.notes.extend(_notes(found.rows))
-    found.rows.append(_mean(found.rows))
-    return found
+            row |= {"folder": folder, "missed": decided.missed, "false_alarms": decided.false_alarms}
+            report.rows.append(row | {"best_threshold": best_balanced(label, score)})
+        columns = ("image", "category", "label", "score")
+        arrays = (scores.image_id, scores.category, scores.label, scores.score)
+        for values in zip(*(array.tolist() for array in arrays), strict=True):
+            report.scores.append({"folder": folder} | dict(zip(columns, values, strict=True)))
+    report.notes.extend(_notes(report.rows))
+    report.rows.append(_mean(report.rows))
+    return report
 
 
 def score_manifest(
     scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: EvaluationReport | None = None
 ) -> ScoreFile:
-    """Score the images of a manifest.
-
-    Args:
-        scorer: the detector.
-        manifest: the images.
-        heatmaps: folder for heat maps: FOLDER/NAME/CATEGORY/...
-        report: receives images without a score and heat maps that could not be written; images without a score are
-            left out.
-
-    Raises:
-        InputError: no image has a score.
-    """
-    paths = [manifest.path(entry) for entry in manifest.entries]
+    """Score the images of a manifest; images without a score are left out, and listed in `report`."""
+    report = report or EvaluationReport(0.0)
     maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
+    paths = [manifest.path(entry) for entry in manifest.entries]
     entries, results = [], []
-    stream = predict_files(scorer, 0.0, paths, maps)
-    for entry, result in zip(manifest.entries, progress(stream, f"score {manifest.name}", len(paths)), strict=True):
+    stream = progress(predict_files(scorer, 0.0, paths, maps), f"score {manifest.name}", len(paths))
+    for entry, result in zip(manifest.entries, stream, strict=True):
         if isinstance(result, Failure):
-            if report:
-                report.skipped.append(result.reason)
+            report.skipped.append(result.reason)
             continue
-        if report and result.problem:
+        if result.problem:
             report.problems.append(result.problem)
         entries.append(entry)
         results.append(result)
     if not results:
         raise InputError(f"{manifest.root}: no test image could be scored; check the files and the checkpoint")
-    return ScoreFile(
-        image_id=np.array([entry.id for entry in entries]),
-        category=np.array([entry.category for entry in entries]),
-        label=np.array([entry.label for entry in entries], dtype=np.int8),
-        score=np.array([result.score for result in results], dtype=np.float32),
-        map=np.stack([result.map for result in results]).astype(np.float32),
-        milliseconds=np.full(len(results), np.nan, dtype=np.float32),
-    )
+    scores, anomaly_maps = [result.score for result in results], [result.map for result in results]
+    return collect_scores(entries, scores, anomaly_maps, [math.nan] * len(results))
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the metrics over the categories that have them, and add up the counts."""
-    mean = {"folder": MEAN, "category": f"{len(rows)} categories" if len(rows) > 1 else "1 category"}
-    mean |= {name: sum(row[name] for row in rows) for name in COUNTS}
+    mean: dict[str, Any] = {"folder": MEAN, "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
+    mean |= {name: sum(row[name] for row in rows) for name in COUNTS} | {"best_threshold": math.nan}
     for name in METRICS:
         values = [row[name] for row in rows if not _undefined(row[name])]
         mean[name] = sum(values) / len(values) if values else math.nan
-    return {name: (mean | {"best_threshold": math.nan})[name] for name in COLUMNS}
+    return mean
 
 
 def _notes(rows: list[dict[str, Any]]) -> list[str]:
     """Say which metrics are undefined, and why."""
-    notes = []
-
-    def note(text: str, chosen: list[dict[str, Any]]) -> None:
-        if chosen:
-            notes.append(f"{text}: {', '.join(row['category'] for row in chosen)}")
-
-    note(
-        "image metrics only, no masks",
-        [row for row in rows if row["defective"] and row["without_mask"] == row["defective"]],
-    )
-    note(
-        "pixel metrics without the defective images that have no mask",
-        [row for row in rows if 0 < row["without_mask"] < row["defective"]],
-    )
-    note(
-        "no image metrics, all test images have the same label",
-        [row for row in rows if row["defective"] in (0, row["images"])],
-    )
+    cases = {
+        "image metrics only, no masks": lambda row: 0 < row["without_mask"] == row["defective"],
+        "pixel metrics without the defective images that have no mask": lambda row: (
+            0 < row["without_mask"] < row["defective"]
+        ),
+        "no image metrics, all test images have the same label": lambda row: row["defective"] in (0, row["images"]),
+    }
+    affected = {text: ", ".join(row["category"] for row in rows if case(row)) for text, case in cases.items()}
+    notes = [f"{text}: {names}" for text, names in affected.items() if names]
     if len(rows) > 1 and any(_undefined(row[name]) for row in rows for name in PIXEL_METRICS):
         notes.append("each mean is over the categories that have the metric")
     if not all(_undefined(row["best_threshold"]) for row in rows):
