@@ -1,23 +1,20 @@
 """Families of assemblies: parts with components that can be missing, misplaced or wrong."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from synthetic.fields import Random, axes, bevel, box, capsule, colour, cover, polygon, smooth, step
+from synthetic.fields import axes, bevel, box, capsule, colour, cover, polygon, smooth, step
 from synthetic.parts import pose, put, table
-from synthetic.scene import Array, Component, Scene, Size, family
-
-Along = Callable[[float, float], float]
+from synthetic.scene import Array, Component, Random, Scene, Size, family
 
 
-def piece(
-    outline: Array, albedo: Array, rise: float, rim: float, gloss: float, x: float, y: float, angle: float = 0.0
-) -> Component:
+def piece(outline: Array, albedo: Array, rise: float, rim: float, gloss: float) -> Component:
     """Make a component from its signed distance (h, w), colour (3,) or (h, w, 3), height and rounding in pixels."""
     whole = np.broadcast_to(np.asarray(albedo, np.float32), (*outline.shape, 3)).copy()
-    return Component(whole, cover(outline), bevel(outline, rim, rise), gloss, float(x), float(y), float(angle))
+    return Component(whole, cover(outline), bevel(outline, rim, rise), gloss)
 
 
 def patch(width: float, height: float) -> tuple[Array, Array]:
@@ -26,13 +23,24 @@ def patch(width: float, height: float) -> tuple[Array, Array]:
     return axes((n, m), 0.0, ((m - 1) / 2, (n - 1) / 2))
 
 
-def _placer(u: Array, v: Array) -> tuple[Along, Along, float]:
-    """Return functions from a part's coordinates to the image's x and y, and the part's angle in degrees for cv2."""
+def _frame(u: Array, v: Array) -> tuple[Callable[[float, float], tuple[float, float]], float]:
+    """Return a function from a part's coordinates to the image's (x, y), and the part's angle in degrees for cv2."""
     ux, uy = float(u[0, 1] - u[0, 0]), float(u[1, 0] - u[0, 0])
     cx = float(-(u[0, 0] * ux + -v[0, 0] * uy))
     cy = float(-(u[0, 0] * uy + v[0, 0] * ux))
     angle = -float(np.degrees(np.arctan2(uy, ux)))
-    return lambda a, b: cx + a * ux - b * uy, lambda a, b: cy + a * uy + b * ux, angle
+    return lambda a, b: (float(cx + a * ux - b * uy), float(cy + a * uy + b * ux)), angle
+
+
+def _placer(scene: Scene, u: Array, v: Array) -> Callable[..., None]:
+    """Return a function that puts a component at a part's coordinates (a, b), rotated by `turn` degrees."""
+    to_image, angle = _frame(u, v)
+
+    def place(item: Component, a: float, b: float, turn: float = 0.0) -> None:
+        x, y = to_image(a, b)
+        scene.components.append(replace(item, x=x, y=y, angle=float(angle + turn)))
+
+    return place
 
 
 @family("missing", "misplaced", "missing", "scratch", "stain", "foreign", "discoloured", "chip")
@@ -51,11 +59,11 @@ def connector(style: Random, each: Random, size: Size) -> Scene:
     square = style.random() < 0.5
     x, y = patch(side, side)
     outline = box(x, y, side / 2, side / 2, 1) if square else np.hypot(x, y) - (side / 2)
-    to_x, to_y, angle = _placer(u, v)
+    place, pin = _placer(scene, u, v), piece(outline, metal, 4, side / 3, 0.7)
     for row in range(rows):
         for column in range(columns):
             du, dv = (column - (columns - 1) / 2) * pitch, (row - (rows - 1) / 2) * min(pitch * 1.2, 2 * tall / rows)
-            scene.components.append(piece(outline, metal, 4, side / 3, 0.7, to_x(du, dv), to_y(du, dv), angle))
+            place(pin, du, dv)
     return scene
 
 
@@ -75,14 +83,12 @@ def sweets_tray(style: Random, each: Random, size: Size) -> Scene:
     put(scene, shape, tray * (1 + 0.01 * smooth(each, size, 3))[..., None], height, style.uniform(0.1, 0.5))
     x, y = patch(side, side)
     outline = box(x, y, side / 2, side / 2, side * 0.15) if square else np.hypot(x, y) - (side / 2)
-    to_x, to_y, angle = _placer(u, v)
+    place = _placer(scene, u, v)
     for row in range(number):
         for column in range(number):
             du, dv = ((k - (number - 1) / 2) * pitch + each.normal(0, 0.02) * pitch for k in (column, row))
-            tone = sweet * each.normal(1, 0.03)
-            turn = angle + (each.uniform(-8, 8) if square else 0)
-            where = to_x(du, dv), to_y(du, dv), turn
-            scene.components.append(piece(outline, np.clip(tone, 0, 1), side * 0.2, side * 0.3, 0.4, *where))
+            item = piece(outline, np.clip(sweet * each.normal(1, 0.03), 0, 1), side * 0.2, side * 0.3, 0.4)
+            place(item, du, dv, each.uniform(-8, 8) if square else 0)
     return scene
 
 
@@ -101,14 +107,11 @@ def dial(style: Random, each: Random, size: Size) -> Scene:
     scene.tint(cover(radius - half * 0.06), ink)
     number, long, wide = int(style.integers(8, 25)), half * style.uniform(0.1, 0.2), half * style.uniform(0.03, 0.07)
     x, y = patch(2 * long, 2 * wide)
-    outline = box(x, y, long * 0.95, wide, 1)
-    to_x, to_y, angle = _placer(u, v)
+    mark = replace(piece(box(x, y, long * 0.95, wide, 1), ink, 0.0, 1, 0.1), lift=0.0)
+    place = _placer(scene, u, v)
     for k in range(number):
         turn = 2 * np.pi * k / number
-        du, dv = half * 0.8 * np.cos(turn), half * 0.8 * np.sin(turn)
-        item = piece(outline, ink, 0.0, 1, 0.1, to_x(du, dv), to_y(du, dv), angle - np.degrees(turn))
-        item.lift = 0.0
-        scene.components.append(item)
+        place(mark, half * 0.8 * np.cos(turn), half * 0.8 * np.sin(turn), -np.degrees(turn))
     return scene
 
 
@@ -122,18 +125,16 @@ def keypad(style: Random, each: Random, size: Size) -> Scene:
     shape = box(u, v, half, half, half * 0.07)
     albedo = panel * (1 + 0.03 * smooth(each, size, 1.5))[..., None]
     put(scene, shape, albedo, bevel(shape, 4, 4), style.uniform(0.05, 0.4))
-    to_x, to_y, angle = _placer(u, v)
+    place = _placer(scene, u, v)
     for k in range(rows * columns):
         x, y = patch(wide * 0.8, tall * 0.8)
-        item = piece(box(x, y, wide * 0.38, tall * 0.38, 3), key, 4, 4, 0.3, 0, 0, angle)
+        item = piece(box(x, y, wide * 0.38, tall * 0.38, 3), key, 4, 4, 0.3)
         side = min(wide, tall) * 0.3
         # The sign of each key belongs to the category: it comes from `style`.
         mark = np.abs(polygon(x, y, int(style.integers(3, 8)), side * 0.5)) - side * 0.12
         mark = np.minimum(mark, box(x, y, side * style.random() * 0.5, side * 0.1))
         item.albedo += (sign - item.albedo) * cover(mark)[..., None]
-        du, dv = (k % columns - (columns - 1) / 2) * wide, (k // columns - (rows - 1) / 2) * tall
-        item.x, item.y = to_x(du, dv), to_y(du, dv)
-        scene.components.append(item)
+        place(item, (k % columns - (columns - 1) / 2) * wide, (k // columns - (rows - 1) / 2) * tall)
     return scene
 
 
@@ -146,7 +147,7 @@ def tablet(style: Random, each: Random, size: Size) -> Scene:
     speckle = step(smooth(each, size, 2.5), 1.7, 2.2) * 0.25
     albedo = colour(style, 0.7, 0.9, 0.2) * (1 - speckle + 0.012 * smooth(each, size, 3))[..., None]
     put(scene, shape, albedo, height, 0.2)
-    to_x, to_y, angle = _placer(u, v)
+    place = _placer(scene, u, v)
     ink, side = colour(style, 0.1, 0.3, 0.8), half * 0.2
     for sign in range(4):
         shape = patch(side * 1.6, side * 2)[0].shape
@@ -155,10 +156,7 @@ def tablet(style: Random, each: Random, size: Size) -> Scene:
             a, b = style.uniform(-0.5, 0.5, 2) * side
             p, q = axes(shape, style.choice([0, np.pi / 2]), ((shape[1] - 1) / 2 + a, (shape[0] - 1) / 2 + b))
             strokes = np.minimum(strokes, capsule(p, q, side * 0.5, side * 0.13))
-        du = (sign - 1.5) * side * 1.8
-        item = piece(strokes, ink, 0.0, 1, 0.1, to_x(du, 0), to_y(du, 0), angle)
-        item.lift = 0.0
-        scene.components.append(item)
+        place(replace(piece(strokes, ink, 0.0, 1, 0.1), lift=0.0), (sign - 1.5) * side * 1.8, 0)
     return scene
 
 
@@ -169,8 +167,7 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
     shape = box(u, v, half, half * 0.8, 4)
     mask = np.array(style.choice([[0.05, 0.27, 0.12], [0.05, 0.14, 0.32], [0.07, 0.07, 0.08]]), np.float32)
     put(scene, shape, mask * (1 + 0.03 * smooth(each, size, 1.5))[..., None], bevel(shape, 2, 3), 0.3)
-    to_x, to_y, angle = _placer(u, v)
-    # Tracks, on canvases four times as fine, drawn in the board's own coordinates.
+    place, (to_image, _) = _placer(scene, u, v), _frame(u, v)
     tracks = np.zeros(size, np.uint8)
     for _ in range(26):
         x, y = style.uniform(-0.9, 0.9) * half, style.uniform(-0.72, 0.72) * half
@@ -180,7 +177,7 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
             points.append((x, y))
             y = np.clip(y + style.normal(0, 0.25) * half, -0.72 * half, 0.72 * half)
             points.append((x, y))
-        line = np.array([[to_x(*p) * 16, to_y(*p) * 16] for p in points]).round().astype(np.int32)
+        line = (np.array([to_image(*p) for p in points]) * 16).round().astype(np.int32)
         cv2.polylines(tracks, [line], False, 255, 2, cv2.LINE_AA, 4)
     track = tracks.astype(np.float32) / 255
     scene.tint(track, np.clip(mask * 1.7 + 0.03, 0, 1))
@@ -194,28 +191,26 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
         if any(np.hypot(du - a, dv - b) < long + c + 3 for a, b, c in taken):
             continue
         taken.append((du, dv, long))
-        turn = angle + float(style.choice([0, 90])) + float(each.normal(0, 0.7))
-        where = (to_x(du, dv), to_y(du, dv), turn)
+        turn = float(style.choice([0, 90])) + float(each.normal(0, 0.7))
         if kind == 3:
             x, y = patch(2 * long, 2 * long)
-            item = piece(np.hypot(x, y) - long * 0.9, tin, 7, 3, 0.6, *where)
+            item = piece(np.hypot(x, y) - long * 0.9, tin, 7, 3, 0.6)
             item.albedo -= 0.4 * cover(np.abs(x) - 1)[..., None]
         elif kind == 0:
             x, y = patch(2 * long, 2.3 * long)
             body = box(x, y, long, long * 0.85, 2)
-            pins = np.maximum(
-                box(x, y, long * 0.9, long * 1.1), np.abs((x / (long * 0.22)) % 1 - 0.5) * long * 0.22 - 1.4
-            )
-            item = piece(np.minimum(body, pins), np.float32([0.09, 0.09, 0.1]), 5, 2, 0.2, *where)
+            gaps = np.abs((x / (long * 0.22)) % 1 - 0.5) * long * 0.22 - 1.4
+            pins = np.maximum(box(x, y, long * 0.9, long * 1.1), gaps)
+            item = piece(np.minimum(body, pins), np.float32([0.09, 0.09, 0.1]), 5, 2, 0.2)
             item.albedo += (tin - item.albedo) * cover(-body)[..., None]
             dot = np.hypot(x + long * 0.75, y + long * 0.6) - long * 0.09
             item.albedo += 0.4 * cover(dot)[..., None]
         else:
             x, y = patch(2 * long, 1.2 * long)
             body = np.float32([[0.08, 0.08, 0.09], [0.55, 0.4, 0.25]][kind - 1])
-            item = piece(box(x, y, long, long * 0.5, 1), body, 4, 2, 0.3, *where)
+            item = piece(box(x, y, long, long * 0.5, 1), body, 4, 2, 0.3)
             item.albedo += (tin - item.albedo) * cover((long * 0.65) - np.abs(x))[..., None]
-        scene.components.append(item)
+        place(item, du, dv, turn)
     return scene
 
 
@@ -231,7 +226,7 @@ def capsules(style: Random, each: Random, size: Size) -> Scene:
     for row in range(3):
         for column in range(4):
             two = np.where((x > 0)[..., None], first, second) * each.normal(1, 0.02)
-            item = piece(np.minimum(body, lid), np.clip(two, 0, 1), radius * 0.9, radius, 0.6, 0, 0)
+            item = piece(np.minimum(body, lid), np.clip(two, 0, 1), radius * 0.9, radius, 0.6)
             item.height += cover(lid) * 1.2
             item.x = size[1] * (column + 0.5) / 4 + each.normal(0, 0.015) * min(size)
             item.y = size[0] * (row + 0.5) / 3 + each.normal(0, 0.02) * min(size)
@@ -252,10 +247,8 @@ def slotted_plate(style: Random, each: Random, size: Size) -> Scene:
     tone = colour(style, 0.4, 0.75, 0.5)
     albedo = tone * (1 + 0.012 * smooth(each, size, 2) + 0.02 * smooth(each, size, 70))[..., None]
     put(scene, shape, albedo, bevel(shape, 5, 5) + 0.15 * smooth(each, size, 9), 0.5)
-    to_x, to_y, angle = _placer(u, v)
-    x, y = patch(half * 0.16, half * 0.16)
+    place, (x, y) = _placer(scene, u, v), patch(half * 0.16, half * 0.16)
+    rivet = piece(np.hypot(x, y) - half * 0.075, np.float32([0.7, 0.68, 0.62]), 4, half * 0.06, 0.7)
     for du, dv in ((-0.85, -0.77), (0.85, -0.77), (-0.85, 0.77), (0.85, 0.77)):
-        item = piece(np.hypot(x, y) - half * 0.075, np.float32([0.7, 0.68, 0.62]), 4, half * 0.06, 0.7, 0, 0)
-        item.x, item.y, item.angle = to_x(du * half, dv * half), to_y(du * half, dv * half), angle
-        scene.components.append(item)
+        place(rivet, du * half, dv * half)
     return scene

@@ -6,24 +6,22 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from synthetic.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
-from synthetic.scene import Array, Component, Scene
+from synthetic.fields import axes, colour, cover, fractal, smooth, step, streaks
+from synthetic.scene import Array, Component, Random, Scene
 
 Apply = Callable[[Scene, Random, float], None]
 """(assembled scene to change, random numbers, strength 0 to 1)."""
 
 
 def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene:
-    """Return a copy of `scene`, assembled and with one defect.
-
-    Args:
-        kind: a key of `KINDS` or of `COMPONENT_KINDS`.
-        scene: not yet assembled.
-        each: draws position and shape.
-        strength: 0 hardly visible, 1 plain.
-    """
+    """Return a copy of `scene`, assembled and with one defect of a strength from 0 (hardly visible) to 1."""
     if kind in COMPONENT_KINDS:
-        return COMPONENT_KINDS[kind](scene, each, strength).assembled()
+        rows, columns = scene.size
+        inside = [k for k, c in enumerate(scene.components) if 8 < c.x < columns - 8 and 8 < c.y < rows - 8]
+        which = int(each.choice(inside or range(len(scene.components))))
+        new = COMPONENT_KINDS[kind](scene.components[which], each, strength)
+        others = scene.components[:which], scene.components[which + 1 :]
+        return replace(scene, components=[*others[0], *([new] if new else []), *others[1]]).assembled()
     changed = scene.assembled()
     KINDS[kind](changed, each, strength)
     np.clip(changed.albedo, 0.01, 1, out=changed.albedo)
@@ -39,7 +37,7 @@ def scratch(scene: Scene, each: Random, strength: float) -> None:
         path = _path(each, x, y, angle + each.normal(0, 0.12), length * each.uniform(0.6, 1), 0.015)
         _draw(lines, path, int(each.choice([1, 1, 2])))
         x, y = x + each.normal(0, 0.03) * length, y + each.normal(0, 0.03) * length
-    on = _on(scene, lines) * _worn(each, scene, 0.7)
+    on = _on(scene, lines) * (0.7 + (1 - 0.7) * step(smooth(each, scene.size, 14), -1, 1))
     sign = 1 if each.random() < 0.6 else -1
     scene.tint(on, np.clip(scene.albedo * (1 + sign * (0.15 + 0.6 * strength)) + sign * 0.12 * strength, 0.01, 1))
     scene.height -= on * (0.5 + 1.2 * strength)
@@ -104,12 +102,12 @@ def stain(scene: Scene, each: Random, strength: float) -> None:
 def spots(scene: Scene, each: Random, strength: float) -> None:
     """A few small specks of dirt or spatter, close together."""
     x, y = _place(scene, each)
-    spread, specks = _reach(scene, each, 0.03, 0.12), np.zeros(scene.size, np.uint8)
+    deviation, specks = _reach(scene, each, 0.03, 0.12), np.zeros(scene.size, np.uint8)
     for _ in range(int(each.integers(2, 9))):
-        centre = np.round((np.array([x, y]) + each.normal(0, spread / 2, 2)) * 16).astype(int)
+        centre = np.round((np.array([x, y]) + each.normal(0, deviation / 2, 2)) * 16).astype(int) / 16
         radius = int(16 * each.uniform(1.0, max(0.012 * min(scene.size), 1.3)))
-        squash = (radius, int(radius * each.uniform(0.5, 1)))
-        cv2.ellipse(specks, _ellipse(centre, squash, each.uniform(0, 180)), 255, -1, cv2.LINE_AA)
+        squash = (radius / 8, int(radius * each.uniform(0.5, 1)) / 8)
+        cv2.ellipse(specks, (centre.tolist(), squash, each.uniform(0, 180)), 255, -1, cv2.LINE_AA)
     on = _on(scene, specks)
     scene.tint(on * (0.35 + 0.65 * strength), _unlike(scene, each, on, 0.3 + 0.4 * strength))
     scene.height += cv2.GaussianBlur(on, (0, 0), 1) * each.uniform(0, 2)
@@ -235,33 +233,22 @@ KINDS: dict[str, Apply] = {
 """Defects of a surface."""
 
 
-def missing(scene: Scene, each: Random, strength: float) -> Scene:
+def missing(old: Component, each: Random, strength: float) -> None:
     """A component is missing."""
-    which = _which(scene, each)
-    return replace(scene, components=[c for k, c in enumerate(scene.components) if k != which])
 
 
-def misplaced(scene: Scene, each: Random, strength: float) -> Scene:
+def misplaced(old: Component, each: Random, strength: float) -> Component:
     """A component is shifted and rotated."""
-    which = _which(scene, each)
-    old = scene.components[which]
     way, far = each.uniform(0, 2 * np.pi), min(old.cover.shape) * (0.2 + 0.4 * strength)
     x, y = old.x + far * np.cos(way), old.y + far * np.sin(way)
-    angle = old.angle + float(each.choice([-1, 1]) * each.uniform(15, 35 + 50 * strength))
-    return _replaced(scene, which, replace(old, x=x, y=y, angle=angle))
+    return replace(old, x=x, y=y, angle=old.angle + float(each.choice([-1, 1]) * each.uniform(15, 35 + 50 * strength)))
 
 
-def wrong(scene: Scene, each: Random, strength: float) -> Scene:
+def wrong(old: Component, each: Random, strength: float) -> Component:
     """A component of another colour."""
-    which = _which(scene, each)
-    old = scene.components[which]
     shift = each.normal(size=3)
     shift = (shift / np.abs(shift).max() * (0.15 + 0.35 * strength)).astype(np.float32)
-    return _replaced(scene, which, replace(old, albedo=np.clip(old.albedo + shift, 0.02, 1)))
-
-
-def _replaced(scene: Scene, which: int, new: Component) -> Scene:
-    return replace(scene, components=[new if k == which else c for k, c in enumerate(scene.components)])
+    return replace(old, albedo=np.clip(old.albedo + shift, 0.02, 1))
 
 
 COMPONENT_KINDS = {f.__name__: f for f in (missing, misplaced, wrong)}
@@ -289,12 +276,7 @@ def _reach(scene: Scene, each: Random, low: float, high: float) -> float:
 
 
 def _blob(
-    scene: Scene,
-    each: Random,
-    radius: float,
-    rough: float,
-    soft: float = 0.12,
-    centre: tuple[float, float] | None = None,
+    scene: Scene, each: Random, radius: float, rough: float, soft: float = 0.12, centre: tuple | None = None
 ) -> tuple[Array, Array]:
     """An irregular patch on the part: its opacity (H, W), and the distance from its outline in pixels."""
     u, v = axes(scene.size, each.uniform(0, np.pi), centre or _place(scene, each))
@@ -320,26 +302,9 @@ def _draw(canvas: np.ndarray, path: np.ndarray, width: int) -> None:
     cv2.polylines(canvas, [np.round(path * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
 
 
-def _ellipse(centre: np.ndarray, half: tuple[int, int], angle: float) -> tuple:
-    """OpenCV's rotated box from sixteenths of a pixel."""
-    return (tuple(float(c) / 16 for c in centre), (half[0] / 8, half[1] / 8), float(angle))
-
-
 def _on(scene: Scene, drawn: np.ndarray) -> Array:
     """A drawing as opacity (H, W), only on the part."""
     return drawn.astype(np.float32) / 255 * scene.region
-
-
-def _worn(each: Random, scene: Scene, least: float) -> Array:
-    """Uneven strength along a line, from `least` to 1."""
-    return least + (1 - least) * step(smooth(each, scene.size, 14), -1, 1)
-
-
-def _which(scene: Scene, each: Random) -> int:
-    """A component whose centre is well inside the image."""
-    rows, columns = scene.size
-    inside = [k for k, c in enumerate(scene.components) if 8 < c.x < columns - 8 and 8 < c.y < rows - 8]
-    return int(each.choice(inside or range(len(scene.components))))
 
 
 def _unlike(scene: Scene, each: Random, on: Array, distance: float) -> Array:

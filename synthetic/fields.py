@@ -6,9 +6,7 @@ Random fields are small random grids enlarged to the image. Shapes are signed di
 import cv2
 import numpy as np
 
-from synthetic.scene import Array, Size
-
-Random = np.random.Generator
+from synthetic.scene import Array, Random, Size
 
 
 def smooth(rng: Random, size: Size, cell: float | tuple[float, float]) -> Array:
@@ -49,8 +47,7 @@ def streaks(rng: Random, size: Size, length: float, width: float, angle: float) 
 def cells(rng: Random, size: Size, spacing: float, jitter: float = 0.45) -> tuple[Array, np.ndarray, int]:
     """Cells around scattered points, as in foam or leather.
 
-    Returns:
-        distance (H, W) to the nearest point, in units of `spacing`; cell number (H, W); how many cells there are.
+    Returns the distance (H, W) to the nearest point in units of `spacing`, the cell number (H, W), and their count.
     """
     rows, columns = int(size[0] / spacing) + 2, int(size[1] / spacing) + 2
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)

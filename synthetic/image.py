@@ -7,10 +7,9 @@ import cv2
 import numpy as np
 
 from synthetic.defects import COMPONENT_KINDS, with_defect
-from synthetic.fields import Random
 from synthetic.photograph import Conditions, Pixels, develop, draw_conditions, expose
 from synthetic.randomise import distract
-from synthetic.scene import Array, Scene, Size, find
+from synthetic.scene import Array, Random, Scene, Size, find
 
 ATTEMPTS = 8
 """Draws of a defect that is too faint, too small or too large before a plain stain is used."""
@@ -21,23 +20,15 @@ LEAST_AREA, MOST_AREA = 0.0007, 0.14
 
 @dataclass(frozen=True)
 class Address:
-    """What determines an image.
+    """What determines an image."""
 
-    Attributes:
-        seed: the profile's `data.seed`.
-        set, family, split: names.
-        index: counts the normal images of a split, and the defective ones.
-        size: (height, width) in pixels.
-        wild: strong domain randomisation.
-    """
-
-    seed: int
+    seed: int  # the profile's `data.seed`
     set: str
     family: str
     split: str
-    index: int
+    index: int  # counts the normal images of a split, and the defective ones
     size: Size
-    wild: bool
+    wild: bool  # strong domain randomisation
 
     def random(self, purpose: str, shared: bool = False) -> Random:
         """Return a generator for one purpose; `shared` ones are equal for all images of the category."""
@@ -132,8 +123,8 @@ def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
 
 def _last_resort(normal: Array) -> tuple[Array, np.ndarray]:
     """Draw a disc in the middle, for scenes on which no defect shows, such as a black one."""
-    mask = np.zeros(normal.shape[:2], np.uint8)
-    rows, columns = mask.shape
+    rows, columns = normal.shape[:2]
+    mask = np.zeros((rows, columns), np.uint8)
     cv2.circle(mask, (columns // 2, rows // 2), max(min(rows, columns) // 20, 2), 1, -1)
     inside = mask.astype(bool)
     image = normal.copy()

@@ -3,21 +3,8 @@
 import cv2
 import numpy as np
 
-from synthetic.fields import (
-    Random,
-    axes,
-    bevel,
-    box,
-    colour,
-    cover,
-    fractal,
-    polygon,
-    sector_angle,
-    smooth,
-    step,
-    streaks,
-)
-from synthetic.scene import Array, Scene, Size, family
+from synthetic.fields import axes, bevel, box, colour, cover, fractal, polygon, sector_angle, smooth, step, streaks
+from synthetic.scene import Array, Random, Scene, Size, family
 
 MACHINED = ("scratch", "chip", "dent", "stain", "spots", "crack", "abrasion", "discoloured")
 MOULDED = ("scratch", "chip", "stain", "crack", "hole", "discoloured", "smear", "thread", "foreign")
@@ -89,9 +76,8 @@ def gear(style: Random, each: Random, size: Size) -> Scene:
         turned = sector_angle(angle, spokes)
         along = radius * np.cos(turned) - half * 0.55
         shape = np.maximum(shape, (half * 0.11) - np.hypot(along, radius * np.sin(turned)))
-    return put(
-        scene, shape, finish(style, each, size, colour(style, 0.3, 0.75, 0.2), u, v), height, style.uniform(0.1, 0.6)
-    )
+    albedo = finish(style, each, size, colour(style, 0.3, 0.75, 0.2), u, v)
+    return put(scene, shape, albedo, height, style.uniform(0.1, 0.6))
 
 
 @family(*MOULDED)
@@ -130,11 +116,8 @@ def washer(style: Random, each: Random, size: Size) -> Scene:
 def screw(style: Random, each: Random, size: Size) -> Scene:
     """A screw from the side: head, shank and thread."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.92)
-    shank, head, pitch = (
-        half * style.uniform(0.13, 0.22),
-        half * style.uniform(0.28, 0.42),
-        half * style.uniform(0.06, 0.13),
-    )
+    shank, head = half * style.uniform(0.13, 0.22), half * style.uniform(0.28, 0.42)
+    pitch = half * style.uniform(0.06, 0.13)
     lead = u + v * np.float32(0.35)
     wave = np.abs((lead / np.float32(pitch)) % 1 - 0.5) * 2
     threaded = step(u, -half * 0.3, -half * 0.25)
@@ -331,9 +314,8 @@ def figurine(style: Random, each: Random, size: Size) -> Scene:
     tone = colour(style, 0.15, 0.9, 0.9) * (1 + style.uniform(0, 0.12) * fractal(each, size, side / 12))[..., None]
     for _ in range(int(style.integers(0, 9))):
         x, y = style.uniform(-0.6, 0.6, 2) * half
-        spot = np.hypot(u - np.float32(x * squash), v - np.float32(y / squash)) - np.float32(
-            side * style.uniform(0.008, 0.025)
-        )
+        radius = np.float32(side * style.uniform(0.008, 0.025))
+        spot = np.hypot(u - np.float32(x * squash), v - np.float32(y / squash)) - radius
         tone = tone + (colour(style, 0.05, 0.95, 0.9) - tone) * cover(spot)[..., None]
     height = bevel(shape, half * style.uniform(0.3, 1), half * style.uniform(0.1, 0.4)) + smooth(each, size, side / 20)
     return put(scene, shape, tone, height, style.uniform(0.0, 0.8))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthetic.fields import Random, axes
-from synthetic.scene import Array, Scene
+from synthetic.fields import axes
+from synthetic.scene import Array, Random, Scene
 
 Pixels = np.ndarray
 """(H, W, 3) uint8, RGB."""
@@ -14,33 +14,20 @@ Pixels = np.ndarray
 
 @dataclass(frozen=True)
 class Conditions:
-    """Light and camera of an image.
+    """Light and camera of an image."""
 
-    Attributes:
-        azimuth, elevation: of the lamp, in radians.
-        ambient: share of ambient light, 0 to 1.
-        falloff: (right, down) relative change of brightness over half the image.
-        glare: (x, y) position of the lamp's reflection, in half images from the centre.
-        sharpness: exponent of the highlight.
-        shadow: strength of the cast shadow, 0 to 1.
-        colour: (3, 3) colour transform.
-        level: target of the mean brightness.
-        vignette: relative loss of light in the corners.
-        blur, noise: standard deviations, in pixels and on a brightness scale from 0 to 1.
-    """
-
-    azimuth: float
+    azimuth: float  # of the lamp, in radians
     elevation: float
-    ambient: float
-    falloff: tuple[float, float]
-    glare: tuple[float, float]
-    sharpness: float
-    shadow: float
-    colour: Array
-    level: float
-    vignette: float
-    blur: float
-    noise: float
+    ambient: float  # share of ambient light, 0 to 1
+    falloff: tuple[float, float]  # (right, down) relative change of brightness over half the image
+    glare: tuple[float, float]  # (x, y) of the lamp's reflection, in half images from the centre
+    sharpness: float  # exponent of the highlight
+    shadow: float  # strength of the cast shadow, 0 to 1
+    colour: Array  # (3, 3) colour transform
+    level: float  # target of the mean brightness
+    vignette: float  # relative loss of light in the corners
+    blur: float  # standard deviation in pixels
+    noise: float  # standard deviation on a brightness scale from 0 to 1
 
 
 def draw_conditions(style: Random, each: Random, wild: bool) -> Conditions:

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from synthetic.fields import Random, axes, colour, cover, fractal, smooth, step, streaks
-from synthetic.scene import Scene
+from synthetic.fields import axes, colour, cover, fractal, smooth, step, streaks
+from synthetic.scene import Random, Scene
 
 
 def distract(scene: Scene, each: Random) -> None:

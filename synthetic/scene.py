@@ -15,71 +15,47 @@ from numpy.typing import NDArray
 from edgezsad.errors import InputError
 
 Array = NDArray[np.float32]
+Random = np.random.Generator
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
 @dataclass
 class Component:
-    """A small part of a scene that can be missing or misplaced: a resistor, a pin, a printed mark.
+    """A small part of a scene that can be missing or misplaced: a resistor, a pin, a printed mark."""
 
-    Attributes:
-        albedo: (h, w, 3) reflectance, 0 to 1.
-        cover: (h, w) opacity, 0 to 1.
-        height: (h, w) in pixels above its ground.
-        gloss: strength of its highlight.
-        x, y, angle: centre on the scene in pixels, rotation in degrees.
-        lift: strength of its shadow; 0 for print.
-    """
-
-    albedo: Array
-    cover: Array
-    height: Array
-    gloss: float
-    x: float
-    y: float
-    angle: float = 0.0
-    lift: float = 0.5
+    albedo: Array  # (h, w, 3) reflectance, 0 to 1
+    cover: Array  # (h, w) opacity, 0 to 1
+    height: Array  # (h, w) in pixels above its ground
+    gloss: float  # strength of its highlight
+    x: float = 0.0  # centre on the scene in pixels
+    y: float = 0.0
+    angle: float = 0.0  # rotation in degrees
+    lift: float = 0.5  # strength of its shadow; 0 for print
 
 
 @dataclass
 class Scene:
-    """Everything about one image except light and camera.
+    """Everything about one image except light and camera."""
 
-    Attributes:
-        albedo: (H, W, 3) reflectance, 0 to 1.
-        height: (H, W) relief towards the camera, in pixels.
-        gloss: (H, W) strength of the highlight.
-        region: (H, W) 1 where a defect may lie: on the part.
-        lift: (H, W) strength of the shadow; 0 on the background.
-        behind: (H, W, 3) reflectance of the background, seen where a piece is broken off.
-        components: pasted by `assembled`.
-    """
-
-    albedo: Array
-    height: Array
-    gloss: Array
-    region: Array
-    lift: Array
-    behind: Array
-    components: list[Component] = field(default_factory=list)
+    albedo: Array  # (H, W, 3) reflectance, 0 to 1
+    height: Array  # (H, W) relief towards the camera, in pixels
+    gloss: Array  # (H, W) strength of the highlight
+    region: Array  # (H, W) 1 where a defect may lie: on the part
+    lift: Array  # (H, W) strength of the shadow; 0 on the background
+    behind: Array  # (H, W, 3) reflectance of the background, seen where a piece is broken off
+    components: list[Component] = field(default_factory=list)  # pasted by `assembled`
 
     @property
     def size(self) -> Size:
-        """(height, width) in pixels."""
         return self.height.shape[0], self.height.shape[1]
-
-    def copy(self) -> "Scene":
-        """Copy the scene with its layers."""
-        layers = {name: getattr(self, name).copy() for name in ("albedo", "height", "gloss", "region", "lift")}
-        return replace(self, **layers, components=list(self.components))
 
     def assembled(self) -> "Scene":
         """Return a new scene with the components pasted in their order."""
-        scene = self.copy()
+        layers = {name: getattr(self, name).copy() for name in ("albedo", "height", "gloss", "region", "lift")}
+        scene = replace(self, **layers, components=[])
         for component in self.components:
             _paste(scene, component)
-        scene.components = []
         return scene
 
     def lay(
@@ -98,10 +74,8 @@ class Scene:
 
 
 def sheet(albedo: Array, height: Array, gloss: float | Array = 0.0) -> Scene:
-    """Make a surface that fills the image from `albedo`, (H, W, 3) or (H, W), and `height`, (H, W)."""
+    """Make a surface that fills the image from `albedo`, (H, W, 3), and `height`, (H, W)."""
     size = height.shape
-    if albedo.ndim == 2:
-        albedo = np.repeat(albedo[..., None], 3, axis=2)
     albedo = np.clip(albedo, 0.01, 1, dtype=np.float32)
     shiny = np.broadcast_to(np.asarray(gloss, np.float32), size).copy()
     ones = np.ones(size, np.float32)
@@ -120,14 +94,12 @@ def _paste(scene: Scene, item: Component) -> None:
     turn[:, 2] += (item.x - left - (columns - 1) / 2, item.y - top - (rows - 1) / 2)
     # Colour is enlarged at its border, so that the blend at the edge does not pull in black.
     albedo = cv2.warpAffine(item.albedo, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
-    cover = cv2.warpAffine(item.cover, turn, (side, side))
-    height = cv2.warpAffine(item.height, turn, (side, side))
+    cover, height = (cv2.warpAffine(layer, turn, (side, side)) for layer in (item.cover, item.height))
     y0, y1 = max(top, 0), min(top + side, scene.size[0])
     x0, x1 = max(left, 0), min(left + side, scene.size[1])
     if y0 >= y1 or x0 >= x1:
         return
-    there = (slice(y0, y1), slice(x0, x1))
-    here = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    there, here = (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
     part = cover[here]
     scene.albedo[there] += (albedo[here] - scene.albedo[there]) * part[..., None]
     scene.height[there] += height[here] * part
@@ -137,8 +109,6 @@ def _paste(scene: Scene, item: Component) -> None:
         # A body can have defects anywhere; print only where its ground can.
         scene.region[there] = np.maximum(scene.region[there], part)
 
-
-Random = np.random.Generator
 
 Renderer = Callable[[Random, Random, Size], Scene]
 """(style, each, size) -> scene. `style` draws what the images of a category share, `each` what differs."""
@@ -172,14 +142,8 @@ def families() -> tuple[str, ...]:
 
 
 def find(name: str) -> Family:
-    """Return the family of that name.
-
-    Raises:
-        InputError: unknown family.
-    """
+    """Return the family of that name; InputError if it is unknown."""
     if name not in FAMILIES:
-        near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.3)
-        raise InputError(
-            f"unknown generated family {name!r}; {f'did you mean {near[0]}?' if near else 'see families()'}"
-        )
+        near = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0)
+        raise InputError(f"unknown generated family {name!r}; did you mean {near[0]}?")
     return FAMILIES[name]

@@ -33,25 +33,16 @@ REAL_IAD_CODES = ("AK", "BX", "CH", "HS", "PS", "QS", "YW", "ZW")
 
 @dataclass(frozen=True)
 class SetSpec:
-    """A data set to generate; each family makes one category.
+    """A data set to generate; each family makes one category."""
 
-    Attributes:
-        name: the data set's name; it seeds the images together with the family.
-        layout: folder structure, a key of `LAYOUTS`.
-        families: names in `FAMILIES`.
-        train_normal, test_normal, test_defective: number of images per category.
-        size: (height, width) in pixels.
-        randomise: strong domain randomisation.
-    """
-
-    name: str
-    layout: str
-    families: tuple[str, ...]
-    train_normal: int
+    name: str  # seeds the images together with the family
+    layout: str  # folder structure, a key of `LAYOUTS`
+    families: tuple[str, ...]  # names in `FAMILIES`
+    train_normal: int  # images per category
     test_normal: int
     test_defective: int
-    size: tuple[int, int] = (320, 320)
-    randomise: bool = False
+    size: tuple[int, int] = (320, 320)  # (height, width) in pixels
+    randomise: bool = False  # strong domain randomisation
 
 
 @dataclass(frozen=True)
@@ -66,13 +57,7 @@ class Job:
 
 
 def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Path:
-    """Render a data set into `root`, replacing an earlier generated set.
-
-    Args:
-        spec: what to generate.
-        root: the data set's folder.
-        seed: the profile's data seed.
-        workers: processes; 1 renders in this one.
+    """Render a data set into the folder `root` with `workers` processes, replacing an earlier generated set.
 
     Raises:
         InputError: unknown family or layout, fewer than one worker, or `root` holds other files.
@@ -102,11 +87,7 @@ def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Pa
 
 
 def plan(spec: SetSpec, seed: int) -> list[Job]:
-    """List the images of a set with their files, in a fixed order.
-
-    Raises:
-        InputError: unknown family or layout.
-    """
+    """List the images of a set with their files, in a fixed order."""
     for name in spec.families:
         find(name)
     if len(set(spec.families)) != len(spec.families):
@@ -132,13 +113,10 @@ def _mvtec(spec: SetSpec, seed: int) -> Iterator[Job]:
     for family in spec.families:
         numbers: dict[str, Iterator[int]] = defaultdict(count)
         for address, defective in _addresses(spec, seed, family):
-            if defective:
-                kind = defect_of(address)
-                number = f"{next(numbers[kind]):03d}"
-                files = f"{family}/test/{kind}/{number}.png", f"{family}/ground_truth/{kind}/{number}_mask.png"
-                yield Job(address, *files, True)
-            else:
-                yield Job(address, f"{family}/{address.split}/good/{address.index:03d}.png", "", False)
+            kind = defect_of(address) if defective else "good"
+            number = f"{next(numbers[address.split + kind]):03d}"
+            mask = f"{family}/ground_truth/{kind}/{number}_mask.png" if defective else ""
+            yield Job(address, f"{family}/{address.split}/{kind}/{number}.png", mask, defective)
 
 
 def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
@@ -146,13 +124,14 @@ def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     kinds = [*KINDS, *COMPONENT_KINDS]
     for family in spec.families:
         for number, (address, defective) in enumerate(_addresses(spec, seed, family)):
-            base = f"{family}/Data"
             if defective:
-                index, value = f"{address.index:03d}", kinds.index(defect_of(address)) + 1
-                files = f"{base}/Images/Anomaly/{index}.JPG", f"{base}/Masks/Anomaly/{index}.png"
-                yield Job(address, *files, True, value)
+                mask, value = (
+                    f"{family}/Data/Masks/Anomaly/{address.index:03d}.png",
+                    kinds.index(defect_of(address)) + 1,
+                )
+                yield Job(address, f"{family}/Data/Images/Anomaly/{address.index:03d}.JPG", mask, True, value)
             else:
-                yield Job(address, f"{base}/Images/Normal/{number:04d}.JPG", "", False)
+                yield Job(address, f"{family}/Data/Images/Normal/{number:04d}.JPG", "", False)
 
 
 def _btad(spec: SetSpec, seed: int) -> Iterator[Job]:

@@ -6,22 +6,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from synthetic.fields import (
-    Random,
-    axes,
-    bevel,
-    box,
-    capsule,
-    cells,
-    colour,
-    cover,
-    fractal,
-    mixed,
-    smooth,
-    step,
-    streaks,
-)
-from synthetic.scene import Array, Component, Scene, Size, family, sheet
+from synthetic.fields import axes, bevel, box, capsule, cells, colour, cover, fractal, mixed, smooth, step, streaks
+from synthetic.scene import Array, Component, Random, Scene, Size, family, sheet
 
 
 @family("scratch", "crack", "stain", "spots", "dent", "hole", "thread", "discoloured", "smear", "abrasion", "foreign")

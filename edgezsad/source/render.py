@@ -53,51 +53,31 @@ class Box(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One derived image.
+    """One derived image."""
 
-    Attributes:
-        id: KIND/TURN/PARENT; TURN counts how often the parent was used for this kind before.
-        parent: id of the image it is made from.
-        kind: "whole", "defect_crop", "normal_crop", "paste" or "synthetic".
-        group: DATA SET/CATEGORY.
-        label: 0 normal, 1 defective.
-        seed: seeds synthetic defect and randomisation.
-        crop: part of the parent, in pixels.
-        donor: id of the image that a pasted defect comes from, else empty.
-        donor_crop: part of the donor, of the size of the crop.
-    """
-
-    id: str
-    parent: str
-    kind: str
-    group: str
-    label: int
-    seed: int
-    crop: Box
-    donor: str = ""
-    donor_crop: Box = Box()
+    id: str  # KIND/TURN/PARENT; TURN counts how often the parent was used for this kind before
+    parent: str  # id of the image it is made from
+    kind: str  # whole, defect_crop, normal_crop, paste or synthetic
+    group: str  # DATA SET/CATEGORY
+    label: int  # 0 normal, 1 defective
+    seed: int  # of the synthetic defect and the randomisation
+    crop: Box  # part of the parent, in pixels
+    donor: str = ""  # id of the image that a pasted defect comes from
+    donor_crop: Box = Box()  # part of the donor, of the size of the crop
 
 
 class SourceImage(NamedTuple):
-    """One labelled image; `read` returns it at a size, with its mask at any size (None: unknown)."""
+    """One labelled image."""
 
-    label: int
-    group: str
-    parent: str
-    name: str
-    read: Callable[[int], Sample]
+    label: int  # 0 normal, 1 defective
+    group: str  # DATA SET/CATEGORY
+    parent: str  # DATA SET/FILE: images of one parent must stay on the same side of a split
+    name: str  # for error messages
+    read: Callable[[int], Sample]  # reads the image at a size, with its mask at any size (None: unknown)
 
 
 class SourceImages:
-    """Labelled images of one or several sources.
-
-    Attributes:
-        images: the images.
-        sha256: hash of the content of all images.
-        label: (N,) int64, 0 normal, 1 defective.
-        group: (N,) str, data set and category.
-        parent: (N,) str, data set and file: rows of one parent must stay on the same side of a split.
-    """
+    """Labelled images of one or several sources, with a hash of all; label, group and parent also as (N,) arrays."""
 
     def __init__(self, images: Sequence[SourceImage], sha256: str) -> None:
         self.images, self.sha256 = images, sha256
@@ -116,11 +96,7 @@ class SourceImages:
 
 
 def source_images(run: Run, fast: bool = False) -> SourceImages:
-    """Return the source images of a run: derived where its profile says so, else as they are.
-
-    Raises:
-        InputError: a manifest or a derived list is missing, damaged, or made with other settings.
-    """
+    """Return the source images of a run: derived where its profile says so, else as they are."""
     images, hashes = [], []
     for item in run.profile.data.source:
         manifest = read_run_manifest(run, item)
@@ -170,7 +146,7 @@ def _mask(root: Path, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None
     return None if entry.label else np.zeros(shape, dtype=bool)
 
 
-# ---- the file of a derived list----------
+# ---- the file of a derived list --------------------------------------------------------------------------------
 
 
 def derived_path(run: Run, item: DataSet) -> Path:
@@ -206,17 +182,10 @@ def made_from(manifest: Manifest, config: Derive, seed: int) -> dict:
 # ---- rows of a derived list ------------------------------------------------------------------------------------
 
 
-def render(
-    row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: Sequence[str] | None = None
-) -> Sample:
+def render(row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple | None = None) -> Sample:
     """Make a derived image of `size` x `size` pixels, with its mask (None where a defective image has no mask).
 
-    Args:
-        row: what to make.
-        root: the data set's folder.
-        entries: its images by id.
-        size: height and width of the result.
-        defects: kinds of synthetic defects; None for all.
+    `root` is the data set's folder, `entries` its images by id, `defects` the kinds of synthetic defects (default all).
 
     Raises:
         InputError: an image or a mask is missing, damaged, or changed since the manifest was written.

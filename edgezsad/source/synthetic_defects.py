@@ -32,11 +32,9 @@ Kind = Callable[["Ground", Random], "Array | tuple[Array, Array] | None"]
 
 
 def synthetic_defect(sample: Sample, random: Random, names: tuple[str, ...] | None = None) -> tuple[Sample, str]:
-    """Put a synthetic defect on an image, uint8 (S, S, 3), of a normal part.
+    """Put a synthetic defect of one of the kinds in `names` (default: any) on an image of a normal part.
 
-    Returns:
-        The image with a bool (S, S) mask that is never empty, and the kind (one of `names`, by default any); "spot" if
-        no draw was accepted.
+    Returns the image with a bool (S, S) mask that is never empty, and the kind; "spot" if no draw was accepted.
     """
     pixels = sample.pixels.astype(np.float32)
     ground = Ground(pixels, segment_part(sample.pixels))
@@ -54,11 +52,7 @@ def synthetic_defect(sample: Sample, random: Random, names: tuple[str, ...] | No
 
 
 def kind_weights(names: tuple[str, ...] | None = None) -> dict[Kind, float]:
-    """Return the kinds with their probabilities: those in `names` with equal ones, or all of `DEFECTS`.
-
-    Raises:
-        InputError: unknown kind.
-    """
+    """Return the kinds with their probabilities: those in `names` (InputError if unknown), equally likely, or all."""
     known = {kind.__name__: kind for kind in DEFECTS}
     if unknown := sorted(set(names or ()) - set(known)):
         raise InputError(f"derive.defects: unknown kind of defect {unknown[0]!r}; use {', '.join(known)}")
@@ -116,10 +110,9 @@ class Ground:
         return self.size * float(np.exp(random.uniform(np.log(least), np.log(most))))
 
     def blob(self, random: Random, least: float, most: float, roughness: float) -> tuple[Array, float, Array]:
-        """Draw an irregular spot with a radius in a range of fractions of the side, up to three times as long as wide.
+        """Draw an irregular spot with a radius in a range of fractions of the side.
 
-        Returns:
-            Signed distance (S, S) from its edge, negative inside, radius and centre (x, y), all in pixels.
+        Returns signed distance (S, S) from its edge, negative inside, radius and centre (x, y), all in pixels.
         """
         centre, radius = self.position(random), self.length(random, least, most)
         squash = np.sqrt(np.exp(random.uniform(0, np.log(3))))
