@@ -147,11 +147,8 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
 
 
 def _paper_model(run: Run, claim: Claim, argument: bool) -> str:
-    model, paper = run.profile.model, run.profile.paper_graph
-    same = (model.backbone, model.size) == (paper.backbone, paper.size)
-    return (
-        "" if same else f"another model: {model.backbone} at {model.size} px, not {paper.backbone} at {paper.size} px"
-    )
+    own, paper = (f"{each.backbone} at {each.size} px" for each in (run.profile.model, run.profile.paper_graph))
+    return "" if own == paper else f"another model: {own}, not {paper}"
 
 
 def _as_published(run: Run, claim: Claim, which: str) -> str:
