@@ -17,27 +17,32 @@ from edgezsad import __version__
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
-export_app = typer.Typer(help="Files for the boards, from an exported ONNX graph.", no_args_is_help=True)
-data_app = typer.Typer(help="Check and index copies of the public data sets.", no_args_is_help=True)
-device_app = typer.Typer(help="Boards: write a kit, ingest its result.", no_args_is_help=True)
-app.add_typer(claims_app, name="claims")
-app.add_typer(data_app, name="data")
-app.add_typer(export_app, name="export")
-app.add_typer(device_app, name="device")
-
-EXTRAS = dict.fromkeys(
-    ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch"),
-    "train",
+GROUPS = {
+    "claims": "The claims table.",
+    "data": "Check and index copies of the public data sets.",
+    "export": "Files for the boards, from an exported ONNX graph.",
+    "device": "Boards: write a kit, ingest its result.",
+}
+claims_app, data_app, export_app, device_app = (
+    typer.Typer(help=text, no_args_is_help=True) for text in GROUPS.values()
 )
-"""The extra that brings a package, for the message of a command that lacks it."""
+for group, name in zip((claims_app, data_app, export_app, device_app), GROUPS, strict=True):
+    app.add_typer(group, name=name)
+
+TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch")
+"""Packages of the extra [train], which only some commands need."""
 
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[
     Path | None,
     typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); default: the shipped graph."),
 ]
+AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
 Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; default: the checkpoint's.")]
+Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
+Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+MINI = Path("configs/mini.yaml")
 
 
 def _say_version(wanted: bool) -> None:
@@ -58,52 +63,43 @@ def about(
 @app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Images of any size, folders of images, quoted patterns.")],
-    config: Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")] = None,
+    config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
-    table: Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    table: Table = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score images: higher is more anomalous; an image with at least the threshold's score is defective.
 
     Masks in MVTec layout (ground_truth next to test) are left out and counted at the end. Images that cannot be scored
     are listed at the end, with exit code 1; the others are scored.
     """
+    from edgezsad import predict as code
     from edgezsad.files import progress, write_csv
-    from edgezsad.predict import (
-        COLUMNS,
-        Failure,
-        HeatMaps,
-        check_csv,
-        csv_row,
-        find_images,
-        load_scorer,
-        predict_files,
-    )
 
-    chosen, masks = find_images(images)
-    maps = HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
+    chosen, masks = code.find_images(images)
+    maps = code.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
-        check_csv(table)
+        code.check_csv(table)
     results = []
-    stream = predict_files(*load_scorer(config, checkpoint, threshold), chosen, maps)
+    stream = code.predict_files(*code.load_scorer(config, checkpoint, threshold), chosen, maps)
     try:
         for result in progress(stream, "score", len(chosen)) if len(chosen) > 1 else stream:
             results.append(result)
-            if not as_json and not isinstance(result, Failure):
+            if not as_json and isinstance(result, code.Prediction):
                 typer.echo(result.as_text())
     finally:
         # Keeps what has been scored if the command is interrupted.
         if table and results:
-            write_csv(table, map(csv_row, results), COLUMNS)
+            write_csv(table, map(code.csv_row, results), code.COLUMNS)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
-    failures = [result.reason for result in results if isinstance(result, Failure)]
-    problems = [result.problem for result in results if not isinstance(result, Failure) and result.problem]
+    failures = [result.reason for result in results if isinstance(result, code.Failure)]
+    problems = [result.problem for result in results if isinstance(result, code.Prediction) and result.problem]
     _report(failures, problems, len(results))
 
 
@@ -114,22 +110,19 @@ def _report(failures: list[str], problems: list[str], count: int) -> None:
     if failures:
         raise CheckError(f"{len(failures)} of {count} images could not be scored (listed above)")
     if problems:
-        raise CheckError(
-            f"{len(problems)} of {count} heat maps could not be written (listed above); "
-            "give another folder with --heatmaps"
-        )
+        raise CheckError(f"{len(problems)} of {count} heat maps could not be written (listed above); use --heatmaps")
 
 
 @app.command("evaluate")
 def evaluate_folders(
     folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
-    config: Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")] = None,
+    config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
-    table: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file too.")] = None,
+    table: Table = None,
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score the test images of folders, and print the metrics of each category and their mean, in percent.
 
@@ -156,8 +149,8 @@ def evaluate_folders(
 
 @app.command("train")
 def train_seed(
-    config: Config = Path("configs/mini.yaml"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial weights, the order and the noise.")] = 0,
+    config: Config = MINI,
+    seed: Seed = 0,
 ) -> None:
     """Train one seed of a run with prepared data; under `torchrun`, on one device per process."""
     from edgezsad.model.backbone import Backbone
@@ -178,7 +171,7 @@ def train_seed(
 
 
 @claims_app.command("check")
-def claims_check(config: Config = Path("configs/mini.yaml")) -> None:
+def claims_check(config: Config = MINI) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
     from edgezsad.claims.evaluation import check_claims, require_claims
     from edgezsad.run import open_run
@@ -209,7 +202,7 @@ def data_check(
     name: Name,
     root: Root,
     quick: Annotated[bool, typer.Option("--quick", help="Compare names only; open no image.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
     workers: Workers = CORES,
 ) -> None:
     """Check whether a copy is complete and undamaged; exit code 1 if it is not."""
@@ -254,8 +247,8 @@ def data_index(
 @device_app.command("kit")
 def device_kit(
     board: Annotated[str, typer.Argument(help="jetson or rb5.")],
-    config: Config = Path("configs/mini.yaml"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the model.")] = 0,
+    config: Config = MINI,
+    seed: Seed = 0,
     targets: Annotated[list[str] | None, typer.Option(help="Targets, separated by commas; default: all.")] = None,
     images_per_target: Annotated[
         int | None, typer.Option(min=1, help="About so many, evenly spread over categories and labels; default: all.")
@@ -281,7 +274,7 @@ def device_kit(
 @device_app.command("ingest")
 def device_ingest(
     result: Annotated[Path, typer.Argument(help="The archive that run.sh packed on the board.")],
-    config: Config = Path("configs/mini.yaml"),
+    config: Config = MINI,
     output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
     timing: Annotated[
         Path | None, typer.Option(help="For the RB5: a CSV that qnn-profile-viewer made of the board's log.")
@@ -297,7 +290,7 @@ def device_ingest(
 
 
 @device_app.command("status")
-def show_device_status(config: Config = Path("configs/mini.yaml")) -> None:
+def show_device_status(config: Config = MINI) -> None:
     """List what was ingested from each board, and what is missing."""
     from edgezsad.devices.ingest import device_status
     from edgezsad.run import open_run
@@ -374,28 +367,27 @@ def main() -> None:
     """Entry point: errors of this package become one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A file's name may hold bytes that are no text; work that is done must not fail as it is reported.
+            # File names may hold bytes that are not text.
             stream.reconfigure(errors="backslashreplace")
+    code = EdgeZSADError.exit_code
     try:
         app()
     except EdgeZSADError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        text, code = str(error), error.exit_code
     except ModuleNotFoundError as error:
-        command = " ".join(sys.argv[1 : 3 if sys.argv[1] in ("claims", "data", "device", "export") else 2])
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        if (error.name or "").partition(".")[0] not in TRAIN:
             raise
-        typer.echo(f"error: edgezsad {command} needs the extra [{extra}]: pip install 'edgezsad[{extra}]'", err=True)
-        sys.exit(EdgeZSADError.exit_code)
+        command = " ".join(sys.argv[1 : 3 if sys.argv[1] in GROUPS else 2])
+        text = f"edgezsad {command} needs the extra [train]: pip install 'edgezsad[train]'"
     except OSError as error:
-        # A full disk, a name too long, a folder that may not be read: the file and the system's reason say enough.
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        typer.echo(f"error: {name}{error.strerror or error}; fix it and try again", err=True)
-        sys.exit(EdgeZSADError.exit_code)
+        text = f"{name}{error.strerror or error}; fix it and try again"
     except MemoryError:
-        typer.echo("error: out of memory; use fewer workers, or smaller images", err=True)
-        sys.exit(EdgeZSADError.exit_code)
+        text = "out of memory; use fewer workers, or smaller images"
+    else:
+        return
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

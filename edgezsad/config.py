@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import write_text
@@ -50,8 +41,7 @@ class Generated(Strict):
 class Derive(Strict):
     """A source list derived from the images of a data set: our reading of Real-IAD-DR (see `edgezsad.source.derive`).
 
-    The paper publishes only its name and its number of images: all other values are ours. Shares are in percent, as
-    integers, so that a list is the same on every machine.
+    Shares are in percent, as integers, so that a list is the same on every machine.
     """
 
     images: Positive  # rows of the list
@@ -60,11 +50,8 @@ class Derive(Strict):
     normal_crop: Percent = 10  # share of crops without a defect
     paste: Percent = 15  # share of normal images with a defect pasted from another image
     synthetic: Percent = 0  # share of normal images, whole or cropped, with a synthetic defect
-    defects: tuple[str, ...] | None = Field(None, min_length=1)
-    """Kinds of synthetic defects, equally likely; by default all kinds with their own weights
-    (`edgezsad.source.synthetic_defects`)."""
-    scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)
-    """Height and width of crops, in percent of the image's."""
+    defects: tuple[str, ...] | None = Field(None, min_length=1)  # kinds of synthetic defects, equally likely; or all
+    scales: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field((25, 40, 60, 80), min_length=1)  # crops, in percent
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> "Derive":
@@ -81,22 +68,19 @@ class DataSet(Strict):
     layout: Layout
     root: Path
     categories: tuple[str, ...] | None = None  # all by default
-    stands_for: str | None = None
-    """The benchmark that this set stands for in the tables, for instance "MVTec-AD"."""
+    stands_for: str | None = None  # its benchmark in the tables, for instance "MVTec-AD"
     generated: Generated | None = None
-    derive: Derive | None = None
-    """Train on a list derived from the images instead of the images; for a source only."""
+    derive: Derive | None = None  # train on a list derived from the images; for a source only
     share: float | None = Field(None, gt=0)
-    """Share of this source in a training step relative to the other sources' shares; its categories are equally likely.
-    Without shares all categories of all sources are equally likely. Given for all sources or for none."""
+    """Relative share of this source in a training step; its categories are equally likely. Without shares all
+    categories of all sources are equally likely. Given for all sources or for none."""
 
 
 class Data(Strict):
     """Source and targets; `root` is the folder above every data set's own relative root."""
 
     root: Path | None
-    generated_root: Path | None = None
-    """Folder above generated sets instead, where `root` is not writable."""
+    generated_root: Path | None = None  # above generated sets instead, where `root` is not writable
     seed: int = 0
     source: tuple[DataSet, ...] = Field(min_length=1)
     targets: tuple[DataSet, ...] = Field(min_length=1)
@@ -140,45 +124,36 @@ class Data(Strict):
 class ReadoutConfig(Strict):
     """Settings of both kinds of readout."""
 
-    local_channels: Positive = 32
-    """Hidden channels of the spatial head."""
+    local_channels: Positive = 32  # hidden channels of the spatial head
     noise: float = Field(0.5, ge=0)
-    """Gaussian noise on the features in training, in standard deviations of each channel. Cached features allow no
-    augmentation of images, and without noise a readout overfits its source."""
+    """Gaussian noise on the features in training, in standard deviations of each channel."""
     context: int = Field(0, ge=0, le=8)
     """Blocks of context aggregation: the spatial head reads all strides and the surroundings of each location together.
     0: each stride contributes to the map on its own, location by location."""
     self_similarity: tuple[Literal[8, 16, 32], ...] = ()
     """Strides at which the spatial head also reads the dissimilarity of each patch to the rest of its image; needs
     `context`. The cost grows with the fourth power of the image's side."""
-    correction_limit: float = Field(4.0, ge=0)
-    """The map moves the image score by less than this (in logits)."""
+    correction_limit: float = Field(4.0, ge=0)  # the map moves the image score by less than this, in logits
 
 
 class EdgeGLRConfig(ReadoutConfig):
     """The paper's readout (see `edgezsad.model.edgeglr`)."""
 
     kind: Literal["edgeglr"] = "edgeglr"
-    global_channels: Positive = 64
-    """Hidden channels of the global head."""
-    correction_gain: float | None = Field(None, ge=0)
-    """Gain of the correction by the map's peak; learned if left out."""
+    global_channels: Positive = 64  # hidden channels of the global head
+    correction_gain: float | None = Field(None, ge=0)  # of the correction by the map's peak; learned if left out
 
 
 class SelfReferenceConfig(ReadoutConfig):
     """The readout of the shipped checkpoint (see `edgezsad.model.self_reference`); needs strides 8, 16 and 32."""
 
     kind: Literal["self_reference"] = "self_reference"
-    correction_gain: float = Field(ge=0)
-    """Gain of the correction by the map's peak. The scale of the scores differs between parts by more than a defect
-    adds, so it can not be learned across parts."""
-    map_rarity: float = Field(0.0, ge=0)
-    """Logits added to the map per unit of rarity."""
+    correction_gain: float = Field(ge=0)  # of the correction by the map's peak
+    map_rarity: float = Field(0.0, ge=0)  # logits added to the map per unit of rarity
     map_ranking: float = Field(0.0, ge=0)
     """Share of the global score added to every location of the map, so that maps of different images are comparable."""
     clip: float | None = Field(None, gt=0)
-    """Limit of the absolute value of a channel where patches are compared, in standard deviations over the source.
-    Unseen parts drive single channels far beyond it."""
+    """Limit of the absolute value of a channel where patches are compared, in standard deviations over the source."""
 
 
 READOUTS: dict[str, type[ReadoutConfig]] = {"edgeglr": EdgeGLRConfig, "self_reference": SelfReferenceConfig}
@@ -190,11 +165,7 @@ def _kind(readout: Any) -> str:
 
 Readout = Annotated[
     Annotated[EdgeGLRConfig, Tag("edgeglr")] | Annotated[SelfReferenceConfig, Tag("self_reference")],
-    Discriminator(
-        _kind,
-        custom_error_type="readout_kind",
-        custom_error_message="kind must be edgeglr or self_reference",
-    ),
+    Discriminator(_kind, custom_error_type="kind", custom_error_message="kind must be edgeglr or self_reference"),
 ]
 
 
@@ -204,12 +175,11 @@ class Model(Strict):
     backbone: str
     weights: Literal["package", "hub", "random"] = "hub"
     """`package`: inside a pip package; `hub`: timm's own download; `random`: none, for counting costs."""
-    size: Positive = 256
-    """Input height and width in pixels; images are resized to a square."""
+    size: Positive = 256  # input height and width in pixels; images are resized to a square
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     tta: Literal["none", "rot180"] = "none"
     """Test-time augmentation. `rot180`: the map is the average over the image and the image rotated by 180 degrees, and
-    a patch is rare only if neither view has a similar one. The backbone costs twice as much; training uses one view."""
+    a patch is rare only if neither view has a similar one."""
     readout: Readout = EdgeGLRConfig()
 
     @model_validator(mode="after")
@@ -233,8 +203,7 @@ class Training(Strict):
 
     steps: Positive = 300
     batch: int = Field(64, ge=2, multiple_of=2)
-    """Images per step over all devices; half of them normal, half defective. Ours: the ranking loss compares all pairs
-    of a step, and 64 images at 512 pixels are meant to fit one GPU; not ablated."""
+    """Images per step over all devices; half of them normal, half defective."""
     learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
     warmup: int = Field(50, ge=0)
@@ -242,8 +211,7 @@ class Training(Strict):
     ema: float = Field(0.98, ge=0, lt=1)
     """Decay of the moving average of the weights; the average is the result. 0: the last weights."""
     validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out for validation and for the threshold. Ours: most is left to learn from, and the
-    threshold rests on some hundred images; not ablated."""
+    """Share of the source held out for validation and for the threshold."""
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
@@ -266,24 +234,21 @@ class Emulator(Strict):
     """The QNN HTP emulator is slow (seconds an image): it scores a subset."""
 
     images_per_target: Positive = 16
-    seed: int = 0
-    """Which trained seed it runs."""
+    seed: int = 0  # which trained seed it runs
 
 
 class Evaluation(Strict):
     """How scores become numbers."""
 
-    pixels: Positive = 128
-    """Pixel metrics: maps are enlarged and masks reduced to this height and width."""
+    pixels: Positive = 128  # maps are enlarged and masks reduced to this height and width
     runtimes: tuple[Runtime, ...] = ("pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16")
     emulator: Emulator = Emulator()
 
-    @field_validator("runtimes")
-    @classmethod
-    def _host_is_there(cls, runtimes: tuple[Runtime, ...]) -> tuple[Runtime, ...]:
-        if "pytorch" not in runtimes or len(set(runtimes)) != len(runtimes):
-            raise ValueError("needs pytorch, which everything is compared with, and each runtime once")
-        return runtimes
+    @model_validator(mode="after")
+    def _pytorch_is_there(self) -> "Evaluation":
+        if "pytorch" not in self.runtimes or len(set(self.runtimes)) != len(self.runtimes):
+            raise ValueError("runtimes needs pytorch, which everything is compared with, and each runtime once")
+        return self
 
 
 class Profile(Strict):
@@ -291,8 +256,7 @@ class Profile(Strict):
 
     profile: Literal["mini", "folder", "paper"]
     title: str
-    run: Path
-    """The folder that receives everything the run makes."""
+    run: Path  # the folder that receives everything the run makes
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((0, 1, 2), min_length=1)
     data: Data
     model: Model
@@ -310,40 +274,26 @@ class Profile(Strict):
     )
     """The paper's graph, exported and counted without trained weights in every profile."""
 
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is listed twice")
-        return seeds
-
     @model_validator(mode="after")
-    def _emulated_seed_is_trained(self) -> "Profile":
+    def _seeds_fit(self) -> "Profile":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: a seed is listed twice, got {self.seeds}")
         if self.evaluation.emulator.seed not in self.seeds:
             raise ValueError(f"evaluation.emulator.seed {self.evaluation.emulator.seed} is not one of seeds")
         return self
 
     def below(self, root: Path) -> "Profile":
         """Return the profile with its relative folders below `root`."""
-        if root == Path():
-            return self
-        data = {
-            name: folder if folder is None else root / folder
-            for name, folder in (("root", self.data.root), ("generated_root", self.data.generated_root))
-        }
-        return self.model_copy(update={"run": root / self.run, "data": self.data.model_copy(update=data)})
+        folders = {"root": self.data.root, "generated_root": self.data.generated_root}
+        folders = {name: folder and root / folder for name, folder in folders.items()}
+        return self.model_copy(update={"run": root / self.run, "data": self.data.model_copy(update=folders)})
 
 
 def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profile:
-    """Read and check a profile.
-
-    Args:
-        path: a YAML file.
-        data_root: replaces `data.root` when given.
+    """Read and check a profile, a YAML file; `data_root` replaces `data.root` when given.
 
     Raises:
-        InputError: the file is missing, is not YAML, or has an unknown key or a wrong value; one line names the file,
-            the key and, for a misspelt key, the nearest right one.
+        InputError: one line that names the file, the key and, for a misspelt key, the nearest right one.
     """
     path = Path(path)
     try:
@@ -376,19 +326,16 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
 def format_validation_errors(error: ValidationError) -> str:
     """Format validation errors on one line, each prefixed by its key path."""
     problems = []
-    items = error.errors()
-    for item in items:
-        depth = len(item["loc"])
-        # A list whose only element is wrong is also reported as too short; the element's own fault says enough.
-        if item["type"] == "too_short" and any(
-            other["loc"][:depth] == item["loc"] and len(other["loc"]) > depth for other in items
-        ):
+    for item in error.errors():
+        # A list whose only element is invalid is also reported as too short.
+        if item["type"] == "too_short" and item["input"]:
             continue
         # The tag of a union is part of the location, but no key of the file.
         where = ".".join(str(part) for part in item["loc"] if part not in READOUTS) or "profile"
         if item["type"] == "extra_forbidden":
-            hint = _nearest(item["loc"])
-            problems.append(f"unknown key {where}" + (f" (did you mean {hint}?)" if hint else ""))
+            keys = _keys(Strict) - {item["loc"][-1]}
+            near = difflib.get_close_matches(str(item["loc"][-1]), keys, n=1)
+            problems.append(f"unknown key {where}" + (f" (did you mean {near[0]}?)" if near else ""))
         elif item["type"] == "missing":
             problems.append(f"{where} is missing")
         else:
@@ -396,19 +343,6 @@ def format_validation_errors(error: ValidationError) -> str:
     return "; ".join(problems)
 
 
-def _nearest(location: tuple[int | str, ...]) -> str | None:
-    """The nearest right key to the last part of `location`, by walking the models down to it."""
-    model: Any = Profile
-    for part in location[:-1]:
-        if part in READOUTS:
-            model = READOUTS[part]
-        elif isinstance(part, str):
-            model = model.model_fields[part].annotation
-        # Unwrap tuple[X, ...] and X | None down to the model class.
-        while not (isinstance(model, type) and issubclass(model, BaseModel)):
-            arguments = [a for a in getattr(model, "__args__", ()) if a not in (type(None), Ellipsis)]
-            if not arguments:
-                return None
-            model = arguments[0]
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return near[0] if near else None
+def _keys(model: type[BaseModel]) -> set[str]:
+    """Return the keys of a model and of all models derived from it."""
+    return set(model.model_fields).union(*map(_keys, model.__subclasses__()))
