@@ -1,12 +1,5 @@
-"""A source small enough to train on in a second, for tests and for the processes that tests start and kill.
+"""A source small enough to train on in a second; `python planted.py FOLDER STEPS` trains in a process of its own."""
 
-    python planted.py train FOLDER [STEPS]       one run; under torchrun, one of several processes
-    python planted.py serve                      a process that forks a run for every folder on its standard input
-
-The second starts a run in milliseconds, since everything is imported already: a test can afford to kill twenty.
-"""
-
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import Data, DataSet, Model, Profile, Training
+from edgezsad.data.loading import Sample
 from edgezsad.model.backbone import sha256_of_tensors
 from edgezsad.training.features import CacheInfo, Features
 from edgezsad.training.inputs import CachedInputs
@@ -25,7 +19,7 @@ IMAGES = 120
 
 
 class SmallBackbone(nn.Module):
-    """What `Backbone` offers, at strides 8 and 16, from average pooling and two fixed projections."""
+    """The interface of `Backbone` at strides 8 and 16: average pooling and two fixed projections."""
 
     name, weights, strides, channels = "small", "random", (8, 16), (5, 6)
 
@@ -46,7 +40,7 @@ class SmallBackbone(nn.Module):
 
 
 def planted(backbone: SmallBackbone) -> Features:
-    """Noise; in every defective image one cell at the finest stride stands out, and its mask says where."""
+    """Noise; in every defective image one cell at the finest stride stands out; one mask is unknown."""
     generator = np.random.default_rng(0)
     label = (np.arange(IMAGES) % 3 == 0).astype(np.int64)
     maps = [
@@ -55,9 +49,9 @@ def planted(backbone: SmallBackbone) -> Features:
     ]
     mask_fraction = np.zeros((IMAGES, 8, 8), dtype=np.float32)
     for row in np.flatnonzero(label):
-        place = generator.integers(0, 8, 2)
-        maps[0][row, 2, place[0], place[1]] += 12
-        mask_fraction[row, place[0], place[1]] = 1
+        y, x = generator.integers(0, 8, 2)
+        maps[0][row, 2, y, x] += 12
+        mask_fraction[row, y, x] = 1
     mask_fraction[0] = np.nan
     info = CacheInfo(
         backbone="small",
@@ -73,8 +67,32 @@ def planted(backbone: SmallBackbone) -> Features:
     return Features(maps, mask_fraction, label, np.array(["a", "b"])[np.arange(IMAGES) % 2], parent, info)
 
 
+class Images:
+    """Noise images of two categories at 64 pixels; a defect is a bright square, and the mask of row 1 is unknown."""
+
+    sha256 = "made"
+
+    def __init__(self, count: int) -> None:
+        generator = np.random.default_rng(0)
+        self.pixels = generator.integers(60, 160, (count, 64, 64, 3), dtype=np.uint8)
+        self.label = (np.arange(count) % 2).astype(np.int64)
+        self.masks = np.zeros((count, 64, 64), dtype=bool)
+        for row in np.flatnonzero(self.label):
+            top, left = generator.integers(0, 44, 2)
+            self.masks[row, top : top + 20, left : left + 20] = True
+        self.pixels[self.masks] = 255
+        self.group = np.array(["s/a", "s/b"])[np.arange(count) // 2 % 2]
+        self.parent = np.array([f"{row}.png" for row in range(count)])
+        self.names = self.parent
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def read(self, row: int, size: int) -> Sample:
+        return Sample(self.pixels[row], None if row == 1 else self.masks[row])
+
+
 def small_profile(folder: Path, **training: object) -> Profile:
-    """A profile for the small backbone."""
     item = {"layout": "mvtec", "root": "x"}
     return Profile(
         profile="mini",
@@ -87,32 +105,11 @@ def small_profile(folder: Path, **training: object) -> Profile:
 
 
 def run(folder: Path, steps: int) -> None:
-    """Train into `folder`, saving a state every few steps."""
     torch.set_num_threads(1)
     backbone = SmallBackbone()
     profile = small_profile(folder, steps=steps, save_every=7)
     train(profile, CachedInputs(planted(backbone)), backbone, 0, folder)
 
 
-def serve() -> None:
-    """Fork a run for every line "FOLDER STEPS" read, print its process id, and then how it ended."""
-    # Whatever has started threads by now would be broken in the forked processes.
-    torch.set_num_threads(1)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        folder, steps = line.rsplit(" ", 1)
-        child = os.fork()
-        if not child:
-            # The reports of a run would go where the process ids go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            run(Path(folder), int(steps))
-            os._exit(0)
-        print(child, flush=True)
-        print(os.waitpid(child, 0)[1], flush=True)
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve()
-    else:
-        run(Path(sys.argv[2]), int(sys.argv[3]))
+    run(Path(sys.argv[1]), int(sys.argv[2]))

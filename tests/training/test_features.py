@@ -1,6 +1,7 @@
-"""The feature cache holds what the backbone gives, and only a whole cache of the same images is read."""
+"""The feature cache holds the backbone's features; only a complete cache of the same images is read."""
 
 import copy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,34 +23,38 @@ from edgezsad.training.features import Features, cache_features, cell_mask_fract
 SIZE = 32
 
 
-@pytest.fixture
-def sources(tmp_path: Path) -> list[Manifest]:
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
     """Two sets: a normal image, a masked one, a defective one without a mask; and another normal one."""
     generator = np.random.default_rng(0)
-    root = tmp_path / "images"
-    root.mkdir()
+    root = tmp_path_factory.mktemp("images")
 
     def entry(name: str, label: int, mask: str = "") -> Entry:
         cv2.imwrite(str(root / name), generator.integers(0, 256, (40, 48, 3), dtype=np.uint8))
         hashes = (f"{len(list(root.iterdir())):064x}", "b" * 64 if mask else "")
         return Entry(name, "bolt", "test", label, "x", mask, 48, 40, *hashes)
 
-    picture = np.zeros((40, 48), dtype=np.uint8)
-    picture[:20, :12] = 1
-    cv2.imwrite(str(root / "mask.png"), picture)
+    mask = np.zeros((40, 48), dtype=np.uint8)
+    mask[:20, :12] = 1
+    cv2.imwrite(str(root / "mask.png"), mask)
     first = Manifest("first", root, (entry("a.png", 0), entry("b.png", 1, "mask.png"), entry("c.png", 1)))
     return [first, Manifest("second", root, (entry("d.png", 0),))]
 
 
+@pytest.fixture(scope="module")
+def cache(sources: list[Manifest], backbone: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    cache_features(plain_images(sources), backbone, SIZE, folder)
+    return folder
+
+
 @pytest.fixture
-def folder(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> Path:
-    cache_features(plain_images(sources), backbone, SIZE, tmp_path / "features")
-    return tmp_path / "features"
+def folder(cache: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(cache, tmp_path / "features")
 
 
-def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
+def test_cache_holds_the_features(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
     features = read_features(folder, plain_images(sources))
-    assert len(features) == 4
     assert features.label.tolist() == [0, 1, 1, 0]
     assert features.group.tolist() == ["first/bolt"] * 3 + ["second/bolt"]
     assert (features.info.images, features.info.strides) == (4, (8, 16))
@@ -59,7 +64,7 @@ def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path,
         with torch.inference_mode():
             for stored, computed in zip(features.maps, backbone(image), strict=True):
                 assert np.array_equal(stored[row], computed[0].numpy().astype(np.float16))
-    # The mask's upper left quarter; nothing where normal; unknown where defective without a mask.
+    # Unknown where defective without a mask.
     expected = np.zeros((4, 4), dtype=np.float32)
     expected[:2, 0] = 1
     assert np.array_equal(features.mask_fraction[1], expected)
@@ -67,6 +72,7 @@ def test_cache_is_what_the_backbone_gives(sources: list[Manifest], folder: Path,
     assert np.isnan(features.mask_fraction[2]).all()
 
 
+@pytest.mark.slow
 def test_a_convolutional_backbone_is_cached_to_within_rounding(sources: list[Manifest], tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = Backbone("tf_efficientnet_lite0", "random", (8, 16))
@@ -85,7 +91,7 @@ def test_a_convolutional_backbone_is_cached_to_within_rounding(sources: list[Man
             assert (np.abs(stored[0] - wanted) <= allowed).all()
 
 
-def test_values_beyond_float16_are_refused(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> None:
+def test_values_beyond_float16_are_rejected(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> None:
     loud = copy.deepcopy(backbone)
     with torch.no_grad():
         loud.project[0].mul_(1e6)
@@ -94,41 +100,40 @@ def test_values_beyond_float16_are_refused(sources: list[Manifest], backbone: to
     assert not (tmp_path / "features" / "features.json").exists()
 
 
-def refused(folder: Path, sources: list[Manifest], words: str) -> None:
+def rejected(folder: Path, sources: list[Manifest], words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read_features(folder, plain_images(sources))
     assert "run notebook 02_features" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_cache_of_other_images_is_refused(sources: list[Manifest], folder: Path) -> None:
+def test_cache_of_other_images_is_rejected(sources: list[Manifest], folder: Path) -> None:
     first, second = sources
     changed = replace(first.entries[0], sha256="f" * 64)
-    refused(folder, [first], "made from other source images")
-    refused(folder, [second, first], "made from other source images")
-    refused(folder, [replace(first, entries=(changed, *first.entries[1:])), second], "made from other source images")
+    rejected(folder, [first], "made from other source images")
+    rejected(folder, [second, first], "made from other source images")
+    rejected(folder, [replace(first, entries=(changed, *first.entries[1:])), second], "made from other source images")
 
 
 @pytest.mark.parametrize("name", ["stride08.npy", "stride16.npy", "mask_fraction.npy", "features.json"])
-@pytest.mark.parametrize("share", [None, 0.0, 0.1, 0.9])
-def test_cut_short_cache_is_refused(sources: list[Manifest], folder: Path, name: str, share: float | None) -> None:
+@pytest.mark.parametrize("share", [None, 0.0, 0.9])
+def test_incomplete_cache_is_rejected(sources: list[Manifest], folder: Path, name: str, share: float | None) -> None:
     path = folder / name
     data = path.read_bytes()
-    if share is None:
-        path.unlink()
-    else:
+    path.unlink()
+    if share is not None:
         path.write_bytes(data[: int(len(data) * share)])
-    refused(folder, sources, "features")
+    rejected(folder, sources, "features")
 
 
-def test_arrays_of_another_cache_are_refused(sources: list[Manifest], folder: Path) -> None:
+def test_arrays_of_another_cache_are_rejected(sources: list[Manifest], folder: Path) -> None:
     stored = np.load(folder / "stride16.npy")
     np.save(folder / "stride16.npy", stored[:3])
-    refused(folder, sources, "damaged feature cache")
+    rejected(folder, sources, "damaged feature cache")
     np.save(folder / "stride16.npy", stored)
     assert isinstance(read_features(folder, plain_images(sources)), Features)
     np.save(folder / "mask_fraction.npy", np.zeros((4, 2, 2), dtype=np.float32))
-    refused(folder, sources, "damaged feature cache")
+    rejected(folder, sources, "damaged feature cache")
 
 
 def naive_mask_fraction(mask: np.ndarray, cells: int) -> np.ndarray:

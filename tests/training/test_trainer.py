@@ -1,6 +1,7 @@
-"""Training finds a planted signal, repeats itself to the bit, and stops with one message if it can not go on."""
+"""Training finds a planted signal, repeats itself to the bit, and stops with one message if it cannot continue."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,18 +14,17 @@ from lightning_fabric.plugins import MixedPrecision
 from safetensors import safe_open
 
 from edgezsad.config import Profile, SelfReferenceConfig, Training
-from edgezsad.data.loading import Sample, split_source
+from edgezsad.data.loading import split_source
 from edgezsad.errors import CheckError, InputError
 from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import build_readout, load_detector, read_checkpoint
 from edgezsad.run import Run
 from edgezsad.show.tables import seed_summary
-from edgezsad.training import losses
-from edgezsad.training import trainer as module
+from edgezsad.training import losses, trainer
 from edgezsad.training.features import Features, cache_features
 from edgezsad.training.inputs import CachedInputs, training_inputs
-from edgezsad.training.trainer import STATE, train
+from edgezsad.training.trainer import STATE, Trained, train
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +37,26 @@ def short(planted: ModuleType, tmp_path: Path) -> Profile:
     return planted.small_profile(tmp_path, steps=12, batch=8, warmup=2)
 
 
+@pytest.fixture
+def fit(features: Features, backbone: torch.nn.Module, tmp_path: Path) -> Callable[..., Trained]:
+    def run(profile: Profile, name: str = "seed", seed: int = 0, inputs: CachedInputs | None = None) -> Trained:
+        return train(profile, inputs or CachedInputs(features), backbone, seed, tmp_path / name)
+
+    return run
+
+
 def changed(profile: Profile, **training: object) -> Profile:
     return profile.model_copy(update={"training": profile.training.model_copy(update=training)})
 
 
+@pytest.mark.slow
 def test_a_planted_signal_is_found(
-    planted: ModuleType, features: Features, backbone: torch.nn.Module, tmp_path: Path
+    planted: ModuleType, features: Features, backbone: torch.nn.Module, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
-    profile = planted.small_profile(tmp_path, steps=150, batch=32, warmup=10)
-    trained = train(profile, CachedInputs(features), backbone, 0, tmp_path / "seed")
-    metrics = trained.metrics
-    assert 97 < metrics["validation_auroc_score"] <= 100
-    assert metrics["gain"] != 0
-    assert (metrics["seed"], metrics["steps"], metrics["source_images"]) == (0, 150, len(features))
+    profile = planted.small_profile(tmp_path, steps=120, batch=32, warmup=10)
+    trained = fit(profile)
+    assert 97 < trained.metrics["validation_auroc_score"] <= 100
+    assert trained.metrics["gain"] != 0
     terms = trained.curve[["total", "image", "ranking", "map"]]
     assert (terms.iloc[-1] < 0.5 * terms.iloc[0]).all()
     # The map shows the location.
@@ -61,36 +68,34 @@ def test_a_planted_signal_is_found(
     assert int(output.map.argmax()) == int(features.mask_fraction[row].argmax())
 
 
-def test_what_is_written(short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path) -> None:
-    folder = tmp_path / "seed"
-    trained = train(short, CachedInputs(features), backbone, 1, folder)
-    names = ["checkpoint.safetensors", "curve.csv", "logs", "metrics.json", "state.safetensors"]
-    assert sorted(item.name for item in folder.iterdir() if not item.name.startswith(".")) == names
-    checkpoint = read_checkpoint(trained.checkpoint)
+def test_results(
+    short: Profile, features: Features, backbone: torch.nn.Module, fit: Callable[..., Trained], tmp_path: Path
+) -> None:
+    trained = fit(short, seed=1)
+    names = {"checkpoint.safetensors", "curve.csv", "logs", "metrics.json", "state.safetensors"}
+    assert {item.name for item in (tmp_path / "seed").iterdir()} - {".lock"} == names
+    checkpoint, info = read_checkpoint(trained.checkpoint), read_checkpoint(trained.checkpoint).info
     fitted = split_source(features.label, features.group, features.parent, short.training.validation)[0]
-    seen = features.maps[1][fitted].astype(np.float64).std(axis=(0, 2, 3))
-    assert (1 / checkpoint.weights["difference.1.scale"]).flatten().tolist() == pytest.approx(seen.tolist(), rel=1e-3)
-    info = checkpoint.info
+    std = features.maps[1][fitted].astype(np.float64).std(axis=(0, 2, 3))
+    assert (1 / checkpoint.weights["difference.1.scale"]).flatten().tolist() == pytest.approx(std.tolist(), rel=1e-3)
     assert (info.seed, info.model, info.profile) == (1, short.model, "mini")
     assert info.threshold == trained.metrics["threshold"]
     assert (info.backbone_sha256, info.source_sha256, checkpoint.tuned) == (backbone.sha256(), "s", {})
-    assert json.loads((folder / "metrics.json").read_text()) == trained.metrics
+    assert json.loads((tmp_path / "seed" / "metrics.json").read_text()) == trained.metrics
+    assert [trained.metrics[name] for name in ("seed", "steps", "source_images")] == [1, 12, len(features)]
     assert list(trained.curve["step"]) == [0, 10, 11]
-    assert any((folder / "logs").iterdir())
+    assert any((tmp_path / "seed" / "logs").iterdir())
 
 
 def test_same_seed_same_bytes_other_seed_other_weights(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+    short: Profile, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
-    def trained(seed: int, name: str) -> torch.Tensor:
+    for seed, name in ((3, "first"), (3, "again"), (4, "other")):
         torch.rand(7)
-        result = train(short, CachedInputs(features), backbone, seed, tmp_path / name)
-        return read_checkpoint(result.checkpoint).weights["global_head.0.weight"]
-
-    first, again, other = trained(3, "first"), trained(3, "again"), trained(4, "other")
+        fit(short, name, seed)
     for name in ("checkpoint.safetensors", "curve.csv", "metrics.json"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
-    assert torch.equal(first, again) and not torch.equal(first, other)
+        first, again, other = ((tmp_path / folder / name).read_bytes() for folder in ("first", "again", "other"))
+        assert first == again != other
 
 
 def test_features_of_another_backbone_or_size_are_rejected(
@@ -104,61 +109,63 @@ def test_features_of_another_backbone_or_size_are_rejected(
             training_inputs(Run(short), backbone)
 
 
-def test_a_source_of_one_class_is_rejected(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
-) -> None:
+def test_a_source_of_one_class_is_rejected(short: Profile, features: Features, fit: Callable[..., Trained]) -> None:
     one = CachedInputs(replace(features, label=np.zeros(len(features), dtype=np.int64)))
     with pytest.raises(InputError, match="needs normal and defective images"):
-        train(short, one, backbone, 0, tmp_path / "seed")
+        fit(short, inputs=one)
 
 
-class NotFinite(CachedInputs):
-    """Inputs with NaN features at step 7."""
+class Stopping(CachedInputs):
+    """Stop, or yield NaN features, at a step."""
+
+    def __init__(self, features: Features, at: int, error: type[BaseException] | None = None):
+        super().__init__(features)
+        self.at, self.error = at, error
 
     def steps(self, plan, steps, rank, world_size):
         for number, example in zip(steps, super().steps(plan, steps, rank, world_size), strict=True):
-            if number == 7:
+            if number == self.at and self.error:
+                raise self.error
+            if number == self.at:
                 example.inputs[0][3] = torch.nan
             yield example
 
 
 def test_a_loss_that_is_not_finite_stops_training(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+    short: Profile, features: Features, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
     message = r"seed 0: the loss or its gradient is not finite at step 7; check its images \(\d+\.png, "
     with pytest.raises(CheckError, match=message) as caught:
-        train(short, NotFinite(features), backbone, 0, tmp_path / "seed")
+        fit(short, inputs=Stopping(features, at=7))
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
     assert not (tmp_path / "seed" / "checkpoint.safetensors").exists()
 
 
-def infinite_gradient(monkeypatch: pytest.MonkeyPatch, at: int | None) -> None:
-    """Make the gradient of one step, or of all, infinite while the loss stays finite."""
+def infinite_gradient(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Make the gradient of one step infinite while the loss stays finite."""
     plain, calls = losses.compute_loss, []
 
     def harmful(outputs: dict[str, torch.Tensor], *arguments: object) -> losses.Loss:
         value = plain(outputs, *arguments)
         calls.append(0)
         extra = (outputs["score"] * 0).sum().sqrt()
-        return replace(value, total=value.total + extra) if at in (None, len(calls) - 1) else value
+        return replace(value, total=value.total + extra) if len(calls) == at + 1 else value
 
     monkeypatch.setattr(losses, "compute_loss", harmful)
 
 
 def test_a_gradient_that_is_not_finite_stops_at_its_own_step(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Profile, fit: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     infinite_gradient(monkeypatch, at=5)
     with pytest.raises(CheckError, match="the loss or its gradient is not finite at step 5;"):
-        train(short, CachedInputs(features), backbone, 0, tmp_path / "seed")
+        fit(short)
 
 
-def test_too_few_images_to_hold_out(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
-) -> None:
+def test_too_few_images_to_hold_out(short: Profile, features: Features, fit: Callable[..., Trained]) -> None:
     label = np.zeros(len(features), dtype=np.int64)
     label[:5] = 1
-    metrics = train(short, CachedInputs(replace(features, label=label)), backbone, 0, tmp_path).metrics
+    metrics = fit(short, inputs=CachedInputs(replace(features, label=label))).metrics
     assert "too few to hold out" in metrics.pop("validated_on")
     assert np.isfinite(list(metrics.values())).all()
 
@@ -176,42 +183,34 @@ def test_the_split_is_stratified_and_keeps_crops_together(features: Features) ->
 
 
 def test_the_summary_has_every_seed_mean_and_standard_deviation(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
+    short: Profile, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
-    folders = {seed: tmp_path / str(seed) for seed in (0, 1, 2)}
-    metrics = [train(short, CachedInputs(features), backbone, seed, folder).metrics for seed, folder in folders.items()]
-    table = seed_summary(folders)
-    assert list(table["seed"]) == ["0", "1", "2", "mean", "std"]
-    values = [row["validation_auroc_global_score"] for row in metrics]
+    values = [fit(short, str(seed), seed).metrics["validation_auroc_global_score"] for seed in (0, 1)]
+    table = seed_summary({seed: tmp_path / str(seed) for seed in (0, 1)})
+    assert list(table["seed"]) == ["0", "1", "mean", "std"]
     expected = [*values, np.mean(values), np.std(values, ddof=1)]
     assert table["validation_auroc_global_score"].tolist() == pytest.approx(expected)
+    assert list(seed_summary({0: tmp_path / "0"})["seed"]) == ["0", "mean"]
     with pytest.raises(InputError, match=r"metrics\.json: missing; run notebook 03_training"):
-        seed_summary(folders | {3: tmp_path / "3"})
+        seed_summary({3: tmp_path / "3"})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("change", [{"device": "gpu"}, {"precision": "fp16"}])
-def test_a_missing_gpu_is_reported(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, change: dict[str, str]
-) -> None:
-    with pytest.raises(
-        InputError, match=r"training\.(precision: fp16 needs a GPU|device: gpu, but PyTorch finds none)"
-    ):
-        train(changed(short, **change), CachedInputs(features), backbone, 0, tmp_path)
+def test_a_missing_gpu_is_reported(short: Profile, fit: Callable[..., Trained], change: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"training\.(precision: fp16 needs a GPU|device: gpu, but PyTorch finds)"):
+        fit(changed(short, **change))
 
 
-def test_bf16_trains_and_keeps_its_weights_in_fp32(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path
-) -> None:
-    trained = train(changed(short, precision="bf16"), CachedInputs(features), backbone, 0, tmp_path / "bf16")
-    exact = train(short, CachedInputs(features), backbone, 0, tmp_path / "fp32")
+def test_bf16_trains_and_keeps_its_weights_in_fp32(short: Profile, fit: Callable[..., Trained]) -> None:
+    trained, exact = fit(changed(short, precision="bf16"), "bf16"), fit(short, "fp32")
     assert {tensor.dtype for tensor in read_checkpoint(trained.checkpoint).weights.values()} == {torch.float32}
     assert trained.curve["total"].tolist() == pytest.approx(exact.curve["total"].tolist(), rel=0.1)
     assert trained.curve["total"].tolist() != exact.curve["total"].tolist()
 
 
 def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
-    short: Profile, features: Features, backbone: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Profile, features: Features, fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def on_the_cpu(config: Training, logs: Path, first_step: int = 0) -> Fabric:
         # Mixed precision as on a GPU; the CPU's half precision is slow and the same.
@@ -220,65 +219,30 @@ def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
         fabric.launch()
         return fabric
 
-    class Stopping(CachedInputs):
-        def steps(self, *arguments):
-            for number, example in enumerate(super().steps(*arguments)):
-                if number == 8:
-                    raise KeyboardInterrupt
-                yield example
-
-    monkeypatch.setattr(module, "make_fabric", on_the_cpu)
+    monkeypatch.setattr(trainer, "make_fabric", on_the_cpu)
     profile = changed(short, precision="fp16", save_every=4)
     with monkeypatch.context() as patch:
         infinite_gradient(patch, at=5)
-        whole = train(profile, CachedInputs(features), backbone, 0, tmp_path / "whole")
+        whole = fit(profile, "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         infinite_gradient(patch, at=5)
-        train(profile, Stopping(features), backbone, 0, tmp_path / "cut")
+        fit(profile, "cut", inputs=Stopping(features, at=8, error=KeyboardInterrupt))
     with safe_open(tmp_path / "cut" / STATE, framework="pt") as state:
         assert json.loads(state.metadata()["edgezsad"])["scaler"]["scale"] < 65536
-    assert train(profile, CachedInputs(features), backbone, 0, tmp_path / "cut").curve.equals(whole.curve)
+    assert fit(profile, "cut").curve.equals(whole.curve)
     for name in ("checkpoint.safetensors", "state.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-class MadeImages:
-    """Noise images of 2 categories; a defect is a bright square."""
-
-    sha256 = "made"
-
-    def __init__(self, count: int = 40) -> None:
-        generator = np.random.default_rng(0)
-        self.pixels = generator.integers(60, 160, (count, 64, 64, 3), dtype=np.uint8)
-        self.label = (np.arange(count) % 2).astype(np.int64)
-        self.masks = np.zeros((count, 64, 64), dtype=bool)
-        for row in np.flatnonzero(self.label):
-            top, left = generator.integers(0, 44, 2)
-            self.masks[row, top : top + 20, left : left + 20] = True
-        self.pixels[self.masks] = 250
-        self.group = np.array(["s/a", "s/b"])[np.arange(count) // 2 % 2]
-        self.parent = np.array([f"{row}.png" for row in range(count)])
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def read(self, row: int, size: int) -> Sample:
-        return Sample(self.pixels[row], self.masks[row])
-
-    def name(self, row: int) -> str:
-        return str(self.parent[row])
-
-
+@pytest.mark.slow
 def test_self_reference_logs_only_trained_terms_and_its_threshold_includes_tta(
     planted: ModuleType, tmp_path: Path
 ) -> None:
-    profile = planted.small_profile(tmp_path, steps=12, batch=8, validation=0.5)
+    profile = planted.small_profile(tmp_path, steps=4, batch=8, validation=0.5)
     config = SelfReferenceConfig(correction_gain=0.4, context=1, map_rarity=2.0, clip=1.0)
-    model = profile.model.model_copy(
-        update={"backbone": "tf_efficientnet_lite0", "strides": (8, 16, 32), "tta": "rot180", "readout": config}
-    )
-    profile = profile.model_copy(update={"model": model})
-    images, backbone = MadeImages(), Backbone("tf_efficientnet_lite0", "random", (8, 16, 32))
+    changes = {"backbone": "tf_efficientnet_lite0", "strides": (8, 16, 32), "tta": "rot180", "readout": config}
+    profile = profile.model_copy(update={"model": profile.model.model_copy(update=changes)})
+    images, backbone = planted.Images(40), Backbone("tf_efficientnet_lite0", "random", (8, 16, 32))
     inputs = CachedInputs(cache_features(images, backbone, 64, tmp_path / "features"), images)
     trained = train(profile, inputs, backbone, 0, tmp_path / "seed")
     # The global score is fitted, so its loss terms would be constant.
