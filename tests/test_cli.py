@@ -47,19 +47,6 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: list[str], expected:
     assert expected in done.stderr
 
 
-def test_predict_without_a_run_says_how_to_make_one(tmp_path: Path):
-    text = (REPOSITORY / "configs" / "mini.yaml").read_text()
-    (tmp_path / "mini.yaml").write_text(text)
-    done = run("predict", "x.png", "--config", "mini.yaml", folder=tmp_path)
-    assert done.returncode == 2
-    assert "make book" in done.stderr
-
-
-def test_help_does_not_load_pytorch():
-    code = "import sys, edgezsad.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
-
-
 def test_a_good_profile_says_what_it_will_do():
     done = run("profile", "configs/mini.yaml")
     assert done.returncode == 0

@@ -80,10 +80,3 @@ def test_no_gpu_is_asked_for_by_default(project: Path) -> None:
     assert not [rule for rule, resources in found.items() if "gpu" in resources]
     # A machine with one core is asked for one thread.
     assert {resources["threads"] for resources in found.values()} == {"1"}
-
-
-def test_the_slurm_profile_marks_what_a_user_must_set() -> None:
-    profile = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text(encoding="utf-8"))
-    assert (profile["executor"], profile["rerun-incomplete"]) == ("slurm", True)
-    marked = {key for key, value in profile["default-resources"].items() if str(value).startswith("CHANGE_ME")}
-    assert marked == {"slurm_account", "slurm_partition"}

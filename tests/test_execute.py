@@ -101,12 +101,6 @@ def test_missing_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == f"error: {tmp_path / 'none.ipynb'}: no such notebook; see notebooks/\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["only.ipynb"], ["a.ipynb", "b.ipynb", "seed"]])
-def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith("usage: python -m edgezsad.execute NOTEBOOK OUTPUT")
-
-
 def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
     path = tmp_path / "broken.ipynb"
     path.write_text("{")
@@ -162,11 +156,3 @@ def test_docstrings_and_comments_do_not_change_the_code(project: Path) -> None:
     assert code_version("n.ipynb") == before
     (project / "two.py").write_text("import json\nimport edgezsad.three\nx = 1\n")
     assert code_version("n.ipynb") != before
-
-
-def test_ignored_code_does_not_count(project: Path) -> None:
-    before = [code_version("n.ipynb"), code_version("n.ipynb", ("edgezsad/show",))]
-    (project / "show" / "tables.py").write_text("HEADER = 'AUROC of images'\n")
-    after = [code_version("n.ipynb"), code_version("n.ipynb", ("edgezsad/show",))]
-    assert after[0] != before[0]
-    assert after[1] == before[1]

@@ -1,7 +1,6 @@
 """Files are written whole or not at all."""
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -9,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.errors import InputError
 from edgezsad.files import (
-    progress,
     read_json,
-    sha256_of_bytes,
-    sha256_of_file,
     shipped,
     write_json,
     write_text,
@@ -30,12 +26,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, error:
         raise error
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), written_beside(tmp_path / "new" / "a.txt"):
-        raise RuntimeError
-    assert not list((tmp_path / "new").iterdir())
 
 
 def test_the_old_file_stands_until_the_block_ends(tmp_path: Path) -> None:
@@ -96,14 +86,6 @@ def test_json_refuses_what_json_cannot_hold(tmp_path: Path, number: float) -> No
     assert [item.name for item in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_json_round_trip(tmp_path: Path) -> None:
-    value = {"é": [1, 2.5, None, True], "nested": {"a": "ü\n"}}
-    path = write_json(tmp_path / "a.json", value)
-    assert read_json(path, "never shown") == value
-    assert path.read_bytes().endswith(b"}\n")
-    assert "é" in path.read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": }', b"\xff\xfe"])
 def test_damaged_json_names_file_and_remedy(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
@@ -116,28 +98,3 @@ def test_damaged_json_names_file_and_remedy(tmp_path: Path, content: bytes) -> N
 def test_missing_json_names_file_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.json: missing; run notebook 03"):
         read_json(tmp_path / "a.json", "run notebook 03")
-
-
-def test_hashes(tmp_path: Path) -> None:
-    data = bytes(range(256)) * 5000
-    (tmp_path / "a").write_bytes(data)
-    assert sha256_of_file(tmp_path / "a") == sha256_of_bytes(data) == hashlib.sha256(data).hexdigest()
-    assert sha256_of_bytes(b"abc").startswith("ba7816bf")
-
-
-def test_exit_codes() -> None:
-    assert (InputError("x").exit_code, CheckError("x").exit_code) == (2, 1)
-    assert issubclass(InputError, EdgeZSADError)
-    assert issubclass(CheckError, EdgeZSADError)
-
-
-def test_progress_counts_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sum(progress(range(5), "count")) == 10
-    with progress(None, "seed 0", 640, initial=64) as bar:
-        bar.set_postfix_str("loss 0.5", refresh=False)
-        bar.update(576)
-    with progress(None, "seed 1", 10, disable=True) as bar:
-        bar.update(10)
-    first, last = capsys.readouterr().err.strip().split("\n")
-    assert "count: 100%" in first and " 5/5 " in first
-    assert "seed 0: 100%" in last and " 640/640 " in last and "image/s" in last and "seed 1" not in last

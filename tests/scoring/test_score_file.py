@@ -145,11 +145,6 @@ def test_arrays_that_do_not_fit(scores: ScoreFile, path: Path, change: dict[str,
     refused(path, words)
 
 
-def test_scores_without_a_record_are_not_written(scores: ScoreFile, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="without a run record"):
-        write_scores(replace(scores, record=None), tmp_path / "bolts.npz")
-
-
 def test_not_run(scores: ScoreFile, tmp_path: Path) -> None:
     record = scores.record.model_copy(update={"status": "not run", "reason": "needs a board"})
     path = write_not_run(record, tmp_path / "bolts.npz")
@@ -167,8 +162,3 @@ def test_take_keeps_the_asked_order(scores: ScoreFile) -> None:
     assert part.milliseconds.tolist() == [3, 1]
     assert part.record == scores.record
     assert len(scores.take(np.array([], dtype=str))) == 0
-
-
-def test_take_names_an_image_that_is_not_there(scores: ScoreFile) -> None:
-    with pytest.raises(InputError, match=r"score file of bolts: no image d\.png"):
-        scores.take(np.array(["b.png", "d.png"]))

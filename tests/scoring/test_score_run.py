@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from edgezsad.config import Profile
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest, write_manifest
-from edgezsad.errors import InputError, RuntimeUnavailable
+from edgezsad.errors import InputError
 from edgezsad.files import sha256_of_file
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import CheckpointInfo, build_detector, load_detector, save_checkpoint
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, read_scores
-from edgezsad.scoring.score_run import score_seeds, score_table, score_targets, subset
+from edgezsad.scoring.score_run import score_seeds, score_targets, subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 
@@ -44,16 +44,6 @@ def test_subset_has_every_label_of_every_category(rows: list[tuple[str, int]], c
     kinds = len(set(rows))
     assert len(ids) <= max(kinds, count + kinds / 2)
     assert part.sha256 == subset(manifest, count).sha256
-
-
-def test_subset_is_balanced_and_spread_evenly() -> None:
-    manifest = Manifest("m", Path("r"), tuple(entry(row, "ab"[row % 2], int(row >= 80)) for row in range(100)))
-    part = subset(manifest, 16)
-    assert (part.name, part.root) == ("m", Path("r"))
-    normal = [int(e.id[:4]) for e in part.entries if e.category == "a" and e.label == 0]
-    assert normal == [0, 26, 52, 78]
-    assert len(part.entries) == 16
-    assert subset(manifest, 1000).entries == manifest.entries
 
 
 @pytest.fixture(scope="module")
@@ -140,27 +130,6 @@ def test_what_is_missing_is_named_with_its_notebook(run: Run) -> None:
         score_targets(run, "pytorch")
 
 
-def test_a_runtime_that_is_not_here_leaves_records_that_say_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = run.onnx(0, "fp16")
-    graph.parent.mkdir(parents=True)
-    graph.write_bytes(b"graph")
-
-    def unavailable(*arguments: object) -> None:
-        raise RuntimeUnavailable("needs the moon")
-
-    monkeypatch.setattr("edgezsad.scoring.score_run._scorers", unavailable)
-    paths = score_targets(run, "qnn-htp-fp16")
-    # The emulator runs one seed.
-    assert paths == [run.scores("qnn-htp-fp16", 0, name) for name in ("bolts", "nuts")]
-    for path in paths:
-        scores = read_scores(path)
-        assert (len(scores), scores.record.status, scores.record.reason) == (0, "not run", "needs the moon")
-    table = score_table(paths)
-    assert table["status"].tolist() == ["not run: needs the moon"] * 2
-    assert table["images"].tolist() == [0, 0]
-    assert table["median ms"].isna().all()
-
-
 def test_tensorrt_without_a_gpu_is_not_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     run.onnx(0, "fp32").parent.mkdir(parents=True)
@@ -198,10 +167,3 @@ def test_score_seeds_fills_in_the_scorers_facts(run: Run, make_scores: Callable[
     assert score_seeds([timed], manifest, [record])[0].milliseconds.tolist() == [7.5] * len(scores)
     with pytest.raises(InputError, match="no test images of bolts; run notebook 01_data"):
         score_seeds([Counting()], replace(manifest, entries=()), [record])
-
-
-def test_torch_scorer_takes_prepared_images_alone(run: Run, backbone: Backbone) -> None:
-    scorer = TorchScorer(build_detector(run.profile.model, backbone))
-    for image in (np.zeros((32, 64, 3), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.uint8)):
-        with pytest.raises(InputError, match=r"expected \(64, 64, 3\) uint8"):
-            scorer.score(image)

@@ -1,11 +1,10 @@
-"""Dependencies are declared and pinned, and the light installation works on its own."""
+"""The wheel with the light installation scores and evaluates, and names the extra that a command needs."""
 
 import ast
 import csv
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,109 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from PIL import Image
 
 import edgezsad
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = PROJECT["optional-dependencies"]
-LOCKED = ("train", "book", "qnn", "dev")
-PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
-ENVIRONMENTS = [
-    {
-        "sys_platform": system,
-        "platform_system": name,
-        "platform_machine": machine,
-        "os_name": "posix",
-        "python_version": python,
-        "python_full_version": f"{python}.9",
-        "implementation_name": "cpython",
-    }
-    for system, name, machine in PLATFORMS
-    for python in ("3.11", "3.12", "3.13")
-]
-IMPORT_NAMES = {
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
-    "pyyaml": "yaml",
-    "scikit-learn": "sklearn",
-    "scikit-image": "skimage",
-    "tensorboardx": "tensorboardX",
-    "ipython": "IPython",
-    "protobuf": "google",
-    "axe-playwright-python": "axe_playwright_python",
-}
-# Modules of the light installation: at their top they import light packages only.
-LIGHT = (
-    "errors", "files", "config", "run", "data.images", "data.layouts", "data.manifest",
-    "scoring.score_file", "scoring.onnx_scorer", "metrics.image_metrics", "metrics.pixel_metrics",
-    "metrics.benchmark_tables", "show.maps", "predict", "evaluate", "cli",
-)  # fmt: skip
-
-
-def declared(requirements: list[str]) -> set[str]:
-    names = {Requirement(text).name for text in requirements}
-    return {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
-
-
-def imports_of(path: Path, everywhere: bool = True) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree)) if everywhere else list(tree.body)
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"edgezsad", "synthetic", ""}
-
-
-def test_every_imported_package_is_declared() -> None:
-    known = declared([*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)])
-    for folder in ("edgezsad", "synthetic"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            assert imports_of(path) <= known, path
-
-
-def test_light_modules_import_only_light_packages() -> None:
-    known = declared(PROJECT["dependencies"])
-    for name in LIGHT:
-        path = ROOT / "edgezsad" / f"{name.replace('.', '/')}.py"
-        assert imports_of(path, everywhere=False) <= known, name
-
-
-class Pin:
-    """One entry of the lock file."""
-
-    def __init__(self, text: str):
-        first, *self.hashes = (line.strip().removesuffix("\\").strip() for line in text.splitlines())
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; (.+))?", first)
-        assert match, f"not a pin: {first}"
-        self.name, self.version = canonicalize_name(match[1]), Version(match[2])
-        self.marker = Marker(match[3]) if match[3] else None
-
-
-def pins() -> list[Pin]:
-    return [Pin(entry) for entry in re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())]
-
-
-def test_every_pin_has_hashes() -> None:
-    for pin in pins():
-        assert pin.hashes, pin.name
-        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", text) for text in pin.hashes), pin.name
-
-
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e['platform_machine']}-{e['python_version']}")
-def test_the_lock_satisfies_pyproject(environment: dict[str, str]) -> None:
-    chosen = [pin for pin in pins() if pin.marker is None or pin.marker.evaluate(environment)]
-    for text in (*PROJECT["dependencies"], *(text for name in LOCKED for text in EXTRAS[name])):
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate(environment):
-            continue
-        found = [pin for pin in chosen if pin.name == canonicalize_name(requirement.name)]
-        assert len(found) == 1, f"{text}: {len(found)} pins"
-        assert requirement.specifier.contains(found[0].version, prereleases=True), f"{text}: {found[0].version}"
 
 
 def light_packages() -> set[str]:
