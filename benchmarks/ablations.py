@@ -11,7 +11,7 @@ images. Results of finished trainings are kept in the run's folder, so that an i
 import argparse
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -49,11 +49,8 @@ class Arm:
     """One training: the recipe with one thing changed.
 
     Attributes:
-        name: of the variant.
-        training, readout: settings that differ from the profile's.
         rate: learning rate, in units of the profile's.
         balanced: every family is equally likely; otherwise every image.
-        constant: a learning rate without warm-up and decay.
         coverage: factor on the defective fraction of each cell. The loss treats a cell as fully defective from
             `FULL_FRACTION` on, so this factor makes the fraction itself the target.
         uneven: families have very different numbers of images.
@@ -98,11 +95,7 @@ def average_name(ema: float) -> str:
 
 
 def held_out_families(group: np.ndarray, seed: int, count: int = HELD_OUT) -> list[str]:
-    """Return the families that a seed holds out; seeds take consecutive parts of one shuffled order.
-
-    Raises:
-        InputError: no family would be left to train on.
-    """
+    """Return the families that a seed holds out; seeds take consecutive parts of one shuffled order."""
     names = np.random.default_rng(0).permutation(np.unique(group))
     if count >= len(names):
         raise InputError(f"data.source: {len(names)} families, {count} to hold out; add families to the profile")
@@ -203,10 +196,6 @@ def summarised(rows: list[dict], against: dict[str, str]) -> list[dict]:
     """Return one row for each variant: mean and standard deviation over seeds, and the paired difference.
 
     The interval is a percentile bootstrap of the mean difference over seeds and families.
-
-    Args:
-        rows: of all variants and seeds.
-        against: the reference of each variant.
     """
     result = []
     for variant, other in against.items():
@@ -250,16 +239,8 @@ def _opened(config: str) -> tuple:
     """Return the run, its cached features and its backbone."""
     run = open_run(config)
     model = run.profile.model
-    if not run.features.is_dir():
-        raise InputError(f"{run.features}: missing; run notebooks 01_data and 02_features of this profile first")
     backbone = Backbone(model.backbone, model.weights, model.strides)
     return run, training_inputs(run, backbone), backbone
-
-
-def _all(config: str, jobs: list[tuple[Arm, int]], processes: int) -> Iterator[list[dict]]:
-    # A fresh interpreter each: PyTorch's threads do not survive a fork.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        yield from progress(pool.map(partial(_job, config), jobs), "ablations", len(jobs), "training")
 
 
 def main() -> None:
@@ -274,7 +255,10 @@ def main() -> None:
     run, inputs, _ = _opened(options.config)
     about = machine(*PACKAGES)
     jobs = [(arm, seed) for arm in ARMS for seed in run.profile.seeds]
-    rows = [row for found in _all(options.config, jobs, options.processes) for row in found]
+    # New interpreters: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        done = progress(pool.map(partial(_job, options.config), jobs), "ablations", len(jobs), "training")
+        rows = [row for found in done for row in found]
     result = {
         "what": "the recipe with one thing changed, on families that were not trained on; AUROC in percent",
         **about,
@@ -290,10 +274,6 @@ def main() -> None:
         "rows": rows,
     }
     save(options.output, result)
-    for row in result["summary"]:
-        one = row["image_auroc"]
-        print(f"{row['variant']:40} {one['mean']:6.2f} ± {one['spread']:.2f}", end="  ")
-        print(f"{one['difference']:+.2f} ({one['low']:+.2f} to {one['high']:+.2f}) against {row['against']}")
 
 
 if __name__ == "__main__":

@@ -70,13 +70,7 @@ def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str,
 
 
 def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] = ()) -> dict[str, Any]:
-    """Measure metrics of every category of the sets, and speed on the test images of the first category.
-
-    Args:
-        data: the folder of the sets.
-        names: of the sets.
-        recipe: checkpoints of the same recipe, measured on the last set.
-    """
+    """Measure metrics of the sets, speed on the first category, and `recipe`, checkpoints, on the last set."""
     scorer, threshold = load_scorer()
     found: Any = evaluate(scorer, find_test_images([data / name for name in names])).as_json()["rows"]
     # Without the mean and without folders of this machine.

@@ -130,14 +130,7 @@ def products(side: int, folder: Path, threads: int) -> list[Method]:
 
 
 def summary(method: Method, gflop: float, floor: list[float], tower: list[float]) -> dict[str, Any]:
-    """Return a row of the table.
-
-    Args:
-        method: the method.
-        gflop: of one image.
-        floor: seconds of a GFLOP of matrix products in each round.
-        tower: seconds of the tower by ONNX Runtime in FP32 in each round.
-    """
+    """Return a row of the table; `floor` and `tower` are seconds in each round, of a GFLOP and of the tower."""
     row = {"method": method.title, "precision": method.precision, "threads": method.threads, "status": method.status}
     row["file_mb"] = method.file.stat().st_size / 1e6 if method.file else None
     if method.status != "ok":
@@ -207,7 +200,7 @@ def goals(models: list[dict[str, Any]], threads: int) -> dict[str, dict[str, Any
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="on all threads; on one thread half as many")
     parser.add_argument("--threads", type=int, nargs="+", help="numbers of threads; all and one")
@@ -221,22 +214,8 @@ def main() -> None:
     about = machine("torch", "timm", "onnxruntime", "onnx", "numpy")
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(prefix, Path(folder), 128 if options.tiny else 1024, rounds, options.passes)
-    result = {
-        "what": "one image, batch 1, through backbone and readout with random weights, decoded and resized before",
-        **about,
-        **measured,
-        "goals": goals(measured["models"], asked[0]),
-    }
-    for model in result["models"]:
-        print(f"{model['title']}: {model['gflop']} GFLOP, {model['parameters_millions']} M parameters")
-        for row in model["rows"]:
-            text = f"  {row['threads']} threads  {row['method']}, {row['precision']}: "
-            if row["status"] == "ok":
-                text += f"{row['milliseconds_median']:.1f} ms, p95 {row['milliseconds_p95']:.1f}, {row['peak_mb']} MB, "
-                text += f"{row['times_the_floor']:.2f} x floor, {row['times_as_fast_as_the_tower']:.1f} x tower, "
-                text += f"others {row['cores_used_by_others_median']}"
-            print(text if row["status"] == "ok" else text + row["status"])
-    print("matrix products, GFLOP/s:", result["matrix_product_gflop_per_second"])
+    what = "one image, batch 1, through backbone and readout with random weights, decoded and resized before"
+    result = {"what": what, **about, **measured, "goals": goals(measured["models"], asked[0])}
     print("goals:", result["goals"])
     save(options.output, result)
 

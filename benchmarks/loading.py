@@ -28,8 +28,8 @@ from edgezsad.data.loading import in_order, load_fast
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "torch", "torchvision")
+# Images a second, with two workers on two cores.
 GOAL = 120
-"""Images a second, with two workers on two cores."""
 
 
 def photograph(seed: int, side: int) -> np.ndarray:
@@ -91,13 +91,9 @@ def timed(
 
 def difference(paths: list[Path], size: int) -> dict[str, float]:
     """Compare fast and exact loading, in levels of 255."""
-    apart = [np.abs(load_fast(path, size).astype(int) - load(path, size)) for path in paths]
-    values = np.stack(apart)
-    return {
-        "mean": float(values.mean()),
-        "percentile_99": float(np.percentile(values, 99)),
-        "largest": int(values.max()),
-    }
+    values = np.stack([np.abs(load_fast(path, size).astype(int) - load(path, size)) for path in paths])
+    percentile = float(np.percentile(values, 99))
+    return {"mean": float(values.mean()), "percentile_99": percentile, "largest": int(values.max())}
 
 
 def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict[str, Any]:
@@ -140,18 +136,13 @@ def measure(images: int, side: int, size: int, rounds: int, batch: int) -> dict[
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--output", type=Path, default=RESULTS / "loading.json")
     options = parser.parse_args()
     result = measure(options.images, side=1024, size=512, rounds=options.rounds, batch=16)
-    for row in result["images_per_second"]:
-        speed = f"{row['median']:7.1f} images/s ({row['lowest']} to {row['highest']})"
-        speed += f", {row['cpu_milliseconds_an_image']} ms of CPU an image"
-        print(f"workers {row['workers']}: {speed}  {row['method']}")
-    print("fast against exact, levels of 255:", result["fast_against_exact_levels"])
     save(options.output, result)
 
 

@@ -1,6 +1,6 @@
 """Compare the pixel metrics of several libraries: `python benchmarks/metrics.py`, or `make bench-metrics`.
 
-Each implementation computes the same 64 x 64 maps and 512 x 512 masks (`made.py`) in its own process (`worker.py`);
+Each implementation computes the same 64 x 64 maps and 512 x 512 masks in its own process (`worker.py`);
 slow ones the first 40 images, this package and ADEval as many as MVTec-AD's test set has. Results are compared with
 exact ones. With score files, all implementations are compared on maps of real images too.
 """
@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from competitors import COMPETITORS, METRICS, version_of
-from made import LOW, MVTEC_AD, PIXELS, POOL
+from competitors import COMPETITORS, LOW, METRICS, MVTEC_AD, PIXELS, POOL, version_of
 from recording import RESULTS, machine, run_script, save, with_load
 from worker import BUDGET, RUNS, WARM_UP
 
@@ -99,15 +98,7 @@ def _differences(values: dict[str, float], exact: dict[str, float]) -> dict[str,
 
 
 def agreement(maps: list[Path], data: Path | None) -> dict[str, Any]:
-    """Compare the installed implementations on score files of a run.
-
-    Args:
-        maps: RUN/scores/RUNTIME/SEED/TARGET.npz; profile and manifests are read from RUN.
-        data: replaces the data folder of the run's profile.
-
-    Raises:
-        InputError: a score file or its images are missing.
-    """
+    """Compare the installed implementations on score files RUN/scores/RUNTIME/SEED/TARGET.npz of a run."""
     sets, rows = [], []
     for path in progress(maps, "agreement", unit="score file"):
         scores = read_scores(path)

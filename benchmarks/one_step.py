@@ -51,16 +51,8 @@ MODES = {
 }
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Steps before the clock starts, rounds, and steps of each round."""
-
-    warm_up: int
-    rounds: int
-    steps: int
-
-
-TIMINGS = {"paper": Timing(10, 5, 10), "tiny": Timing(1, 3, 2)}
+# Steps before the clock starts, rounds, and steps of each round.
+TIMINGS = {"paper": (10, 5, 10), "tiny": (1, 3, 2)}
 # Words in kernel names; the first match counts: a convolution computed as a matrix product is a convolution.
 KINDS = {
     "optimiser": ("adam", "multi_tensor", "foreach", "::lerp", "::addc"),
@@ -136,27 +128,27 @@ def step_of(name: str, device: str, mode: Mode, batch: int) -> Callable[[], Tens
     return step
 
 
-def timed(step: Callable[[], Tensor], device: str, timing: Timing) -> dict[str, Any]:
+def timed(step: Callable[[], Tensor], device: str, warm_up: int, count: int, steps: int) -> dict[str, Any]:
     """Time a step: median, fastest and slowest round in milliseconds; the first call, which compiles, apart.
 
     `peak_gib` is the memory of tensors during the later steps, `reserved_gib` what the process took from the device.
     """
     first = _seconds(step, 1, device)
-    for _ in range(timing.warm_up):
+    for _ in range(warm_up):
         step()
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
-    rounds = [1000 * _seconds(step, timing.steps, device) / timing.steps for _ in range(timing.rounds)]
+    rounds = [1000 * _seconds(step, steps, device) / steps for _ in range(count)]
     value = step().item()
     if not math.isfinite(value):
-        raise ArithmeticError(f"the loss is {value} after {timing.warm_up + timing.rounds * timing.steps + 2} steps")
+        raise ArithmeticError(f"the loss is {value} after {warm_up + count * steps + 2} steps")
     return {
         "milliseconds": statistics.median(rounds),
         "milliseconds_fastest": min(rounds),
         "milliseconds_slowest": max(rounds),
-        "rounds": timing.rounds,
-        "steps_a_round": timing.steps,
+        "rounds": count,
+        "steps_a_round": steps,
         "first_step_seconds": first,
         **_memory(device),
     }
@@ -216,10 +208,9 @@ def kind(name: str) -> str:
 
 
 def shares(kernels: Iterable[tuple[str, float, float]]) -> dict[str, float]:
-    """Divide the time from the first start to the last end by kind of kernel; the rest is "idle".
+    """Divide the time from the first start to the last end of (name, start, end) by kind; the rest is "idle".
 
-    Args:
-        kernels: (name, start, end) in any order. Time of overlap counts for the earlier kernel.
+    Time of overlap counts for the earlier kernel.
     """
     busy: dict[str, float] = {}
     ordered = sorted(kernels, key=lambda item: item[1])
@@ -236,10 +227,7 @@ def shares(kernels: Iterable[tuple[str, float, float]]) -> dict[str, float]:
 
 
 def where_time_goes(step: Callable[[], Any], device: str, warm_up: int) -> dict[str, Any]:
-    """Profile a few steps: shares of time by kind of kernel, and the ten longest kernels.
-
-    On a processor: the operators' own times, without idle time.
-    """
+    """Profile a few steps; return the shares of time by kind of kernel, on a processor without idle time."""
     for _ in range(warm_up + 1):
         step()
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
@@ -263,18 +251,9 @@ def where_time_goes(step: Callable[[], Any], device: str, warm_up: int) -> dict[
         for event in recorded.key_averages():
             kernels.append((event.key, free, free + event.self_cpu_time_total))
             free += event.self_cpu_time_total
-    total = sum(end - start for _, start, end in kernels)
-    if not total:
-        raise RuntimeError("the profiler saw no kernel; on some machines it needs permission to read counters")
-    by_name: dict[str, float] = {}
-    for name, start, end in kernels:
-        by_name[name] = by_name.get(name, 0.0) + end - start
-    longest = sorted(by_name.items(), key=lambda item: -item[1])[:10]
-    return {
-        "steps": PROFILED_STEPS,
-        "shares": shares(kernels),
-        "longest": [{"kernel": name[:120], "kind": kind(name), "share": value / total} for name, value in longest],
-    }
+    if not any(end > start for _, start, end in kernels):
+        raise RuntimeError("the profiler recorded no kernel; it may need permission to read counters")
+    return {"steps": PROFILED_STEPS, "shares": shares(kernels)}
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -288,9 +267,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         else:
             step = step_of(job["shape"], device, MODES[job["mode"]], job["batch"])
             if job["job"] == "profile":
-                found = where_time_goes(step, device, TIMINGS[job["shape"]].warm_up)
+                found = where_time_goes(step, device, TIMINGS[job["shape"]][0])
             else:
-                found = timed(step, device, TIMINGS[job["shape"]])
+                found = timed(step, device, *TIMINGS[job["shape"]])
     except Exception as error:
         # A device or a compiler may raise anything.
         return {"status": reason(error)}

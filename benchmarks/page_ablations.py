@@ -35,16 +35,13 @@ def ablation_table(results: Results, measure: str = "image_auroc") -> pd.DataFra
     for entry in results["summary"]:
         found = entry[measure]
         row = {"variant": entry["variant"], GENERATED[measure]: f"{found['mean']:.2f} ± {found['spread']:.2f}"}
-        if entry["against"] == entry["variant"]:
-            row |= dict.fromkeys(("against", "difference", "95% interval", "excludes zero"), "-")
-        else:
-            row |= {
-                "against": entry["against"],
-                "difference": f"{found['difference']:+z.2f} ± {found['difference_spread']:.2f}",
-                "95% interval": f"{found['low']:+z.2f} to {found['high']:+z.2f}",
-                "excludes zero": verdict(found),
-            }
-        rows.append(row)
+        shown = dict.fromkeys(("against", "difference", "95% interval", "excludes zero"), "-")
+        if entry["against"] != entry["variant"]:
+            shown["against"] = entry["against"]
+            shown["difference"] = f"{found['difference']:+z.2f} ± {found['difference_spread']:.2f}"
+            shown["95% interval"] = f"{found['low']:+z.2f} to {found['high']:+z.2f}"
+            shown["excludes zero"] = verdict(found)
+        rows.append(row | shown)
     return pd.DataFrame(rows)
 
 

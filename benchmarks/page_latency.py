@@ -11,8 +11,6 @@ from benchmarks.recorded import Results, rows_table
 from edgezsad.files import reported
 from edgezsad.show.charts import WIDTH, finished, styled
 
-RUNTIME, PRECISION = "ONNX Runtime", "FP32"
-
 
 def latency_machine(results: Results) -> str:
     """Describe where and when it was measured, the speed of matrix products, and the load of the machine."""
@@ -78,11 +76,9 @@ def latency_results(results: Results) -> dict[str, Any]:
     """Return the values that the claims read, with the day of the record."""
     found = {what.replace(" ", "_"): goal["measured"] for what, goal in results["goals"].items()}
     tower, paper = _model(results, "tower"), _model(results, "paper")
-    counted = {
-        "tower_parameters_millions": tower["parameters_millions"],
-        "tower_times_the_gflops": tower["gflop"] / paper["gflop"],
-    }
-    return {"recorded": results["date"]} | found | counted
+    found["tower_parameters_millions"] = tower["parameters_millions"]
+    found["tower_times_the_gflops"] = tower["gflop"] / paper["gflop"]
+    return {"recorded": results["date"]} | found
 
 
 def field_table(results: Results) -> pd.DataFrame:
@@ -96,14 +92,11 @@ def field_table(results: Results) -> pd.DataFrame:
         own = {row["benchmark"]: row for row in accuracies if row["method"] == method}
         first = own["MVTec-AD"]
         cost = next((one for one in reported()["costs"] if one["method"] == method), {})
-        accuracy = {name: own[name]["image_auroc"] if name in own else None for name in ("MVTec-AD", "VisA")}
         rows.append(
             {
                 "method": method if first.get("alone", True) else f"{method} (a batch of test images)",
                 "backbone": first["backbone"],
-            }
-            | accuracy
-            | {
+                **{name: own.get(name, {}).get("image_auroc") for name in ("MVTec-AD", "VisA")},
                 "parameters": round(sum(cost["millions"]), 1) if "millions" in cost else None,
                 "reported ms": cost.get("milliseconds"),
                 "host ms, at least": _milliseconds(results, "tower") if "ViT-L" in first["backbone"] else None,
@@ -167,5 +160,5 @@ def _model(results: Results, name: str) -> dict[str, Any]:
 
 def _best(results: Results, model: dict[str, Any]) -> dict[str, Any]:
     """The row of ONNX Runtime in FP32 on all cores."""
-    wanted = (RUNTIME, PRECISION, results["cores"])
+    wanted = ("ONNX Runtime", "FP32", results["cores"])
     return next(row for row in model["rows"] if (row["method"], row["precision"], row["threads"]) == wanted)

@@ -11,15 +11,8 @@ from matplotlib.figure import Figure
 from benchmarks.recorded import Results, facts_table, rows_table
 from edgezsad.show.charts import WIDTH, finished, styled
 
-NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "AP",
-    "f1_max": "F1-max",
-    "aupro": "AUPRO",
-    "aupro_steps": "AUPRO-200",
-}
+NAMES = {"auroc": "AUROC", "average_precision": "AP", "f1_max": "F1-max", "aupro": "AUPRO", "aupro_steps": "AUPRO-200"}
 NOT_RUN = "not run"
-NO_MAPS = "not run: needs score files of photographs; make bench MAPS=... DATA=..."
 NOTHING = "-"
 
 
@@ -63,22 +56,19 @@ def side_by_side(results: Results) -> pd.DataFrame:
 
 def numbers(results: Results) -> pd.DataFrame:
     """Build the metrics that each found, in percent, with the difference from the exact number in brackets."""
-
-    def cell(key: str) -> Any:
-        def text(row: dict[str, Any]) -> str:
-            value = row["values"].get(key)
-            return NOTHING if value is None else f"{100 * value:.3f} ({_short(row['differences'].get(key))})"
-
-        return text
-
-    ran = [{"differences": {}} | row for row in results["rows"] if row["status"] == "ok"]
-    return rows_table(ran, {"what": "title", "images": "images"} | {name: cell(key) for key, name in NAMES.items()})
+    rows = []
+    for row in results["rows"]:
+        if row["status"] == "ok":
+            shown = {"what": row["title"], "images": row["images"]}
+            for key, name in NAMES.items():
+                value, apart = row["values"].get(key), row.get("differences", {}).get(key)
+                shown[name] = NOTHING if value is None else f"{100 * value:.3f} ({_short(apart)})"
+            rows.append(shown)
+    return pd.DataFrame(rows)
 
 
 def agreement_table(results: Results) -> pd.DataFrame:
     """Build the largest difference of each implementation from the exact reference over all score files."""
-    if not results["agreement"]:
-        return pd.DataFrame([{"what": "all", "status": NO_MAPS}])
     found = pd.DataFrame(results["agreement"]["rows"])
     differences = pd.DataFrame(found["differences"].tolist()).groupby(found["title"], sort=False).max()
     shown = differences.reindex(columns=list(NAMES)).map(lambda value: NOTHING if pd.isna(value) else _short(value))
@@ -88,8 +78,6 @@ def agreement_table(results: Results) -> pd.DataFrame:
 
 def agreement_sets(results: Results) -> pd.DataFrame:
     """Build the list of score files that were compared."""
-    if not results["agreement"]:
-        return pd.DataFrame([{"set": "none", "status": NO_MAPS}])
     return pd.DataFrame(results["agreement"]["sets"]).assign(compared=results["agreement"]["date"])
 
 
@@ -152,13 +140,12 @@ def loading_goal(results: Results) -> str:
 def duplicates_table(results: Results) -> pd.DataFrame:
     """Build what the near-duplicate search found of planted pairs, and its speed."""
     search, machine = results["search"], results["machine"]
+    compared = f"{search['sources']:,} images against {search['targets']:,}, in {search['views']} orientations"
+    where = f"{machine['workers']} threads on {machine['cores']} cores, {machine['processor']}; {results['date']}"
     facts = {
-        f"{search['sources']:,} images against {search['targets']:,}, in {search['views']} orientations": (
-            f"{search['seconds']:.1f} s"
-        ),
+        compared: f"{search['seconds']:.1f} s",
         "planted pairs found": f"{search['found']:,} of {search['planted']:,}, and {search['others']:,} others",
-        "where and when": f"{machine['workers']} threads on {machine['cores']} cores, {machine['processor']}; "
-        f"{results['date']}",
+        "where and when": where,
     }
     return facts_table(facts, value="measured")
 
@@ -166,20 +153,18 @@ def duplicates_table(results: Results) -> pd.DataFrame:
 def step_table(results: Results) -> pd.DataFrame:
     """Build every measured training step by device; where no GPU has measured, one row for each planned mode."""
     rows = []
-    if not _gpu_rows(results):
-        for planned in results["plan"]:
-            batches = ", ".join(map(str, planned["batches"]))
-            rows.append(
-                {"device": "an NVIDIA GPU", "mode": planned["mode"], "batch": batches, "status": results["gpu"]}
-            )
+    for planned in results["plan"] if not _gpu_rows(results) else ():
+        batches = ", ".join(map(str, planned["batches"]))
+        rows.append({"device": "an NVIDIA GPU", "mode": planned["mode"], "batch": batches, "status": results["gpu"]})
     for row in results["rows"]:
-        shown = {"device": row["device"], "mode": row["mode"], "batch": str(row["batch"])}
+        shown = {"device": row["device"], "mode": row["mode"], "batch": str(row["batch"]), "date": row["date"]}
+        shown["status"] = row["status"]
         if row["status"] == "ok":
+            shown["status"] = row.get("says", "measured")
             shown |= {"images/s": f"{row['images_per_second']:.1f}", "peak GiB": f"{row['peak_gib']:.1f}"}
-            # A tiny model's share of a processor's matrix products means nothing.
+            # A small model's share of a processor's matrix products means nothing.
             shown["MFU"] = NOTHING if row["shape"] == "tiny" or row["mfu"] is None else f"{row['mfu']:.1%}"
-        status = row.get("says", "measured") if row["status"] == "ok" else row["status"]
-        rows.append(shown | {"date": row["date"], "status": status})
+        rows.append(shown)
     columns = ["device", "mode", "batch", "images/s", "MFU", "peak GiB", "date", "status"]
     return pd.DataFrame(rows).reindex(columns=columns).fillna(NOTHING)
 
@@ -195,19 +180,12 @@ def cost_table(results: Results) -> pd.DataFrame:
             best[key] = row
     if not best:
         return pd.DataFrame([{"what": what, "GPU-hours": results["gpu"] if not _gpu_rows(results) else "not measured"}])
-    return pd.DataFrame(
-        [
-            {
-                "what": what,
-                "device": device,
-                "batch": batch,
-                "mode": row["mode"],
-                "GPU-hours": f"{cost['seeds'] * cost['steps'] * batch / row['images_per_second'] / 3600:.2f}",
-                "measured": row["date"],
-            }
-            for (device, batch), row in sorted(best.items())
-        ]
-    )
+    rows = [
+        {"what": what, "device": device, "batch": batch, "mode": row["mode"], "measured": row["date"]}
+        | {"GPU-hours": f"{cost['seeds'] * cost['steps'] * batch / row['images_per_second'] / 3600:.2f}"}
+        for (device, batch), row in sorted(best.items())
+    ]
+    return pd.DataFrame(rows)
 
 
 def goal_table(results: Results) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from recording import RESULTS, machine, run_script, save, stored
 from edgezsad.config import READOUTS, DataSet, Profile, format_validation_errors, load_profile
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Sample
-from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
+from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import progress, read_json, sha256_of_bytes
 from edgezsad.metrics.benchmark_tables import category_seed
@@ -85,16 +85,16 @@ def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, r
 def tested(
     learner: TrainableModel, views: list[CachedInputs], manifest: Manifest, pixels: int | None
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
-    """Test a model on a set by category.
+    """Test a model on a set that it was not trained on.
 
     Args:
-        learner: trained without the set.
+        learner: the model.
         views: features of the photographs, and for test-time augmentation those of the rotated ones.
         manifest: of the set.
         pixels: height and width at which maps and masks are compared; None: no pixel metrics.
 
     Returns:
-        Metrics in percent, with pixel metrics where there are masks; and labels, scores and the AUROC of map cells.
+        By category, metrics in percent; and labels, scores and the AUROC of map cells.
     """
     entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
     group, parent, label = views[0].group, views[0].parent, views[0].label
@@ -116,25 +116,20 @@ def tested(
         shown = [entries[str(name)] for name in parent[rows]]
         if pixels and any(entry.mask for entry in shown):
             known = [row for row, entry in enumerate(shown) if entry.mask or not entry.label]
-            masks = [_mask(manifest, shown[row]) for row in known]
+            masks = [
+                decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
+                for entry in (shown[row] for row in known)
+            ]
             pixel = pixel_metrics(maps[known], masks, pixels)
             metrics |= {"pixel_auroc": 100 * pixel.auroc, "aupro": 100 * pixel.aupro}
         result[category] = {name: round(float(value), 2) for name, value in metrics.items()}
     return result, said
 
 
-def _mask(manifest: Manifest, entry: Entry) -> np.ndarray | None:
-    return decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
-
-
 def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category: str) -> list[float]:
-    """Compute the AUROC of map cells, then that of each resample; empty where no mask is known.
+    """Compute the AUROC of map cells and of its resamples; empty where no mask is known.
 
-    Args:
-        label: (N,).
-        maps: (N, h, w).
-        fraction: (N, h, w) masked fraction of each cell; NaN where an image's mask is unknown.
-        category: seeds the resamples.
+    `maps` and `fraction`, the masked fraction of each cell, are (N, h, w); NaN where an image's mask is unknown.
     """
     known = ~np.isnan(fraction).any(axis=(1, 2))
     # Sums of areas miss zero by a rounding error.
@@ -161,11 +156,7 @@ def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:
 
 
 def compared(rows: list[dict[str, Any]], measure: str, against: list[dict[str, Any]], other: str) -> dict[str, float]:
-    """Compare two measures on the same images: mean in percent, difference in points with its interval.
-
-    Raises:
-        InputError: the two were measured on other sets or seeds.
-    """
+    """Compare two measures on the same images: mean in percent, difference in points with its interval."""
     if {(row["set"], row["seed"]) for row in rows} != {(row["set"], row["seed"]) for row in against}:
         raise InputError("variants were measured on other sets or seeds; measure both again")
     values = replicates_of(rows, measure)

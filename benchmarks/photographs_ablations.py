@@ -47,8 +47,6 @@ class Arm:
     """A variant: the recipe with one change.
 
     Attributes:
-        name: of the variant.
-        training, readout: settings that replace the profile's.
         factor: factors on settings of the training.
         sources: "generated" or "photographs": train on these images only.
         against: the variant that it is compared with.

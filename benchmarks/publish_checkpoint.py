@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from recording import run_script
 
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.errors import CheckError, EdgeZSADError
+from edgezsad.errors import CheckError
 from edgezsad.export.export_run import compare_scores
 from edgezsad.export.lint import check_lint, load_graph, save_graph
 from edgezsad.export.onnx_export import export_onnx
@@ -28,11 +29,7 @@ IMAGES = 24
 
 
 def publish(run: Run) -> float:
-    """Write checkpoint and graph of the run's first seed; returns the largest difference of their scores.
-
-    Raises:
-        CheckError: they disagree, or the graph has an operator that devices lack; nothing is written then.
-    """
+    """Write checkpoint and graph of the run's first seed; return the largest difference of their scores."""
     seed = run.profile.seeds[0]
     path = run.checkpoint(seed)
     detector, info = load_detector(path)
@@ -53,11 +50,7 @@ def publish(run: Run) -> float:
 
 
 def store_fp16_weights(source: Path, target: Path, least: int = 1024) -> Path:
-    """Store FP32 weights of at least `least` values in FP16 and cast them back on load: half the size, FP32 compute.
-
-    Raises:
-        CheckError: a weight exceeds the range of FP16.
-    """
+    """Store FP32 weights of at least `least` values in FP16 and cast them back on load: half the size, FP32 compute."""
     model = load_graph(source)
     casts = []
     for tensor in model.graph.initializer:
@@ -75,7 +68,4 @@ def store_fp16_weights(source: Path, target: Path, least: int = 1024) -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        print(f"largest difference of a score: {publish(open_run(sys.argv[1])):.2g}")
-    except EdgeZSADError as error:
-        sys.exit(f"error: {error}")
+    run_script(lambda: print(f"largest difference of a score: {publish(open_run(sys.argv[1])):.2g}"))

@@ -65,8 +65,6 @@ def verdict(found: Mapping[str, float]) -> str:
 def difference_figure(names: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, float] | None]]) -> Figure:
     """Draw differences with 95% intervals; a filled dot means that the interval excludes zero.
 
-    The axis is linear up to one point and logarithmic beyond.
-
     Args:
         names: of the variants, top to bottom.
         panels: x label to the difference, low and high of each variant; None where not measured.
@@ -86,6 +84,7 @@ def difference_figure(names: Sequence[str], panels: Mapping[str, Sequence[Mappin
                 fill = "white" if verdict(found) == "no" else "black"
                 axis.plot(found["difference"], row, "o", color="black", markerfacecolor=fill)
             axis.axvline(0, color="black", linestyle=":", linewidth=1.2)
+            # Linear up to one point, logarithmic beyond.
             axis.set_xscale("symlog", linthresh=1)
             ticks = [tick for tick in TICKS if min(ends) <= tick <= max(ends)]
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

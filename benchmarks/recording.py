@@ -47,8 +47,7 @@ def save(path: Path, results: dict[str, Any]) -> None:
 
 def stored(folder: Path, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
     """Return what an earlier start computed for the same key; otherwise compute it and store it in the folder."""
-    name = sha256_of_bytes(json.dumps(key, sort_keys=True).encode())[:16]
-    path = folder / f"{name}.json"
+    path = folder / f"{sha256_of_bytes(json.dumps(key, sort_keys=True).encode())[:16]}.json"
     if not path.exists():
         write_json(path, compute())
     return read_json(path, "delete it and run the benchmark again")

@@ -6,12 +6,11 @@ On a machine with an NVIDIA GPU that computes in bf16, with a checkout and these
     PYTHONPATH=. python benchmarks/training_step.py
 
 The step: forward under bf16 autocast, the recipe's loss, backward, AdamW, on TinyViT-21M at 512 x 512 with all weights
-trainable; pixels are random and in memory. Each row is a process (`one_step.py`); a batch that does not fit or a mode
-that fails is recorded as such. MFU is the model's FLOPs an image times images a second, divided by the measured speed
-of bf16 matrix products on the same device.
+trainable; pixels are random and in memory. Each row is a process (`one_step.py`). MFU is the model's FLOPs an image
+times images a second, divided by the measured speed of bf16 matrix products on the same device.
 
-Without a GPU, or with --tiny, a small model runs on the processor, which only shows that the script works. Only rows
-measured again are replaced in benchmarks/results/training_step.json; rows of a GPU stay, with their date.
+Without a GPU, or with --tiny, a small model runs on the processor, which only shows that the script works. Rows of a
+GPU stay in benchmarks/results/training_step.json until they are measured again.
 """
 
 import argparse
@@ -87,11 +86,6 @@ def flops(name: str) -> dict[str, Any]:
     }
 
 
-def mfu(gflops_an_image: float, images_per_second: float, ceiling_tflops: float) -> float:
-    """Compute the model FLOPs utilisation: the share of the speed of matrix products on the device."""
-    return gflops_an_image * images_per_second / (1000 * ceiling_tflops)
-
-
 def in_a_process(job: dict[str, Any]) -> dict[str, Any]:
     """Run a job of `one_step` in a new process, whose failure does not end the run."""
     command = [sys.executable, str(HERE / "one_step.py"), json.dumps(job)]
@@ -123,14 +117,7 @@ def processor() -> str:
 
 
 def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> dict[str, Any]:
-    """Measure all rows of a plan on one device, its ceiling, and profiles of the best eager step and the best of all.
-
-    Args:
-        name: the shape, "paper" or "tiny".
-        device: "cuda" or "cpu".
-        title: the device's name for the table.
-        plan: modes and batches.
-    """
+    """Measure a plan (modes and batches) on one device, its ceiling, and profiles of the best steps."""
     of = {
         "shape": name,
         "device": title,
@@ -145,18 +132,17 @@ def measure(name: str, device: str, title: str, plan: list[tuple[str, int]]) -> 
     for mode, batch in progress(plan, "training step", unit="row"):
         found = in_a_process(job | {"job": "step", "mode": mode, "batch": batch})
         if found["status"] == "ok":
-            found["images_per_second"] = 1000 * batch / found["milliseconds"]
-            known = limit["status"] == "ok"
-            speed = counted["training_gflops_an_image"], found["images_per_second"]
-            found["mfu"] = mfu(*speed, limit["bf16_tflops"]) if known else None
+            rate = found["images_per_second"] = 1000 * batch / found["milliseconds"]
+            tflops = counted["training_gflops_an_image"] * rate / 1000
+            found["mfu"] = tflops / limit["bf16_tflops"] if limit["status"] == "ok" else None
         rows.append(of | {"mode": mode, "batch": batch} | found)
     done = [row for row in rows if row["status"] == "ok"]
     groups = done, [row for row in done if row["mode"] == "eager"]
     fastest = [max(group, key=lambda row: row["images_per_second"]) for group in groups if group]
-    profiles = [
-        of | {"mode": mode, "batch": batch} | in_a_process(job | {"job": "profile", "mode": mode, "batch": batch})
-        for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in fastest)
-    ]
+    profiles = []
+    for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in fastest):
+        chosen = {"mode": mode, "batch": batch}
+        profiles.append(of | chosen | in_a_process(job | {"job": "profile"} | chosen))
     return {"flops": {name: counted}, "ceilings": [of | limit], "rows": rows, "profiles": profiles}
 
 

@@ -43,8 +43,7 @@ def processors_busy() -> float | None:
 def run_competitor(name: str, images: int, runs: int) -> dict[str, Any]:
     """Time an implementation up to `runs` times or `BUDGET` seconds; memory in MB above the bare interpreter."""
     bare = memory()
-    from competitors import COMPETITORS
-    from made import Made
+    from competitors import COMPETITORS, Made
 
     competitor = COMPETITORS[name]
     # ADEval imports more when called.

