@@ -191,20 +191,15 @@ def chip(scene: Scene, each: Random, strength: float) -> None:
     inside = (scene.region > 0.5).astype(np.uint8)
     depth = cv2.distanceTransform(cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 3)
     near = np.flatnonzero(((depth[1:-1, 1:-1] > 0) & (depth[1:-1, 1:-1] < 3)).ravel())
-    if near.size:
-        where = int(each.choice(near))
-        centre = (float(where % scene.size[1]), float(where // scene.size[1]))
-    else:
-        centre = _place(scene, each)
+    centre = divmod(int(each.choice(near)), scene.size[1])[::-1] if near.size else _place(scene, each)
     radius = _reach(scene, each, 0.02, 0.08)
     blob, edge = _blob(scene, each, radius, 0.3, centre=centre)
     fracture = np.exp(-((np.maximum(edge, 0) / (1 + radius * 0.2)) ** 2)) * scene.region * (1 - blob)
     scene.tint(fracture * (0.3 + 0.5 * strength), np.clip(scene.albedo * 1.5 + 0.08, 0, 1))
     gone = blob * (0.75 + 0.25 * strength)
     scene.tint(gone, scene.behind)
-    scene.height *= 1 - gone
-    scene.lift *= 1 - gone
-    scene.gloss *= 1 - gone
+    for layer in (scene.height, scene.lift, scene.gloss):
+        layer *= 1 - gone
 
 
 def foreign(scene: Scene, each: Random, strength: float) -> None:
@@ -224,12 +219,8 @@ def foreign(scene: Scene, each: Random, strength: float) -> None:
     scene.lift += on * 0.7
 
 
-KINDS: dict[str, Apply] = {
-    f.__name__: f
-    for f in (
-        scratch, crack, thread, cut, stain, spots, discoloured, smear, abrasion, distorted, dent, hole, chip, foreign,
-    )
-}  # fmt: skip
+_KINDS = scratch, crack, thread, cut, stain, spots, discoloured, smear, abrasion, distorted, dent, hole, chip, foreign
+KINDS: dict[str, Apply] = {kind.__name__: kind for kind in _KINDS}
 """Defects of a surface."""
 
 

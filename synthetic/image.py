@@ -90,22 +90,21 @@ def _defective(address: Address) -> tuple[Array, np.ndarray, Array, Conditions]:
         if kind in COMPONENT_KINDS and not scene.components:
             kind = "stain"
         image, _ = expose(with_defect(kind, scene, each, strength), how, gain)
-        red, green, blue = cv2.split(cv2.absdiff(image, normal))
-        change = cv2.max(cv2.max(red, green), blue)
+        change = np.abs(image - normal).max(axis=2)
         mask = mask_of(change)
         share = float(mask.mean())
-        if not share:
-            strength = min(1.0, strength + 0.25)
-            continue
-        seen = float(change[mask].mean() / hiding[mask].mean())
+        seen = float(change[mask].mean() / hiding[mask].mean()) if share else 0.0
         # A small defect must stand out more than a large one to be found at all.
         needed = 1.1 if share > 0.01 else 1.9
-        if attempt == ATTEMPTS or (LEAST_AREA <= share <= MOST_AREA and seen >= needed):
+        if LEAST_AREA <= share <= MOST_AREA and seen >= needed:
             break
         if seen < needed:
             strength = min(1.0, strength + 0.25)
     if not mask.any():
-        image, mask = _last_resort(normal)
+        # Nothing shows on a black scene, for instance: change a disc in the middle.
+        middle = normal.shape[1] // 2, normal.shape[0] // 2
+        mask = cv2.circle(np.zeros_like(grey, np.uint8), middle, max(min(grey.shape) // 20, 2), 1, -1) > 0
+        image = np.where(mask[..., None], np.where(normal > 0.4, normal * 0.4, normal + 0.4), normal)
     return image, mask, normal, how
 
 
@@ -119,14 +118,3 @@ def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
     if address.wild:
         distract(scene, address.random(f"{role} distractors"))
     return scene, how
-
-
-def _last_resort(normal: Array) -> tuple[Array, np.ndarray]:
-    """Draw a disc in the middle, for scenes on which no defect shows, such as a black one."""
-    rows, columns = normal.shape[:2]
-    mask = np.zeros((rows, columns), np.uint8)
-    cv2.circle(mask, (columns // 2, rows // 2), max(min(rows, columns) // 20, 2), 1, -1)
-    inside = mask.astype(bool)
-    image = normal.copy()
-    image[inside] = np.where(normal[inside] > 0.4, normal[inside] * 0.4, normal[inside] + 0.4)
-    return image, inside

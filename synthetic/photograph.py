@@ -50,19 +50,12 @@ def draw_conditions(style: Random, each: Random, wild: bool) -> Conditions:
 
 
 def expose(scene: Scene, how: Conditions, gain: float | None = None) -> tuple[Array, float]:
-    """Render an assembled scene without noise.
+    """Render an assembled scene without noise; return the image (H, W, 3), 0 to 1, and the exposure.
 
-    Args:
-        scene: with its components pasted.
-        how: light and camera.
-        gain: exposure; by default such that the mean brightness is near `how.level`.
-
-    Returns:
-        Image (H, W, 3), 0 to 1, and exposure.
+    By default the exposure (`gain`) brings the mean brightness near `how.level`.
     """
     rows, columns = scene.size
-    slope_x = cv2.Sobel(scene.height, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
-    slope_y = cv2.Sobel(scene.height, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    slope_x, slope_y = (cv2.Sobel(scene.height, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
     up = 1 / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)
     lamp_x, lamp_y = np.cos(how.elevation) * np.cos(how.azimuth), np.cos(how.elevation) * np.sin(how.azimuth)
     lamp_z = np.sin(how.elevation)

@@ -39,13 +39,9 @@ def _marks(scene: Scene, each: Random) -> None:
     # One row only, or a grid.
     near_v = v if each.random() < 0.5 else v % pitch - (pitch / 2)
     radius = pitch * each.uniform(0.08, 0.25)
-    kind = int(each.integers(0, 3))
-    if kind == 0:
-        shape = np.hypot(near_u, near_v) - radius
-    elif kind == 1:
-        shape = np.abs(np.hypot(near_u, near_v) - radius) - max(radius * 0.2, 1)
-    else:
-        shape = np.maximum(np.abs(near_u) - radius, np.abs(near_v) - max(radius * 0.35, 1))
+    disc = np.hypot(near_u, near_v) - radius
+    bar = np.maximum(np.abs(near_u) - radius, np.abs(near_v) - max(radius * 0.35, 1))
+    shape = (disc, np.abs(disc) - max(radius * 0.2, 1), bar)[int(each.integers(0, 3))]
     scene.tint(cover(shape) * scene.region * each.uniform(0.3, 0.9), colour(each, 0.1, 0.9, 0.8))
 
 
@@ -74,9 +70,5 @@ def _boundary(scene: Scene, each: Random) -> None:
     scene.gloss *= on
     scene.lift = cv2.max(scene.lift, on)
     scene.region = cover(u + 2) * scene.region
-    scene.components = [c for c in scene.components if scene.region[_inside(scene, c.y, c.x)] > 0.5]
-
-
-def _inside(scene: Scene, y: float, x: float) -> tuple[int, int]:
-    """The nearest pixel of the image."""
-    return int(np.clip(y, 0, scene.size[0] - 1)), int(np.clip(x, 0, scene.size[1] - 1))
+    inside = [tuple(np.clip((c.y, c.x), 0, np.array(scene.size) - 1).astype(int)) for c in scene.components]
+    scene.components = [c for c, at in zip(scene.components, inside, strict=True) if scene.region[at] > 0.5]

@@ -74,8 +74,7 @@ def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Pa
         new = temporary / "new"
         for folder in {(new / name).parent for job in jobs for name in (job.image, job.mask) if name}:
             folder.mkdir(parents=True, exist_ok=True)
-        for _ in progress(_rendered(jobs, new, workers), f"generate {spec.name}", len(jobs)):
-            pass
+        list(progress(_rendered(jobs, new, workers), f"generate {spec.name}", len(jobs)))
         if spec.layout in _LISTS:
             _LISTS[spec.layout](jobs, new)
         settings = {key: value for key, value in asdict(spec).items() if key not in ("name", "layout")}
@@ -125,11 +124,9 @@ def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     for family in spec.families:
         for number, (address, defective) in enumerate(_addresses(spec, seed, family)):
             if defective:
-                mask, value = (
-                    f"{family}/Data/Masks/Anomaly/{address.index:03d}.png",
-                    kinds.index(defect_of(address)) + 1,
-                )
-                yield Job(address, f"{family}/Data/Images/Anomaly/{address.index:03d}.JPG", mask, True, value)
+                value, name = kinds.index(defect_of(address)) + 1, f"Anomaly/{address.index:03d}"
+                files = f"{family}/Data/Images/{name}.JPG", f"{family}/Data/Masks/{name}.png"
+                yield Job(address, *files, True, value)
             else:
                 yield Job(address, f"{family}/Data/Images/Normal/{number:04d}.JPG", "", False)
 
@@ -218,7 +215,7 @@ _LISTS = {"visa": _write_visa_list, "real_iad": _write_real_iad_lists}
 
 def _rendered(jobs: list[Job], root: Path, workers: int) -> Iterator[None]:
     """Render all images, in this process or in `workers` spawned ones; yield once for each."""
-    if workers == 1 or len(jobs) == 1:
+    if workers == 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
@@ -248,16 +245,12 @@ def render(job: Job, root: Path) -> None:
 
 def _write(path: Path, pixels: np.ndarray) -> None:
     """Encode in memory and write: OpenCV's own writer ignores a full disk."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix.lower() == ".jpg" else []
-    if path.suffix.lower() == ".png":
-        options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-        if pixels.ndim == 3:
-            # Sensor noise does not repeat: searching for repeats takes half the time and saves nothing.
-            options += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-    done, data = cv2.imencode(path.suffix.lower(), np.ascontiguousarray(pixels), options)
-    if not done:
-        raise RuntimeError(f"{path}: could not be encoded")
-    path.write_bytes(data.tobytes())
+    suffix, options = path.suffix.lower(), {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], ".bmp": []}
+    options[".png"] = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if pixels.ndim == 3:
+        # Sensor noise does not repeat: searching for repeats takes half the time and saves nothing.
+        options[".png"] += [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+    path.write_bytes(cv2.imencode(suffix, np.ascontiguousarray(pixels), options[suffix])[1].tobytes())
 
 
 def _swap(new: Path, root: Path, old: Path) -> None:
@@ -266,7 +259,6 @@ def _swap(new: Path, root: Path, old: Path) -> None:
         root.replace(old)
     try:
         new.replace(root)
-    except BaseException:
-        if old.exists():
+    finally:
+        if old.exists() and not root.exists():
             old.replace(root)
-        raise

@@ -236,17 +236,13 @@ def _photograph(name: str) -> Array:
 
 def _real(name: str, tint: tuple[float, float, float], style: Random, each: Random, size: Size, turn: bool) -> Scene:
     """Cut a piece out of a real texture: shifted, mirrored, rotated, enlarged and tinted."""
-    texture = _photograph(name)
-    scale = each.uniform(0.95, 1.25)
+    texture, scale = _photograph(name), each.uniform(0.95, 1.25)
     angle = each.uniform(0, 360) if turn else each.normal(0, 1.5)
-    flip = int(each.integers(0, 2))
+    texture = texture[:, ::-1].copy() if each.integers(0, 2) else texture
     matrix = cv2.getRotationMatrix2D(tuple(each.uniform(170, 342, 2)), angle, scale)
     middle = matrix[:, :2] @ each.uniform(190, 322, 2) + matrix[:, 2]
     matrix[:, 2] += np.array([size[1] / 2, size[0] / 2]) - middle
-    source = texture[:, ::-1] if flip else texture
-    view = cv2.warpAffine(
-        np.ascontiguousarray(source), matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
+    view = cv2.warpAffine(texture, matrix, size[::-1], borderMode=cv2.BORDER_REFLECT)
     shade = np.array(tint, np.float32) * style.uniform(0.95, 1.05)
     relief = (view - cv2.GaussianBlur(view, (0, 0), 6)) * 2
     return sheet(view[..., None] * shade, relief)
@@ -283,19 +279,15 @@ def _mark(style: Random, side: float, ink: Array) -> Component:
     n = max(int(side), 7) | 1
     u, v = axes((n, n), 0.0, (n / 2 - 0.5, n / 2 - 0.5))
     half = side / 2 - 1
-    kind = int(style.integers(0, 5))
-    if kind == 0:
-        shape = np.abs(np.hypot(u, v) - half * 0.8) - half * 0.2
-    elif kind == 1:
-        shape = np.hypot(u, v) - half
-    elif kind == 2:
-        shape = capsule(u, v, half * 0.6, half * 0.35)
-    elif kind == 3:
-        shape = np.minimum(box(u, v, half, half * 0.28), box(u, v, half * 0.28, half))
-    else:
-        shape = box(u, np.abs(v) - half * 0.5, half, half * 0.25)
-    albedo = np.broadcast_to(ink, (n, n, 3)).astype(np.float32).copy()
-    return Component(albedo, cover(shape), np.zeros((n, n), np.float32), 0.1, 0.0, 0.0, 0.0, 0.0)
+    shapes = (
+        np.abs(np.hypot(u, v) - half * 0.8) - half * 0.2,
+        np.hypot(u, v) - half,
+        capsule(u, v, half * 0.6, half * 0.35),
+        np.minimum(box(u, v, half, half * 0.28), box(u, v, half * 0.28, half)),
+        box(u, np.abs(v) - half * 0.5, half, half * 0.25),
+    )
+    shape, albedo = shapes[int(style.integers(0, 5))], np.broadcast_to(ink, (n, n, 3)).astype(np.float32)
+    return Component(albedo, cover(shape), np.zeros((n, n), np.float32), 0.1, lift=0.0)
 
 
 def _grid(
@@ -303,12 +295,10 @@ def _grid(
 ) -> list[Component]:
     """Copies of `item` on a turned grid that covers the image, with a shift that differs between images."""
     reach = np.hypot(*size) / 2 + max(across, down)
-    shift = each.random(2)
-    placed = []
+    shift, placed = each.random(2), []
     for row in np.arange(-int(reach / down) - 1, int(reach / down) + 2):
         for column in np.arange(-int(reach / across) - 1, int(reach / across) + 2):
-            u = (column + shift[0] + stagger * (row % 2)) * across
-            v = (row + shift[1]) * down
+            u, v = (column + shift[0] + stagger * (row % 2)) * across, (row + shift[1]) * down
             x = size[1] / 2 + u * np.cos(angle) - v * np.sin(angle)
             y = size[0] / 2 + u * np.sin(angle) + v * np.cos(angle)
             if -across < x < size[1] + across and -down < y < size[0] + down:
