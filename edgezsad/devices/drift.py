@@ -1,11 +1,9 @@
 """Drift: how far a board, or another runtime of the host, moves scores and metrics from the host's on the same images.
 
-Both sides are score files. A table's number is the mean over seeds of the mean over categories. All intervals are
-paired and hold for these trained seeds and images like these:
+A number is the mean over seeds of the mean over categories. All intervals are paired and hold for these trained seeds:
 
 - the bootstrap resamples images within each category and label, the same for host, device and all seeds;
-- DeLong's covariance joins the AUROCs of both sides and of all seeds within a category; categories hold different
-  images and are independent, so the variance of a mean over C of them is the sum of theirs over C squared.
+- DeLong's covariance joins the AUROCs of both sides and of all seeds within a category; categories are independent.
 """
 
 import math
@@ -83,13 +81,10 @@ def change_table(changes: Sequence[Change]) -> pd.DataFrame:
 def metric_changes(
     pairs: Sequence[Pair], manifest: Manifest | None = None, pixels: int = 0, margin: float = DRIFT_POINTS
 ) -> list[Change]:
-    """Compute changes of one target's metrics, for each seed and for their mean.
+    """Compute changes of one target's metrics, for each seed's pair of score files and for their mean.
 
-    Args:
-        pairs: score files of each seed.
-        manifest: of the same images, with their masks; without it pixel metrics are left out.
-        pixels: height and width at which pixels are counted.
-        margin: of the test of equivalence, in points.
+    Pixel metrics need the manifest of the images and their masks, and are computed at `pixels` height and width; the
+    test of equivalence has a margin in points.
 
     Raises:
         InputError: a pair cannot be compared, or seeds were scored on different images.
@@ -113,16 +108,15 @@ def metric_changes(
 
 
 def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs of one target, with the images of each in the order of the first."""
+    """Return the pairs of one target, with the images of each in the order of the first."""
     if not pairs:
         raise InputError("drift: no seed was scored on both sides")
     target, ids = pairs[0][1].record.target, pairs[0][1].image_id
     found = []
     for host, device in pairs:
         name = f"{target} seed {device.record.seed}"
-        for record in (host.record, device.record):
-            if (record.target, record.seed) != (target, device.record.seed):
-                raise InputError(f"{name}: compared with {record.target} seed {record.seed}; compare the same ones")
+        if (host.record.target, host.record.seed, device.record.target) != (target, device.record.seed, target):
+            raise InputError(f"{name}: compared with {host.record.target} seed {host.record.seed}; compare the same")
         if set(device.image_id) != set(ids):
             raise InputError(f"{name}: scored on other images than another seed; score the same images")
         if len({host.record.detector_sha256, device.record.detector_sha256} - {""}) > 1:
@@ -195,10 +189,9 @@ def _categories(scores: ScoreFile) -> dict[str, np.ndarray]:
 def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = None) -> pd.DataFrame:
     """Return one row per pair of score files of one target.
 
-    Columns: target, seed, images; step (see `resolution`); spearman and kendall (tau-b) of the scores; largest
-    (absolute change of a score, logit) and largest_sd (in standard deviations of the host's scores); newly_defective
-    and newly_normal (verdicts that change at the host's threshold of that seed); map_correlation (Pearson, all
-    values); suspicious (equal scores at another precision: the device fell back to the host).
+    Columns: step (`resolution`); spearman and kendall of the scores; largest (absolute change of a score, logit) and
+    largest_sd (in standard deviations of the host's scores); newly_defective and newly_normal (verdicts that change at
+    the host's threshold of that seed); map_correlation; suspicious (equal scores at another precision).
     """
     rows = []
     for host, device in _aligned(pairs):
@@ -244,24 +237,21 @@ class RuntimeDrift:
 
     @property
     def means(self) -> list[Change]:
-        """Change of image AUROC of each target, mean over seeds, with its test."""
         return [each for each in self.changes if (each.seed, each.metric) == (MEAN, "image_auroc")]
 
     @property
     def suspicious(self) -> list[str]:
-        """Targets and seeds with the host's scores to the last bit at another precision."""
         return [f"{row.target} seed {row.seed}" for row in self.table.itertuples() if row.suspicious]
 
     def result(self) -> dict[str, object]:
         """Return the numbers for a results file; None where nothing ran or a number is undefined."""
         tests = [change.test for change in self.means]
         verdicts = Counter(test.verdict for test in tests)
-        ends = [end for test in tests for end in (test.low, test.high)]
         numbers = {
             "largest_drift_points": self.table["points"].abs().max(),
-            "largest_drift_points_of_the_mean": np.max(np.abs([change.points for change in self.means] or math.nan)),
+            "largest_drift_points_of_the_mean": max((abs(test.change) for test in tests), default=math.nan),
             # The drift of every target's mean is below this, at 5%.
-            "drift_points_below": np.max(np.abs(ends or math.nan)),
+            "drift_points_below": np.max([(-test.low, test.high) for test in tests] or math.nan),
             "smallest_spearman": self.table["spearman"].min(),
         }
         return {
@@ -282,16 +272,12 @@ class RuntimeDrift:
             return f"not run: {self.reason}"
         if self.suspicious:
             return f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}, as by a fallback to the host"
-        found = self.result()
-        names = ("largest_drift_points", "largest_drift_points_of_the_mean", "smallest_spearman")
-        largest, mean, spearman = (found[name] for name in names)
-        if None in (largest, mean, spearman):
-            return "AUROC or rank agreement undefined: no target has normal and defective images"
-        equivalent, beyond, undecided = found["verdicts"].values()
+        mean, verdicts = max(abs(change.points) for change in self.means), self.result()["verdicts"]
         return (
-            f"largest drift of a target's mean over seeds {mean:.3f} points, of a single seed {largest:.3f}; below "
-            f"{DRIFT_POINTS} by the test of equivalence: {equivalent} of {len(self.means)} targets, undecided "
-            f"{undecided}, not below {beyond}; smallest Spearman {spearman:.5f}"
+            f"largest drift of a target's mean over seeds {mean:.3f} points, of a single seed "
+            f"{self.table['points'].abs().max():.3f}; targets by the test of equivalence within {DRIFT_POINTS} points: "
+            f"{', '.join(f'{count} {verdict}' for verdict, count in verdicts.items())}; smallest Spearman "
+            f"{self.table['spearman'].min():.5f}"
         )
 
 
@@ -313,10 +299,9 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
 
 
 def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift:
-    """Compare the score files of a board with the host's.
+    """Compare the score files of a board with the host's, over the seeds and targets that the board scored.
 
-    The folder of an ingested result holds `seed{S}/{TARGET}.npz`; the run's own is used when it is empty. A board need
-    not score every seed: the mean is over those that it scored, on both sides.
+    `folder` holds `seed{S}/{TARGET}.npz`; empty means the run's own.
 
     Raises:
         InputError: a file is damaged, of another runtime than the board's, or of another model or other images.
@@ -342,20 +327,20 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
             raise InputError(f"{path}: expected scores of {runtime}, got {device.record.runtime}")
         else:
             pairs[name].append((read_scores(run.scores(HOST, seed, name)), device))
-    graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
-    metadata = {seed: read_metadata(path) for seed, path in graphs.items() if path.is_file()}
-    thresholds = {seed: float(each[THRESHOLD]) for seed, each in metadata.items() if THRESHOLD in each}
     missing = [name for name, own in pairs.items() if not own]
     if len(missing) == len(pairs):
         return RuntimeDrift(runtime, "; ".join(sorted(reasons)), missing=missing)
+    graphs = [(seed, run.onnx(seed, "fp32")) for seed in run.profile.seeds]
+    thresholds = {seed: float(read_metadata(path).get(THRESHOLD, "nan")) for seed, path in graphs if path.is_file()}
     tables, changes = [], []
     for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
         if own := pairs[item.name]:
             masks = read_run_manifest(run, item) if pixels else None
             found = metric_changes(own, masks, run.profile.evaluation.pixels)
-            image = change_table([each for each in found if each.metric == "image_auroc" and each.seed != MEAN])
-            auroc_columns = {"host_auroc": image["host"], "device_auroc": image["device"], "points": image["points"]}
-            tables.append(drift_table(own, thresholds).assign(**auroc_columns))
+            image = change_table([each for each in found if each.metric == "image_auroc"])
+            table = drift_table(own, thresholds)
+            table[["host_auroc", "device_auroc", "points"]] = image[["host", "device", "points"]].iloc[: len(own)]
+            tables.append(table)
             changes += found
     table = pd.concat(tables, ignore_index=True)
     return RuntimeDrift(runtime, "", [pair for own in pairs.values() for pair in own], table, changes, missing)

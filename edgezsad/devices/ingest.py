@@ -5,7 +5,9 @@ targets and the latency are still written. A rejected part leaves earlier files 
 badly is never rejected for it: that is drift, which is to be reported.
 """
 
+import json
 import math
+import re
 import tarfile
 import tempfile
 from collections import namedtuple
@@ -22,7 +24,7 @@ from scipy.spatial.distance import cdist
 from edgezsad.config import format_validation_errors
 from edgezsad.devices import BOARDS
 from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, image_bytes, target_manifest
-from edgezsad.devices.latency import NETRUN, Latency, board_latency, read_qnn_times, read_trtexec_json
+from edgezsad.devices.latency import NETRUN, Latency, board_latency, read_qnn_times
 from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import progress, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
@@ -281,17 +283,22 @@ def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> np
 
 
 def read_trtexec_output(data: bytes, what: str) -> np.ndarray:
-    """Read the values of score and map of one image (`--exportOutput`, six significant digits), float32.
-
-    Raises:
-        InputError: damaged, or a tensor is missing; `what` is the file's name.
-    """
+    """Read score and map of one image (`--exportOutput`, six significant digits): (1 + h * w,) float32."""
     tensors = {str(item.get("name")): item.get("values") for item in read_trtexec_json(data, what)}
     try:
         with np.errstate(over="ignore"):
             return np.concatenate([np.array(tensors[name], dtype=np.float32).ravel() for name in ("score", "map")])
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InputError(f"{what}: expected the tensors score and map, with their values") from None
+
+
+def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
+    """Read a file of trtexec, a JSON list of objects in which C++ streams write nan and inf; `what` is its name."""
+    try:
+        text = re.sub(r"([\[,:]\s*)-?nan\b", r"\1NaN", data.decode("utf-8"))
+        return [dict(item) for item in json.loads(re.sub(r"([\[,:]\s*)-?inf\b", r"\1Infinity", text))]
+    except (ValueError, TypeError, RecursionError):
+        raise InputError(f"{what}: damaged, cut off, or not a file of trtexec") from None
 
 
 def _check_order(scores: ScoreFile, run: Run) -> None:

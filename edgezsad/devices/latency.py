@@ -1,11 +1,9 @@
-"""Latency of a board: the record of a timing run, and readers of the times that trtexec, QNN and ONNX Runtime write."""
+"""Latency of a board: the record of a timing run, its table, and the times that QNN and ONNX Runtime write."""
 
 import io
-import json
 import math
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,12 +27,10 @@ class Latency(BaseModel):
     """A timing run on a board: one image goes through the model repeatedly, batch 1.
 
     Attributes:
-        device: name of the board, from its own system.
         model_sha256, detector_sha256: of the model file that the tool was given, and of its weights.
         milliseconds: of every iteration after the warm-up.
         layers: average milliseconds of the slowest layers, if they were profiled.
-        method: what is measured, in words.
-        conditions: power mode, clocks, temperature, date.
+        conditions: power mode, clocks, date.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,11 +60,7 @@ class Latency(BaseModel):
 
 
 def board_latency(run: Run, board: Board, folder: Path | str = "") -> Latency | None:
-    """Read a board's latency record from a folder, the run's own when it is empty; None when there is none.
-
-    Raises:
-        InputError: the record is damaged.
-    """
+    """Read a board's latency record from a folder, the run's own when it is empty; None when there is none."""
     path = (Path(folder) if str(folder) else run.board(board.name)) / "latency.json"
     remedy = "run `edgezsad device ingest` with the board's result"
     try:
@@ -112,19 +104,6 @@ def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Late
 
 def _listed(facts: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"
-
-
-def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
-    """Read a file of trtexec, a JSON list of objects in which C++ streams write nan and inf.
-
-    Raises:
-        InputError: damaged; `what` is the file's name.
-    """
-    try:
-        text = re.sub(r"([\[,:]\s*)-?nan\b", r"\1NaN", data.decode("utf-8"))
-        return [dict(item) for item in json.loads(re.sub(r"([\[,:]\s*)-?inf\b", r"\1Infinity", text))]
-    except (ValueError, TypeError, RecursionError):
-        raise InputError(f"{what}: damaged, cut off, or not a file of trtexec") from None
 
 
 def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:

@@ -33,10 +33,9 @@ TOOLS = [
     *("cat", "chmod", "cp", "cut", "date", "df", "dirname", "grep", "gzip", "head", "kill", "mkdir", "mv", "printf"),
     *("rm", "sed", "sh", "sha256sum", "tar", "touch", "tr"),
 ]
-CLOCKS = {
-    "locked": "GPU MinFreq=1020000000 MaxFreq=1020000000 CurrentFreq=1020000000",
-    "free": "GPU MinFreq=306000000 MaxFreq=1020000000 CurrentFreq=306000000",
-}
+CLOCKS = (
+    "SOC family:tegra234\nGPU MinFreq=1020000000 MaxFreq=1020000000 CurrentFreq=1020000000\nEMC MinFreq=1 MaxFreq=2"
+)
 
 
 def save_small_graph(path: Path, detector: str, seed: int = 0) -> None:
@@ -144,21 +143,15 @@ class Device:
         if kind == "jetson":
             self.write("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n")
             self.write("proc/device-tree/model", "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
-            self.write(
-                "usr/local/cuda/version.json", '{\n "cuda" : {\n  "name" : "x",\n  "version" : "12.6.68"\n }\n}\n'
-            )
+            self.write("usr/local/cuda/version.json", '{\n "cuda" : {\n  "version" : "12.6.68"\n }\n}\n')
             self.standin("trtexec", "trtexec.py")
             self.says("nvpmodel", "NV Power Mode: MAXN_SUPER\n2")
-            self.says("jetson_clocks", f"SOC family:tegra234\n{CLOCKS['locked']}\nEMC MinFreq=1 MaxFreq=2")
+            self.says("jetson_clocks", CLOCKS)
         else:
             self.write("etc/os-release", 'NAME="Qualcomm Linux"\nPRETTY_NAME="Qualcomm Linux 1.4"\n')
             self.write("sys/devices/soc0/machine", "QCS8550\n")
             self.write("proc/device-tree/model", "Thundercomm RB5 Gen2\0")
-            for name, text in {
-                "devfreq/governor": "performance",
-                "gpuclk": "719000000",
-                "gpu_model": "Adreno740",
-            }.items():
+            for name, text in (("devfreq/governor", "performance"), ("gpu_model", "Adreno740")):
                 self.write(f"sys/class/kgsl/kgsl-3d0/{name}", f"{text}\n")
             self.standin("qnn-net-run", "qnn_net_run.py")
             self.standin("qnn-profile-viewer", "qnn_profile_viewer.py")
@@ -183,18 +176,9 @@ class Device:
     def standin(self, name: str, file: str) -> None:
         self.script(name, f'exec "{sys.executable}" "{HERE / "standins" / file}" "$@"')
 
-    def run(self, kit: Path, *options: str, shell: str = "sh", **environment: str) -> subprocess.CompletedProcess[str]:
-        program = shutil.which(shell)
-        assert program
-        return subprocess.run(
-            [program, "run.sh", *options],
-            cwd=kit,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,
-        )
+    def run(self, kit: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        settings = {"cwd": kit, "env": self.environment | environment, "start_new_session": True}
+        return subprocess.run(["/bin/sh", "run.sh", *options], capture_output=True, text=True, check=False, **settings)
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def test_small_noise_gives_the_expected_points(make_scores: Make):
     assert found.map_correlation == pytest.approx(1)
     assert (found.target, found.seed, found.images, found.suspicious) == ("bolts", 0, 8, False)
     assert (found.newly_defective, found.newly_normal) == (None, None)
+    assert row(host, replace(host, record=host.record.model_copy(update=FP16))).suspicious
     # At 3 or above: 2 comes up to it, 4 and 5 fall below, 3 stays on it.
     found = row(host, make_scores([0, 1, 3.0, 3.0, 2.9, 2.99, 6, 7], EIGHT, **FP16), 3.0)
     assert (found.newly_defective, found.newly_normal) == (1, 2)
@@ -78,24 +79,12 @@ def test_a_subset_is_compared_with_itself(make_scores: Make):
     assert change.host == change.device == pytest.approx(75)
 
 
-def test_identical_scores_at_another_precision_are_suspicious(make_scores: Make):
-    host = make_scores(SCORE, EIGHT)
-    assert row(host, make_scores(SCORE, EIGHT, **FP16)).suspicious
-    assert not row(host, make_scores(SCORE, EIGHT, runtime="onnx-fp32")).suspicious
-    # One score that differs in the last bit is enough.
-    other = np.array(SCORE, dtype=np.float32)
-    other[3] = np.nextafter(other[3], np.float32(9))
-    assert not row(host, make_scores(other, EIGHT, **FP16)).suspicious
-
-
 @pytest.mark.parametrize(
     ("device", "said"),
     [
         (([*SCORE], [1, *EIGHT[1:]], {}), "bolts seed 0: labels or map sizes differ"),
         (([1, 2], [0, 1], {"image_id": ["000.png", "strange.png"]}), r"no image strange\.png"),
         ((SCORE, EIGHT, {"seed": 1}), "bolts seed 1: compared with bolts seed 0"),
-        ((SCORE, EIGHT, {"target": "nuts"}), "nuts seed 0: compared with bolts seed 0"),
-        ((SCORE, EIGHT, {"map": np.zeros((8, 2, 2))}), "labels or map sizes differ"),
         ((SCORE, EIGHT, {"detector_sha256": "c" * 64}), "scored different models"),
     ],
 )
@@ -131,8 +120,7 @@ def test_the_mean_over_seeds(pairs: list[Pair]):
     assert mean.points == pytest.approx((find(changes, 0).points + find(changes, 1).points) / 2)
     rows = change_table(changes).query("seed == 'mean' and metric == 'image_auroc'").iloc[0]
     assert rows.test_low < rows.points < rows.test_high and rows.verdict in ("undecided", "not equivalent")
-    order = np.random.default_rng(1).permutation(44)
-    shuffled = [(host, device.take(device.image_id[order[:: 1 - 2 * k]])) for k, (host, device) in enumerate(pairs)]
+    shuffled = [(host, device.take(device.image_id[:: 1 - 2 * k])) for k, (host, device) in enumerate(pairs)]
     other = find(metric_changes(shuffled), MEAN)
     assert (mean.points, mean.delong_low) == pytest.approx((other.points, other.delong_low))
 
@@ -183,14 +171,6 @@ def test_the_test_of_equivalence(pairs: list[Pair]):
         assert still.test.high == pytest.approx(-math.log(0.05) * 100 / 120 / 2 / seeds)
 
 
-def test_seeds_on_other_images(pairs: list[Pair]):
-    host, device = pairs[1]
-    with pytest.raises(InputError, match="bolts seed 1: scored on other images than another seed"):
-        metric_changes([pairs[0], (host, device.take(device.image_id[:10]))])
-    with pytest.raises(InputError, match="no seed was scored on both sides"):
-        metric_changes([])
-
-
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
     """Of the images of `pairs`: each defective one has a rectangle but the last, which has no mask."""
@@ -226,20 +206,18 @@ def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
         change = find(changes, 1, f"pixel_{metric}")
         assert (change.host, change.device) == pytest.approx(exact, abs=0.05)
         assert change.low <= change.points <= change.high and change.test is None
-    blind = replace(manifest, entries=tuple(replace(each, mask="") for each in manifest.entries))
-    assert math.isnan(find(metric_changes(pairs[1:], blind, 16), MEAN, "pixel_auroc").points)
 
 
 JETSON = BOARDS["jetson"]
-HALF = np.repeat([0, 1], 40)
-HOST = np.random.default_rng(0).normal(size=80) + 1.5 * HALF
+HALF = np.repeat([0, 1], 32)
+HOST = np.random.default_rng(0).normal(size=64) + 1.5 * HALF
 
 
 @pytest.fixture
 def run(make_profile: Callable[..., Profile], make_scores: Make, tmp_path: Path) -> Run:
-    """Two targets of 80 images and two seeds on the host, with manifests and one mask for all."""
+    """Two targets of 64 images and two seeds on the host, with manifests and one mask for all."""
     data = make_profile(tmp_path).data.model_copy(update={"root": tmp_path / "data"})
-    run = Run(make_profile(tmp_path).model_copy(update={"data": data}))
+    run = Run(make_profile(tmp_path, evaluation={"pixels": 16}).model_copy(update={"data": data}))
     mask = np.zeros((16, 16), dtype=np.uint8)
     mask[2:9, 3:8] = 255
     for item in run.profile.data.targets:
@@ -268,7 +246,7 @@ def give(make_scores: Make) -> Callable[..., None]:
         for target in targets:
             for seed in (0, 1):
                 base = {"runtime": JETSON.runtime, "precision": "fp16", "target": target, "seed": seed}
-                scores = make_scores(HOST + noise * generator.normal(size=80), HALF, **(base | facts))
+                scores = make_scores(HOST + noise * generator.normal(size=64), HALF, **(base | facts))
                 write_scores(scores, folder / f"seed{seed}" / f"{target}.npz")
 
     return write
@@ -297,32 +275,24 @@ def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None],
     ours, theirs = board.result(), runtime_drift(run, "onnx-fp16", pixels=True).result()
     assert (ours.pop("runtime"), theirs.pop("runtime")) == (JETSON.runtime, "onnx-fp16") and ours == theirs
     assert set(change_table(board.changes)["metric"]) == {"image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"}
-    assert len(board.table) == 4 and "of 2 targets" in board.summary()
+    assert len(board.table) == 4 and "2 undecided" in board.summary()
     json.dumps(ours, allow_nan=False)
     # The worst single seed, and the farthest end of the tests' intervals.
     assert ours["largest_drift_points"] == board.table["points"].abs().max()
     assert ours["drift_points_below"] == max(max(-each.test.low, each.test.high) for each in board.means)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("noise", "verdict"), [(1e-4, "equivalent"), (2.0, "not equivalent")])
-def test_verdicts_of_a_board(run: Run, give: Callable[..., None], noise: float, verdict: str):
-    give(run.board("jetson"), noise)
-    result = board_drift(run, JETSON)
-    assert result.result()["verdicts"][verdict] == 2
-    assert board_table(run, JETSON, result)["verdict"].tolist() == [verdict] * 2
-
-
-def test_missing_seeds_and_targets(run: Run, give: Callable[..., None]):
-    give(run.board("jetson"), 1e-4, targets=("bolts",))
+def test_verdicts_missing_seeds_and_targets(run: Run, give: Callable[..., None]):
+    give(run.board("jetson"), 2.0, targets=("bolts",))
     (run.board("jetson") / "seed0" / "bolts.npz").unlink()
     result = board_drift(run, JETSON)
-    assert result.missing == ["nuts"] and [(each.target, each.images) for each in result.means] == [("bolts", 80)]
+    assert result.missing == ["nuts"] and [(each.target, each.images) for each in result.means] == [("bolts", 64)]
     table = board_table(run, JETSON, result)
-    assert table["seeds"].tolist() == ["1", "-"] and table["ours"].tolist() == ["+0.000", "not run"]
+    assert table["verdict"].tolist() == ["not equivalent", "not run"] and table["seeds"].tolist() == ["1", "-"]
     assert table["needs"].tolist() == ["-", JETSON.reported["needs"]]
 
 
+@pytest.mark.slow
 def test_exactly_zero_is_suspicious(run: Run, give: Callable[..., None]):
     give(run.board("jetson"), 1e-4)
     give(run.board("jetson"), 0, targets=("nuts",))
@@ -337,16 +307,9 @@ def test_exactly_zero_is_suspicious(run: Run, give: Callable[..., None]):
         runtime_drift(run, "onnx-fp16")
 
 
-@pytest.mark.parametrize(
-    ("facts", "words"),
-    [
-        ({"runtime": "qnn-gpu-fp16"}, "expected scores of tensorrt-fp16, got qnn-gpu-fp16"),
-        ({"image_id": np.array([f"x{number}.png" for number in range(80)])}, r"no image x0\.png"),
-    ],
-)
-def test_a_foreign_result(run: Run, give: Callable[..., None], facts: dict, words: str):
-    give(run.board("jetson"), 1e-4, **facts)
-    with pytest.raises(InputError, match=words):
+def test_a_foreign_result(run: Run, give: Callable[..., None]):
+    give(run.board("jetson"), 1e-4, runtime="qnn-gpu-fp16")
+    with pytest.raises(InputError, match=r"expected scores of tensorrt-fp16, got qnn-gpu-fp16"):
         board_drift(run, JETSON)
 
 

@@ -1,7 +1,6 @@
 """Kits: contents and hashes, size reported before writing, one image in memory at a time."""
 
 import gzip
-import hashlib
 import tarfile
 from collections import namedtuple
 from pathlib import Path
@@ -17,7 +16,7 @@ from edgezsad.data.manifest import read_run_manifest
 from edgezsad.devices import BOARDS, find_board, kit
 from edgezsad.devices.kit import KitRecord, make_kit
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_file
+from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.scoring.onnx_scorer import as_tensor
 from edgezsad.scoring.score_run import subset
 
@@ -28,36 +27,23 @@ def jetson(bench: Any, folder: Path, **choices: Any) -> Path:
     return make_kit(bench.run, BOARDS["jetson"], output=folder, **choices)
 
 
-def listed(folder: Path) -> list[list[str]]:
-    return [line.split("\t") for line in (folder / "images.tsv").read_text().splitlines()]
-
-
-def test_a_kit_holds_every_image_as_trtexec_reads_it(bench: Any, tmp_path: Path):
-    rows = listed(jetson(bench, tmp_path / "kit"))
-    wanted = [
-        (item.name, entry.id, manifest.path(entry))
-        for item in bench.run.profile.data.targets
-        for manifest in [read_run_manifest(bench.run, item)]
-        for entry in manifest.entries
-    ]
-    assert [(row[1], row[4]) for row in rows] == [(target, image) for target, image, _ in wanted]
-    assert [row[0] for row in rows] == [f"{number:06d}" for number in range(12)]
-    for (_, _, file, sha256, _), (_, _, path) in zip(rows, wanted, strict=True):
-        assert not set(file) & set(",: ")
-        data = gzip.decompress((tmp_path / "kit" / file).read_bytes())
-        assert hashlib.sha256(data).hexdigest() == sha256
-        image = np.frombuffer(data, dtype=np.float32).reshape(1, 3, SIZE, SIZE)
-        assert np.array_equal(image, as_tensor(load(path, SIZE), SIZE))
-
-
-def test_a_kit_has_models_record_script_and_their_hashes(bench: Any, tmp_path: Path):
+def test_contents_of_a_kit(bench: Any, tmp_path: Path):
     folder = jetson(bench, tmp_path / "kit", images_per_target=2)
+    rows = [line.split("\t") for line in (folder / "images.tsv").read_text().splitlines()]
+    manifests = [subset(read_run_manifest(bench.run, item), 2) for item in bench.run.profile.data.targets]
+    wanted = [(manifest, entry) for manifest in manifests for entry in manifest.entries]
+    for number, ((key, target, file, sha256, image_id), (manifest, entry)) in enumerate(zip(rows, wanted, strict=True)):
+        assert (key, target, image_id) == (f"{number:06d}", manifest.name, entry.id)
+        # trtexec splits at these.
+        assert not set(file) & set(",: ")
+        data = gzip.decompress((folder / file).read_bytes())
+        assert sha256_of_bytes(data) == sha256
+        image = np.frombuffer(data, dtype=np.float32).reshape(1, 3, SIZE, SIZE)
+        assert np.array_equal(image, as_tensor(load(manifest.path(entry), SIZE), SIZE))
     record = KitRecord.model_validate_json((folder / "kit.json").read_text())
     assert record.detector_sha256 == "0" * 64 and record.map_shape == (8, 8)
     assert list(record.models.values()) == [sha256_of_file(bench.run.onnx(0, p)) for p in ("fp32", "fp16")]
-    part = subset(read_run_manifest(bench.run, bench.run.profile.data.targets[0]), 2)
-    assert record.targets["bolts"] == part.sha256 and record.images_per_target == 2
-    assert [row[4] for row in listed(folder)][:2] == [entry.id for entry in part.entries]
+    assert record.targets == {manifest.name: manifest.sha256 for manifest in manifests}
     sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert set(sums) == {name for name in files if not name.startswith("images/")} - {"SHA256SUMS"}
@@ -66,33 +52,16 @@ def test_a_kit_has_models_record_script_and_their_hashes(bench: Any, tmp_path: P
 
 
 def test_an_archive_is_the_folder_and_always_the_same(bench: Any, tmp_path: Path):
-    folder = jetson(bench, tmp_path / "kit")
-    one, two = (jetson(bench, tmp_path / name) for name in ("one.tar", "two.tar"))
+    options = {"expanded": True, "targets": ("nuts",)}
+    folder, one, two = (jetson(bench, tmp_path / name, **options) for name in ("kit", "one.tar", "two.tar"))
     assert one.read_bytes() == two.read_bytes()
     with tarfile.open(one) as archive:
         archive.extractall(tmp_path / "out", filter="data")
-    unpacked = tmp_path / "out" / "jetson-mini-seed0"
-    names = {path.relative_to(unpacked) for path in unpacked.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    assert all((unpacked / name).read_bytes() == (folder / name).read_bytes() for name in names)
-
-
-def test_expanded_images_are_raw(bench: Any, tmp_path: Path):
-    folder = jetson(bench, tmp_path / "kit", expanded=True, targets=("nuts",))
-    assert [row[1] for row in listed(folder)] == ["nuts"] * 5
-    for row in listed(folder):
-        assert row[2].endswith(".raw") and sha256_of_file(folder / row[2]) == row[3]
-        assert (folder / row[2]).stat().st_size == 12 * SIZE**2
-
-
-def test_the_estimate_of_the_size_is_close(bench: Any, tmp_path: Path):
-    folder = jetson(bench, tmp_path / "kit")
-    models = {path.name: path for path in (folder / "models").iterdir()}
-    manifests = [kit.target_manifest(bench.run, name, None) for name in ("bolts", "nuts")]
-    total, text = kit._estimate("a kit", BOARDS["jetson"], manifests, models, SIZE, False)
-    files = [path for path in folder.rglob("*") if path.suffix in (".gz", ".onnx")]
-    assert total == pytest.approx(sum(path.stat().st_size for path in files), rel=0.1)
-    assert "12 images of 2 targets" in text and "about 11 min" in text
+    unpacked, files = tmp_path / "out" / "jetson-mini-seed0", [path for path in folder.rglob("*") if path.is_file()]
+    assert all((unpacked / path.relative_to(folder)).read_bytes() == path.read_bytes() for path in files)
+    assert len(files) == sum(path.is_file() for path in unpacked.rglob("*"))
+    images = list((folder / "images" / "nuts").iterdir())
+    assert len(images) == 5 and {path.stat().st_size for path in images} == {12 * SIZE**2}
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,8 @@ def test_jetson_continues_after_a_kill(bench: Any, make_device: MakeDevice, tmp_
     result = kit / "jetson-mini-seed0-result.tar"
     assert not ingest(result, bench.run, tmp_path / "out").rejected
     check_scores(bench, tmp_path / "out", "fp32", 1e-5)
+    other = device.run(kit, STANDIN_VERSION="10.5.0")
+    assert other.returncode == 1 and "tool_version was 10.3.0 when this result was begun and is 10.5.0" in other.stderr
     # Then nothing is left to do but to time it again.
     device.says("nvpmodel", "NV Power Mode: 25W\n1")
     assert device.run(kit, "--retime", "--any-mode", "--iterations", "7").returncode == 0
@@ -152,21 +154,6 @@ def test_rb5_continues_after_a_kill_and_a_full_disk(bench: Any, make_device: Mak
     assert done.returncode == 0, done.stderr
     assert not ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
     check_scores(bench, tmp_path / "out", "fp16", 1e-6)
-
-
-@pytest.mark.slow
-def test_engines_and_versions_are_not_mixed(bench: Any, make_device: MakeDevice, tmp_path: Path):
-    device = make_device("jetson")
-    kit = write(bench, tmp_path / "kit", "jetson", 1)
-    assert device.run(kit, *FAST).returncode == 0
-    other = device.run(kit, STANDIN_VERSION="10.5.0")
-    assert other.returncode == 1 and "tool_version was 10.3.0 when this result was begun and is 10.5.0" in other.stderr
-    engine = kit / "result" / "engine.plan"
-    engine.write_bytes(engine.read_bytes() + b" ")
-    assert "is not the engine that this result was begun with" in device.run(kit).stderr
-    engine.unlink()
-    assert "engine.plan is missing; run.sh --restart" in device.run(kit).stderr
-    assert device.run(kit, "--restart", *FAST, STANDIN_VERSION="10.5.0").returncode == 0
 
 
 def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):
@@ -195,14 +182,9 @@ def without(device: Any, name: str) -> None:
 LACKS = [
     ("jetson", lambda d: (d.root / "etc/nv_tegra_release").unlink(), "this is not a Jetson"),
     ("jetson", lambda d: without(d, "trtexec"), "trtexec is neither on PATH nor in /usr/src/tensorrt/bin"),
-    ("jetson", lambda d: d.says("trtexec", "[TensorRT v8602] # trtexec"), "TensorRT 8.6.2: 10 or"),
-    ("jetson", lambda d: d.says("trtexec", "what?"), "prints no TensorRT version"),
     ("jetson", lambda d: d.says("nvpmodel", "NV Power Mode: 15W\n0"), "power mode is 15W, not MAXN_SUPER"),
-    ("jetson", lambda d: without(d, "nvpmodel"), "power mode is unknown"),
     ("jetson", lambda d: d.says("jetson_clocks", "GPU MinFreq=306 MaxFreq=1020"), "not locked: sudo jetson_clocks"),
     ("rb5", lambda d: without(d, "qnn-net-run"), "qnn-net-run is not here, on PATH or in QNN_SDK_ROOT"),
-    ("rb5", lambda d: (d.root / "lib/libQnnGpu.so").unlink(), "libQnnGpu.so is not here"),
-    ("rb5", lambda d: d.says("qnn-net-run", "what?"), "prints no version; see"),
     (
         "rb5",
         lambda d: d.write("sys/class/kgsl/kgsl-3d0/devfreq/governor", "msm-adreno-tz\n"),
@@ -222,41 +204,12 @@ def test_what_a_board_lacks(
     assert said in done.stderr and done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
 
 
-def test_jetson_warnings(kits: dict[str, Path], make_device: MakeDevice):
-    device = make_device("jetson")
-    without(device, "jetson_clocks")
-    device.says("nvpmodel", "NV Power Mode: 25W\n1")
-    device.write("etc/nv_tegra_release", "# R35 (release), REVISION: 4.1, GCID: 1\n")
-    device.write("proc/device-tree/model", "NVIDIA Jetson AGX Orin\0")
-    device.says("trtexec", "usage")
-    device.says("dpkg-query", "10.3.0.30-1+cuda12.5")
-    done = device.run(kits["jetson"], "--check", "--any-mode")
-    assert done.returncode == 0 and "TensorRT 10.3.0.30" in done.stdout
-    for text in ("L4T 35.4.1", "this is NVIDIA Jetson AGX Orin", "power mode is 25W", "the clocks cannot be read"):
-        assert f"warning: {text}" in done.stderr
-    device.says("trtexec", "&&&& RUNNING TensorRT.trtexec [TensorRT v11.1.0.106] [b48] # trtexec --help")
-    assert "TensorRT 11.1.0.106" in device.run(kits["jetson"], "--check", "--any-mode").stdout
-
-
-def test_rb5_under_android_and_on_another_chip(kits: dict[str, Path], make_device: MakeDevice):
-    device = make_device("rb5")
-    device.script("getprop", 'case $1 in *release) echo 13;; *soc*) echo QRB5165;; *) echo "QRD";; esac')
-    sdk = device.root / "sdk" / "bin" / "aarch64-android"
-    sdk.mkdir(parents=True)
-    shutil.move(device.bin / "qnn-net-run", sdk)
-    done = device.run(kits["rb5"], "--check", QNN_SDK_ROOT=str(device.root / "sdk"))
-    assert done.returncode == 0, done.stderr
-    assert "QRD, QRB5165, Android 13, qnn-net-run 2.32.0" in done.stdout
-    assert "warning: the SoC is QRB5165" in done.stderr
-
-
 def test_damaged_copies(bench: Any, make_device: MakeDevice, tmp_path: Path):
     kit, device = write(bench, tmp_path / "kit", "jetson", 1), make_device("jetson")
-    for name in ("models/model-fp32.onnx", "common.sh", "images.tsv", "kit.json"):
-        data = (kit / name).read_bytes()
-        (kit / name).write_bytes(data + b"\n")
-        assert device.run(kit).stderr == f"error: {name} is damaged; copy the kit again\n"
-        (kit / name).write_bytes(data)
+    data = (kit / "common.sh").read_bytes()
+    (kit / "common.sh").write_bytes(data + b"\n")
+    assert device.run(kit).stderr == "error: common.sh is damaged; copy the kit again\n"
+    (kit / "common.sh").write_bytes(data)
     first, second, *_ = sorted((kit / "images" / "bolts").iterdir())
     shutil.copy(second, first)
     assert "images/bolts/000000.raw.gz is damaged; copy it again" in device.run(kit).stderr
@@ -268,19 +221,7 @@ def test_damaged_copies(bench: Any, make_device: MakeDevice, tmp_path: Path):
 def test_a_small_disk(kits: dict[str, Path], make_device: MakeDevice):
     device = make_device("jetson")
     without(device, "df")
-    line = "/dev/root 61255492 61255400 {free} 100% /"
-    device.says("df", f"Filesystem 1024-blocks Used Available Capacity Mounted on\n{line.format(free=92)}")
+    header = "Filesystem 1024-blocks Used Available Capacity Mounted on"
+    device.says("df", f"{header}\n/dev/root 61255492 61255400 92 100% /")
     done = device.run(kits["jetson"])
     assert done.returncode == 1 and "92 KiB are free here" in done.stderr
-    # More than 32 bits can count is enough.
-    device.says("df", line.format(free=98765432109))
-    assert "KiB are free" not in device.run(kits["jetson"], "--iterations", "1", STANDIN_KILL="1").stderr
-
-
-def test_options(kits: dict[str, Path], make_device: MakeDevice):
-    for option in ("--surprise", "--iterations", "--iterations=3"):
-        done = make_device("jetson").run(kits["jetson"], option)
-        assert done.returncode == 1 and done.stderr.startswith(f"error: {option}")
-    wrong = make_device("jetson").run(kits["jetson"], "--iterations", "2x")
-    assert "--iterations 2x: not a whole number" in wrong.stderr
-    assert "--any-mode" in make_device("rb5").run(kits["rb5"], "--help").stdout
