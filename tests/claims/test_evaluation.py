@@ -1,6 +1,7 @@
 """Claims are evaluated correctly, and an incomplete result confirms none, however well its number fits."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +12,15 @@ import pytest
 from edgezsad.claims.evaluation import CLAIMS, CONDITIONS, FUNCTIONS, GROUPS, ClaimVerdict, check_claims, require_claims
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import reported
 from edgezsad.run import Run
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
+BOARD = {"status": "ok", "missing": [], "images_needed": 0, "drift_points_below": 0.11, "verdicts": {"equivalent": 6}}
 
 
 def only(run: Run, name: str) -> ClaimVerdict:
-    (verdict,) = check_claims(run, [CLAIMS[name]])
-    return verdict
+    return check_claims(run, [CLAIMS[name]])[0]
 
 
 def incomplete(run: Run, name: str, reason: str) -> None:
@@ -28,24 +28,20 @@ def incomplete(run: Run, name: str, reason: str) -> None:
     assert (verdict.status, verdict.ours, verdict.reason) == ("not run", None, f"incomplete: {reason}")
 
 
-@pytest.mark.parametrize(
-    ("comparison", "holding", "failing"),
-    [
-        ("equals", (9.5, 10.5), (9.49, 10.51, math.inf)),
+def test_a_number_within_the_tolerance_confirms() -> None:
+    for comparison, holding, failing in (
+        ("equals", (9.5, 10.5), (9.49, 10.51, math.inf, math.nan)),
         ("at most", (10.5, -1e9), (10.51, -math.inf)),
         ("at least", (9.5, 1e9), (9.49, math.inf)),
-    ],
-)
-def test_a_number_within_the_tolerance_confirms(comparison: str, holding: tuple, failing: tuple) -> None:
-    claim = replace(CLAIMS["GFLOPs"], comparison=comparison, bound=10.0, tolerance=0.5)
-    assert all(map(claim.holds, holding)) and not any(map(claim.holds, (*failing, math.nan)))
+    ):
+        claim = replace(CLAIMS["GFLOPs"], comparison=comparison, bound=10.0, tolerance=0.5)
+        assert all(map(claim.holds, holding)) and not any(map(claim.holds, failing))
 
 
 def test_every_claim_is_well_formed() -> None:
     for claim in CLAIMS.values():
         assert claim.needs and claim.unit and claim.group in GROUPS
         assert math.isfinite(claim.bound) and claim.tolerance >= 0 and (NOTEBOOKS / f"{claim.page}.ipynb").is_file()
-        assert claim.comparison in ("equals", "at most", "at least")
         assert set(claim.profiles) <= {"mini", "folder", "paper"}
         assert set(claim.complete_if) <= set(CONDITIONS) and set(claim.compute[:1]) <= set(FUNCTIONS)
         assert bool(claim.value) + bool(claim.compute) == bool(claim.profiles)
@@ -57,16 +53,8 @@ def test_bounds_are_the_published_numbers_and_promises_have_no_tolerance() -> No
         "source images": 216_917, "steps": 2_000, "benchmarks": 6, "GFLOPs": 53.77, "RB5 drift": 0.2,
     }  # fmt: skip
     assert {name: CLAIMS[name].bound for name in published} == published and len(CLAIMS) == 43
-    assert "53.77 GFLOPs" in CLAIMS["GFLOPs"].statement
-    for name in ("Jetson latency", "RB5 latency"):
-        assert CLAIMS[name].tolerance == pytest.approx(0.05 * CLAIMS[name].bound)
+    assert CLAIMS["RB5 latency"].tolerance == pytest.approx(0.05 * 139.97)
     assert {claim.tolerance for claim in CLAIMS.values() if claim.group == "package"} == {0}
-
-
-def test_published_numbers_are_stored_once() -> None:
-    accuracy = [(row["method"], row["benchmark"], row.get("rerun")) for row in reported()["accuracy"]]
-    costs = [(row["method"], row["backbone"]) for row in reported()["costs"]]
-    assert len(set(accuracy)) == len(accuracy) and len(set(costs)) == len(costs)
 
 
 def test_a_mini_run_confirms_no_number_of_the_paper(mini: Any) -> None:
@@ -74,7 +62,6 @@ def test_a_mini_run_confirms_no_number_of_the_paper(mini: Any) -> None:
     require_claims(verdicts.values())
     missing = {name for name, verdict in verdicts.items() if verdict.status == "not run"}
     assert missing == {"QNN emulator ranking", *(name for name, each in CLAIMS.items() if "mini" not in each.profiles)}
-    assert {"MVTec-AD image AUROC", "VisA PRO", "Jetson latency", "RB5 drift", "steps"} < missing
     assert verdicts["VisA PRO"].reason == f"needs {CLAIMS['VisA PRO'].needs}" and verdicts["host parity"].ours == 2e-5
 
 
@@ -87,20 +74,12 @@ def test_a_paper_run_checks_the_papers_numbers(paper: Any) -> None:
         require_claims(check_claims(paper))
 
 
-@pytest.mark.parametrize(
-    ("name", "keys", "value", "words"),
-    [
-        ("efficiency", ("paper_graph", "backbone_gflops"), 55.0, "GFLOPs: 55 GFLOPs, equals 53.77"),
-        ("export", ("largest_score_difference",), math.nan, "host parity: nan logit"),
-        ("jetson_drift", ("smallest_spearman",), 0.9, "host FP16 ranking: 0.9 Spearman, at least 0.999"),
-        ("data", ("overlaps",), 1, "no leak: 1 images"),
-    ],
-)
-def test_a_wrong_number_fails_the_check(mini: Any, name: str, keys: tuple, value: float, words: str) -> None:
-    mini.plant(name, *keys, value=value)
-    with pytest.raises(CheckError) as caught:
+def test_wrong_numbers_fail_the_check(mini: Any) -> None:
+    mini.plant("export", "largest_score_difference", value=math.nan)
+    mini.plant("jetson_drift", "smallest_spearman", value=0.9)
+    words = "2 claim(s) fail: host parity: nan logit, at most 0.0001; host FP16 ranking: 0.9 Spearman, at least 0.999;"
+    with pytest.raises(CheckError, match=re.escape(words)):
         require_claims(check_claims(mini))
-    assert str(caught.value).startswith(f"1 claim(s) fail: {words}")
 
 
 def test_arithmetic_on_published_numbers_by_hand(mini: Any) -> None:
@@ -108,10 +87,8 @@ def test_arithmetic_on_published_numbers_by_hand(mini: Any) -> None:
         "frames a second": 30.460,
         "ranking, VisA": 88.2 - 86.8,
         "ranking, MVTec-AD": 91.6 - (92.0 + 92.2) / 2,
-        "localisation, MVTec-AD pixel AUROC": 91.1 - 79.3,
         "localisation, MVTec-AD PRO": (64.6 + 81.4) / 2 - 67.8,
         "localisation, VisA pixel AUROC": 95.1 - 92.9,
-        "localisation, VisA PRO": 86.8 - 74.2,
         "parameters, ratio": (427.9 + 0.6) / 21,
     }
     found = {name: only(mini, name) for name in expected}
@@ -125,9 +102,6 @@ def test_files_that_are_missing_or_wrong_are_one_line(mini: Any, make_profile: C
         check_claims(mini)
     mini.write_result("efficiency", {"paper_graph": None})
     with pytest.raises(InputError, match=r"efficiency\.json: missing paper_graph\.backbone_gflops; run notebook 07_"):
-        check_claims(mini)
-    mini.result_path("efficiency").unlink()
-    with pytest.raises(InputError, match=r"efficiency\.json: missing; run notebook 07_efficiency first"):
         check_claims(mini)
     with pytest.raises(InputError, match=r"benchmarks\.json: made by profile mini, not paper; run notebook 06_"):
         check_claims(Run(make_profile(mini.folder, profile="paper")))
@@ -149,20 +123,11 @@ def test_sets_categories_seeds_and_model_must_be_those_of_the_paper(paper: Any) 
     incomplete(other, "VisA PRO", "another model: tiny_vit_21m_512 at 256 px, not tiny_vit_21m_512 at 512 px")
 
 
-@pytest.mark.parametrize(
-    ("page", "name", "column", "key", "bad"),
-    [
-        ("jetson_drift", "host FP16 ranking", "spearman", "smallest_spearman", 0.9),
-        ("jetson_drift", "host FP16 drift", "points", "largest_drift_points_of_the_mean", 0.5),
-        ("int8", "host INT8 drift", "points", "largest_drift_points_of_the_mean", 3.0),
-    ],
-)
-def test_a_part_may_fail_but_not_confirm(mini: Any, page: str, name: str, column: str, key: str, bad: float) -> None:
-    mini.plant(page, "rows", 0, column, value=None)
-    incomplete(mini, name, f"missing {column} of bolts seed 0")
-    mini.plant(page, "verdicts", value={"not equivalent": 1})
-    mini.plant(page, key, value=bad)
-    assert (only(mini, name).status, only(mini, name).ours) == ("fails", bad)
+def test_a_part_may_fail_but_not_confirm(mini: Any) -> None:
+    mini.plant("jetson_drift", "rows", 0, "spearman", value=None)
+    incomplete(mini, "host FP16 ranking", "missing spearman of bolts seed 0")
+    mini.plant("jetson_drift", "smallest_spearman", value=0.9)
+    assert (only(mini, "host FP16 ranking").status, only(mini, "host FP16 ranking").ours) == ("fails", 0.9)
 
 
 def test_a_search_of_nothing_confirms_nothing(mini: Any) -> None:
@@ -174,34 +139,26 @@ def test_a_search_of_nothing_confirms_nothing(mini: Any) -> None:
     assert only(mini, "no leak").status == "fails"
 
 
-def test_a_set_too_small_for_the_bound_does_not_fail_the_host(mini: Any) -> None:
-    mini.plant("jetson_drift", "largest_drift_points_of_the_mean", value=0.5)
-    mini.plant("jetson_drift", "verdicts", value=UNDECIDED)
-    assert only(mini, "host FP16 drift").reason == "undecided: sets are too small"
-
-
-@pytest.mark.parametrize("page", ["jetson_drift", "rb5_drift"])
 @pytest.mark.parametrize(
     ("changes", "ours", "reason"),
     [
         ({}, 0.11, ""),
         ({"drift_points_below": 0.31, "verdicts": UNDECIDED | {"not equivalent": 1}}, 0.31, ""),
         ({"drift_points_below": 0.31, "verdicts": UNDECIDED, "images_needed": 900}, None, "needs about 900 images"),
-        ({"drift_points_below": None, "verdicts": UNDECIDED}, None, "undecided: sets are too small"),
         ({"missing": ["BTAD"]}, None, "incomplete: missing images of BTAD"),
         ({"rows": [{"target": "BTAD", "seed": 1, "images": 12}]}, None, "incomplete: missing images of BTAD seed 1"),
         ({"status": "suspicious", "drift_points_below": 0.0}, None, "a drift of exactly zero"),
         ({"status": "not run", "drift_points_below": None, "verdicts": {}}, None, "and the paper's data sets"),
     ],
 )  # fmt: skip
-def test_drift_on_a_board(paper: Any, page: str, changes: dict, ours: float | None, reason: str) -> None:
-    paper.plant_board(page, **changes)
-    verdict = only(paper, {"jetson_drift": "Jetson drift", "rb5_drift": "RB5 drift"}[page])
+def test_drift_on_a_board(paper: Any, changes: dict, ours: float | None, reason: str) -> None:
+    paper.plant("rb5_drift", "board", value=BOARD | {"rows": paper.drift_rows()} | changes)
+    verdict = only(paper, "RB5 drift")
     assert verdict.ours == ours and reason in verdict.reason
     assert verdict.status == ("not run" if ours is None else "holds" if ours < 0.2 else "fails")
 
 
 def test_latency_on_a_board_has_five_percent_of_tolerance(paper: Any) -> None:
     for milliseconds, status in ((34.4, "holds"), (34.6, "fails"), (None, "not run")):
-        paper.plant("jetson_drift", "board_latency", value={"median_ms": milliseconds})
+        paper.plant("jetson_drift", "board_latency", "median_ms", value=milliseconds)
         assert (only(paper, "Jetson latency").status, only(paper, "Jetson latency").ours) == (status, milliseconds)

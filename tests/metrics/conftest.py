@@ -1,4 +1,4 @@
-"""Definitions of the metrics, written as plainly as possible: the oracles that the library is measured by."""
+"""Reference implementations of the metrics, written for clarity, as oracles of the tests."""
 
 import math
 from collections.abc import Callable

@@ -62,7 +62,7 @@ def test_average_precision_sums_steps(rows: list[tuple[int, float]]) -> None:
 
 
 @given(PAIRS)
-def test_best_f1_is_reached_at_its_threshold_and_nowhere_passed(rows: list[tuple[int, float]]) -> None:
+def test_best_f1_is_the_maximum_over_thresholds(rows: list[tuple[int, float]]) -> None:
     label, score = arrays(rows)
 
     def f1(threshold: float) -> float:
@@ -75,7 +75,7 @@ def test_best_f1_is_reached_at_its_threshold_and_nowhere_passed(rows: list[tuple
 
 
 @pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1], []])
-def test_one_class_gives_nan_and_no_made_up_number(label: list[int]) -> None:
+def test_one_class_gives_nan(label: list[int]) -> None:
     label, score = np.array(label, dtype=int), np.arange(len(label), dtype=float)
     best = best_f1(label, score)
     for value in (auroc(label, score), average_precision(label, score), best.f1, best.threshold):
@@ -83,7 +83,7 @@ def test_one_class_gives_nan_and_no_made_up_number(label: list[int]) -> None:
 
 
 @pytest.mark.parametrize("metric", [auroc, average_precision, best_f1])
-def test_bad_input_is_named(metric: object) -> None:
+def test_invalid_input(metric: object) -> None:
     label = np.array([0, 1, 1])
     with pytest.raises(InputError, match="3 labels but 2 scores"):
         metric(label, np.zeros(2))
@@ -107,6 +107,6 @@ def test_the_balanced_threshold_is_between_the_classes_and_not_at_an_end() -> No
     # One of each is on the wrong side.
     assert best_balanced(label, np.array([0.0, 1, 9, -1, 5, 6])) == 3
     assert np.isnan(best_balanced(np.zeros(2, dtype=int), np.zeros(2)))
-    # All the wrong way round: nothing is called defective, or everything.
+    # Inverted scores: either all or none are classified as defective.
     threshold = best_balanced(label, np.array([4.0, 5, 6, 0, 1, 2]))
     assert np.isfinite(threshold)
