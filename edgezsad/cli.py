@@ -223,15 +223,16 @@ def data_index(
     """Write the manifest, with the hash of every file; a second run reads only changed files."""
     from edgezsad.config import DataSet
     from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
-    from edgezsad.data.manifest import cache_path, index_dataset, write_manifest
+    from edgezsad.data.manifest import index_dataset, write_manifest
     from edgezsad.files import check_may_be_written
 
     descriptor = find_descriptor(name)
-    item = descriptor.data_set(root) if descriptor else DataSet(name=ANY, layout="mvtec", root=root)
+    name, layout = (descriptor.name, descriptor.layout) if descriptor else (ANY, "mvtec")
+    item = DataSet(name=name, layout=layout, root=root)
     out = out or Path(f"{item.name if descriptor else root.resolve().name or ANY}.csv")
     # Before the hours that a large set takes.
     check_may_be_written(out)
-    manifest = index_dataset(item, root, cache_path(out), workers)
+    manifest = index_dataset(item, root, out, workers)
     write_manifest(manifest, out)
     defective = sum(entry.label for entry in manifest.entries)
     masks = sum(bool(entry.mask) for entry in manifest.entries)

@@ -14,32 +14,26 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import sha256_of_bytes
 
-MAX_PIXELS = 160_000_000
-"""Limit of one image; the largest industrial sensors have 151 million pixels."""
+MAX_PIXELS = 160_000_000  # the largest industrial sensors have 151 million
+MAX_BYTES = 8 * MAX_PIXELS + 64_000_000  # 16 bits in four channels, and metadata
 
-MAX_BYTES = 8 * MAX_PIXELS + 64_000_000
-"""Limit of one file: the largest image at 16 bits in four channels, and 64 MB of metadata."""
-
+# Pillow's readers; its JPEG reader reports MPO for files with several images, as some phones store.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
-"""Pillow's readers that are used; its JPEG reader reports MPO for files with several images, as some phones store."""
 
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 0x0106, 0
 _ORIENTATION_TAG = 0x0112
+# Chunks and keywords of a PNG that may hold an orientation, even after the pixels.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
-"""Chunks and keywords of a PNG that may hold an orientation, even after the pixels."""
 
 _warnings_lock = Lock()
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence Pillow's warnings on large images (`MAX_PIXELS` decides) and on damaged metadata (not needed).
-
-    One thread at a time, because `catch_warnings` is not thread-safe.
-    """
+    """Silence Pillow's warnings on large images and damaged metadata, in one thread at a time."""
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -47,14 +41,14 @@ def _without_warnings() -> Iterator[None]:
 
 @contextmanager
 def open_image(path: Path | str) -> Iterator[Image.Image]:
-    """Open an image file without decoding its pixels.
-
-    Raises:
-        InputError: the file is missing, larger than the limits, not an image, truncated or damaged. Errors inside the
-            `with` block, for instance while decoding, are converted as well.
-    """
+    """Open an image file without decoding its pixels; errors, also those of the `with` block, become InputError."""
     try:
-        check_file(path)
+        facts = Path(path).stat()
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "is a folder" if stat.S_ISDIR(facts.st_mode) else "is not a regular file"
+            raise InputError(f"{path}: {kind}; give an image file")
+        if facts.st_size > MAX_BYTES:
+            raise Image.DecompressionBombError
         # A stream instead of the path: Pillow would map some TIFFs into memory and confuse width and height.
         with open(path, "rb") as stream:
             with _without_warnings():
@@ -72,32 +66,19 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise InputError(f"{path}: {_describe_content(path)}; remove it or copy it again") from None
     except Image.DecompressionBombError:
-        raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels; resize or crop it") from None
+        raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels or {MAX_BYTES:,} bytes; resize or crop it") from None
     except Exception as error:
         # Damaged bytes make Pillow raise OSError, SyntaxError, ValueError, struct.error and others.
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise InputError(f"{path}: truncated or damaged ({reason}); copy it again") from None
-
-
-def check_file(path: Path | str) -> None:
-    """Raise InputError unless `path` is a regular file of at most `MAX_BYTES`."""
-    facts = Path(path).stat()
-    if stat.S_ISDIR(facts.st_mode):
-        raise InputError(f"{path}: is a folder, not an image; give a file")
-    if not stat.S_ISREG(facts.st_mode):
-        raise InputError(f"{path}: not a regular file; remove it")
-    if facts.st_size > MAX_BYTES:
-        raise InputError(f"{path}: {facts.st_size:,} bytes, more than any image of {MAX_PIXELS:,} pixels; remove it")
 
 
 def _describe_content(path: Path | str) -> str:
     with open(path, "rb") as stream:
         head = stream.read(512)
-    if not head:
-        return "empty file"
-    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+    if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
         return "contains text, not an image (a failed download?)"
-    return "not an image in a supported format (JPEG, PNG, BMP or TIFF)"
+    return "not an image in a supported format (JPEG, PNG, BMP or TIFF)" if head else "empty file"
 
 
 def orientation(image: Image.Image) -> int:
@@ -121,17 +102,11 @@ def _open_upright(path: Path | str) -> Iterator[Image.Image]:
 
 
 def decode_image(path: Path | str) -> np.ndarray:
-    """Read an image as RGB.
+    """Read an image as RGB, uint8 (height, width, 3).
 
     The EXIF orientation is applied. Grey, palette and CMYK images become RGB; transparent ones are composited over
     white; 16-bit grey is scaled from 0..65535 to 0..255, of 16-bit colour the upper 8 bits are kept. Of several frames
-    the first is read.
-
-    Returns:
-        uint8 (height, width, 3).
-
-    Raises:
-        InputError: the file cannot be read, or its pixels have no fixed range (floating point, 32-bit).
+    the first is read. Pixels without a fixed range (floating point, 32-bit) are rejected.
     """
     with _open_upright(path) as image:
         mode = image.mode
@@ -154,20 +129,11 @@ def decode_image(path: Path | str) -> np.ndarray:
 
 
 def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
-    """Read a mask: every non-zero pixel is defective, because some data sets store class numbers instead of 255.
+    """Read a mask of an image of `shape` (height, width) as bool (height, width), True where defective.
 
-    In a colour mask any non-zero channel counts, alpha does not; in a palette mask the index counts. In a lossy JPEG
-    mask a pixel is defective from 128 on.
-
-    Args:
-        path: the mask.
-        shape: (height, width) of its image.
-
-    Returns:
-        bool (height, width), True where defective.
-
-    Raises:
-        InputError: the file cannot be read, its size differs from the image's, or index 0 of its palette is not black.
+    Every non-zero pixel is defective, because some data sets store class numbers instead of 255. In a colour mask any
+    non-zero channel counts, alpha does not; in a palette mask the index counts, and index 0 must be black. In a lossy
+    JPEG mask a pixel is defective from 128 on.
     """
     with _open_upright(path) as image:
         _check_mask_size(path, (image.height, image.width), shape)
@@ -176,13 +142,9 @@ def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
             if any((image.getpalette("RGB") or [0])[:3]):
                 raise InputError(f"{path}: colour 0 of the mask's palette is not black; save the mask as 8-bit grey")
             return np.asarray(image.convert("P")) != 0
-        if image.mode in ("LA", "RGBA"):
-            image = image.convert(image.mode.removesuffix("A"))
-        elif image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
-            image = image.convert("RGB")
+        if image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
+            image = image.convert("L" if image.mode == "LA" else "RGB")
         values = _pixels(image)
-        if values.dtype == bool:
-            return values.copy()
         defective = values >= threshold if threshold > 1 else values != 0
         return defective.any(axis=2) if defective.ndim == 3 else defective
 
@@ -198,28 +160,18 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 def _check_mask_size(path: Path | str, mask: tuple[int, int], image: tuple[int, int]) -> None:
     if tuple(mask) != tuple(image):
-        raise InputError(
-            f"{path}: mask of {mask[1]}x{mask[0]} pixels, expected {image[1]}x{image[0]} (width x height) like its "
-            "image; save the mask at the image's size"
-        )
+        found, expected = (f"{width}x{height}" for height, width in (mask, image))
+        raise InputError(f"{path}: mask of {found} pixels, expected {expected} like its image; save it at that size")
 
 
 def prepare(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize an image to a square with antialiasing (Pillow's bilinear filter).
+    """Resize an image, uint8 (height, width, 3), to (size, size, 3) with antialiasing (Pillow's bilinear filter).
 
     The aspect ratio is not kept, so that nothing is cropped and a map scales back directly.
-
-    Args:
-        image: uint8 (height, width, 3).
-        size: height and width of the result in pixels.
-
-    Returns:
-        uint8 (size, size, 3).
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"prepare expects uint8 (height, width, 3), got {image.dtype} {image.shape}")
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
-    return np.array(resized)
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def load(path: Path | str, size: int) -> np.ndarray:
@@ -228,29 +180,20 @@ def load(path: Path | str, size: int) -> np.ndarray:
 
 
 def measure(path: Path | str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
-    """Return height, width and SHA-256 of an image file without decoding its pixels.
-
-    Args:
-        path: the file.
-        shape: for a mask, the (height, width) that it must have.
-
-    Returns:
-        Height and width after EXIF rotation, and the hash of the file's bytes.
+    """Return height and width after EXIF rotation, and SHA-256 of an image file, without decoding its pixels.
 
     Raises:
-        InputError: the file is not an image or has another size than `shape`. A truncated file with a valid header
-            passes; `decode_image` finds it.
+        InputError: the file is not an image, or not of the (height, width) `shape`, which a mask must have. A truncated
+            file with a valid header passes; `decode_image` finds it.
     """
     with open_image(path) as image:
         data = Path(path).read_bytes()
         width, height = image.size
-        may_turn = image.format != "PNG" or any(name in data for name in _PNG_ORIENTATION)
-        if image.format == "TIFF" and orientation(image) >= 5:
-            # Pillow rotates a TIFF itself while loading; versions differ in when the size changes.
-            image.load()
-            width, height = image.size
-        elif may_turn and orientation(image) >= 5:
-            width, height = height, width
+        may_rotate = image.format != "PNG" or any(name in data for name in _PNG_ORIENTATION)
+        if may_rotate and orientation(image) >= 5:
+            # Pillow rotates a TIFF while loading.
+            with _open_upright(path) as upright:
+                width, height = upright.size
     if shape is not None:
         _check_mask_size(path, (height, width), shape)
     return height, width, sha256_of_bytes(data)

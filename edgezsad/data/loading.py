@@ -1,10 +1,10 @@
 """Load batches for training: several threads, a bounded number of images in memory, a reproducible order.
 
-`BatchPlan` decides which images a step takes, from the seed and the step alone: training can continue from any step, on
-any number of devices, with any number of threads, without saved loader state.
+`BatchPlan` chooses the images of a step by the seed and the step alone, so that training can continue from any step.
 """
 
-from collections import Counter, deque
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,40 +27,32 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image as training sees it.
-
-    Attributes:
-        pixels: uint8 (size, size, 3), RGB.
-        mask: bool (height, width), True where defective, at any size; None if unknown.
-    """
+    """An image as training sees it."""
 
     pixels: np.ndarray
+    """uint8 (size, size, 3), RGB."""
     mask: np.ndarray | None
+    """bool (height, width), True where defective, at any size; None if unknown."""
 
 
 class Images(Protocol):
-    """What a loader reads from (see `edgezsad.source.render`)."""
+    """What a loader reads from (see `edgezsad.source.render`): images by row, with labels."""
 
     label: np.ndarray
-    group: np.ndarray
 
-    def read(self, row: int, size: int) -> Sample:
-        """Return the image of a row at `size` x `size` pixels."""
+    def read(self, row: int, size: int) -> Sample: ...
 
 
 @dataclass(frozen=True, eq=False)
 class BatchPlan:
     """Which images each step takes: half normal, half defective, with replacement.
 
-    Every group is equally likely, or, if data sets have shares, a data set is as likely as its share and its groups
-    equally.
+    Every group is equally likely; if data sets have shares, in any unit, a data set is as likely as its share.
 
     Attributes:
         label: (N,) 0 or 1; any other value leaves an image out, for instance in validation.
         group: (N,) str, "DATA SET/CATEGORY".
         batch: images of a step, over all processes.
-        seed: of the order.
-        share: of a batch, by the name of the data set, in any unit; None if all groups are equally likely.
     """
 
     label: np.ndarray
@@ -70,155 +62,97 @@ class BatchPlan:
     share: Mapping[str, float] | None = None
 
     @cached_property
-    def pools(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Rows of the normal and of the defective images, group by group."""
-        groups = [self.group == name for name in np.unique(self.group)]
-        normal, defective = (
-            [rows for group in groups if len(rows := np.flatnonzero(group & (self.label == value)))] for value in (0, 1)
-        )
-        if not normal or not defective:
-            raise InputError("data.source: needs normal and defective images; add a folder that has both")
-        return normal, defective
-
-    @cached_property
-    def _upper_ends(self) -> list[np.ndarray]:
-        """For the normal and the defective pools, the upper ends of their intervals in 0..1."""
-        ends = []
-        for pools in self.pools:
-            sets = [str(self.group[pool[0]]).split("/", 1)[0] for pool in pools]
-            counts = Counter(sets)
-            weights = np.array([self.share[name] / counts[name] for name in sets])
-            ends.append(np.cumsum(weights) / weights.sum())
-        return ends
+    def _pools(self) -> list[tuple[list[np.ndarray], np.ndarray]]:
+        """For normal and for defective images: the rows of each group, and the upper ends of its interval in 0..1."""
+        pools = []
+        for value in (0, 1):
+            names = np.unique(self.group[self.label == value])
+            if not len(names):
+                raise InputError("data.source: needs normal and defective images; add a folder that has both")
+            sets = [str(name).split("/", 1)[0] for name in names]
+            weights = [1 if self.share is None else self.share[name] / sets.count(name) for name in sets]
+            rows = [np.flatnonzero((self.group == name) & (self.label == value)) for name in names]
+            pools.append((rows, np.cumsum(weights) / np.sum(weights)))
+        return pools
 
     def rows(self, step: int, rank: int = 0, world_size: int = 1) -> np.ndarray:
-        """Return the images of a step for one process: every `world_size`-th row of the whole batch.
-
-        Returns:
-            (batch / world_size,) rows, normal images first.
-
-        Raises:
-            InputError: the batch cannot be divided evenly among the processes.
-        """
-        if not 0 <= rank < world_size or self.batch % world_size:
-            raise InputError(
-                f"rank {rank} of {world_size}: cannot divide a batch of {self.batch}; set training.batch to a multiple"
-            )
+        """Return the images of a step for one process: every `world_size`-th row of the batch, normal images first."""
+        if self.batch % world_size:
+            raise InputError(f"training.batch: {self.batch} images for {world_size} processes; set it to a multiple")
         # All random numbers of a step are made at once, so that a row depends only on its position in the batch.
         numbers = np.random.default_rng([self.seed, 2, step]).random((self.batch, 2))
         picked = []
         for position, (group, member) in enumerate(numbers):
-            label = int(2 * position >= self.batch)
-            pools = self.pools[label]
-            if self.share is None:
-                pool = pools[int(group * len(pools))]
-            else:
-                # The last end may round to just below 1.
-                index = int(np.searchsorted(self._upper_ends[label], group, side="right"))
-                pool = pools[min(index, len(pools) - 1)]
+            pools, ends = self._pools[int(2 * position >= self.batch)]
+            # The last end may round to just below 1.
+            pool = pools[min(int(np.searchsorted(ends, group, side="right")), len(pools) - 1)]
             picked.append(pool[int(member * len(pool))])
         return np.array(picked)[rank::world_size]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One step's images, or one process's part of them.
-
-    Attributes:
-        rows: (B,) int, which images.
-        pixels: (B, 3, size, size) float32, RGB, 0 to 255; the backbone normalises.
-        label: (B,) int64.
-        mask: (B, size, size) bool; all False if unknown.
-        known: (B,) bool, whether the mask is known.
-    """
+    """One step's images, or one process's part of them: B images of S x S pixels."""
 
     step: int
     rows: np.ndarray
+    """(B,) int, which images."""
     pixels: Tensor
+    """(B, 3, S, S) float32, RGB, 0 to 255; the backbone normalises."""
     label: Tensor
+    """(B,) int64."""
     mask: Tensor
+    """(B, S, S) bool; all False if unknown."""
     known: Tensor
+    """(B,) bool, whether the mask is known."""
 
 
-@dataclass(frozen=True, eq=False)
-class BatchLoader:
-    """Batches of a plan, step by step.
+def read_batches(
+    images: Images,
+    plan: BatchPlan,
+    size: int,
+    steps: Iterable[int],
+    workers: int = 2,
+    change: Callable[[Sample, np.random.Generator], Sample] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[Batch]:
+    """Yield the batches of these steps in order, or the part of process `rank`; at most a batch is read ahead.
 
-    Attributes:
-        images: what to read from.
-        plan: which images each step takes.
-        size: height and width of the images.
-        workers: threads that read images.
-        ahead: images that may be read ahead or wait in memory; a whole batch if left out.
-        change: augmentation; its generator depends only on the seed, the step and the position in the batch.
-        rank, world_size: which part of every batch.
+    `change` is the augmentation: its generator depends only on the seed, the step and the position in the batch.
     """
+    share = plan.batch // world_size
 
-    images: Images
-    plan: BatchPlan
-    size: int
-    workers: int = 2
-    ahead: int | None = None
-    change: Callable[[Sample, np.random.Generator], Sample] | None = None
-    rank: int = 0
-    world_size: int = 1
-
-    def batches(self, steps: Iterable[int]) -> Iterator[Batch]:
-        """Yield the batches of these steps, in order.
-
-        Raises:
-            InputError: an image cannot be read.
-        """
-        share = self.plan.batch // self.world_size
-        positions = (
-            (step, self.rank + number * self.world_size, int(row))
-            for step in steps
-            for number, row in enumerate(self.plan.rows(step, self.rank, self.world_size))
-        )
-        part: list[tuple] = []
-        for one in in_order(self._read, positions, self.workers, self.ahead or max(share, 2 * self.workers)):
-            part.append(one)
-            if len(part) == share:
-                yield self._batch(part)
-                part = []
-
-    def _read(self, position: tuple[int, int, int]) -> tuple[int, int, Tensor, np.ndarray | None]:
+    def read(position: tuple[int, int, int]) -> tuple[int, int, Tensor, Tensor, bool]:
         step, number, row = position
-        sample = self.images.read(row, self.size)
-        if self.change is not None:
-            sample = self.change(sample, np.random.default_rng([self.plan.seed, 3, step, number]))
-        mask = None if sample.mask is None else resize_mask(sample.mask, self.size, self.size)
+        sample = images.read(row, size)
+        if change is not None:
+            sample = change(sample, np.random.default_rng([plan.seed, 3, step, number]))
+        known = sample.mask is not None
+        mask = resize_mask(sample.mask, size, size) if known else np.zeros((size, size), dtype=bool)
         # Contiguous while it is still one byte a value: four times less to move.
-        return step, row, torch.from_numpy(sample.pixels).permute(2, 0, 1).contiguous().float(), mask
+        pixels = torch.from_numpy(sample.pixels).permute(2, 0, 1).contiguous().float()
+        return step, row, pixels, torch.from_numpy(mask), known
 
-    def _batch(self, part: list[tuple]) -> Batch:
-        steps, rows, pixels, masks = zip(*part, strict=True)
-        blank = np.zeros((self.size, self.size), dtype=bool)
-        return Batch(
-            step=steps[0],
-            rows=np.array(rows),
-            pixels=torch.stack(pixels),
-            label=torch.from_numpy(np.asarray(self.images.label)[list(rows)].astype(np.int64)),
-            mask=torch.from_numpy(np.stack([blank if mask is None else mask for mask in masks])),
-            known=torch.tensor([mask is not None for mask in masks]),
-        )
+    positions = (
+        (step, rank + number * world_size, int(row))
+        for step in steps
+        for number, row in enumerate(plan.rows(step, rank, world_size))
+    )
+    samples = in_order(read, positions, workers, max(share, 2 * workers))
+    while part := list(itertools.islice(samples, share)):
+        numbers, rows, pixels, masks, known = zip(*part, strict=True)
+        label = torch.from_numpy(np.asarray(images.label)[list(rows)].astype(np.int64))
+        yield Batch(numbers[0], np.array(rows), torch.stack(pixels), label, torch.stack(masks), torch.tensor(known))
 
 
 def split_source(
     label: np.ndarray, group: np.ndarray, parent: np.ndarray, validation_fraction: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split source images into training and validation rows, stratified by group and label.
+    """Return training rows and validation rows of source images, stratified by group and label.
 
-    The split is the same for every seed. Crops of one image stay on the same side: validation images are unseen.
-
-    Args:
-        label: (N,) 0 or 1.
-        group: (N,) str, data set and category.
-        parent: (N,) str, the image file that a row comes from.
-        validation_fraction: share of each stratum to hold out, 0 to 1.
-
-    Returns:
-        Training rows and validation rows.
+    The split is the same for every seed. Rows with one `parent`, for instance crops of one image file, stay on the same
+    side: validation images are unseen.
     """
     generator = np.random.default_rng(0)
     held = np.zeros(len(label), dtype=bool)
@@ -234,21 +168,15 @@ def split_source(
 
 def subsample_evenly(rows: np.ndarray, most: int) -> np.ndarray:
     """Select at most `most` rows, evenly spaced."""
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(int)]
 
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int = 1, ahead: int | None = None
 ) -> Iterator[Result]:
-    """Apply `work` to every item in several threads and yield the results in order.
+    """Apply `work` to every item in several threads and yield the results, or raise the first error, in order.
 
-    Args:
-        work: called in a thread; an exception is raised when its result is due.
-        items: may be endless; read as needed.
-        workers: number of threads.
-        ahead: items that may be in progress or wait to be taken; twice the workers if left out.
+    Items are taken as needed: at most `ahead` are in progress or wait to be taken; twice the workers if left out.
     """
     ahead = max(1, 2 * workers if ahead is None else ahead)
     waiting: deque = deque()
@@ -261,21 +189,13 @@ def in_order(
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def load_fast(path: Path | str, size: int) -> np.ndarray:
     """Read an image like `edgezsad.data.images.load`, but decode a JPEG of at least twice the size at reduced scale.
 
-    For training only. The difference is a level or two in smooth regions and larger at sharp edges
-    (`benchmarks/loading.py`).
-
-    Returns:
-        uint8 (size, size, 3), RGB.
-
-    Raises:
-        InputError: the file cannot be read.
+    For training only: pixels differ by a level or two in smooth regions and by more at sharp edges.
     """
     with open_image(path) as image:
         common = image.format == "JPEG" and image.mode in ("RGB", "L")
@@ -287,8 +207,6 @@ def load_fast(path: Path | str, size: int) -> np.ndarray:
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a mask; a result pixel is defective if it overlaps any defective pixel, so that no scratch is lost."""
-    if mask.shape == (height, width):
-        return mask
     top, bottom = _spans(mask.shape[0], height)
     left, right = _spans(mask.shape[1], width)
     # Row r and column c of the integral image sum up the mask above r and left of c.

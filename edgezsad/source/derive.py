@@ -28,7 +28,6 @@ from edgezsad.data.loading import in_order
 from edgezsad.data.manifest import (
     Entry,
     Manifest,
-    cache_path,
     few_of_each,
     index_dataset,
     read_run_manifest,
@@ -244,8 +243,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
             spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
             generate_set(spec, folder, data.seed, workers)
         choose = partial(few_of_each, folder, rehearsal) if rehearsal and not item.generated else None
-        cache = cache_path(run.manifest_path(item.name))
-        manifests[item.name] = index_dataset(item, folder, cache, workers, choose)
+        manifests[item.name] = index_dataset(item, folder, run.manifest_path(item.name), workers, choose)
     prove_no_leak(run, manifests, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgezsad.config import Training
-from edgezsad.data.loading import BatchLoader, BatchPlan, Sample, in_order, resize_mask
+from edgezsad.data.loading import BatchPlan, Sample, in_order, read_batches, resize_mask
 from edgezsad.errors import InputError
 from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
@@ -88,10 +88,7 @@ class ImageInputs:
         self.content_sha256 = f"recipe {RECIPE}, {packages}"
 
     def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
-        loader = BatchLoader(
-            self.images, plan, self.size, workers=self.workers, change=_augment, rank=rank, world_size=world_size
-        )
-        for batch in loader.batches(steps):
+        for batch in read_batches(self.images, plan, self.size, steps, self.workers, _augment, rank, world_size):
             yield Example(batch.rows, [batch.pixels], batch.label, self._fraction(batch.mask, batch.known))
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:

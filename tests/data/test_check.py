@@ -299,7 +299,7 @@ def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     mpdd = find_real("MPDD")
     images = read_list(mpdd, FOLDER)
     monkeypatch.setattr("edgezsad.data.descriptors.shipped", lambda _: FOLDER)
-    item = mpdd.data_set(Path("x"))
+    item = DataSet(name="MPDD", layout="mpdd", root=Path("x"))
     assert as_published(item, images) == "yes"
     assert as_published(item, images[:-1]) == "no: images 1,345 of 1,346"
     for other in (
@@ -308,7 +308,7 @@ def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
         DataSet(name="MPDD", layout="mpdd", root=Path("x"), categories=("tubes",)),
     ):
         assert as_published(other, images) is None
-    assert as_published(find_real("DTD-Synthetic").data_set(Path("x")), []).startswith("no: ")
+    assert as_published(DataSet(name="DTD-Synthetic", layout="dtd", root=Path("x")), []).startswith("no: ")
 
 
 # The command ----------------------------------------------------------------------------------------------------------

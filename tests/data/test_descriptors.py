@@ -8,7 +8,7 @@ import pytest
 
 from edgezsad.config import Profile, load_profile
 from edgezsad.data.check import configured_roots, descriptor_table
-from edgezsad.data.descriptors import PARTS, Counts, descriptors, find_descriptor, read_descriptor, read_list
+from edgezsad.data.descriptors import PARTS, Counts, descriptors, find_descriptor, read_list
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 
@@ -118,7 +118,7 @@ def test_names_in_any_case(name):
         ("train_normal: 400", "train_normal: -1", "expected.categories.01.train_normal"),
         ("train_normal: 400", "train_normal: many", "expected.categories.01.train_normal"),
         ("    source:", "    spring:", "expected.total.source"),
-        ("citation: btad", "citation: [", "invalid YAML"),
+        ("citation: btad", "citation: [", "invalid descriptor"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
@@ -127,7 +127,7 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
     path = tmp_path / "btad.yaml"
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(InputError) as caught:
-        read_descriptor(path)
+        descriptors(tmp_path)
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith(f"{path}: ")

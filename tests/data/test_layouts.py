@@ -270,19 +270,9 @@ def test_names(make: Maker, category: str, kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ok", "OK", "normal"])
-def test_normal_images_under_another_name_do_not_become_defects(make: Maker, kind: str) -> None:
-    make.images(f"bolt/test/{kind}/1.png")
+def test_normal_images_in_a_folder_of_another_name_do_not_become_defects(make: Maker, kind: str) -> None:
+    make.images(f"bolt/test/{kind}/1.png", "bolt/test/good/1.png")
     rejected(make, f"bolt/test/{kind}", "a folder good")
-
-
-def test_what_systems_leave_behind(make: Maker) -> None:
-    bottle(make)
-    for stray in (".DS_Store", "Thumbs.db", "desktop.ini", "bottle/test/good/Thumbs.db", "__MACOSX/bottle/x.txt"):
-        make.text(stray, "stray")
-    for stray in ("bottle/test/good/._000.png", "bottle/ground_truth/broken_large/._000_mask.png", ".Trash/test/a.png"):
-        make.text(stray, "stray")
-    make.images("bottle/test/.hidden/000.png")
-    assert rows(read(make)) == BOTTLE
 
 
 def test_ksdd2_copies_in_the_published_archive(make: Maker) -> None:
@@ -323,7 +313,7 @@ def test_single_category_as_root(make: Maker, layout: str, image: str) -> None:
 def test_two_masks_of_one_image(make: Maker) -> None:
     bottle(make)
     make.masks("bottle/ground_truth/broken_large/000_mask.bmp")
-    rejected(make, "broken_large/000_mask.bmp", "000_mask.png", "remove one")
+    rejected(make, "broken_large/000_mask.png", "000_mask.bmp", "remove one")
 
 
 @pytest.mark.parametrize("ending", ["webp", "HEIC", "gif"])
@@ -336,14 +326,10 @@ def test_pictures_of_other_kinds_are_not_left_out_silently(make: Maker, ending: 
 # What would be left out -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("split", ["train", "test", "Test"])
-@pytest.mark.parametrize("empty", [True, False])
-def test_a_split_beside_whole_categories(make: Maker, split: str, empty: bool) -> None:
+def test_a_split_next_to_categories(make: Maker) -> None:
     bottle(make)
-    (make.root / split / "good").mkdir(parents=True)
-    if not empty:
-        make.images(f"{split}/good/0.png")
-    rejected(make, f"{make.root / split}: ", "bottle")
+    make.images("Test/good/0.png")
+    rejected(make, f"{make.root / 'Test'}: ", "bottle")
 
 
 @pytest.mark.parametrize(
@@ -372,14 +358,12 @@ def test_images_where_the_layout_has_none(make: Maker, layout: str, name: str) -
     rejected(make, str(make.root / name), "lies outside", layout=layout)
 
 
-def test_an_image_is_no_mask(make: Maker) -> None:
-    visa(make, extra="candle,test,anomaly,candle/a.JPG,candle/a.JPG\n")
-    rejected(make, "candle/a.JPG", "as an image and as a mask", layout="visa")
-    real_iad(make, ("OK", "OK/a.jpg", None), ("QS", "NG/b.jpg", "OK/a.jpg"))
-    rejected(make, "OK/a.jpg", "as an image and as a mask", layout="real_iad")
-
-
-# Links ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "line", ["candle,test,anomaly,candle/a.JPG,candle/a.JPG", "candle,test,normal,candle/Data/Images/Normal/0449.JPG,"]
+)
+def test_a_file_listed_twice(make: Maker, line: str) -> None:
+    visa(make, extra=f"{line}\n")
+    rejected(make, line.split(",")[3], "used twice", layout="visa")
 
 
 # Options --------------------------------------------------------------------------------------------------------------
@@ -389,11 +373,6 @@ def test_categories(make: Maker) -> None:
     bottle(make)
     assert {entry.category for entry in read(make, categories=("pill",)).entries} == {"pill"}
     rejected(make, str(make.root), "botle", "bottle, pill", categories=("pill", "botle"))
-
-
-def test_workers_change_nothing(make: Maker) -> None:
-    bottle(make)
-    assert read(make, workers=4) == read(make)
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------
@@ -423,10 +402,8 @@ def test_visa_list_that_leaves_the_folder(make: Maker, outside: str, column: str
         "candle,test,odd,candle/a.JPG,",
         "candle,test",
         "candle,test,normal,,",
-        "candle,test,normal,candle/a.JPG,,surplus",
         "candle,test,normal,candle/a.JPG,candle/a.png",
         "candle,test,anomaly,candle/a.JPG,",
-        "cendle,test,normal,candle/a.JPG,",
         'candle,test,normal,candle/a.JPG,"',
     ],
 )
@@ -435,11 +412,9 @@ def test_visa_damaged_row(make: Maker, line: str) -> None:
     rejected(make, "1cls.csv", "unpack", layout="visa")
 
 
-def test_visa_row_twice_and_image_missing(make: Maker) -> None:
+def test_visa_image_missing(make: Maker) -> None:
     visa(make)
     rejected(make, VISA[0][0], "no such image", layout="visa")
-    visa(make, extra="candle,test,normal,candle/Data/Images/Normal/0449.JPG,\n")
-    rejected(make, VISA[1][0], "listed twice", layout="visa")
 
 
 OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg", "mask_path": null}'
@@ -450,16 +425,11 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
     [
         "not json",
         "[]",
-        "[" * 100_000,
         '{"train": [{}], "test": []}',
         '{"train": 3, "test": []}',
         f'{{"trein": [{OK}], "test": []}}',
-        f'{{"train": [{OK.replace("audiojack", "audiojeck")}], "test": []}}',
-        f'{{"train": [{OK.replace("OK", "OI", 1)}], "test": []}}',
         f'{{"train": [{OK.replace("OK", "AK", 1)}], "test": []}}',
         f'{{"train": [{OK.replace("null", chr(34) + "OK/a.png" + chr(34))}], "test": []}}',
-        f'{{"train": [{OK.replace("a.jpg", "a" + chr(92) + "u0000.jpg")}], "test": []}}',
-        f'{{"train": [{OK.replace("a.jpg", "a" + chr(92) + "ud800.jpg")}], "test": []}}',
     ],
 )
 def test_real_iad_damaged_list(make: Maker, text: str) -> None:

@@ -23,12 +23,10 @@ from edgezsad.data.layouts import HEATMAP
 from edgezsad.data.manifest import (
     Entry,
     Manifest,
-    cache_path,
     fingerprint,
     index_dataset,
     read_manifest,
     read_run_manifest,
-    read_source_manifests,
     write_manifest,
 )
 from edgezsad.errors import InputError
@@ -148,7 +146,6 @@ def test_manifests_of_a_run(tmp_path: Path, make_profile: Callable[..., Profile]
     write_manifest(TWO, run.manifest_path(source.name))
     expected = replace(TWO, name="source", root=run.profile.data.folder(source))
     assert read_run_manifest(run, source) == expected
-    assert read_source_manifests(run) == [expected]
 
 
 # The hash cache -------------------------------------------------------------------------------------------------------
@@ -204,41 +201,25 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_only_changed_files_are_read(root: Path, tmp_path: Path, reads: list[str], change: str) -> None:
-    cache = cache_path(tmp_path / "bolts.csv")
-    index_dataset(ITEM, root, cache)
+    manifest = tmp_path / "bolts.csv"
+    index_dataset(ITEM, root, manifest)
     assert len(reads) == 14
     reads.clear()
     act, expected = CHANGES[change]
     act(root)
-    found = index_dataset(ITEM, root, cache)
+    found = index_dataset(ITEM, root, manifest)
     assert reads == expected
     assert found == index_dataset(ITEM, root)
 
 
-def test_a_file_that_just_changed_is_read_again(root: Path, tmp_path: Path, reads: list[str]) -> None:
-    """The same size and the same time, to the nanosecond, may hide another change."""
-    draw(root / "bolt/train/good/3.bmp", 3, int(time.time()))
-    for _ in range(2):
-        reads.clear()
-        index_dataset(ITEM, root, tmp_path / "cache.json")
-        assert "3.bmp" in reads
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"not JSON", b"\xff\xfe", b'{"version": 0, "files": {}}'])
-def test_an_unusable_cache_is_ignored(root: Path, tmp_path: Path, content: bytes) -> None:
-    cache = tmp_path / "cache.json"
-    cache.write_bytes(content)
-    assert index_dataset(ITEM, root, cache) == index_dataset(ITEM, root)
-
-
 def test_images_before_a_damaged_one_are_kept(root: Path, tmp_path: Path, reads: list[str]) -> None:
-    cache = tmp_path / "cache.json"
+    manifest = tmp_path / "bolts.csv"
     (root / "bolt/train/good/9.bmp").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"9\.bmp"):
-        index_dataset(ITEM, root, cache)
+        index_dataset(ITEM, root, manifest)
     draw(root / "bolt/train/good/9.bmp", 9)
     reads.clear()
-    index_dataset(ITEM, root, cache)
+    index_dataset(ITEM, root, manifest)
     assert reads == ["9.bmp"]
 
 
@@ -247,7 +228,7 @@ import sys, time
 from pathlib import Path
 from edgezsad.config import DataSet
 from edgezsad.data import manifest
-manifest.SAVE_SECONDS = 0.1
+manifest.SAVE_FILES = 10
 measure = manifest.measure
 def slowly(path, *rest):
     time.sleep(0.02)
@@ -259,17 +240,17 @@ manifest.index_dataset(DataSet(name="bolts", layout="mvtec", root=Path("set")), 
 
 @pytest.mark.slow
 def test_a_killed_index_continues_where_it_was_saved(tmp_path: Path, reads: list[str]) -> None:
-    root, cache = tmp_path / "set", tmp_path / "cache.json"
+    root, manifest, cache = tmp_path / "set", tmp_path / "bolts.csv", tmp_path / "bolts.csv.cache.json"
     for number in range(100):
         draw(root / f"bolt/train/good/{number:02}.bmp", number)
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, root, cache], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        [sys.executable, "-c", CHILD, root, manifest], env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
     )
     while child.poll() is None and not cache.exists():
         time.sleep(0.002)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL, "the child ended before it could be killed"
-    index_dataset(ITEM, root, cache)
+    index_dataset(ITEM, root, manifest)
     assert 0 < len(reads) < 100
 
 
@@ -316,7 +297,7 @@ def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: py
     manifest = read_manifest("set.csv", root, "any")
     assert manifest.entries == index_dataset(ITEM, root).entries
     assert manifest.sha256 in done.stdout
-    assert cache_path("set.csv").is_file()
+    assert Path("set.csv.cache.json").is_file()
     out = tmp_path / "deep" / "bolts.csv"
     assert CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(out)]).exit_code == 0
     assert read_manifest(out, root).entries == manifest.entries
