@@ -83,11 +83,8 @@ def metric_changes(
 ) -> list[Change]:
     """Compute changes of one target's metrics, for each seed's pair of score files and for their mean.
 
-    Pixel metrics need the manifest of the images and their masks, and are computed at `pixels` height and width; the
-    test of equivalence has a margin in points.
-
-    Raises:
-        InputError: a pair cannot be compared, or seeds were scored on different images.
+    Pixel metrics need the manifest of the images and their masks, and are computed at `pixels` height and width. The
+    margin of the test of equivalence is in points. Seeds scored on different images are an InputError.
     """
     pairs = _aligned(pairs)
     values = _metric_values(pairs, manifest, pixels)
@@ -129,10 +126,7 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) -> dict[str, np.ndarray]:
-    """Return (seeds, 2, 1 + B) of each metric, mean over categories, in percent.
-
-    The second axis is host and device, the third all images and then each of B resamples.
-    """
+    """Return (seeds, host and device, all images and B resamples) of each metric, mean over categories, in percent."""
     first, sides = pairs[0][0], [scores for pair in pairs for scores in pair]
     known = has_pixel_labels(first, manifest) if manifest else None
     values = defaultdict(list)
@@ -222,7 +216,6 @@ class RuntimeDrift:
 
     Attributes:
         reason: why it did not run; "" when it did.
-        pairs: the compared score files.
         table: one row per target and seed (`drift_table`, host_auroc, device_auroc, points); empty when it did not run.
         changes: of each target's metrics, by seed and of the mean over seeds.
         missing: targets without scores.
@@ -285,7 +278,6 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
     """Compare the score files of a runtime with the host's; pixel metrics need the masks and some time.
 
     Raises:
-        InputError: a score file is missing.
         CheckError: scores are the host's to the last bit, a silent fallback.
     """
     if runtime not in run.profile.evaluation.runtimes:

@@ -1,8 +1,7 @@
 """Ingest a board's result: write score files for valid targets and a latency record, report what is rejected.
 
-A target with a fault is rejected as a whole, because a table over part of its images would be another number; other
-targets and the latency are still written. A rejected part leaves earlier files as they were. A board that computes
-badly is never rejected for it: that is drift, which is to be reported.
+A target with a fault is rejected as a whole, because a table over part of its images would be another number; its
+earlier files stay. A board that computes badly is never rejected for it: that is drift, which is to be reported.
 """
 
 import json

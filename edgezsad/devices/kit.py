@@ -138,11 +138,7 @@ def make_kit(
 
 
 def target_manifest(run: Run, name: str, images_per_target: int | None) -> Manifest:
-    """Return the test images of a target, or about `images_per_target` of them.
-
-    Raises:
-        InputError: the profile has no such target, or it has no test images.
-    """
+    """Return the test images of a target, or about `images_per_target` of them; an InputError if there are none."""
     item = next((item for item in run.profile.data.targets if item.name == name), None)
     if item is None:
         raise InputError(f"{name}: not a target of {run.profile.title}")
@@ -153,11 +149,7 @@ def target_manifest(run: Run, name: str, images_per_target: int | None) -> Manif
 
 
 def image_bytes(manifest: Manifest, entry: Entry, size: int) -> bytes:
-    """Return the raw tensor of a manifest's image: float32, little endian, (1, 3, size, size).
-
-    Raises:
-        InputError: the image is missing, damaged, or not the one in the manifest.
-    """
+    """Return the raw tensor of a manifest's image, checked by its hash: float32, little endian, (1, 3, size, size)."""
     path = manifest.path(entry)
     image = load(path, size)
     if sha256_of_file(path) != entry.sha256:

@@ -110,9 +110,6 @@ def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
     """Read milliseconds of executions by what was measured, the closest to the processor's work first.
 
     The file is a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs and headers.
-
-    Raises:
-        InputError: another format, or no time of an execution.
     """
     try:
         table = pd.read_csv(io.BytesIO(data), usecols=list(COLUMNS), dtype=str, keep_default_na=False)
