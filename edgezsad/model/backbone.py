@@ -22,14 +22,13 @@ WEIGHT_PACKAGES = {
 
 
 class Backbone(nn.Module):
-    """Frozen feature extractor; `strides` and `channels` are those of its feature maps, finest first."""
+    """Frozen feature extractor; `strides` and `channels` are those of its feature maps, finest first.
+
+    Raises:
+        InputError: timm has no such backbone, it has no such strides, or its weights are not available.
+    """
 
     def __init__(self, name: str, weights: str, strides: tuple[int, ...]):
-        """Build the backbone and load its weights.
-
-        Raises:
-            InputError: timm has no such backbone, it has no such strides, or its weights are not available.
-        """
         super().__init__()
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, timm.list_models(), n=1)
@@ -48,7 +47,6 @@ class Backbone(nn.Module):
         return self.features((image - self.mean) / self.std)
 
     def stages(self) -> list[nn.Module]:
-        """Return the stages in the order in which an image passes them; the first is the stem."""
         parts: list[nn.Module] = []
         for child in self.features.children():
             # Some backbones hold all their blocks in one sequence.
@@ -56,7 +54,6 @@ class Backbone(nn.Module):
         return parts
 
     def sha256(self) -> str:
-        """Hash the weights by name and value, on any device."""
         return sha256_of_tensors(self.features.state_dict())
 
     def _build(self) -> nn.Module:

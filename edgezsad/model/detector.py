@@ -28,10 +28,7 @@ TUNED = "backbone."
 
 
 class CheckpointInfo(BaseModel):
-    """Description in the header of a checkpoint.
-
-    `threshold` is a score (logit) chosen on held-out source images; an image at or above it counts as defective.
-    """
+    """Header of a checkpoint; an image with a score (logit) at or above `threshold` counts as defective."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,11 +63,9 @@ class Detector(nn.Module):
         return output.score, output.map
 
     def output(self, image: Tensor) -> Output:
-        """Compute all outputs of the readout for (B, 3, S, S) pixel values."""
         return self.readout(*extract_features(self.backbone, image, self.tta))
 
     def sha256(self) -> str:
-        """Hash every weight of the detector."""
         return sha256_of_tensors(self.state_dict())
 
 
@@ -107,21 +102,14 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
 def save_checkpoint(
     path: Path | str, readout: nn.Module, info: CheckpointInfo, tuned: dict[str, Tensor] | None = None
 ) -> Path:
-    """Write a checkpoint atomically; returns `path`.
-
-    `tuned` are the tuned weights of the backbone, by their names in it.
-    """
+    """Write a checkpoint atomically; returns `path`. `tuned` are backbone weights by their names in it."""
     tensors = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
     save_tensors(path, tensors, {HEADER: info.model_dump_json()})
     return Path(path)
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Read a checkpoint without building the detector.
-
-    Raises:
-        InputError: missing, damaged, or not a checkpoint of this package.
-    """
+    """Read a checkpoint without building the detector; raises InputError if it is missing or damaged."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: missing checkpoint; train one with `make book` or notebook 03_training")
@@ -139,15 +127,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 def load_detector(
     path: Path | str, backbone: Backbone | None = None, expected: Model | None = None
 ) -> tuple[Detector, CheckpointInfo]:
-    """Build the detector of a checkpoint.
-
-    Args:
-        path: the checkpoint.
-        backbone: shared among seeds if given; a checkpoint with tuned weights gets a copy.
-        expected: the caller's configuration.
+    """Build the detector of a checkpoint; seeds share `backbone` if given, one with tuned weights gets a copy.
 
     Raises:
-        InputError: the checkpoint belongs to another backbone or configuration, or its weights do not fit.
+        InputError: the checkpoint is damaged, or belongs to another backbone or another model than `expected`.
     """
     checkpoint = read_checkpoint(path)
     made_for, wanted = (

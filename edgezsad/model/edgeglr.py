@@ -21,10 +21,9 @@ from edgezsad.config import EdgeGLRConfig, ReadoutConfig
 
 @dataclass(frozen=True)
 class Output:
-    """Outputs of a readout for B images, all raw logits.
+    """Outputs of a readout for B images, raw logits: (B,), and the map (B, 1, h, w) at the finest stride.
 
-    The image score (B,) is the sum of the global score (B,) and of the correction (B,), which is pooled from the map,
-    (B, 1, h, w) at the finest stride.
+    The image score is the global score plus the correction, which is pooled from the map.
     """
 
     score: Tensor
@@ -48,7 +47,6 @@ class CentredFeatures(nn.Module):
         self.scale.copy_(torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.ones_like(std)).view_as(self.scale))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) to the same shape; with noise in training mode."""
         centred = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
         if self.training and self.noise and self.sample_noise is not None:
             centred = centred + self.noise * self.sample_noise(centred)
@@ -75,7 +73,6 @@ class GlobalLocalReadout(nn.Module):
         """Compute the fields of `Output` that gradient descent trains."""
 
     def centre(self, features: list[Tensor]) -> list[Tensor]:
-        """Centre the feature maps of every stride."""
         return [module(one) for module, one in zip(self.difference, features, strict=True)]
 
     def local_map(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Tensor:
@@ -83,7 +80,6 @@ class GlobalLocalReadout(nn.Module):
         return self.average_views(self.predict_map(self.centre(features)), rotated)
 
     def average_views(self, anomaly_map: Tensor, rotated: list[Tensor] | None) -> Tensor:
-        """Average a map with the map of the rotated view, if there is one."""
         return anomaly_map if rotated is None else (anomaly_map + rotate180(self.local_map(rotated))) / 2
 
     def correction(self, peak: Tensor) -> Tensor:
@@ -91,7 +87,6 @@ class GlobalLocalReadout(nn.Module):
         return self.limit * torch.tanh(self.gain * (peak + self.offset))
 
     def set_noise(self, sample_noise: Callable[[Tensor], Tensor]) -> None:
-        """Set the source of the noise that training adds to the features."""
         for module in self.difference:
             module.sample_noise = sample_noise
 
@@ -121,7 +116,6 @@ class SpatialHead(nn.Module):
         )
 
     def forward(self, centred: list[Tensor]) -> Tensor:
-        """One (B, C, h, w) per stride to (B, 1, h, w) at the finest."""
         first, *others = (branch(one) for branch, one in zip(self.branches, centred, strict=True))
         for one in others:
             first = first + one
@@ -129,10 +123,7 @@ class SpatialHead(nn.Module):
 
 
 class EdgeGLR(GlobalLocalReadout):
-    """The paper's readout: a global head, a spatial head, an asymmetric fusion.
-
-    The global head reads, per stride, the features at the peak of the map and their mean absolute deviation.
-    """
+    """The paper's readout; the global head reads the features at the peak of the map and their mean deviation."""
 
     def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
         super().__init__(channels, config)
@@ -142,16 +133,10 @@ class EdgeGLR(GlobalLocalReadout):
         )
 
     def predict_map(self, centred: list[Tensor]) -> Tensor:
-        """Predict the (B, 1, h, w) map of one view."""
         return self.spatial_head(centred)
 
     def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
-        """Read feature maps.
-
-        Args:
-            features: one (B, C, h, w) per stride, finest first.
-            rotated: the backbone's feature maps of the images rotated by 180 degrees, for test-time augmentation.
-        """
+        """Read feature maps, one (B, C, h, w) per stride, and with test-time augmentation those of rotated images."""
         centred = self.centre(features)
         anomaly_map = self.average_views(self.predict_map(centred), rotated)
         attention, peak = softmax_peak(anomaly_map.flatten(1))
@@ -164,7 +149,6 @@ class EdgeGLR(GlobalLocalReadout):
         return Output(global_score + correction, anomaly_map, global_score, correction)
 
     def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Compute score, global score and map; all of them are trained."""
         output = self(features)
         return {"score": output.score, "global_score": output.global_score, "map": output.map}
 

@@ -24,8 +24,8 @@ MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the cent
 NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "dispersion")
 """Names of the scores, in their order."""
 MIRROR_REACH, RARITY_REACH = 1, 1 / 4
-"""Asymmetry compares with patches up to `MIRROR_REACH` steps from the mirror position. Rarity skips patches nearer than
-the share `RARITY_REACH` of the image's side: a large defect resembles itself."""
+"""Reach of asymmetry around the mirror position, in patches; share of the side that rarity skips: a defect resembles
+itself."""
 MIRROR_SHARPNESS, RARITY_SHARPNESS = 20.0, 12.0
 """Sharpness of the soft nearest neighbour."""
 PEAK_SHARPNESS = (8.0, 8.0, 11.0, 11.0)
@@ -35,16 +35,12 @@ EXCLUDED = -1e4
 SIMILARITY_SHARPNESS = (3.0, 6.0, 20.0)
 """Low: how much of the image is similar. High: whether any patch is."""
 SIMILARITY_FLOOR = 1e-4
-"""Added before the logarithm; FP16 can represent it."""
 CONTEXT_WINDOW = 5
-"""Height and width of the window of a context block, in cells of the finest stride."""
+"""Side of the window of a context block, in cells of the finest stride."""
 
 
 class SelfSimilarity(nn.Module):
-    """Dissimilarity of each patch to the rest of its image, absolute and in units of the image's standard deviation.
-
-    Patches at most `reach` steps away are skipped. MuSc (Li et al., 2024) compares the patches of many images.
-    """
+    """Dissimilarity of each patch to those more than `reach` steps away, absolute and in standard deviations."""
 
     channels = 2 * len(SIMILARITY_SHARPNESS)
 
@@ -57,7 +53,6 @@ class SelfSimilarity(nn.Module):
         self.register_buffer("weight", far / far.sum(dim=1, keepdim=True), persistent=False)
 
     def forward(self, centred: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, channels, h, w)."""
         batch, channels, height, width = centred.shape
         patches = centred.flatten(2)
         direction = patches / (patches.square().mean(dim=1, keepdim=True).sqrt() + 1e-3)
@@ -82,7 +77,6 @@ class ContextBlock(nn.Module):
         self.across = nn.Conv2d(hidden, hidden, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, H, h, w) to the same shape."""
         return hidden + functional.relu(self.across(self.around(hidden)))
 
 
@@ -106,7 +100,6 @@ class ContextHead(nn.Module):
         self.out = nn.Conv2d(hidden, 1, 1)
 
     def forward(self, centred: list[Tensor]) -> Tensor:
-        """One (B, C, h, w) per stride to (B, 1, h, w) at the finest."""
         hidden: Tensor | float = 0.0
         for index, one in enumerate(centred):
             similarity = [self.similarity[str(index)](one)] if str(index) in self.similarity else []
@@ -119,8 +112,7 @@ class ContextHead(nn.Module):
 class SelfReferenceScores(nn.Module):
     """Scores and rarity map of images of `size` pixels from their centred features at strides 8, 16 and 32.
 
-    Unseen parts drive single channels far beyond their range on the source, and one of them would dominate all
-    distances: patches are compared after limiting absolute values to `clip`.
+    Absolute values are limited to `clip`: single channels of unseen parts would dominate all distances.
     """
 
     def __init__(self, size: int, clip: float | None = None):
@@ -139,15 +131,10 @@ class SelfReferenceScores(nn.Module):
         self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED), persistent=False)
 
     def forward(self, centred: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Compare the patches of B images.
+        """Compute (B, len(NAMES)) scores and the (B, 1, h, w) rarity map at stride 16.
 
-        Args:
-            centred: one (B, C, h, w) per stride.
-            rotated: the same of the images rotated by 180 degrees. A patch is then rare only if neither view has a
-                similar one. The scores use the first view alone.
-
-        Returns:
-            (B, len(NAMES)) scores and the (B, 1, h, w) rarity map at stride 16.
+        With the centred features of the `rotated` images, a patch is rare only if neither view has a similar one. The
+        scores use the first view alone.
         """
         dispersion = centred[-1].abs().mean(dim=(1, 2, 3))
         direction, length = self._patches(centred)
@@ -185,20 +172,12 @@ class WeightedScores(nn.Module):
         self.register_buffer("weight", torch.full((len(NAMES),), 1 / len(NAMES)))
         self.register_buffer("bias", torch.zeros(()))
 
-    def set(self, weight: Tensor, bias: Tensor) -> None:
-        """Set the (len(NAMES),) weights and the bias."""
-        if not (weight.isfinite().all() and (weight >= 0).all() and bias.isfinite()):
-            raise ValueError(f"weights {weight.tolist()}, bias {bias.item()}: expected finite, non-negative weights")
-        self.weight.copy_(weight)
-        self.bias.copy_(bias)
-
     def forward(self, scores: Tensor) -> Tensor:
-        """(B, len(NAMES)) to (B,)."""
         return (scores * self.weight).sum(dim=1) + self.bias
 
 
 class SelfReferenceReadout(GlobalLocalReadout):
-    """Readout whose global score is fitted, not trained; only its spatial head learns by gradient descent."""
+    """Readout with a fitted global score; only its spatial head is trained by gradient descent."""
 
     def __init__(self, channels: tuple[int, ...], context: nn.Module, config: SelfReferenceConfig, size: int):
         super().__init__(channels, config)
@@ -210,15 +189,12 @@ class SelfReferenceReadout(GlobalLocalReadout):
         self.ranking = WeightedScores()
 
     def predict_map(self, centred: list[Tensor]) -> Tensor:
-        """Predict the (B, 1, h, w) map of one view."""
         return self.context(centred)
 
     def self_reference(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Compute scores and rarity map from feature maps (see `SelfReferenceScores.forward`)."""
         return self.scores(self.centre(features), None if rotated is None else self.centre(rotated))
 
     def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
-        """Read feature maps; arguments as in `EdgeGLR.forward`."""
         anomaly_map = self.local_map(features, rotated)
         scores, rarity = self.self_reference(features, rotated)
         global_score = self.ranking(scores)
@@ -230,7 +206,7 @@ class SelfReferenceReadout(GlobalLocalReadout):
         return Output(global_score + correction, anomaly_map, global_score, correction)
 
     def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Compute the spatial head's map: without rarity, or the head would learn where the source's is misleading."""
+        # Without rarity, or the head would learn where the source's is misleading.
         return {"map": self.local_map(features)}
 
 

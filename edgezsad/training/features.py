@@ -131,11 +131,7 @@ def feature_extractor(backbone: nn.Module, size: int) -> Callable[[np.ndarray], 
 
 
 def read_features(folder: Path | str, sources: SourceImages) -> Features:
-    """Open a feature cache, memory-mapped.
-
-    Raises:
-        InputError: missing, incomplete, of another recipe, or made from other source images.
-    """
+    """Open a feature cache, memory-mapped; raises InputError if incomplete, outdated or of other source images."""
     folder = Path(folder)
     record = read_json(folder / "features.json", REMEDY)
     try:

@@ -29,14 +29,10 @@ UNKNOWN = np.zeros((1, 1), dtype=bool)
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Some images of the source.
+    """Some images of the source, with (B,) rows and labels.
 
-    Attributes:
-        rows: (B,) row numbers.
-        inputs: features, one (B, C, h, w) per stride; or pixels, one (B, 3, S, S), 0..255.
-        label: (B,) int64.
-        mask_fraction: (B, h, w) float32, the defective fraction of each cell at the finest stride; NaN throughout an
-            image whose mask is unknown.
+    The inputs are features, one (B, C, h, w) per stride, or pixels, one (B, 3, S, S), 0..255. `mask_fraction` is that
+    of `Features`.
     """
 
     rows: np.ndarray
@@ -58,11 +54,10 @@ class CachedInputs:
         self.content_sha256 = features.info.features_sha256
 
     def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
-        """Yield one rank's part of every step, in order."""
         return (self._example(plan.rows(step, rank, world_size)) for step in steps)
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
-        """Yield the features of these rows in pieces: all together may not fit into memory."""
+        """Yield these rows in pieces: all together may not fit into memory."""
         return (self._example(rows[start : start + FEATURES_PIECE]) for start in range(0, len(rows), FEATURES_PIECE))
 
     def read_pixels(self, rows: np.ndarray) -> Iterator[Tensor]:
@@ -131,8 +126,7 @@ def training_plan(
 ) -> BatchPlan:
     """Plan batches of the fitted rows: half defective, every group equally likely, or sets by their share.
 
-    Ours: otherwise a large category would dominate; ablation: variant "uneven source, images equally likely" of
-    `benchmarks/ablations.py`. That half is defective is not ablated.
+    Ours: otherwise a large category would dominate; ablation: variant "uneven source, images equally likely".
     """
     allowed = np.full(len(inputs.label), -1)
     allowed[fitted] = inputs.label[fitted]
@@ -140,11 +134,7 @@ def training_plan(
 
 
 def training_inputs(run: Run, backbone: Backbone) -> Inputs:
-    """Open what a run trains on: images if its backbone learns, otherwise the cached features.
-
-    Raises:
-        InputError: the cache or a manifest is missing or damaged, or the cache is of another backbone, size or strides.
-    """
+    """Open what a run trains on: images if its backbone learns, otherwise the cached features."""
     config, model = run.profile.training, run.profile.model
     if config.tuned_stages:
         if config.tuned_stages > (count := len(backbone.stages())):

@@ -44,11 +44,7 @@ class Loss:
 
 
 def compute_loss(outputs: dict[str, Tensor], label: Tensor, mask_fraction: Tensor, config: Training) -> Loss:
-    """Compute the loss of a batch from the `training_outputs` of its readout.
-
-    Labels are (B,) 0 or 1. `mask_fraction`, (B, h, w), is the defective fraction of each cell, NaN throughout an image
-    whose mask is unknown.
-    """
+    """Compute the loss of a batch from the `training_outputs` of its readout; NaN in `mask_fraction` is unknown."""
     target = label.float()
     weights = {"image": 1.0, "ranking": config.ranking_weight, "global": config.global_weight, "map": config.map_weight}
     terms = {}
@@ -165,10 +161,7 @@ def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -
 
 
 def rarity_midpoint(rarity: Tensor, mask_fraction: Tensor) -> float:
-    """Rarity halfway between normal images and defective patches, weighting images equally; zero if either is missing.
-
-    Rarity maps are (N, 1, h, w). `mask_fraction` is (N, H, W), H a multiple of h, NaN throughout if unknown.
-    """
+    """Rarity halfway between normal images and defective patches, weighting images equally; zero if one is missing."""
     fraction = functional.adaptive_avg_pool2d(mask_fraction[:, None], rarity.shape[-2:])
     known = ~fraction.isnan().flatten(1).any(dim=1)
     rarity, fraction = rarity[known], fraction[known]

@@ -127,8 +127,9 @@ class Trainer:
                 scores, rarity = readout.self_reference(self.model.features(self.to_device(example.inputs)))
                 found.append((scores.cpu(), rarity.cpu(), example.mask_fraction))
             scores, rarity, fraction = (torch.cat(parts) for parts in zip(*found, strict=True))
-            fitted = losses.fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
-            readout.ranking.set(*fitted)
+            weight, bias = losses.fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
+            readout.ranking.weight.copy_(weight)
+            readout.ranking.bias.copy_(bias)
             readout.rarity_middle.fill_(losses.rarity_midpoint(rarity, fraction))
         self.average = losses.moving_average(self.model, self.config.ema)
 

@@ -22,7 +22,6 @@ from edgezsad.model.self_reference import (
     SelfReferenceReadout,
     SelfReferenceScores,
     SelfSimilarity,
-    WeightedScores,
 )
 
 SIZE = 128
@@ -125,14 +124,6 @@ def test_two_views_that_agree_change_nothing_and_one_view_can_explain_a_patch() 
     assert explained[1][0, 0, 1, 2] < 0.5 * rarity[0, 0, 1, 2]
     # The scores use the first view alone, as their weights were fitted.
     assert torch.equal(explained[0], numbers)
-
-
-def test_weights_are_not_negative() -> None:
-    weighted = WeightedScores()
-    with pytest.raises(ValueError, match="non-negative"):
-        weighted.set(torch.tensor([1.0, -0.1, 0, 0, 0]), torch.zeros(()))
-    weighted.set(torch.arange(5.0), torch.tensor(-2.0))
-    assert weighted(torch.ones(1, 5)).item() == pytest.approx(8)
 
 
 def test_the_map_gains_rarity_and_global_score() -> None:
