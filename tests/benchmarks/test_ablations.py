@@ -45,13 +45,11 @@ def inputs() -> CachedInputs:
     return CachedInputs(Features(maps, coverage, label, group, np.array([f"{n}.png" for n in range(count)]), info))
 
 
-@pytest.fixture(scope="module")
-def profile(make_profile: Callable[..., Profile]) -> Profile:
-    return make_profile(training={"steps": 5, "batch": 8, "warmup": 2, "ema": 0.5})
-
-
 @pytest.mark.slow
-def test_every_arm_gives_valid_rows(benchmark: ModuleType, profile: Profile, inputs: CachedInputs) -> None:
+def test_every_arm_gives_valid_rows(
+    benchmark: ModuleType, make_profile: Callable[..., Profile], inputs: CachedInputs
+) -> None:
+    profile = make_profile(training={"steps": 5, "batch": 8, "warmup": 2, "ema": 0.5})
     jobs = [(arm, seed) for arm in benchmark.ARMS for seed in (0, 1)]
     found = [row for job in jobs for row in benchmark.rows_of(profile, inputs, Strides(), *job, 2)]
     against = benchmark.compared_with(benchmark.ARMS, profile.training.ema)

@@ -63,8 +63,6 @@ def test_a_planted_difference_is_found(benchmark: ModuleType, measure: str) -> N
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
     found = benchmark.compared(bad, measure, good, measure)
     assert found["low"] < found["difference"] < found["high"] < -5
-    with pytest.raises(InputError, match="measured on other sets or seeds"):
-        benchmark.compared(bad, measure, good[:1], measure)
 
 
 def test_a_variant_changes_one_setting(script: Callable[[str], ModuleType]) -> None:
