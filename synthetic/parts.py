@@ -85,8 +85,7 @@ def cap(style: Random, each: Random, size: Size) -> Scene:
     """A round screw cap from above: ribbed skirt, stepped and domed top, sometimes a raised mark."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, style.uniform(0.6, 0.92))
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
-    ribs = int(style.integers(24, 70))
-    rib = np.sin(angle * ribs) * step(radius, half * 0.86, half * 0.9)
+    rib = np.sin(angle * int(style.integers(24, 70))) * step(radius, half * 0.86, half * 0.9)
     shape = radius - half
     height = bevel(shape, half * 0.12, half * 0.1) + bevel(radius - half * 0.84, half * 0.06, half * 0.06)
     height = height - step(radius, half * 0.6, half * 0.57) * style.uniform(-2, 2) + rib * 0.8
@@ -140,8 +139,7 @@ def medal(style: Random, each: Random, size: Size) -> Scene:
     shape = radius - half
     lobes, twist = int(style.integers(3, 8)), style.uniform(0, 0.02)
     figure = radius - (half * 0.4) * (1 + 0.45 * np.cos(lobes * (angle + radius * twist)))
-    beads = int(style.integers(20, 44))
-    turned = sector_angle(angle, beads)
+    turned = sector_angle(angle, int(style.integers(20, 44)))
     bead = np.hypot(radius - half * 0.8, turned * radius) - half * 0.035
     height = bevel(shape, 4, 4) + step(radius, half * 0.88, half * 0.91) * 3
     height = height + bevel(figure, half * 0.1, 5) + bevel(bead, half * 0.035, 2)
@@ -261,13 +259,10 @@ def turned_disc(style: Random, each: Random, size: Size) -> Scene:
 def bracket(style: Random, each: Random, size: Size) -> Scene:
     """A painted angle bracket with holes and a bend."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.9)
-    arm = half * 0.3
-    one = box(u, v + half * 0.6, half * 0.9, arm, half * 0.08)
-    two = box(u + half * 0.6, v, arm, half * 0.9, half * 0.08)
-    shape = np.minimum(one, two)
+    one = box(u, v + half * 0.6, half * 0.9, half * 0.3, half * 0.08)
+    shape = np.minimum(one, box(u + half * 0.6, v, half * 0.3, half * 0.9, half * 0.08))
     for du, dv in ((0.6, -0.6), (0.15, -0.6), (-0.6, 0.6), (-0.6, 0.15)):
-        near = np.hypot(u - du * half, v - dv * half)
-        shape = np.maximum(shape, (half * 0.1) - near)
+        shape = np.maximum(shape, (half * 0.1) - np.hypot(u - du * half, v - dv * half))
     bend = step(u, -half * 0.32, -half * 0.26)
     tone = colour(style, 0.15, 0.6, 0.5)
     albedo = tone * (1 + 0.02 * smooth(each, size, 1.5) - 0.1 * bend)[..., None]

@@ -28,6 +28,7 @@ from synthetic.scene import find
 RECORD = "generated.json"
 """Settings of a generated set, in its folder; a folder without this file is never replaced."""
 
+_NUMBERS = [*KINDS, *COMPONENT_KINDS]
 REAL_IAD_CODES = ("AK", "BX", "CH", "HS", "PS", "QS", "YW", "ZW")
 
 
@@ -120,11 +121,10 @@ def _mvtec(spec: SetSpec, seed: int) -> Iterator[Job]:
 
 def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/Data/Images/{Normal,Anomaly}/*.JPG and CAT/Data/Masks/Anomaly/NNN.png with small class numbers."""
-    kinds = [*KINDS, *COMPONENT_KINDS]
     for family in spec.families:
         for number, (address, defective) in enumerate(_addresses(spec, seed, family)):
             if defective:
-                value, name = kinds.index(defect_of(address)) + 1, f"Anomaly/{address.index:03d}"
+                value, name = _NUMBERS.index(defect_of(address)) + 1, f"Anomaly/{address.index:03d}"
                 files = f"{family}/Data/Images/{name}.JPG", f"{family}/Data/Masks/{name}.png"
                 yield Job(address, *files, True, value)
             else:
@@ -166,15 +166,14 @@ def _real_iad(spec: SetSpec, seed: int) -> Iterator[Job]:
     """realiad_1024/CAT/{OK,NG/CODE}/SNNNN/*.jpg with masks next to them; cameras C1 to C5 in turn."""
     for family in spec.families:
         for index, (address, defective) in enumerate(_addresses(spec, seed, family)):
-            view = address.index % 5 + 1
             kind = f"NG_{_real_iad_code(address)}" if defective else "OK"
             folder = f"realiad_1024/{family}/{kind.replace('_', '/')}/S{index:04d}"
-            image = f"{folder}/{family}_{index:04d}_{kind}_C{view}_20231021133301"
+            image = f"{folder}/{family}_{index:04d}_{kind}_C{address.index % 5 + 1}_20231021133301"
             yield Job(address, f"{image}.jpg", f"{image}.png" if defective else "", defective)
 
 
 def _real_iad_code(address: Address) -> str:
-    return REAL_IAD_CODES[[*KINDS, *COMPONENT_KINDS].index(defect_of(address)) % len(REAL_IAD_CODES)]
+    return REAL_IAD_CODES[_NUMBERS.index(defect_of(address)) % len(REAL_IAD_CODES)]
 
 
 LAYOUTS: dict[str, Callable[[SetSpec, int], Iterator[Job]]] = {

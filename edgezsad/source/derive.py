@@ -73,11 +73,7 @@ def _edges(length: int) -> np.ndarray:
 
 
 def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, np.ndarray]:
-    """Read every mask of a data set once; return the counts of defective pixels by image id.
-
-    Raises:
-        InputError: a mask is missing, damaged, or differs in size from its image.
-    """
+    """Read every mask of a data set once; return the counts of defective pixels by image id."""
 
     def read(entry: Entry) -> np.ndarray:
         return count_defects(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
@@ -135,29 +131,21 @@ def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[st
     for entry in defective:
         for pool in _pools(entry):
             donors[pool].append(entry)
-    parents = {
-        "whole": entries,
-        "defect_crop": defective,
-        "normal_crop": normal + defective,
-        "paste": normal,
-        "synthetic": normal,
-    }
+    known = {"whole": entries, "defect_crop": defective, "normal_crop": normal + defective}
     rows: list[Row] = []
     for kind, count in row_counts(config).items():
-        turn, wanted = 0, len(rows) + count
+        parents, turn, wanted = known.get(kind, normal), 0, len(rows) + count
         while len(rows) < wanted:
             before, random = len(rows), Random(f"{seed} {kind} {turn}")
-            for entry in random.sample(parents[kind], len(parents[kind])):
+            for entry in random.sample(parents, len(parents)):
                 cut = _cut(kind, entry, donors, grids, config.scales, random)
                 if cut[0] and len(rows) < wanted:
                     label = {"whole": entry.label, "normal_crop": 0}.get(kind, 1)
                     name, group = f"{kind}/{turn}/{entry.id}", f"{manifest.name}/{entry.category}"
                     rows.append(Row(name, entry.id, kind, group, label, random.getrandbits(63), *cut))
             if len(rows) == before:
-                raise InputError(
-                    f"{manifest.name}: no image serves for {kind} rows; set derive.{kind} to 0, or add the normal "
-                    "images, defective images or masks that it needs"
-                )
+                problem = f"{manifest.name}: no image serves for {kind} rows"
+                raise InputError(f"{problem}; set derive.{kind} to 0, or add the images or masks that it needs")
             turn += 1
     return rows
 
@@ -200,9 +188,6 @@ def _pools(entry: Entry) -> list[tuple]:
     return [(*pool, view and view.group(1)), pool]
 
 
-# ---- files -----------------------------------------------------------------------------------------------------
-
-
 def count_derived(run: Run) -> int | None:
     """Count the images of a run's derived lists; None if nothing is derived."""
     paths = [derived_path(run, item) for item in run.profile.data.source if item.derive]
@@ -240,8 +225,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     for item in sets:
         folder = data.folder(item)
         if item.generated:
-            spec = SetSpec(item.name, item.layout, **item.generated.model_dump())
-            generate_set(spec, folder, data.seed, workers)
+            generate_set(SetSpec(item.name, item.layout, **item.generated.model_dump()), folder, data.seed, workers)
         choose = partial(few_of_each, folder, rehearsal) if rehearsal and not item.generated else None
         manifests[item.name] = index_dataset(item, folder, run.manifest_path(item.name), workers, choose)
     prove_no_leak(run, manifests, workers)

@@ -44,7 +44,7 @@ Random = np.random.Generator
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels or grid cells; right and bottom are outside."""
+    """A rectangle in pixels; right and bottom are outside."""
 
     left: int = 0
     top: int = 0
@@ -131,19 +131,14 @@ def _plain(manifest: Manifest, fast: bool) -> list[SourceImage]:
 
 def _read(root: Path, entry: Entry, fast: bool, size: int) -> Sample:
     """Read an image; its mask has the file's own size."""
-    path, shape = root / entry.id, (entry.height, entry.width)
-    if fast:
-        pixels = load_fast(path, size)
-    else:
-        image = decode_image(path)
-        pixels, shape = prepare(image, size), image.shape[:2]
-    return Sample(pixels, _mask(root, entry, shape))
+    pixels = load_fast(root / entry.id, size) if fast else prepare(decode_image(root / entry.id), size)
+    return Sample(pixels, _mask(root, entry))
 
 
-def _mask(root: Path, entry: Entry, shape: tuple[int, int]) -> np.ndarray | None:
+def _mask(root: Path, entry: Entry) -> np.ndarray | None:
     if entry.mask:
-        return decode_mask(root / entry.mask, shape)
-    return None if entry.label else np.zeros(shape, dtype=bool)
+        return decode_mask(root / entry.mask, (entry.height, entry.width))
+    return None if entry.label else np.zeros((entry.height, entry.width), dtype=bool)
 
 
 # ---- the file of a derived list --------------------------------------------------------------------------------
@@ -155,11 +150,7 @@ def derived_path(run: Run, item: DataSet) -> Path:
 
 
 def read_derived(path: Path, manifest: Manifest, config: Derive, seed: int) -> tuple[list[Row], str]:
-    """Read a list written by `write_derived`; return it with a hash of the rows, the parents and the settings.
-
-    Raises:
-        InputError: the list is missing or changed, or was derived from other images or with other settings.
-    """
+    """Read a list written by `write_derived`; return it with a hash of the rows, the parents and the settings."""
     record = read_json(path.with_suffix(".json"), REMEDY)
     source, content = made_from(manifest, config, seed), path.read_bytes() if path.is_file() else b""
     if not isinstance(record, dict) or record.get("made_from") != source:
@@ -213,7 +204,7 @@ def _cut(root: Path, entry: Entry, box: Box) -> tuple[np.ndarray, np.ndarray | N
     pixels = decode_image(root / entry.id)
     if pixels.shape[:2] != (entry.height, entry.width):
         raise InputError(f"{root / entry.id}: size differs from the manifest; run notebook 01_data again")
-    part, mask = (slice(box.top, box.bottom), slice(box.left, box.right)), _mask(root, entry, pixels.shape[:2])
+    part, mask = (slice(box.top, box.bottom), slice(box.left, box.right)), _mask(root, entry)
     return np.ascontiguousarray(pixels[part]), None if mask is None else mask[part]
 
 

@@ -89,12 +89,6 @@ def test_mask_follows_rotation_and_mirroring(mask: np.ndarray, variant: int) -> 
     assert result.mask.sum() == mask.sum()
 
 
-def test_the_eight_orientations_differ() -> None:
-    sample = Sample(np.arange(27, dtype=np.uint8).reshape(3, 3, 3), None)
-    assert len({rotate_and_mirror(sample, variant).pixels.tobytes() for variant in range(8)}) == 8
-    assert np.array_equal(rotate_and_mirror(sample, 0).pixels, sample.pixels)
-
-
 @given(st.integers(0, 10**9), st.booleans())
 def test_randomised_images_keep_their_defect(seed: int, on_background: bool) -> None:
     pixels = np.random.default_rng(seed).integers(60, 200, (64, 64, 3), dtype=np.uint8)
