@@ -15,6 +15,7 @@ import typer
 
 from edgezsad import __version__
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.files import check_may_be_written, progress, write_csv
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 GROUPS = {
@@ -77,7 +78,6 @@ def predict(
     are listed at the end, with exit code 1; the others are scored.
     """
     from edgezsad import predict as code
-    from edgezsad.files import progress, write_csv
 
     chosen, masks = code.find_images(images)
     maps = code.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
@@ -130,7 +130,6 @@ def evaluate_folders(
     scored are excluded and listed at the end, with exit code 1.
     """
     from edgezsad.evaluate import COLUMNS, evaluate, find_test_images
-    from edgezsad.files import write_csv
     from edgezsad.predict import check_csv, load_scorer
 
     for path in (table, scores):
@@ -148,10 +147,7 @@ def evaluate_folders(
 
 
 @app.command("train")
-def train_seed(
-    config: Config = MINI,
-    seed: Seed = 0,
-) -> None:
+def train_seed(config: Config = MINI, seed: Seed = 0) -> None:
     """Train one seed of a run with prepared data; under `torchrun`, on one device per process."""
     from edgezsad.model.backbone import Backbone
     from edgezsad.run import open_run
@@ -160,9 +156,8 @@ def train_seed(
 
     run = open_run(config)
     if seed not in run.profile.seeds:
-        raise InputError(
-            f"--seed {seed}: {config} has the seeds {', '.join(map(str, run.profile.seeds))}; add it there"
-        )
+        seeds = ", ".join(map(str, run.profile.seeds))
+        raise InputError(f"--seed {seed}: {config} has the seeds {seeds}; add it there")
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     trained = train(run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
@@ -224,7 +219,6 @@ def data_index(
     from edgezsad.config import DataSet
     from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
     from edgezsad.data.manifest import index_dataset, write_manifest
-    from edgezsad.files import check_may_be_written
 
     descriptor = find_descriptor(name)
     name, layout = (descriptor.name, descriptor.layout) if descriptor else (ANY, "mvtec")
@@ -236,10 +230,8 @@ def data_index(
     write_manifest(manifest, out)
     defective = sum(entry.label for entry in manifest.entries)
     masks = sum(bool(entry.mask) for entry in manifest.entries)
-    typer.echo(
-        f"{out}: {len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask; "
-        f"manifest hash {manifest.sha256}"
-    )
+    counts = f"{len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask"
+    typer.echo(f"{out}: {counts}; manifest hash {manifest.sha256}")
     if descriptor and (differences := count_differences(descriptor, manifest.entries)):
         typer.echo(f"not as published: {'; '.join(differences[:3])}; `edgezsad data check` lists the files")
     typer.echo("pixels were not decoded: `edgezsad data check` finds truncated images and empty or missing masks")

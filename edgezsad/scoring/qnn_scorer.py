@@ -1,8 +1,7 @@
 """Score images with Qualcomm's HTP emulator (FP16, as on the Hexagon processor) on a Linux x86-64 host.
 
 ONNX Runtime silently moves nodes that a provider does not take to its CPU provider; such a run would show a drift of
-zero. Two independent guards: the session may not fall back, and every node is checked for its provider. A third is in
-`edgezsad.devices.drift`: scores equal to the host's in every bit are an error.
+zero. So the session may not fall back, and every node is checked for its provider.
 """
 
 import importlib
@@ -114,7 +113,7 @@ def open_session(
     fallback: bool = False,
     disabled: tuple[str, ...] = (),
 ) -> ort.InferenceSession:
-    """Open a graph on a QNN library.
+    """Open a graph (path or bytes) on a QNN library.
 
     Args:
         graph: path or bytes of an ONNX file.
@@ -149,13 +148,7 @@ def partitions(session: ort.InferenceSession) -> int:
 
 
 def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: str = "HTP emulator") -> None:
-    """Check that every node runs on the QNN provider.
-
-    Args:
-        nodes: (provider, operator) of each node, see `assignment`.
-        path: the graph, for the message.
-        name: name of the library, for the message.
-    """
+    """Check that every node, see `assignment`, runs on the QNN provider; `path` and `name` are for the message."""
     nodes = list(nodes)
     elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
     if elsewhere or not nodes:

@@ -42,7 +42,11 @@ class Scorer(Protocol):
 
 
 class RunRecord(BaseModel):
-    """How scores were made. `status` is "not run" if a runtime is not available; `reason` then says what it needs."""
+    """How scores were made.
+
+    `status` is "not run" if a runtime is not available; `reason` then says what it needs. `detector_sha256` is equal
+    for a checkpoint and the graphs exported from it; "" if unknown.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -57,7 +61,6 @@ class RunRecord(BaseModel):
     device: str
     model_sha256: str
     detector_sha256: str = ""
-    """Hash of the weights, equal for a checkpoint and the graphs exported from it; "" if unknown."""
     manifest_sha256: str
     command: str
     versions: dict[str, str]

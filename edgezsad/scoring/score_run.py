@@ -68,12 +68,9 @@ def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
 
 
 def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunRecord]) -> list[ScoreFile]:
-    """Score a manifest with several scorers in one pass, one image at a time as on a device.
+    """Score a manifest with the scorers of all seeds in one pass, one image at a time as on a device.
 
-    Args:
-        scorers: one for each seed, of one input size.
-        manifest: the images.
-        records: one for each scorer, to be completed with the scorer's own facts.
+    `records`, one for each scorer, are completed with what the scorer knows.
     """
     if not manifest.entries:
         raise InputError(f"{manifest.root}: no test images of {manifest.name}; run notebook 01_data")
@@ -121,24 +118,23 @@ def subset(manifest: Manifest, count: int) -> Manifest:
     for row, entry in enumerate(manifest.entries):
         strata.setdefault((entry.category, entry.label), []).append(row)
     each = max(1, round(count / max(1, len(strata))))
-    chosen = sorted(
-        rows[position]
-        for rows in strata.values()
-        for position in np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int))
-    )
-    return Manifest(manifest.name, manifest.root, tuple(manifest.entries[row] for row in chosen))
+    chosen: set[int] = set()
+    for rows in strata.values():
+        positions = np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int)
+        chosen |= {rows[position] for position in positions}
+    return Manifest(manifest.name, manifest.root, tuple(manifest.entries[row] for row in sorted(chosen)))
 
 
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     """Return the checkpoint or graph that a runtime scores with."""
-    if runtime == "pytorch":
-        path, maker = run.checkpoint(seed), "03_training"
-    elif runtime == "tensorrt-fp16":
+    precision = PRECISION[runtime]
+    if runtime == "tensorrt-fp16":
         from edgezsad.scoring.tensorrt_scorer import installed_graph_precision
 
-        path, maker = run.onnx(seed, installed_graph_precision()), "04_export"
-    else:
-        path, maker = run.onnx(seed, PRECISION[runtime]), "04_export"
+        precision = installed_graph_precision()
+    path, maker = run.onnx(seed, precision), "04_export"
+    if runtime == "pytorch":
+        path, maker = run.checkpoint(seed), "03_training"
     if not path.is_file():
         raise InputError(f"{path}: missing; run notebook {maker} first")
     return path

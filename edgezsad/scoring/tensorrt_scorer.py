@@ -99,11 +99,7 @@ def engine_record_path(engine: Path | str) -> Path:
 
 
 def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path | str | None = None) -> EngineRecord:
-    """Read the record of an engine and check that the engine fits `device` and, if given, was built from `graph`.
-
-    Raises:
-        InputError: engine or record is missing or damaged, or built for another GPU, TensorRT version or graph.
-    """
+    """Read the record of an engine and check that it fits `device` and, if given, was built from `graph`."""
     engine, path = Path(engine), engine_record_path(engine)
     raw = read_json(path, REMEDY)
     try:
@@ -136,17 +132,16 @@ class TensorRTScorer:
         import torch
 
         record = read_engine_record(engine, device, graph)
-        loaded = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING)).deserialize_cuda_engine(
-            Path(engine).read_bytes()
-        )
+        runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+        loaded = runtime.deserialize_cuda_engine(Path(engine).read_bytes())
         if loaded is None:
             raise CheckError(f"{engine}: TensorRT {device.tensorrt} does not load it; {REMEDY}")
         self._path, self._torch = engine, torch
         self._context = loaded.create_execution_context()
         # On the default stream TensorRT would wait for all other work.
         self._stream = torch.cuda.Stream()
-        names = ("image", "score", "map")
-        self._tensors = {name: torch.empty(tuple(loaded.get_tensor_shape(name)), device=MEMORY) for name in names}
+        shapes = {name: tuple(loaded.get_tensor_shape(name)) for name in ("image", "score", "map")}
+        self._tensors = {name: torch.empty(shape, device=MEMORY) for name, shape in shapes.items()}
         for name, tensor in self._tensors.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         self.size = int(self._tensors["image"].shape[2])
