@@ -14,7 +14,6 @@ import numpy as np
 
 from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
-from synthetic.fields import axes, cover, fractal
 
 ATTEMPTS = 12
 """Draws of a defect before a plain spot is used."""
@@ -92,12 +91,12 @@ class Ground:
     part: Array | None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[:2]
-
-    @property
     def size(self) -> int:
         return len(self.pixels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.pixels.shape[:2]
 
     def position(self, random: Random) -> Array:
         """Draw a point (x, y), nearly always on the part if it is known."""
@@ -117,13 +116,13 @@ class Ground:
         """
         centre, radius = self.position(random), self.length(random, least, most)
         squash = np.sqrt(np.exp(random.uniform(0, np.log(3))))
-        along, across = axes(self.shape, random.uniform(0, np.pi), tuple(centre))
-        rough = 0.5 * radius * roughness * fractal(random, self.shape, max(radius * 0.8, 3), 3)
+        along, across = axes(self.shape, random.uniform(0, np.pi), centre)
+        rough = 0.5 * radius * roughness * fractal(random, self.shape, max(radius * 0.8, 3))
         return np.hypot(along / squash, across * squash) - radius + rough, radius, centre
 
     def jagged(self, random: Random) -> Array:
         """Draw the roughness of a fracture, (S, S) pixels."""
-        field = fractal(random, self.shape, self.size * random.uniform(0.05, 0.2), 3)
+        field = fractal(random, self.shape, self.size * random.uniform(0.05, 0.2))
         return random.uniform(0, 0.05) * self.size * field
 
     def blend(self, above: Array, opacity: Array) -> Array:
@@ -166,7 +165,8 @@ def segment_part(pixels: Array, single: bool = False) -> Array | None:
     values, width = pixels.astype(np.float32), max(2, len(pixels) // 40)
     inner = np.zeros(pixels.shape[:2], bool)
     inner[width:-width, width:-width] = True
-    far = np.abs(values - np.median(values[~inner], axis=0)).max(axis=2)
+    median = np.median(values[~inner], axis=0)
+    far = np.abs(values - median).max(axis=2)
     deviation = np.percentile(far[~inner], 85)
     differs = (blur(far, 2) > max(30, 1.5 * deviation)).astype(np.uint8)
     differs = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
@@ -174,19 +174,27 @@ def segment_part(pixels: Array, single: bool = False) -> Array | None:
     if deviation > 45 or count < 2:
         return None
     part = labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    several = single and part.sum() < 0.9 * (labels > 0).sum()
-    return None if several or not PART_AREA[0] <= part.mean() <= PART_AREA[1] else part
+    if single and part.sum() < 0.9 * (labels > 0).sum():
+        return None
+    return part if PART_AREA[0] <= part.mean() <= PART_AREA[1] else None
 
 
 def draw_line(
     canvas: Array, random: Random, start: Array, angle: float, length: float, bend: float, widths: list[int]
 ) -> Array:
-    """Draw a white line that turns by about `bend` radians every three pixels; return its points (N, 2)."""
-    turns = angle + np.cumsum(random.normal(0, bend, max(2, int(length / 3))))
-    points = start + 3 * np.cumsum(np.stack([np.cos(turns), np.sin(turns)], axis=1), axis=0)
-    path = np.round(points * 16).astype(np.int32)
+    """Draw a wandering line of one of the widths in white; return its points (N, 2).
+
+    `bend` is the change of direction per step of three pixels, in radians.
+    """
+    turn = random.normal(0, bend * 0.3)
+    points = [start]
+    for _ in range(max(2, int(length / 3))):
+        turn = 0.9 * turn + random.normal(0, bend * 0.35)
+        angle += turn
+        points.append(points[-1] + (3 * np.cos(angle), 3 * np.sin(angle)))
+    path = np.round(np.array(points) * 16).astype(np.int32)
     cv2.polylines(canvas, [path], False, 255, int(random.choice(widths)), cv2.LINE_AA, 4)
-    return points
+    return np.array(points)
 
 
 def blur(values: Array, sigma: float) -> Array:
@@ -197,6 +205,31 @@ def blur(values: Array, sigma: float) -> Array:
 def grown(mask: Array, pixels: int) -> Array:
     """Dilate a mask by half of `pixels` on every side."""
     return cv2.dilate(mask.astype(np.uint8), np.ones((pixels, pixels), np.uint8)) > 0
+
+
+def axes(shape: tuple[int, int], angle: float = 0.0, centre: tuple[float, float] = (0, 0)) -> tuple[Array, Array]:
+    """Return the coordinates of every pixel from a centre (x, y), along an angle and across."""
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    x, y, cos, sin = columns - centre[0], rows - centre[1], np.cos(angle), np.sin(angle)
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def cover(distance: Array, softness: float) -> Array:
+    """Opacity of a shape from its signed distance, with an edge `softness` pixels wide."""
+    return np.clip(0.5 - distance / max(softness, 1e-3), 0, 1)
+
+
+def fractal(random: Random, shape: tuple[int, int], cell: float) -> Array:
+    """Sum of three smooth random fields, standard deviation about 1; the coarsest varies over `cell` pixels."""
+    total = np.zeros(shape, np.float32)
+    for octave in range(3):
+        zoom = 2**octave / cell
+        grid = random.standard_normal([int(np.ceil(shape[0] * zoom)) + 3] * 2, dtype=np.float32)
+        shift_x, shift_y = random.random(2) + 0.5
+        move = np.array([[zoom, 0, shift_x], [0, zoom, shift_y]])
+        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        total += 0.5**octave * cv2.warpAffine(grid, move, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return total * np.float32(1.3 / 1.15)
 
 
 @cache
@@ -243,24 +276,24 @@ def scratch(ground: Ground, random: Random) -> Array:
     for _ in range(int(random.choice([1, 1, 2, 3]))):
         offset = start + random.normal(0, 0.02 * ground.size, 2)
         turned, part = angle + random.normal(0, 0.1), length * random.uniform(0.5, 1)
-        draw_line(lines, random, offset, turned, part, 0.01, [1, 1, 2, 2, 3, 5])
+        draw_line(lines, random, offset, turned, part, 0.02, [1, 1, 2, 2, 3, 5])
     return ground.draw_lines(random, lines)
 
 
 def crack(ground: Ground, random: Random) -> Array:
     """A jagged line with branches, mostly dark."""
     angle, length, lines = random.uniform(0, 2 * np.pi), ground.length(random), np.zeros(ground.shape, np.uint8)
-    trunk = draw_line(lines, random, ground.position(random), angle, length, 0.35, [1, 2, 2, 3])
+    trunk = draw_line(lines, random, ground.position(random), angle, length, 0.5, [1, 2, 2, 3])
     for _ in range(int(random.integers(0, 4))):
         turn, start = random.choice([-1, 1]) * random.uniform(0.4, 1.3), trunk[int(random.integers(len(trunk)))]
-        draw_line(lines, random, start, angle + turn, length * 0.4, 0.35, [1, 1, 2])
+        draw_line(lines, random, start, angle + turn, length * 0.4, 0.5, [1, 1, 2])
     return ground.draw_lines(random, lines, 0.0 if random.random() < 0.3 else random.uniform(0.05, 0.5))
 
 
 def fibre(ground: Ground, random: Random) -> Array:
     """A hair or thread across the part, also beyond its edge."""
     lines, angle, length = np.zeros(ground.shape, np.uint8), random.uniform(0, 2 * np.pi), ground.length(random)
-    draw_line(lines, random, ground.position(random), angle, 1.3 * length, 0.1, [1, 2, 2, 3, 4])
+    draw_line(lines, random, ground.position(random), angle, 1.3 * length, 0.12, [1, 2, 2, 3, 4])
     return ground.draw_lines(random, lines, beyond=True)
 
 
@@ -281,7 +314,7 @@ def stain(ground: Ground, random: Random) -> Array:
     """A darker or lighter spot, sometimes with a dried rim."""
     distance, radius, _ = ground.blob(random, 0.02, 0.16, random.uniform(0.2, 0.9))
     gain = np.exp(-random.choice([-1, 1, 1]) * random.uniform(0.15, 1.1) * random.uniform(0.4, 1, 3))
-    uneven = np.clip(1 + 0.3 * fractal(random, ground.shape, 10, 3), 0.3, 1.7)
+    uneven = np.clip(1 + 0.3 * fractal(random, ground.shape, 10), 0.3, 1.7)
     opacity = cover(distance, radius * random.uniform(0.2, 0.8)) * uneven
     changed = ground.pixels * (1 + opacity[..., None] * (gain - 1))
     if random.random() < 0.3:
