@@ -128,8 +128,7 @@ class Trainer:
                 found.append((scores.cpu(), rarity.cpu(), example.mask_fraction))
             scores, rarity, fraction = (torch.cat(parts) for parts in zip(*found, strict=True))
             weight, bias = losses.fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
-            readout.ranking.weight.copy_(weight)
-            readout.ranking.bias.copy_(bias)
+            readout.ranking.load_state_dict({"weight": weight, "bias": bias})
             readout.rarity_middle.fill_(losses.rarity_midpoint(rarity, fraction))
         self.average = losses.moving_average(self.model, self.config.ema)
 
@@ -159,7 +158,6 @@ class Trainer:
         return loss
 
     def record(self, step: int, loss: losses.Loss) -> None:
-        """Add a row to the curve and to TensorBoard's logs."""
         terms = {"total": loss.total, **loss.terms, "gain": self.model.readout.gain}
         row = {"learning_rate": losses.learning_rate(step, self.config)}
         row |= {name: term.item() for name, term in terms.items()}
@@ -167,7 +165,6 @@ class Trainer:
         self.fabric.log_dict(row, step)
 
     def save(self, folder: Path, step: int, made_with: dict[str, Any]) -> None:
-        """Write everything that changes while training."""
         optimiser = self.optimiser.state_dict()["state"]
         tensors = {
             **{f"model/{name}": value for name, value in self.model.state_dict().items()},
