@@ -282,6 +282,7 @@ def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None],
     assert ours["drift_points_below"] == max(max(-each.test.low, each.test.high) for each in board.means)
 
 
+@pytest.mark.slow
 def test_verdicts_missing_seeds_and_targets(run: Run, give: Callable[..., None]):
     give(run.board("jetson"), 2.0, targets=("bolts",))
     (run.board("jetson") / "seed0" / "bolts.npz").unlink()

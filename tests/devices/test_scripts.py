@@ -44,6 +44,7 @@ def check_scores(bench: Any, folder: Path, precision: str, digits: float) -> Non
         assert scores.record.model_sha256 == host.record.model_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "precision"), [("10.3.0", "fp32"), ("11.1.0", "fp16")])
 def test_jetson(bench: Any, make_device: MakeDevice, tmp_path: Path, version: str, precision: str):
     device = make_device("jetson")
@@ -73,6 +74,7 @@ def test_jetson(bench: Any, make_device: MakeDevice, tmp_path: Path, version: st
         assert all(" ".join(words) in page for words in (build, timing, *runs))
 
 
+@pytest.mark.slow
 def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
     device = make_device("rb5")
     kit = write(bench, tmp_path / "kit", "rb5", None)
@@ -95,6 +97,7 @@ def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
     assert len(runs) == 3 and " ".join(runs[0]) in PAGE.read_text().replace(" \\\n    ", " ")
 
 
+@pytest.mark.slow
 def test_rb5_without_a_dlc_runs_the_onnx_file(
     bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
