@@ -30,7 +30,6 @@ from edgezsad.data.check import (
 )
 from edgezsad.data.descriptors import Descriptor, as_published, count_differences, find_descriptor, read_list
 from edgezsad.data.layouts import HEATMAP
-from edgezsad.data.manifest import index_dataset
 from edgezsad.errors import CheckError, InputError
 
 FOLDER = Path(__file__).resolve().parents[2] / "data_manifests"
@@ -151,34 +150,6 @@ def test_each_damage_is_reported_and_nothing_else(root: Path, damage: Damage, pr
     assert "\n" not in str(caught.value)
 
 
-def test_quick_does_not_see_what_is_inside(root: Path) -> None:
-    (root / GOOD).write_bytes(b"not an image")
-    assert check_dataset("Bolts-2", root, quick=True).complete
-
-
-def test_a_missing_category_and_an_unknown_one(root: Path) -> None:
-    (root / "nut").rename(root / "screw")
-    report = check_dataset("Bolts-2", root, quick=True)
-    assert len(report.problems[MISSING]) == len(report.problems[EXTRA]) == 8
-    assert "nut: images 0 of 6" in report.problems[COUNTS]
-    assert "screw: images 6 of 0" in report.problems[COUNTS]
-    assert f"and {8 - SHOWN} more" in report.as_text()
-
-
-def test_odd_names_do_not_reach_the_terminal(root: Path) -> None:
-    draw(root / "bolt/train/good/a\n\x1b[31mb.png")
-    text = check_dataset("any", root).as_text()
-    assert all(line.isprintable() for line in text.splitlines())
-    assert "a\\n\\x1b[31mb.png" in text
-
-
-def test_files_of_the_archive_that_do_not_belong_to_the_set_are_known(root: Path) -> None:
-    path = Path("data_manifests/bolts.yaml")
-    path.write_text(path.read_text() + "stray: [overview.png]\n")
-    draw(root / "overview.png")
-    assert check_dataset("Bolts-2", root).complete
-
-
 def test_without_a_list_the_numbers_decide(root: Path) -> None:
     Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None))
     assert check_dataset("Bolts-2", root).complete
@@ -272,14 +243,6 @@ def test_generated_images_are_noted(root: Path) -> None:
     assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["generated stand-in, 12 images"]
 
 
-def test_a_folder_above_is_recognised(root: Path) -> None:
-    with pytest.raises(InputError, match=f"did you mean {root}\\?"):
-        check_dataset("any", root.parent)
-
-
-# Published numbers ----------------------------------------------------------------------------------------------------
-
-
 def test_differences_from_the_published_numbers() -> None:
     mpdd = find_real("MPDD")
     images = read_list(mpdd, FOLDER)
@@ -311,9 +274,6 @@ def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     assert as_published(DataSet(name="DTD-Synthetic", layout="dtd", root=Path("x")), []).startswith("no: ")
 
 
-# The command ----------------------------------------------------------------------------------------------------------
-
-
 def run(*arguments: str):
     return CliRunner().invoke(app, ["data", "check", *arguments])
 
@@ -330,31 +290,6 @@ def test_command(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (("bolts", "set"), "did you mean Bolts-2?"),
-        (("bolts-2", "nowhere"), "nowhere: no such folder"),
-        (("bolts-2", "data_manifests"), "data_manifests: no images found"),
-        (("bolts-2", "data_manifests/bolts.yaml"), "not a folder"),
-        (("", "set"), "empty name: unknown data set"),
-    ],
-)
-def test_wrong_input_is_not_a_failed_check(root: Path, arguments: tuple[str, str], part: str) -> None:
-    done = run(*arguments)
-    assert isinstance(done.exception, InputError) and done.exception.exit_code == 2
-    assert part in str(done.exception) and "\n" not in str(done.exception)
-
-
-def test_an_empty_folder_name_is_not_the_current_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
-    done = run("any", "")
-    assert done.exit_code == 2 and "is empty" in done.output
-
-
-# The table ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
     ("damage", "status"),
     [
         (lambda root: None, "complete"),
@@ -366,9 +301,3 @@ def test_an_empty_folder_name_is_not_the_current_folder(root: Path, monkeypatch:
 def test_status_of_a_copy(root: Path, damage: Damage, status: str) -> None:
     damage(root)
     assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == [status]
-
-
-def test_an_index_rejects_what_a_check_reports(root: Path) -> None:
-    (root / "bolt/train/good/9.webp").touch()
-    with pytest.raises(InputError, match=r"bolt/train/good/9\.webp: unsupported image format"):
-        index_dataset(DataSet(name="any", layout="mvtec", root=root), root)

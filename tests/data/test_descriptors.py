@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgezsad.config import Profile, load_profile
+from edgezsad.config import load_profile
 from edgezsad.data.check import configured_roots, descriptor_table
-from edgezsad.data.descriptors import PARTS, Counts, descriptors, find_descriptor, read_list
+from edgezsad.data.descriptors import PARTS, Counts, descriptors, read_list
 from edgezsad.errors import InputError
 from edgezsad.run import Run
 
@@ -20,36 +20,6 @@ NAMES = ["BTAD", "DAGM2007", "DTD-Synthetic", "KolektorSDD2", "MPDD", "MVTec-AD"
 def test_all_sets_are_described():
     assert list(descriptors(FOLDER)) == NAMES
     assert len(list(FOLDER.glob("*.yaml"))) == len(NAMES)
-
-
-@pytest.mark.parametrize("there", [(), ("foreign.yaml",)])
-def test_a_folder_of_that_name_where_one_happens_to_be_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
-):
-    (tmp_path / "data_manifests").mkdir()
-    for name in there:
-        (tmp_path / "data_manifests" / name).write_text("foreign: true")
-    monkeypatch.chdir(tmp_path)
-    assert list(descriptors()) == NAMES
-
-
-@pytest.mark.parametrize(
-    ("name", "images", "defective", "categories"),
-    [
-        ("MVTec-AD", 5354, 1258, 15),
-        ("VisA", 10821, 1200, 12),
-        ("BTAD", 2540, 290, 3),
-        ("MPDD", 1346, 282, 6),
-        ("KolektorSDD2", 3335, 356, 1),
-        ("DAGM2007", 16100, 2100, 10),
-        ("DTD-Synthetic", None, 947, 12),
-        ("Real-IAD", 151050, 51329, 30),
-    ],
-)
-def test_published_numbers(name, images, defective, categories):
-    expected = descriptors(FOLDER)[name].expected
-    assert (expected.total.get("images"), expected.total.get("defective")) == (images, defective)
-    assert len(expected.categories) == categories
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,14 +69,6 @@ def test_paper_profile_names_described_sets(tmp_path: Path):
     assert configured_roots(Run(profile)) == {name: tmp_path / name for name in named}
 
 
-@pytest.mark.parametrize("name", ["MVTec-AD", "mvtec-ad", "mvtec_ad", "MVTEC AD"])
-def test_names_in_any_case(name):
-    assert find_descriptor(name, FOLDER).name == "MVTec-AD"
-
-
-# Mistakes in a descriptor ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
@@ -134,13 +96,6 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
     assert part in message
 
 
-@pytest.mark.parametrize("text", ["", "3", "- a\n- b\n"])
-def test_no_descriptor_at_all(tmp_path: Path, text):
-    (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(InputError, match=r"x\.yaml"):
-        descriptors(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("damage", "part"),
     [
@@ -158,15 +113,6 @@ def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
     assert part in str(caught.value)
 
 
-# Counts and the table -------------------------------------------------------------------------------------------------
-
-
-def test_unknown_numbers_stay_unknown():
-    assert Counts(train_normal=3).get("images") is None
-    assert Counts(train_defective=1, test_defective=2).get("defective") == 3
-    assert Counts(images=7).get("images") == 7
-
-
 def test_table_has_every_set(tmp_path: Path):
     table = descriptor_table({"BTAD": tmp_path / "nowhere", "VisA": tmp_path})
     assert list(table["set"]) == NAMES
@@ -176,11 +122,3 @@ def test_table_has_every_set(tmp_path: Path):
     assert rows.loc["DTD-Synthetic", "images"] == "unknown"
     assert rows.loc["VisA", "commercial use"] == "yes"
     assert rows.loc["DAGM2007", "commercial use"] == "not stated"
-
-
-def test_generated_sets_are_no_copies(profile_values):
-    values = profile_values()
-    values["data"]["targets"][0] |= {
-        "generated": {"families": ["nuts"], "test_normal": 1, "test_defective": 1},
-    }
-    assert configured_roots(Run(Profile.model_validate(values))) == {"VisA": Path("somewhere/nuts")}

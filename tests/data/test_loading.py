@@ -78,9 +78,6 @@ def same(first: Batch, second: Batch) -> bool:
     )
 
 
-# Order ----------------------------------------------------------------------------------------------------------------
-
-
 @given(st.integers(0, 10**6), st.integers(0, 50), st.sampled_from([1, 2, 3, 4, 6, 12]))
 def test_ranks_share_the_batch_of_one_process(seed: int, step: int, ranks: int) -> None:
     images = Numbered()
@@ -92,28 +89,6 @@ def test_ranks_share_the_batch_of_one_process(seed: int, step: int, ranks: int) 
     # A rank has both labels, or its ranking loss would have nothing to compare.
     if ranks <= 6:
         assert all(len(set(images.label[part])) == 2 for part in parts)
-
-
-def test_a_step_is_a_function_of_the_seed_alone() -> None:
-    images = Numbered()
-    plan = BatchPlan(images.label, images.group, 12, 5)
-    steps = [plan.rows(step) for step in range(20)]
-    np.random.seed(1)
-    assert np.array_equal(plan.rows(13), steps[13])
-    assert len({rows.tobytes() for rows in steps}) == 20
-    assert not np.array_equal(BatchPlan(images.label, images.group, 12, 6).rows(0), steps[0])
-
-
-def test_every_group_is_equally_likely_and_no_image_is_left_out() -> None:
-    images = Numbered()
-    rows = np.concatenate([BatchPlan(images.label, images.group, 60, 0).rows(step) for step in range(100)])
-    assert set(rows) == set(range(60))
-    for label in (0, 1):
-        names = images.group[rows[images.label[rows] == label]]
-        assert len(names) == 3000
-        for name in "abc":
-            # Five standard deviations of 3,000 draws at one in three.
-            assert abs((names == name).mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / 3000)
 
 
 def test_sets_are_as_likely_as_their_shares_and_their_groups_equally() -> None:
@@ -139,9 +114,6 @@ def test_what_cannot_be_planned_is_refused() -> None:
     plan = BatchPlan(images.label, images.group, 12, 0)
     with pytest.raises(InputError, match="12 images for 5 processes"):
         plan.rows(0, 0, 5)
-
-
-# Batches --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", [None, jitter])
@@ -192,9 +164,6 @@ def test_in_order_is_map(items: list[int], workers: int, ahead: int) -> None:
     assert list(in_order(lambda item: item * 2, items, workers, ahead)) == [item * 2 for item in items]
 
 
-# Pixels ---------------------------------------------------------------------------------------------------------------
-
-
 def smooth(width: int, height: int) -> np.ndarray:
     y, x = np.mgrid[:height, :width].astype(float)
     waves = [np.sin(x / 40 + shift) + np.cos(y / 30 - shift) for shift in (0, 1, 2)]
@@ -226,17 +195,6 @@ def test_what_cannot_be_reduced_is_loaded_exactly(tmp_path: Path) -> None:
         assert np.array_equal(load_fast(tmp_path / name, size), load(tmp_path / name, size))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
-def test_a_jpeg_cut_short_is_refused_by_name(tmp_path: Path, share: float) -> None:
-    path = tmp_path / "cut.jpg"
-    Image.fromarray(smooth(256, 256)).save(path)
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(InputError, match=r"cut\.jpg: "):
-        load_fast(path, 64)
-    with pytest.raises(InputError, match=r"gone\.jpg: no such image"):
-        load_fast(tmp_path / "gone.jpg", 64)
-
-
 @given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)), st.integers(1, 24), st.integers(1, 24))
 def test_no_scratch_is_lost_and_none_appears(mask: np.ndarray, height: int, width: int) -> None:
     resized = resize_mask(mask, height, width)
@@ -248,6 +206,3 @@ def test_no_scratch_is_lost_and_none_appears(mask: np.ndarray, height: int, widt
     )
     expected = np.einsum("yi,ij,xj->yx", rows.astype(int), mask.astype(int), columns.astype(int)) > 0
     assert np.array_equal(resized, expected)
-
-
-# The benchmark --------------------------------------------------------------------------------------------------------

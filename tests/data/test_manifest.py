@@ -11,8 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -38,50 +36,12 @@ DEFECTIVE = Entry(
 )
 TWO = Manifest("bolts", Path("data"), (NORMAL, DEFECTIVE))
 
-texts = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=20)
-paths = st.lists(
-    texts.map(lambda text: text.replace("/", "_")).filter(lambda t: t not in (".", "..")), min_size=1, max_size=4
-)
-hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 
-
-@st.composite
-def entries(draw: st.DrawFn) -> Entry:
-    label = draw(st.integers(0, 1))
-    masked = bool(label) and draw(st.booleans())
-    return Entry(
-        id="/".join(draw(paths)),
-        category=draw(texts),
-        split=draw(st.sampled_from(["train", "test"])),
-        label=label,
-        defect=draw(texts.filter(lambda text: text != "good")) if label else "good",
-        mask="/".join(draw(paths)) if masked else "",
-        width=draw(st.integers(1, 100_000)),
-        height=draw(st.integers(1, 100_000)),
-        sha256=draw(hashes),
-        mask_sha256=draw(hashes) if masked else "",
-    )
-
-
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(entries(), max_size=5, unique_by=lambda entry: entry.id), texts)
-def test_round_trip(tmp_path: Path, listed: list[Entry], name: str) -> None:
-    """Any name that may be in a manifest: commas, quotes, spaces at the ends, every script."""
-    manifest = Manifest(name, tmp_path, tuple(sorted(listed, key=lambda entry: entry.id)))
-    path = write_manifest(manifest, tmp_path / "m.csv")
-    again = read_manifest(path, tmp_path, name)
-    assert again == manifest
-    assert again.sha256 == manifest.sha256
-
-
-def test_name_paths_and_split(tmp_path: Path) -> None:
-    read = read_manifest(write_manifest(TWO, tmp_path / "bolts.csv"), tmp_path)
-    assert read.name == "bolts"
-    assert read.path(DEFECTIVE) == tmp_path / "bolt/test/scratch/000.png"
-    assert read.mask_path(DEFECTIVE) == tmp_path / "bolt/mask.png"
-    assert read.mask_path(NORMAL) is None
-    assert read.select("train").entries == ()
-    assert read.select("test").entries == TWO.entries
+@pytest.mark.parametrize("name", ["a, b.png", 'a"b.png', " a .png", "größe 日本.png", "#1 [x]*?.png"])
+def test_round_trip(tmp_path: Path, name: str) -> None:
+    manifest = replace(TWO, name=name, root=tmp_path, entries=(replace(NORMAL, id=name, category=name), DEFECTIVE))
+    again = read_manifest(write_manifest(manifest, tmp_path / "m.csv"), tmp_path, name)
+    assert again == manifest and again.sha256 == manifest.sha256
 
 
 def test_hash_follows_content_only(tmp_path: Path) -> None:
@@ -212,17 +172,6 @@ def test_only_changed_files_are_read(root: Path, tmp_path: Path, reads: list[str
     assert found == index_dataset(ITEM, root)
 
 
-def test_images_before_a_damaged_one_are_kept(root: Path, tmp_path: Path, reads: list[str]) -> None:
-    manifest = tmp_path / "bolts.csv"
-    (root / "bolt/train/good/9.bmp").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"9\.bmp"):
-        index_dataset(ITEM, root, manifest)
-    draw(root / "bolt/train/good/9.bmp", 9)
-    reads.clear()
-    index_dataset(ITEM, root, manifest)
-    assert reads == ["9.bmp"]
-
-
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -254,9 +203,6 @@ def test_a_killed_index_continues_where_it_was_saved(tmp_path: Path, reads: list
     assert 0 < len(reads) < 100
 
 
-# The fingerprint ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -282,13 +228,6 @@ def test_images_that_change_change_the_fingerprint(root: Path, change: str) -> N
     assert fingerprint(ITEM, root) != before
 
 
-def test_a_fingerprint_of_a_missing_folder(root: Path, tmp_path: Path) -> None:
-    assert fingerprint(ITEM, tmp_path / "none") != fingerprint(ITEM, root)
-
-
-# The command ----------------------------------------------------------------------------------------------------------
-
-
 def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["data", "index", "any", str(root)])
@@ -301,10 +240,3 @@ def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: py
     out = tmp_path / "deep" / "bolts.csv"
     assert CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(out)]).exit_code == 0
     assert read_manifest(out, root).entries == manifest.entries
-
-
-def test_command_rejects_an_unwritable_file_before_it_reads(root: Path, tmp_path: Path, reads: list[str]) -> None:
-    (tmp_path / "folder").mkdir()
-    done = CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(tmp_path / "folder")])
-    assert isinstance(done.exception, InputError)
-    assert reads == []
