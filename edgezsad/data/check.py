@@ -17,8 +17,7 @@ from edgezsad.run import Run
 if TYPE_CHECKING:
     import pandas as pd
 
-SHOWN = 3
-"""Files and differences of each kind that the text names; JSON has all."""
+SHOWN = 3  # files of each kind that the text names; JSON has all
 
 # Kinds of problems.
 INVALID = "invalid files, folders or lists"
@@ -74,10 +73,7 @@ class CheckReport:
 def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int = 2) -> CheckReport:
     """Check a copy of the data set `name` (of a descriptor, or "any") in the folder `root`.
 
-    If `quick`, names are compared and no file is opened.
-
-    Raises:
-        InputError: unknown name; the folder is missing, or holds nothing in that layout.
+    If `quick`, names are compared and no file is opened. An unknown name or a folder without images raises InputError.
     """
     root = Path(root)
     descriptor = find_descriptor(name)
@@ -150,10 +146,7 @@ def _decode(root: Path, item: ImageItem) -> tuple[ImageItem, str, str]:
 
 
 def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
-    """Return one row for each described set: size, licence, home page, and the state of the copy on this machine.
-
-    `where` is a run, whose profile gives the folders, or folders by the names of descriptors.
-    """
+    """Return one row for each described set; `where` is a run, or gives folders by the names of descriptors."""
     import pandas as pd
 
     roots = configured_roots(where) if isinstance(where, Run) else where
