@@ -23,12 +23,7 @@ from edgezsad.model.detector import build_detector
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one image.
-
-    Attributes:
-        parameters: in millions.
-        gflops: 10^9 floating point operations of convolutions and matrix products; a multiply-add is two.
-    """
+    """Parameters in millions; 10^9 operations of convolutions and matrix products per image, a multiply-add is two."""
 
     parameters: float
     gflops: float
@@ -36,11 +31,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class PaperGraph:
-    """Cost of the paper's graph without and with readout, and its files.
-
-    `files` has one row per precision, `operators` counts those of the FP32 graph, `findings` are the lint's, `backends`
-    is a `backend_table`, and `paths` are the ONNX files in FP32 and FP16.
-    """
+    """Cost of the paper's graph without and with readout, and its files; `paths` are those in FP32 and FP16."""
 
     backbone: Cost
     detector: Cost
@@ -53,17 +44,12 @@ class PaperGraph:
     @property
     def readout(self) -> Cost:
         """Cost of the readout alone."""
-        both, backbone = self.detector, self.backbone
-        return Cost(both.parameters - backbone.parameters, both.gflops - backbone.gflops)
+        parameters = self.detector.parameters - self.backbone.parameters
+        return Cost(parameters, self.detector.gflops - self.backbone.gflops)
 
 
 def count_cost(module: nn.Module, size: int) -> Cost:
-    """Count a network's cost at (1, 3, size, size) without computing anything.
-
-    Args:
-        module: takes an image; it is not changed.
-        size: input height and width in pixels.
-    """
+    """Count a network's cost at (1, 3, size, size) without computing anything or changing the network."""
     # The meta device has shapes and no values. Entering train mode empties TinyViT's cache of biases.
     shell = copy.deepcopy(module).to("meta").train().eval()
     counter = FlopCounterMode(display=False)

@@ -7,8 +7,7 @@ A DLC must hold the whole graph as one partition, with no node left to the CPU. 
 description and compared with the GPU's operator list.
 
 TinyViT's position biases are small tables that the graph expands. ONNX Runtime's constant folding would expand them
-beforehand and add 157 MB in FP16. It is disabled, unless `folded` asks for it: whether QNN's GPU expands them once or
-for every image is not documented.
+beforehand and add 157 MB in FP16. It is disabled, unless `folded` asks for it.
 """
 
 import json
@@ -31,8 +30,7 @@ REMEDY = "write it again with `edgezsad export dlc`"
 
 # QnnTypes.h, Qnn_DataType_t.
 QNN_TYPES = {0x0216: "FP16", 0x0232: "FP32", 0x0032: "INT32", 0x0132: "INT32", 0x0064: "INT64", 0x0508: "BOOL"}
-STATIC = 4
-"""QnnTypes.h, QNN_TENSOR_TYPE_STATIC: a weight."""
+STATIC = 4  # QNN_TENSOR_TYPE_STATIC: a weight
 
 
 class DlcRecord(BaseModel):
@@ -58,15 +56,9 @@ class DlcRecord(BaseModel):
 
 
 def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> DlcRecord:
-    """Write a DLC and its record, each atomically; 3 s for the paper's graph.
-
-    Args:
-        graph: the ONNX file.
-        target: the DLC.
-        folded: expand constants beforehand.
+    """Write an ONNX file as a DLC, with its record, each atomically; `folded` expands constants beforehand.
 
     Raises:
-        InputError: the graph is missing or damaged, or `target` cannot be written.
         CheckError: the backend does not take all of the graph as one partition.
         RuntimeUnavailable: onnxruntime-qnn is not installed, or does not start.
     """
@@ -111,15 +103,10 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
 
 
 def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
-    """Read the record of a DLC and check it against the file, and against the ONNX file if given.
-
-    Raises:
-        InputError: a file is missing, damaged, or not what the record says.
-    """
+    """Read the record of a DLC and check it against the file, and against the ONNX file if given."""
     target, path = Path(target), dlc_record_path(target)
-    raw = read_json(path, REMEDY)
     try:
-        record = DlcRecord.model_validate(raw)
+        record = DlcRecord.model_validate(read_json(path, REMEDY))
     except ValidationError as error:
         raise InputError(f"{path}: not the record of a DLC ({error.error_count()} errors); {REMEDY}") from None
     if not target.is_file() or sha256_of_file(target) != record.dlc_sha256:

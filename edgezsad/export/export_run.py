@@ -30,10 +30,8 @@ from edgezsad.source.render import source_images
 
 PARITY = 1e-4
 """Largest allowed difference of a score (logit) between PyTorch and the exported FP32 file."""
-CALIBRATION_IMAGES = 64
-SWEEP_IMAGES = 16
-REHEARSED = 2
-"""Images and layers of the INT8 sweep in a rehearsal."""
+CALIBRATION_IMAGES, SWEEP_IMAGES = 64, 16
+REHEARSED = 2  # images and layers of the INT8 sweep in a rehearsal
 
 
 class SourceSample(NamedTuple):
@@ -48,11 +46,8 @@ class SourceSample(NamedTuple):
 class Exported:
     """Files and checks of an export.
 
-    Attributes:
-        graphs: one row per file: seed, precision, nodes, parameters (millions), megabytes.
-        operators: counts of the FP32 graph.
-        parity: one row per compared image: seed, image, both scores, differences of score and map.
-        sweep: of the first seed; all seeds keep the same layers in FP32, as they share their backbone.
+    `graphs` has one row per file: seed, precision, nodes, parameters (millions), megabytes. `operators` are counts of
+    the FP32 graph. `parity` has one row per compared image. `sweep` is of the first seed: all share their backbone.
     """
 
     graphs: pd.DataFrame
@@ -77,8 +72,8 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
     swept: Sweep | None = None
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    targets = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
-    samples = [subset(manifest, images_per_target) for manifest in targets]
+    targets = run.profile.data.targets
+    samples = [subset(read_run_manifest(run, item).select("test"), images_per_target) for item in targets]
     for seed in progress(run.profile.seeds, "export", unit="seed"):
         detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
         paths = {precision: run.onnx(seed, precision) for precision in ("fp32", "fp16", "int8")}
@@ -105,11 +100,7 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
 
 
 def sample_source(run: Run, calibration: int = CALIBRATION_IMAGES, others: int = SWEEP_IMAGES) -> SourceSample:
-    """Read two disjoint samples of a run's source, spaced evenly over sets and categories; a rehearsal reads few.
-
-    Raises:
-        InputError: a manifest or an image is missing or damaged.
-    """
+    """Read two disjoint samples of a run's source, spaced evenly over sets and categories; a rehearsal reads few."""
     source = source_images(run)
     if run.profile.rehearsal:
         calibration, others = min(calibration, REHEARSED), min(others, REHEARSED)
@@ -137,17 +128,7 @@ def compare_scores(first: TorchScorer, second: OnnxScorer, samples: list[Manifes
 
 
 def dlc_row(name: str, graph: Path, target: Path, folded: bool = False) -> dict[str, object]:
-    """Write a graph as a DLC and return a table row: megabytes, partitions, operations, most axes, findings, status.
-
-    Args:
-        name: name of the graph in the table.
-        graph: the ONNX file.
-        target: the DLC.
-        folded: expand constants beforehand.
-
-    Raises:
-        CheckError: the graph does not become one partition.
-    """
+    """Write a graph as a DLC and return its row of a table; arguments and errors as for `write_dlc`."""
     row: dict[str, object] = {"graph": name, "constants": "expanded" if folded else "as in the graph"}
     columns = ("megabytes", "partitions", "operations", "most axes", "findings")
     try:

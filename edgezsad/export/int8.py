@@ -44,17 +44,10 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Sweep:
-    """Cost of INT8 layer by layer.
+    """Cost of INT8 layer by layer; errors are root mean square changes, in standard deviations of FP32's.
 
-    Errors are root mean square changes of scores and maps, in standard deviations of FP32's.
-
-    Attributes:
-        table: one row per layer, costliest first: layer, weights (thousands), score_error, map_error, kept_fp32.
-        kept_fp32: layers that stay FP32.
-        layers: number of layers.
-        images: number of source images.
-        all_int8: errors of score and map with all layers in INT8.
-        exported: errors with the chosen layers in FP32.
+    `table` has one row per layer, costliest first: layer, weights (thousands), score_error, map_error, kept_fp32.
+    `all_int8` are the errors of score and map with all layers in INT8, `exported` with `kept_fp32` in FP32.
     """
 
     table: pd.DataFrame
@@ -66,23 +59,13 @@ class Sweep:
 
 
 class Quantiser:
-    """Quantises one FP32 graph with fixed activation ranges.
-
-    Attributes:
-        layers: the layers that can become INT8.
-    """
+    """Quantises one FP32 graph with fixed activation ranges; `layers` are those that can become INT8."""
 
     def __init__(self, graph: Path | str, images: Sequence[np.ndarray], folder: Path, source_sha256: str = ""):
-        """Measure the activation ranges.
+        """Measure the activation ranges on (S, S, 3) uint8 RGB images of the source.
 
-        Args:
-            graph: the FP32 graph.
-            images: (S, S, 3) uint8 RGB, of the source.
-            folder: an empty folder, used as long as this object.
-            source_sha256: hash of the source of the images; "" for an untrained graph.
-
-        Raises:
-            InputError: the graph is missing, damaged, not FP32 or trained on another source; or no images.
+        `folder` is empty and used as long as this object. `source_sha256` is the source's hash; "" for an untrained
+        graph. An InputError if there are no images, or the graph is not FP32 or trained on another source.
         """
         model = load_graph(graph)
         self._metadata, self.layers = metadata_of(model), quantisable_layers(model.graph)
@@ -104,11 +87,7 @@ class Quantiser:
         self._quantise(self.layers[:1], _Reader([as_tensor(image, size) for image in images]))
 
     def write(self, target: Path | str, exclude: Collection[str] = ()) -> Path:
-        """Write the graph with all layers but `exclude` in INT8, atomically; returns `target`.
-
-        Raises:
-            CheckError: the result is invalid ONNX.
-        """
+        """Write the graph with all layers but `exclude` in INT8, atomically; returns `target`."""
         chosen = [layer for layer in self.layers if layer.name not in exclude]
         model = onnx.load(self._quantise(chosen))
         # The quantiser adds metadata and outdated types.
@@ -188,10 +167,7 @@ def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
 def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None = None) -> Sweep:
     """Quantise one layer at a time, measure the error, and choose the layers that stay FP32.
 
-    Args:
-        quantiser: the graph.
-        images: (S, S, 3) uint8 RGB; source images other than those of the ranges.
-        most: number of layers to try, from the first; all by default.
+    The (S, S, 3) uint8 RGB images are of the source, but not those of the ranges. `most` limits the number of layers.
     """
     scores, maps = quantiser.outputs([], images)
 
@@ -214,8 +190,6 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
 
 
 class _Reader(CalibrationDataReader):
-    """Feeds images to the quantiser."""
-
     def __init__(self, tensors: Sequence[np.ndarray]):
         self._feeds = ({"image": tensor} for tensor in tensors)
 

@@ -1,12 +1,11 @@
 """Read, check and save ONNX graphs, and compare their operators with what devices support.
 
 `lint` compares a graph with one allow-list: the operators that the backbones and readouts need and that TensorRT, QNN's
-HTP and ONNX Runtime all support; static shapes, opset 18, one file, no float64. Operators outside it differ among
-runtimes (Resize), are slow or missing on accelerators (TopK), or make shapes depend on data (Shape, If, Loop).
+HTP and ONNX Runtime all support; static shapes, opset 18, one file, no float64.
 
 `findings_of` compares it with the operator lists of TensorRT, QNN GPU and QNN HTP in `operators/`: types and tensor
-ranks, with document and date in `sources.json`; an empty cell means "not documented". QNN's lists name QNN operations,
-so ONNX operators are translated to what ONNX Runtime's provider makes of them (`onnx_to_qnn.csv`).
+ranks; an empty cell means "not documented". QNN's lists name QNN operations, so ONNX operators are translated to what
+ONNX Runtime's provider makes of them (`onnx_to_qnn.csv`).
 """
 
 import csv
@@ -36,8 +35,7 @@ ALLOWED = frozenset(
     {
         "Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization", "InstanceNormalization",
         "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Pow", "Exp", "Log", "Reciprocal", "Min", "Max",
-        "Clip",
-        "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Erf", "Softmax",
+        "Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Erf", "Softmax",
         "AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool",
         "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "ReduceLogSumExp", "ReduceL2",
         "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Concat", "Split", "Slice", "Expand",
@@ -51,12 +49,7 @@ TYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64
 
 
 def load_graph(path: Path | str) -> onnx.ModelProto:
-    """Read an ONNX file, without external data.
-
-    Raises:
-        InputError: missing, unreadable, or not an ONNX graph.
-    """
-    path = Path(path)
+    """Read an ONNX file, without external data; an InputError if it is missing or not an ONNX graph."""
     try:
         model = onnx.load(path, load_external_data=False)
     except FileNotFoundError:
@@ -70,12 +63,7 @@ def load_graph(path: Path | str) -> onnx.ModelProto:
 
 
 def save_graph(model: onnx.ModelProto, path: Path | str) -> Path:
-    """Check a graph with full shape inference and write it atomically as one file; returns `path`.
-
-    Raises:
-        CheckError: the graph is invalid, or larger than 2 GiB.
-    """
-    path = Path(path)
+    """Write a graph atomically as one file; a CheckError if it is invalid, with full shape inference, or over 2 GiB."""
     try:
         onnx.checker.check_model(model, full_check=True)
         data = model.SerializeToString()
@@ -84,7 +72,7 @@ def save_graph(model: onnx.ModelProto, path: Path | str) -> Path:
         raise CheckError(f"{path}: the graph is invalid ONNX ({one_line(error)}); report it with the model") from None
     with written_beside(path) as temporary:
         temporary.write_bytes(data)
-    return path
+    return Path(path)
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
@@ -101,11 +89,7 @@ def set_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
 
 
 def describe(path: Path | str) -> dict[str, Any]:
-    """Summarise a graph: nodes, operators (counts, most frequent first), parameters (millions), megabytes.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """Summarise a graph: nodes, operators (counts, most frequent first), parameters (millions), megabytes."""
     graph = load_graph(path).graph
     # Zero points are INT8 too, with one axis at most.
     weights = [t for t in graph.initializer if t.data_type in FLOATS or (t.data_type == INT8 and len(t.dims) > 1)]
@@ -118,11 +102,7 @@ def describe(path: Path | str) -> dict[str, Any]:
 
 
 def lint(path: Path | str) -> list[str]:
-    """Return everything that makes a graph unfit for devices, one line for each problem.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
+    """Return everything that makes a graph unfit for devices, one line for each problem."""
     model = load_graph(path)
     problems = [
         f"node {node.name or node.output[0]}: operator {_operator(node)} is not on the allow-list"
@@ -151,14 +131,8 @@ def lint(path: Path | str) -> list[str]:
 
 
 def check_lint(path: Path | str) -> None:
-    """Raise if `lint` finds anything.
-
-    Raises:
-        CheckError: one line with the first problems and their number.
-        InputError: the file is missing or damaged.
-    """
-    problems = lint(path)
-    if problems:
+    """Raise a CheckError with the first problems and their number if `lint` finds any."""
+    if problems := lint(path):
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise CheckError(f"{path}: unfit for devices: {'; '.join(problems[:3])}{more}; change the model, export again")
 
@@ -201,12 +175,7 @@ def read_backend(name: str) -> Backend:
 
 
 def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
-    """List the operators of an ONNX file as a backend receives them.
-
-    Raises:
-        InputError: the file is missing or damaged.
-        CheckError: its shapes cannot be inferred.
-    """
+    """List the operators of an ONNX file as a backend receives them; a CheckError if shapes cannot be inferred."""
     model = load_graph(path)
     kinds = _tensor_types(model, path)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -260,11 +229,7 @@ def summarise(problems: list[str]) -> str:
 
 
 def backend_table(paths: dict[str, Path]) -> pd.DataFrame:
-    """Compare graphs with all backends: one row for each graph and backend.
-
-    Args:
-        paths: ONNX files by their name in the table.
-    """
+    """Compare ONNX files, by their name in the table, with all backends: one row for each graph and backend."""
     rows = []
     for graph, path in paths.items():
         for name in BACKENDS:

@@ -2,9 +2,6 @@
 
 Input `image` is (1, 3, S, S) float32, RGB, 0..255; outputs are `score` (1,) and `map` (1, 1, h, w), raw logits. Equal
 detectors give equal bytes: the exporter's notes, which hold paths of the exporting machine, are removed.
-
-Three rewrites make the graph small and portable without changing results: GELU in the order of factors that runtimes
-fuse, TinyViT's position biases as small tables, and transpositions of at most four axes.
 """
 
 import contextlib
@@ -31,18 +28,13 @@ from edgezsad.export.lint import OPSET, save_graph, set_metadata
 
 INPUT = "image"
 OUTPUTS = ("score", "map")
-MOST_AXES = 4
-"""Transpositions of more axes are rewritten; QNN's GPU transposes at most five."""
+MOST_AXES = 4  # of a transposition; QNN's GPU transposes at most five
 
 
 def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict[str, str] | None = None) -> Path:
-    """Export a detector.
+    """Export a detector to `path`, atomically, with `metadata` as `metadata_props`; returns `path`.
 
-    Args:
-        detector: takes (B, 3, size, size) float32 and returns score (B,) and map (B, 1, h, w). It is not changed.
-        path: the file to write, atomically; also returned.
-        size: input height and width in pixels.
-        metadata: written to the file's `metadata_props`.
+    The detector takes (B, 3, size, size) float32, returns score (B,) and map (B, 1, h, w), and is not changed.
 
     Raises:
         CheckError: the exporter cannot express the detector, or the graph has other inputs or outputs.
@@ -84,7 +76,6 @@ class CompactBiases:
     """
 
     def __init__(self, module: Attention):
-        """Build the tables of one attention module."""
         self._module, self._tables = module, []
         for length in module.resolution:
             self._tables.append((torch.arange(length)[:, None] - torch.arange(length)).abs().flatten())
@@ -102,10 +93,8 @@ class CompactBiases:
 
 
 def _portable_copy(detector: nn.Module) -> nn.Module:
-    """Copy a detector to the CPU, in eval mode, with the rewritten modules.
-
-    Entering train mode empties TinyViT's cache of biases, which would otherwise be exported instead of the weights.
-    """
+    """Copy a detector to the CPU, in eval mode, with the rewritten modules."""
+    # Entering train mode empties TinyViT's cache of biases, which would otherwise be exported instead of the weights.
     module = copy.deepcopy(detector).to("cpu").train().eval()
     for parent in list(module.modules()):
         if isinstance(parent, Attention):
@@ -160,12 +149,7 @@ def merge_axes(model: ir.Model) -> None:
 
 
 def merged_axes(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return shape and order of a transposition with the fewest axes that moves the same elements.
-
-    Args:
-        shape: of the input.
-        order: `shape[order[i]]` is the length of axis i of the output.
-    """
+    """Return input shape and order of a transposition with the fewest axes that moves the same elements."""
     runs: list[list[int]] = []
     for axis in order:
         if shape[axis] == 1:

@@ -17,8 +17,7 @@ from edgezsad.run import Run
 from edgezsad.scoring import tensorrt_scorer as trt
 from edgezsad.scoring.tensorrt_scorer import EngineRecord, TensorRTDevice, engine_record_path, graph_precision
 
-WORKSPACE = 1 << 30
-"""Bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything."""
+WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
 
 
 def build_engines(run: Run) -> None:
@@ -41,14 +40,10 @@ def build_engine(
     tensorrt: ModuleType,
     timing_cache: Path | str | None = None,
 ) -> EngineRecord:
-    """Build an engine with the Python package; an existing engine that fits is kept.
+    """Build an engine and its record with the Python package; an existing engine that fits is kept.
 
-    Args:
-        graph: the ONNX file: FP32 for 10.x, FP16 from 11.0 on.
-        engine: the plan to write; its record is stored next to it.
-        device: see `this_device`.
-        tensorrt: see `tensorrt_package`.
-        timing_cache: read if it exists, and written: the second build takes seconds instead of minutes.
+    `graph` is the ONNX file: FP32 for 10.x, FP16 from 11.0 on. `timing_cache` is read if it exists, and written: the
+    second build takes seconds instead of minutes.
 
     Raises:
         InputError: the graph is missing, damaged or of the other precision.
@@ -112,7 +107,7 @@ def tensorrt_status() -> str:
 
 
 def _set_timing_cache(config: Any, path: Path) -> None:
-    """Reuse the measurements of earlier builds; start an empty cache if the file is of another GPU or version."""
+    # A file of another GPU or version is replaced by an empty cache.
     data = path.read_bytes() if path.is_file() else b""
     if not config.set_timing_cache(config.create_timing_cache(data), False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
