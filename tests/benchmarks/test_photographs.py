@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgezsad.config import Model, SelfReferenceConfig, load_profile
+from edgezsad.config import Model, SelfReferenceConfig
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
 from edgezsad.evaluate import find_test_images
@@ -63,17 +63,6 @@ def test_a_planted_difference_is_found(benchmark: ModuleType, measure: str) -> N
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
     found = benchmark.compared(bad, measure, good, measure)
     assert found["low"] < found["difference"] < found["high"] < -5
-
-
-def test_a_variant_changes_one_setting(script: Callable[[str], ModuleType]) -> None:
-    ablations = script("photographs_ablations")
-    profile = load_profile(Path(ablations.__file__).parents[1] / "configs" / "photographs.yaml", "anywhere")
-    recipe, *others = (ablations.changed(profile, arm) for arm in ablations.ARMS)
-    assert [other != recipe for other in others] == [not arm.sources for arm in ablations.ARMS[1:]]
-    made, real = (next(s.name for s in profile.data.source if bool(s.generated) == one) for one in (True, False))
-    group = np.array([f"{made}/a", f"{real}/b", f"{made}-2/c"])
-    generated = next(arm for arm in ablations.ARMS if arm.sources == "generated")
-    assert ablations.kept_rows(generated, profile, group).tolist() == [True, False, False]
 
 
 @pytest.mark.slow

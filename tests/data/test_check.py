@@ -237,12 +237,6 @@ def test_a_damaged_list(visa: Path) -> None:
         check_dataset("Bolts-2", visa)
 
 
-def test_generated_images_are_noted(root: Path) -> None:
-    (root / "generated.json").write_text("{}")
-    assert check_dataset("Bolts-2", root).notes == ["generated images, not the data set itself"]
-    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["generated stand-in, 12 images"]
-
-
 def test_differences_from_the_published_numbers() -> None:
     mpdd = find_real("MPDD")
     images = read_list(mpdd, FOLDER)

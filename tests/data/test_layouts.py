@@ -334,9 +334,3 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
 def test_real_iad_damaged_list(make: Maker, text: str) -> None:
     make.text("realiad_jsons/realiad_jsons/audiojack.json", text)
     rejected(make, "audiojack.json", "unpack", layout="real_iad")
-
-
-def test_mask_of_another_size(make: Maker) -> None:
-    bottle(make)
-    make.masks(BOTTLE[0][5], size=(9, 6))
-    rejected(make, BOTTLE[0][5], "6x9", "9x6")

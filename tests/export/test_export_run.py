@@ -11,7 +11,6 @@ from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export import export_run as module
-from edgezsad.export.dlc import WRITER
 from edgezsad.export.export_run import compare_scores, dlc_row, sample_source
 from edgezsad.model.detector import Detector
 from edgezsad.run import Run
@@ -60,16 +59,6 @@ def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, t
     (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), manifests, 3).to_dict("records")
     assert row["seed"] == 3 and row["image"] == "m/a.jpg"
     assert row["score_difference"] == abs(row["pytorch"] - row["onnx"]) < 1e-4 and row["map_difference"] < 1e-3
-
-
-def test_dlcs_are_written_and_measured(exported: Path, tmp_path: Path) -> None:
-    try:
-        WRITER.start()
-    except RuntimeUnavailable as reason:
-        pytest.skip(str(reason))
-    row = dlc_row("fp32", exported, tmp_path / "detector.dlc")
-    assert (row["constants"], row["status"], row["partitions"]) == ("as in the graph", "written", 1)
-    assert row["megabytes"] == (tmp_path / "detector.dlc").stat().st_size / 1e6
 
 
 def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,14 +35,6 @@ def test_float32_outside_float16_inside(half: Path) -> None:
     check_lint(half)
 
 
-def test_no_cast_of_a_cast(half: Path) -> None:
-    graph = onnx.load(half).graph
-    makers = {name: node for node in graph.node for name in node.output}
-    casts = [node for node in graph.node if node.op_type == "Cast"]
-    assert not any(makers[node.input[0]].op_type == "Cast" for node in casts if node.input[0] in makers)
-    assert not any(node.input[0] == "image" for node in casts)
-
-
 def test_close_to_float32_and_half_the_size(exported: Path, half: Path) -> None:
     size = onnx.load(exported).graph.input[0].type.tensor_type.shape.dim[2].dim_value
     image = np.random.default_rng(0).integers(0, 256, (1, 3, size, size)).astype(np.float32)

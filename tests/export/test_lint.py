@@ -14,15 +14,11 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import (
     BACKENDS,
-    OperatorUse,
-    backend_table,
     check_lint,
     describe,
     findings_of,
     lint,
     operator_uses,
-    read_backend,
-    summarise,
 )
 from edgezsad.model.detector import Detector
 
@@ -226,21 +222,3 @@ def test_uses_tell_products_and_convolutions_apart(tmp_path: Path) -> None:
     assert operators([node("MatMul", "x c0")], [1, 4, 4], [np.ones((4, 2), np.float32)]) == ["FullyConnected"]
     assert operators([node("Conv", "x c0", group=4)], [1, 4, 4, 4], [ones]) == ["DepthWiseConv2d"]
     assert operators([node("Conv", "x c0")], [1, 1, 4, 4], [ones]) == ["Conv2d"]
-
-
-def test_every_list_names_its_source() -> None:
-    for name in BACKENDS:
-        backend = read_backend(name)
-        assert len(backend.rules) > 90 and "read 2026-" in backend.source
-        assert {rule.supported for rule in backend.rules.values()} <= {"yes", "no", "not documented"}
-
-
-def test_backend_table(exported: Path) -> None:
-    table = backend_table({"fp32": exported})
-    assert list(table["graph"]) == ["fp32"] * 3 and list(table["findings"]) == [0, 0, 0]
-    assert set(table["what"]) == {"none"} and table["most axes"].max() == 4
-
-
-def test_summarise_counts_each_kind_once() -> None:
-    uses = [OperatorUse(str(row), "Erf", frozenset({4}), frozenset({"FP32"})) for row in range(3)]
-    assert summarise(findings_of(uses, "qnn-gpu")) == "Erf is not supported (3 nodes)"

