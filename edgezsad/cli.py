@@ -34,10 +34,7 @@ TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy
 """Packages of the extra [train], which only some commands need."""
 
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
-AnyCheckpoint = Annotated[
-    Path | None,
-    typer.Option(help="A checkpoint (.safetensors) or an exported graph (.onnx); default: the shipped graph."),
-]
+AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
 AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
 Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; default: the checkpoint's.")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
@@ -54,9 +51,7 @@ def _say_version(wanted: bool) -> None:
 
 @app.callback()
 def about(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True)] = False,
 ) -> None:
     """Zero-shot anomaly detection on edge devices."""
 
@@ -74,8 +69,7 @@ def predict(
 ) -> None:
     """Score images: higher is more anomalous; an image with at least the threshold's score is defective.
 
-    Masks in MVTec layout (ground_truth next to test) are left out and counted at the end. Images that cannot be scored
-    are listed at the end, with exit code 1; the others are scored.
+    Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
     from edgezsad import predict as code
 
@@ -86,7 +80,7 @@ def predict(
     results = []
     stream = code.predict_files(*code.load_scorer(config, checkpoint, threshold), chosen, maps)
     try:
-        for result in progress(stream, "score", len(chosen)) if len(chosen) > 1 else stream:
+        for result in progress(stream, "score", len(chosen), disable=len(chosen) < 2):
             results.append(result)
             if not as_json and isinstance(result, code.Prediction):
                 typer.echo(result.as_text())
@@ -124,10 +118,9 @@ def evaluate_folders(
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score the test images of folders, and print the metrics of each category and their mean, in percent.
+    """Print the metrics of each category and their mean, in percent, and the decisions of the threshold.
 
-    Then print the decisions of the threshold, and the threshold of the best balanced accuracy. Images that cannot be
-    scored are excluded and listed at the end, with exit code 1.
+    Images that cannot be scored are excluded and listed at the end, with exit code 1.
     """
     from edgezsad.evaluate import COLUMNS, evaluate, find_test_images
     from edgezsad.predict import check_csv, load_scorer
@@ -156,8 +149,7 @@ def train_seed(config: Config = MINI, seed: Seed = 0) -> None:
 
     run = open_run(config)
     if seed not in run.profile.seeds:
-        seeds = ", ".join(map(str, run.profile.seeds))
-        raise InputError(f"--seed {seed}: {config} has the seeds {seeds}; add it there")
+        raise InputError(f"--seed {seed}: {config} has the seeds {str(run.profile.seeds)[1:-1]}; add it there")
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     trained = train(run.profile, training_inputs(run, backbone), backbone, seed, run.seed_folder(seed))
@@ -173,8 +165,7 @@ def claims_check(config: Config = MINI) -> None:
     from edgezsad.show.tables import claim_lines
 
     verdicts = check_claims(open_run(config))
-    for line in claim_lines(verdicts):
-        typer.echo(line)
+    typer.echo("\n".join(claim_lines(verdicts)))
     require_claims(verdicts)
 
 
@@ -188,7 +179,6 @@ def _folder(text: str) -> Path:
 Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
 Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder)]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
-
 CORES = os.cpu_count() or 1
 
 
@@ -222,11 +212,10 @@ def data_index(
 
     descriptor = find_descriptor(name)
     name, layout = (descriptor.name, descriptor.layout) if descriptor else (ANY, "mvtec")
-    item = DataSet(name=name, layout=layout, root=root)
-    out = out or Path(f"{item.name if descriptor else root.resolve().name or ANY}.csv")
+    out = out or Path(f"{name if descriptor else root.resolve().name or ANY}.csv")
     # Before the hours that a large set takes.
     check_may_be_written(out)
-    manifest = index_dataset(item, root, out, workers)
+    manifest = index_dataset(DataSet(name=name, layout=layout, root=root), root, out, workers)
     write_manifest(manifest, out)
     defective = sum(entry.label for entry in manifest.entries)
     masks = sum(bool(entry.mask) for entry in manifest.entries)
@@ -243,14 +232,10 @@ def device_kit(
     config: Config = MINI,
     seed: Seed = 0,
     targets: Annotated[list[str] | None, typer.Option(help="Targets, separated by commas; default: all.")] = None,
-    images_per_target: Annotated[
-        int | None, typer.Option(min=1, help="About so many, evenly spread over categories and labels; default: all.")
-    ] = None,
+    images_per_target: Annotated[int | None, typer.Option(min=1, help="About so many; default: all.")] = None,
     dlc: Annotated[Path | None, typer.Option(help="For the RB5: the model as a DLC.")] = None,
     expanded: Annotated[bool, typer.Option("--expanded", help="Raw images: four times as large.")] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="A new folder, or an archive NAME.tar.", show_default="RUN/kits/NAME.tar")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A folder or NAME.tar.", show_default="RUN/kits/NAME.tar")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write it even if it seems not to fit.")] = False,
 ) -> None:
     """Write all that a board needs to repeat the device experiment; size and time are printed first."""
@@ -269,9 +254,7 @@ def device_ingest(
     result: Annotated[Path, typer.Argument(help="The archive that run.sh packed on the board.")],
     config: Config = MINI,
     output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
-    timing: Annotated[
-        Path | None, typer.Option(help="For the RB5: a CSV that qnn-profile-viewer made of the board's log.")
-    ] = None,
+    timing: Annotated[Path | None, typer.Option(help="For the RB5: the CSV of qnn-profile-viewer.")] = None,
 ) -> None:
     """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
     from edgezsad.devices.ingest import ingest
@@ -288,8 +271,7 @@ def show_device_status(config: Config = MINI) -> None:
     from edgezsad.devices.ingest import device_status
     from edgezsad.run import open_run
 
-    for line in device_status(open_run(config)):
-        typer.echo(line)
+    typer.echo("\n".join(device_status(open_run(config))))
 
 
 @app.command()

@@ -33,9 +33,7 @@ PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
     """Execute a notebook with parameters and return the executed copy, `output`.
 
-    Raises:
-        CheckError: a cell failed or the kernel died.
-        InputError: the notebook is missing or damaged, or has no such parameter.
+    A failed cell or dead kernel is a `CheckError`; an invalid notebook or an unknown parameter an `InputError`.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -47,6 +45,7 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         raise InputError(f"{notebook}: no such notebook; see notebooks/")
     try:
         known = papermill.inspect_notebook(str(notebook))
+        defaults = {name: ast.literal_eval(found["default"]) for name, found in known.items()}
     # Damaged files raise various errors of nbformat and papermill.
     except Exception as error:
         raise InputError(f"{notebook}: invalid notebook ({one_line(error)}); restore it") from None
@@ -59,15 +58,9 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
     try:
         # Unix sockets instead of TCP ports: kernels that run side by side cannot take each other's.
         with tempfile.TemporaryDirectory(prefix="edgezsad-") as sockets:
-            papermill.execute_notebook(
-                str(notebook),
-                str(running),
-                parameters=dict(parameters),
-                kernel_name="python3",
-                progress_bar=False,
-                stderr_file=sys.stderr,
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
-            )
+            config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
+            options = {"progress_bar": False, "stderr_file": sys.stderr, "kernel_name": "python3", "config": config}
+            papermill.execute_notebook(str(notebook), str(running), dict(parameters), **options)
     except (PapermillExecutionError, DeadKernelError) as error:
         reason = "the kernel died (out of memory?)"
         if isinstance(error, PapermillExecutionError):
@@ -75,7 +68,6 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         failure = CheckError(f"{notebook}: {reason} (executed copy kept at {running})")
         failure.exit_code = 2 if reason.startswith("InputError:") else 1
         raise failure from None
-    defaults = {name: _literal(found["default"]) for name, found in known.items()}
     content = json.loads(running.read_text(encoding="utf-8"))
     content["metadata"][RECORD_KEY] = execution_record(defaults | dict(parameters))
     write_text(running, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -130,14 +122,6 @@ def _output_of(*command: str) -> str:
         return ""
 
 
-def _literal(text: str) -> object:
-    """Evaluate a parameter's default; None if it is computed."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
-
-
 def notebook_library(notebook: Path | str) -> list[str]:
     """Return the source files of `PACKAGES` that a notebook imports, directly or through other files, sorted."""
     found: set[Path] = set()
@@ -150,10 +134,7 @@ def notebook_library(notebook: Path | str) -> list[str]:
 
 
 def code_version(notebook: Path | str, ignore: tuple[str, ...] = ()) -> str:
-    """Return a hash of the code that a notebook imports, without comments and docstrings.
-
-    `ignore` holds path prefixes that do not count, such as "edgezsad/show" for a notebook whose results are expensive.
-    """
+    """Return a hash of the code that a notebook imports, without comments, docstrings and paths that start `ignore`."""
     digest = hashlib.sha256()
     for path in notebook_library(notebook):
         if not path.startswith(ignore):

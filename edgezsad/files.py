@@ -22,10 +22,9 @@ from edgezsad.errors import InputError
 
 @contextmanager
 def written_beside(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the same folder and rename it to `path` if the block succeeds.
+    """Yield a temporary path with the same folder and suffix, and rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix, by which some writers choose their format. On any exception the temporary file
-    is removed and `path` stays as it was. An `OSError` without a file name (a full disk) gets `path` as its name.
+    Else `path` stays as it was. An `OSError` without a file name (a full disk) gets `path` as its name.
     """
     path = Path(path)
     check_may_be_written(path)
@@ -63,7 +62,6 @@ def check_may_be_written(path: Path | str, remedy: str = "give another name") ->
 def shipped(name: str) -> Path:
     """Return a folder at the top of the checkout that holds this package, or its copy in an installed package."""
     package = Path(__file__).resolve().parent
-    # An installed package has no pyproject.toml next to it.
     return package.parent / name if (package.parent / "pyproject.toml").is_file() else package / name
 
 
@@ -82,10 +80,8 @@ def write_json(path: Path | str, value: Any) -> Path:
 def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Write rows as CSV with a header, atomically; None and NaN become empty cells. Returns `path`."""
     # File names may hold bytes that are not text.
-    with (
-        written_beside(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
+    form = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with written_beside(path) as temporary, temporary.open("w", **form) as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         # NaN is the only value that differs from itself.
@@ -100,9 +96,8 @@ def records(table: Any) -> list[dict[str, object]]:
 
 def read_json(path: Path | str, remedy: str) -> Any:
     """Read a JSON file; `remedy` says what to do if it is missing or invalid, for instance "run notebook 03"."""
-    path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -114,8 +109,7 @@ def reported() -> dict[str, Any]:
     """Return the numbers that the paper and others report: `claims/reported.yaml`, which explains them."""
     import yaml
 
-    path = Path(__file__).with_name("claims") / "reported.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load((Path(__file__).parent / "claims" / "reported.yaml").read_text(encoding="utf-8"))
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -154,9 +148,8 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def progress(
-    items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "image", **options: Any
+    items: Iterable[Any] | None, what: str, total: int | None = None, unit: str = "image", **more: Any
 ) -> tqdm:
     """Return a tqdm progress bar on standard error; into a log it writes every few seconds only."""
     seconds = 0.1 if sys.stderr.isatty() else 5
-    options |= {"mininterval": seconds, "maxinterval": max(seconds, 10)}
-    return tqdm(items, desc=what, total=total, unit=f" {unit}", file=sys.stderr, **options)
+    return tqdm(items, what, total, unit=f" {unit}", file=sys.stderr, mininterval=seconds, **more)

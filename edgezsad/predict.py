@@ -31,15 +31,10 @@ COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Result of one image.
+    """Result of one image, defective if its score is at least the threshold; `heatmap` is the file written, if any.
 
-    Attributes:
-        path: the image.
-        score: raw logit; higher is more anomalous.
-        threshold: images with this score or a higher one are defective.
-        map: (h, w) float32 anomaly map at the model's resolution, raw logits.
-        heatmap: path of the heat map, if one was written.
-        problem: why no heat map was written although requested, in one line; empty otherwise.
+    Score (higher is more anomalous) and map, (h, w) float32 at the model's resolution, are raw logits. `problem` says
+    why a requested heat map was not written.
     """
 
     path: Path
@@ -86,15 +81,7 @@ def csv_row(result: Prediction | Failure) -> dict[str, object]:
 
 
 class Predictor:
-    """A detector for Python scripts.
-
-    Example::
-
-        from edgezsad import Predictor
-
-        result = Predictor().predict("part.jpg")
-        print(result.verdict, result.score, result.map.shape)
-    """
+    """A detector for Python scripts: `Predictor().predict("part.jpg").verdict`."""
 
     def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
         """Open an exported graph (.onnx) or a checkpoint (.safetensors); the shipped graph by default."""
@@ -111,12 +98,9 @@ class Predictor:
 def load_scorer(
     config: Path | str | None = None, checkpoint: Path | str | None = None, threshold: float | None = None
 ) -> tuple[Scorer, float]:
-    """Open a detector; returns the scorer and the threshold.
+    """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
 
-    Args:
-        config: a profile; the first seed of its run is used.
-        checkpoint: a checkpoint (.safetensors) or an exported graph (.onnx). The shipped graph if both are None.
-        threshold: replaces the checkpoint's threshold.
+    The shipped graph is the default. Returns the scorer and the threshold: the given one, else the checkpoint's.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
@@ -149,15 +133,10 @@ def load_scorer(
 
 
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
-    """Find the images to score, each once, in the order given.
+    """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
 
-    Args:
-        given: files, folders (searched at any depth) and patterns such as `parts/**/*.png`. What exists is never a
-            pattern. Missing files and images of unsupported formats in a folder are kept, to be reported as failures.
-
-    Returns:
-        The images without heat maps of earlier calls and without masks (below a `ground_truth` next to a `test`), and
-        the number of masks left out.
+    Missing files and unsupported formats are kept, to be reported as failures; heat maps of earlier calls are not, nor
+    masks (below a `ground_truth` next to a `test`). Returns the images and the number of masks.
     """
     found: dict[Path, None] = {}
     for path in map(Path, given):
@@ -215,13 +194,6 @@ class HeatMaps:
             image = self.folder / _absolute(image).relative_to(_absolute(self.base))
         return image.with_name(image.name + HEATMAP)
 
-    def write(self, path: Path, image: np.ndarray, anomaly_map: np.ndarray) -> Path:
-        """Write the heat map of an image; returns its path."""
-        target = self.path_of(path)
-        with written_beside(target) as temporary:
-            Image.fromarray(overlay(image, anomaly_map)).save(temporary)
-        return target
-
 
 def _absolute(path: Path) -> Path:
     # Resolves `..` but not links.
@@ -231,11 +203,7 @@ def _absolute(path: Path) -> Path:
 def predict_files(
     scorer: Scorer, threshold: float, images: Sequence[Path], heatmaps: HeatMaps | None = None
 ) -> Iterator[Prediction | Failure]:
-    """Score images in order, while threads read the next ones.
-
-    An image that cannot be read or whose score is not finite becomes a `Failure`. A heat map that cannot be written is
-    reported in `Prediction.problem`.
-    """
+    """Score images in order, while threads read the next ones; an image without a finite score becomes a `Failure`."""
 
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
         image = decode_image(path)
@@ -260,13 +228,14 @@ def predict_files(
             if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
                 yield Failure(path, f"{path}: the score is not finite; use another checkpoint or graph")
                 continue
-            written, problem = None, ""
-            if heatmaps:
-                try:
-                    written = heatmaps.write(path, image, anomaly_map)
-                except (InputError, OSError) as error:
-                    problem = one_line(error, None)
-            yield Prediction(path, score, threshold, anomaly_map, written, problem)
+            target, problem = heatmaps.path_of(path) if heatmaps else None, ""
+            try:
+                if target:
+                    with written_beside(target) as temporary:
+                        Image.fromarray(overlay(image, anomaly_map)).save(temporary)
+            except (InputError, OSError) as error:
+                target, problem = None, one_line(error, None)
+            yield Prediction(path, score, threshold, anomaly_map, target, problem)
 
 
 def check_csv(path: Path) -> None:

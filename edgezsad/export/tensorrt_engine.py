@@ -15,7 +15,7 @@ from edgezsad.export.lint import load_graph, metadata_of
 from edgezsad.files import check_may_be_written, sha256_of_file, versions, write_json, written_beside
 from edgezsad.run import Run
 from edgezsad.scoring import tensorrt_scorer as trt
-from edgezsad.scoring.tensorrt_scorer import EngineRecord, TensorRTDevice, engine_record_path, graph_precision
+from edgezsad.scoring.tensorrt_scorer import EngineRecord, TensorRTDevice, graph_precision
 
 WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
 
@@ -27,7 +27,7 @@ def build_engines(run: Run) -> None:
         device = trt.this_device(tensorrt)
     except RuntimeUnavailable:
         return
-    precision = graph_precision(trt.tensorrt_version(tensorrt.__version__))
+    precision = graph_precision(tensorrt.__version__)
     for seed in run.profile.seeds:
         engine = run.engine(seed)
         build_engine(run.onnx(seed, precision), engine, device, tensorrt, engine.with_name("tensorrt-timing.cache"))
@@ -40,21 +40,16 @@ def build_engine(
     tensorrt: ModuleType,
     timing_cache: Path | str | None = None,
 ) -> EngineRecord:
-    """Build an engine and its record with the Python package; an existing engine that fits is kept.
+    """Build an engine and its record; an existing engine that fits is kept.
 
-    `graph` is the ONNX file: FP32 for 10.x, FP16 from 11.0 on. `timing_cache` is read if it exists, and written: the
-    second build takes seconds instead of minutes.
-
-    Raises:
-        InputError: the graph is missing, damaged or of the other precision.
-        CheckError: TensorRT cannot parse or build it.
+    A graph of the other precision (see `graph_precision`) is an `InputError`, one that TensorRT cannot build a
+    `CheckError`. With the `timing_cache` of an earlier build it takes seconds instead of minutes.
     """
     graph, engine = Path(graph), Path(engine)
-    version = trt.tensorrt_version(device.tensorrt)
     metadata = metadata_of(load_graph(graph))
-    found, wanted = metadata.get("precision", "fp32"), graph_precision(version)
+    found, wanted = metadata.get("precision", "fp32"), graph_precision(device.tensorrt)
     if found != wanted:
-        raise InputError(f"{graph}: an {found} graph; TensorRT {version[0]}.{version[1]} takes the {wanted} graph")
+        raise InputError(f"{graph}: an {found} graph; TensorRT {device.tensorrt} takes the {wanted} graph")
     if engine.suffix == ".json":
         raise InputError(f"{engine}: the record takes that name; name the engine .plan")
     check_may_be_written(engine)
@@ -71,7 +66,7 @@ def build_engine(
         raise CheckError(f"{graph}: TensorRT cannot parse it ({'; '.join(errors)[:160]}); see `edgezsad lint`")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
-    if version < trt.FIRST_STRONGLY_TYPED:
+    if wanted == "fp32":
         config.set_flag(tensorrt.BuilderFlag.FP16)
     if timing_cache is not None:
         _set_timing_cache(config, Path(timing_cache))
@@ -93,7 +88,7 @@ def build_engine(
         command=f"edgezsad export tensorrt {graph.name} {engine.name}",
         versions=versions("tensorrt", "torch"),
     )
-    write_json(engine_record_path(engine), record.model_dump())
+    write_json(engine.with_suffix(".json"), record.model_dump())
     return record
 
 

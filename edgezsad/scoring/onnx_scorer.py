@@ -42,12 +42,13 @@ class SessionScorer:
     @property
     def threshold(self) -> float | None:
         """The threshold in the graph's metadata; None if it has none."""
-        text = self.metadata.get(THRESHOLD)
+        if (text := self.metadata.get(THRESHOLD)) is None:
+            return None
         try:
-            value = None if text is None else float(text)
+            value = float(text)
         except ValueError:
             value = math.nan
-        if value is not None and not math.isfinite(value):
+        if not math.isfinite(value):
             raise InputError(f"{self.path}: invalid threshold {text!a} in the metadata; export the graph again")
         return value
 
@@ -67,14 +68,7 @@ class OnnxScorer(SessionScorer):
         precision: Literal["fp32", "fp16", "int8"] | None = None,
         warm_up: bool = True,
     ):
-        """Open a graph.
-
-        Args:
-            path: the ONNX file.
-            threads: threads for one image.
-            precision: the expected precision; any if None.
-            warm_up: run once, so that the first timed run does no first-time work.
-        """
+        """Open a graph; another `precision` than expected is an `InputError`. `warm_up` runs it once, untimed."""
         super().__init__(cpu_session(path, threads), path)
         self.precision = self.metadata.get("precision", "fp32")
         if precision is not None and self.precision != precision:

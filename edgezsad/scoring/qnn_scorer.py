@@ -32,11 +32,7 @@ class QnnLibrary:
     settings: dict[str, str]
 
     def start(self) -> str:
-        """Register the provider and open a graph of one node; returns the library's path.
-
-        Raises:
-            RuntimeUnavailable: the library cannot be used here.
-        """
+        """Register the provider and open a graph of one node; returns the library's path."""
         machine = platform.machine().lower()
         if platform.system() != "Linux" or machine not in ("x86_64", "amd64"):
             raise RuntimeUnavailable(f"the {self.name} needs Linux on x86-64; this is {platform.system()} on {machine}")
@@ -76,11 +72,7 @@ EMULATOR = QnnLibrary(
 
 
 class QnnHtpScorer(SessionScorer):
-    """An exported graph on the HTP emulator (see `Scorer`).
-
-    Use the FP16 graph: it keeps some layers in FP32, where the emulator would round all of an FP32 graph. The emulator
-    uses all cores of the process.
-    """
+    """An exported FP16 graph on the HTP emulator (see `Scorer`); of an FP32 graph it would round all layers."""
 
     runtime = "qnn-htp-fp16"
     precision = "fp16"
@@ -113,15 +105,9 @@ def open_session(
     fallback: bool = False,
     disabled: tuple[str, ...] = (),
 ) -> ort.InferenceSession:
-    """Open a graph (path or bytes) on a QNN library.
+    """Open a graph (path or bytes) on the QNN library `backend` with its provider options `settings`.
 
-    Args:
-        graph: path or bytes of an ONNX file.
-        backend: path of the library.
-        settings: provider options.
-        threads: threads of ONNX Runtime.
-        fallback: whether the CPU provider may take nodes that the library does not.
-        disabled: names of ONNX Runtime's optimisers to disable.
+    `fallback` lets the CPU provider take nodes that the library rejects; `disabled` names optimisers to disable.
     """
     devices = _devices()
     if not devices:
@@ -148,7 +134,7 @@ def partitions(session: ort.InferenceSession) -> int:
 
 
 def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: str = "HTP emulator") -> None:
-    """Check that every node, see `assignment`, runs on the QNN provider; `path` and `name` are for the message."""
+    """Check that every node (see `assignment`) runs on the QNN provider."""
     nodes = list(nodes)
     elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
     if elsewhere or not nodes:
@@ -170,10 +156,7 @@ def one_node_graph() -> bytes:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Discard what native libraries write to the process's standard output and error.
-
-    Works on file descriptors, for the whole process: native libraries do not use `sys.stdout`.
-    """
+    """Discard what native libraries write to the process's standard output and error, which are file descriptors."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

@@ -20,12 +20,9 @@ REMEDY = "run notebook 05_scoring to write it again"
 
 
 class Scorer(Protocol):
-    """A detector on some runtime; all attributes but `size` go into the run record.
+    """A detector on some runtime, for images of `size` x `size` pixels; the other attributes go into the run record.
 
-    Attributes:
-        size: input height and width in pixels.
-        timed: whether the time of a call is the time of an image. A scorer with a clock of its own (a GPU's) stores the
-            time of its last call in `milliseconds`.
+    `timed` says whether a call's time is an image's. A scorer with its own clock (a GPU's) stores it in `milliseconds`.
     """
 
     size: int
@@ -42,10 +39,9 @@ class Scorer(Protocol):
 
 
 class RunRecord(BaseModel):
-    """How scores were made.
+    """How scores were made; `reason` says what a runtime that was not run needs.
 
-    `status` is "not run" if a runtime is not available; `reason` then says what it needs. `detector_sha256` is equal
-    for a checkpoint and the graphs exported from it; "" if unknown.
+    `detector_sha256` is equal for a checkpoint and the graphs exported from it; "" if unknown.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,13 +68,11 @@ class ScoreFile:
     """Scores of one model on one data set.
 
     Attributes:
-        image_id: (N,) str, ids of the manifest, in its order.
-        category: (N,) str.
+        image_id, category: (N,) str, in the manifest's order.
         label: (N,) int8, 0 normal, 1 defective.
         score: (N,) float32, raw logit; higher is more anomalous.
         map: (N, h, w) float32, anomaly map at the model's resolution, raw logits.
         milliseconds: (N,) float32, time of each image; NaN if not measured.
-        record: how they were made; None for scores that are not written to a file.
     """
 
     image_id: np.ndarray
@@ -111,13 +105,13 @@ def collect_scores(
 ) -> ScoreFile:
     """Collect the scores of a manifest's entries, in their order."""
     return ScoreFile(
-        image_id=np.array([entry.id for entry in entries]),
-        category=np.array([entry.category for entry in entries]),
-        label=np.array([entry.label for entry in entries], dtype=np.int8),
-        score=np.array(scores, dtype=np.float32),
-        map=np.stack(maps).astype(np.float32),
-        milliseconds=np.array(milliseconds, dtype=np.float32),
-        record=record,
+        np.array([entry.id for entry in entries]),
+        np.array([entry.category for entry in entries]),
+        np.array([entry.label for entry in entries], dtype=np.int8),
+        np.array(scores, dtype=np.float32),
+        np.stack(maps).astype(np.float32),
+        np.array(milliseconds, dtype=np.float32),
+        record,
     )
 
 

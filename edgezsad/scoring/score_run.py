@@ -12,15 +12,8 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.files import progress, sha256_of_file, versions
 from edgezsad.run import Run
-from edgezsad.scoring.score_file import (
-    RunRecord,
-    ScoreFile,
-    Scorer,
-    collect_scores,
-    read_scores,
-    write_not_run,
-    write_scores,
-)
+from edgezsad.scoring import score_file
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,15 +26,10 @@ PRECISION = {
     "qnn-htp-fp16": "fp16",
     "tensorrt-fp16": "fp16",
 }
-FACTS = ("precision", "device", "versions", "detector_sha256", "timing_method")
-"""Fields of a run record that the scorer knows."""
 
 
 def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
-    """Score all targets of a run; returns the paths of the score files.
-
-    The emulator scores a subset with one seed. A runtime that is not available leaves records that say so.
-    """
+    """Score all targets of a run, on the emulator a subset with one seed; returns the paths of the score files."""
     emulator = run.profile.evaluation.emulator if runtime == "qnn-htp-fp16" else None
     seeds = (emulator.seed,) if emulator else run.profile.seeds
     manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
@@ -61,17 +49,14 @@ def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
             for seed, model in zip(seeds, models, strict=True)
         ]
         if not_run:
-            written += map(write_not_run, records, paths)
+            written += map(score_file.write_not_run, records, paths)
         else:
-            written += map(write_scores, score_seeds(scorers, manifest, records), paths)
+            written += map(score_file.write_scores, score_seeds(scorers, manifest, records), paths)
     return written
 
 
 def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunRecord]) -> list[ScoreFile]:
-    """Score a manifest with the scorers of all seeds in one pass, one image at a time as on a device.
-
-    `records`, one for each scorer, are completed with what the scorer knows.
-    """
+    """Score a manifest image by image with the scorers of all seeds; each scorer completes its record."""
     if not manifest.entries:
         raise InputError(f"{manifest.root}: no test images of {manifest.name}; run notebook 01_data")
     rows: list[list[tuple[float, np.ndarray, float]]] = [[] for _ in scorers]
@@ -84,10 +69,12 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunReco
             row.append((score, anomaly_map, elapsed if scorer.timed else np.nan))
     found = []
     for row, scorer, record in zip(rows, scorers, records, strict=True):
-        facts = {name: getattr(scorer, name) for name in FACTS}
+        fields = ("precision", "device", "versions", "detector_sha256", "timing_method")
+        facts = {name: getattr(scorer, name) for name in fields}
         if not scorer.timed:
             facts["timing_method"] = "not timed: shares the backbone's pass"
-        found.append(collect_scores(manifest.entries, *zip(*row, strict=True), record.model_copy(update=facts)))
+        completed = record.model_copy(update=facts)
+        found.append(score_file.collect_scores(manifest.entries, *zip(*row, strict=True), completed))
     return found
 
 
@@ -97,7 +84,7 @@ def score_table(files: list[Path]) -> "pd.DataFrame":
 
     rows = []
     for path in files:
-        scores = read_scores(path)
+        scores = score_file.read_scores(path)
         record, timed = scores.record, np.isfinite(scores.milliseconds).any()
         rows.append(
             {

@@ -1,7 +1,7 @@
 """Score images with a TensorRT engine, through the `tensorrt` Python package and PyTorch's CUDA memory and events.
 
-An engine runs only on the kind of GPU and the TensorRT version that built it: the record next to it names both. The
-tests run it with a stand-in for the package; it has not run on a device.
+An engine runs only on the kind of GPU and the TensorRT version that built it. It has not run on a device: the tests use
+a stand-in for the package.
 """
 
 import importlib
@@ -20,8 +20,6 @@ from edgezsad.scoring.onnx_scorer import as_tensor
 REMEDY = "build it again with `edgezsad export tensorrt`"
 MEMORY = "cuda"
 WARMUP = 10
-FIRST_STRONGLY_TYPED = (11, 0)
-"""From this TensorRT version on a network computes in the types of its graph, and `--fp16` is rejected."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +48,15 @@ class EngineRecord(BaseModel):
     versions: dict[str, str]
 
 
-def tensorrt_version(text: str) -> tuple[int, int]:
-    """Return major and minor version of, for instance, "10.3.0"."""
-    major, minor = text.split(".")[:2]
-    return int(major), int(minor)
-
-
-def graph_precision(version: tuple[int, int]) -> Literal["fp32", "fp16"]:
-    """Return the precision of the graph that an FP16 engine is built from."""
-    return "fp32" if version < FIRST_STRONGLY_TYPED else "fp16"
+def graph_precision(version: str) -> Literal["fp32", "fp16"]:
+    """Return the precision of the graph that an FP16 engine is built from; from 11.0 on its types are kept."""
+    return "fp32" if int(version.split(".")[0]) < 11 else "fp16"
 
 
 def installed_graph_precision() -> Literal["fp32", "fp16"]:
     """Return the precision of the graph that the installed TensorRT takes; "fp32" without TensorRT."""
     try:
-        return graph_precision(tensorrt_version(tensorrt_package().__version__))
+        return graph_precision(tensorrt_package().__version__)
     except RuntimeUnavailable:
         return "fp32"
 
@@ -74,11 +66,9 @@ def tensorrt_package() -> ModuleType:
     try:
         found = importlib.import_module("tensorrt")
     except ImportError:
-        raise RuntimeUnavailable(
-            "needs a device: an NVIDIA GPU with TensorRT (on a Jetson it comes with JetPack; else pip install "
-            "'edgezsad[tensorrt]')"
-        ) from None
-    if tensorrt_version(found.__version__) < (10, 0):
+        remedy = "on a Jetson it comes with JetPack; else pip install 'edgezsad[tensorrt]'"
+        raise RuntimeUnavailable(f"needs a device: an NVIDIA GPU with TensorRT ({remedy})") from None
+    if int(found.__version__.split(".")[0]) < 10:
         raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
     return found
 
@@ -93,14 +83,9 @@ def this_device(tensorrt: ModuleType) -> TensorRTDevice:
     return TensorRTDevice(torch.cuda.get_device_name(), f"{major}.{minor}", tensorrt.__version__)
 
 
-def engine_record_path(engine: Path | str) -> Path:
-    """Return the path of an engine's record."""
-    return Path(engine).with_suffix(".json")
-
-
 def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path | str | None = None) -> EngineRecord:
     """Read the record of an engine and check that it fits `device` and, if given, was built from `graph`."""
-    engine, path = Path(engine), engine_record_path(engine)
+    engine, path = Path(engine), Path(engine).with_suffix(".json")
     raw = read_json(path, REMEDY)
     try:
         record = EngineRecord.model_validate(raw)
