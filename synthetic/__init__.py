@@ -1,8 +1,7 @@
 """Generated images of surfaces and parts with defects, so that a run needs no download.
 
-Read in this order: `scene` (layers, families), `fields` (random fields and shapes), `surfaces`, `parts`, `assemblies`
-(families), `defects`, `photograph` (light and camera), `randomise` (distractors), `image` (one image and its mask),
-`sets` (folders of images)::
+Read in this order: `scene`, `fields`, `surfaces`, `parts`, `assemblies`, `defects`, `photograph`, `randomise`, `image`,
+`sets`. For example::
 
     from synthetic import SetSpec, generate_set
 

@@ -9,8 +9,7 @@ import numpy as np
 from synthetic.fields import axes, colour, cover, fractal, smooth, step, streaks
 from synthetic.scene import Array, Component, Random, Scene
 
-Apply = Callable[[Scene, Random, float], None]
-"""(assembled scene to change, random numbers, strength 0 to 1)."""
+Apply = Callable[[Scene, Random, float], None]  # (assembled scene to change, random numbers, strength 0 to 1)
 
 
 def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene:
@@ -221,7 +220,6 @@ def foreign(scene: Scene, each: Random, strength: float) -> None:
 
 _KINDS = scratch, crack, thread, cut, stain, spots, discoloured, smear, abrasion, distorted, dent, hole, chip, foreign
 KINDS: dict[str, Apply] = {kind.__name__: kind for kind in _KINDS}
-"""Defects of a surface."""
 
 
 def missing(old: Component, each: Random, strength: float) -> None:
@@ -243,10 +241,6 @@ def wrong(old: Component, each: Random, strength: float) -> Component:
 
 
 COMPONENT_KINDS = {f.__name__: f for f in (missing, misplaced, wrong)}
-"""Defects of one component of a scene."""
-
-
-# ---- help ------------------------------------------------------------------------------------------------------
 
 
 def _place(scene: Scene, each: Random) -> tuple[float, float]:

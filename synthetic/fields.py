@@ -1,7 +1,4 @@
-"""Random fields and shapes on the pixel grid.
-
-Random fields are small random grids enlarged to the image. Shapes are signed distances, negative inside.
-"""
+"""Random fields, enlarged from small random grids, and shapes as signed distances, negative inside."""
 
 import cv2
 import numpy as np
@@ -45,10 +42,7 @@ def streaks(rng: Random, size: Size, length: float, width: float, angle: float) 
 
 
 def cells(rng: Random, size: Size, spacing: float, jitter: float = 0.45) -> tuple[Array, np.ndarray, int]:
-    """Cells around scattered points, as in foam or leather.
-
-    Returns the distance (H, W) to the nearest point in units of `spacing`, the cell number (H, W), and their count.
-    """
+    """Cells around scattered points: distance (H, W) to the nearest in units of `spacing`, number (H, W), and count."""
     rows, columns = int(size[0] / spacing) + 2, int(size[1] / spacing) + 2
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
     # Every second row is shifted by half a cell, so that the cells are six-sided rather than square.

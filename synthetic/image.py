@@ -11,11 +11,8 @@ from synthetic.photograph import Conditions, Pixels, develop, draw_conditions, e
 from synthetic.randomise import distract
 from synthetic.scene import Array, Random, Scene, Size, find
 
-ATTEMPTS = 8
-"""Draws of a defect that is too faint, too small or too large before a plain stain is used."""
-
-LEAST_AREA, MOST_AREA = 0.0007, 0.14
-"""Fraction of the image that a defect covers."""
+ATTEMPTS = 8  # draws of a defect that is too faint, too small or too large before a plain stain is used
+LEAST_AREA, MOST_AREA = 0.0007, 0.14  # fraction of the image that a defect covers
 
 
 @dataclass(frozen=True)

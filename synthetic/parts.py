@@ -27,10 +27,7 @@ def table(style: Random, each: Random, size: Size) -> Scene:
 
 
 def pose(style: Random, each: Random, size: Size, fill: float, turn: float = np.pi) -> tuple[Array, Array, float]:
-    """Draw a part's pose; return coordinates (u, v) in pixels from its centre, and its half size in pixels.
-
-    `fill` is the part's share of the image's shorter side, `turn` the largest rotation in radians.
-    """
+    """Draw the pose of a part that fills that share of the side: coordinates (u, v) and half size in pixels."""
     half = 0.5 * fill * min(size) * style.uniform(0.85, 1.05) * each.uniform(0.97, 1.03)
     room = max(min(size) / 2 - half, 0) * 0.6 + 3
     centre = (size[1] / 2 + each.uniform(-room, room), size[0] / 2 + each.uniform(-room, room))

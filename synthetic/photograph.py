@@ -8,8 +8,7 @@ import numpy as np
 from synthetic.fields import axes
 from synthetic.scene import Array, Random, Scene
 
-Pixels = np.ndarray
-"""(H, W, 3) uint8, RGB."""
+Pixels = np.ndarray  # (H, W, 3) uint8, RGB
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ def draw_conditions(style: Random, each: Random, wild: bool) -> Conditions:
 
 
 def expose(scene: Scene, how: Conditions, gain: float | None = None) -> tuple[Array, float]:
-    """Render an assembled scene without noise; return the image (H, W, 3), 0 to 1, and the exposure.
-
-    By default the exposure (`gain`) brings the mean brightness near `how.level`.
-    """
+    """Render a scene without noise, (H, W, 3), 0 to 1, at an exposure (`gain`; default: near `how.level`)."""
     rows, columns = scene.size
     slope_x, slope_y = (cv2.Sobel(scene.height, cv2.CV_32F, dx, 1 - dx, ksize=3, scale=1 / 8) for dx in (1, 0))
     up = 1 / np.sqrt(1 + slope_x * slope_x + slope_y * slope_y)

@@ -1,7 +1,6 @@
 """Scenes in layers (colour, height, gloss), and the registry of families that render them.
 
-Defects change layers; the light is computed afterwards, so that a dent shows as shading and a thread casts a shadow.
-All arrays are float32, (height, width) first.
+Defects change layers; the light is computed afterwards. All arrays are float32, (height, width) first.
 """
 
 import difflib
@@ -16,8 +15,7 @@ from edgezsad.errors import InputError
 
 Array = NDArray[np.float32]
 Random = np.random.Generator
-Size = tuple[int, int]
-"""(height, width) in pixels."""
+Size = tuple[int, int]  # (height, width) in pixels
 
 
 @dataclass
@@ -58,12 +56,9 @@ class Scene:
             _paste(scene, component)
         return scene
 
-    def lay(
-        self, cover: Array, albedo: Array | float, height: Array | float, gloss: Array | float, lift: float = 1.0
-    ) -> None:
+    def lay(self, cover: Array, albedo: Array, height: Array | float, gloss: float, lift: float = 1.0) -> None:
         """Put a part with opacity `cover`, (H, W), on top; its layers replace what was there."""
-        layer = cover[..., None]
-        self.albedo += (np.asarray(albedo, np.float32) - self.albedo) * layer
+        self.tint(cover, albedo)
         self.height += (np.asarray(height, np.float32) - self.height) * cover
         self.gloss += (np.asarray(gloss, np.float32) - self.gloss) * cover
         self.lift += (np.float32(lift) - self.lift) * cover
@@ -75,8 +70,7 @@ class Scene:
 
 def sheet(albedo: Array, height: Array, gloss: float | Array = 0.0) -> Scene:
     """Make a surface that fills the image from `albedo`, (H, W, 3), and `height`, (H, W)."""
-    size = height.shape
-    albedo = np.clip(albedo, 0.01, 1, dtype=np.float32)
+    size, albedo = height.shape, np.clip(albedo, 0.01, 1, dtype=np.float32)
     shiny = np.broadcast_to(np.asarray(gloss, np.float32), size).copy()
     ones = np.ones(size, np.float32)
     # A torn or chipped surface shows its own colour, dark and even.
@@ -88,8 +82,7 @@ def _paste(scene: Scene, item: Component) -> None:
     """Paste one component, rotated about its centre, cut at the image's border."""
     rows, columns = item.cover.shape
     reach = int(np.ceil(np.hypot(rows, columns) / 2)) + 2
-    left, top = int(np.floor(item.x)) - reach, int(np.floor(item.y)) - reach
-    side = 2 * reach + 1
+    left, top, side = int(np.floor(item.x)) - reach, int(np.floor(item.y)) - reach, 2 * reach + 1
     turn = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), item.angle, 1.0)
     turn[:, 2] += (item.x - left - (columns - 1) / 2, item.y - top - (rows - 1) / 2)
     # Colour is enlarged at its border, so that the blend at the edge does not pull in black.
@@ -110,8 +103,8 @@ def _paste(scene: Scene, item: Component) -> None:
         scene.region[there] = np.maximum(scene.region[there], part)
 
 
+# (style, each, size) -> scene. `style` draws what the images of a category share, `each` what differs.
 Renderer = Callable[[Random, Random, Size], Scene]
-"""(style, each, size) -> scene. `style` draws what the images of a category share, `each` what differs."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +115,7 @@ class Family:
     defects: tuple[str, ...]
 
 
-FAMILIES: dict[str, Family] = {}
-"""Families by name; filled by the modules `surfaces`, `parts` and `assemblies`."""
+FAMILIES: dict[str, Family] = {}  # by name; filled by the modules `surfaces`, `parts` and `assemblies`
 
 
 def family(*defects: str) -> Callable[[Renderer], Renderer]:

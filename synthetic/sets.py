@@ -1,10 +1,5 @@
-"""Write a generated data set in the folder structure of a benchmark.
+"""Write a generated data set in the folder structure of a benchmark; the files do not depend on the workers."""
 
-The files do not depend on the number of workers. A set is written to a temporary folder and then renamed, so that an
-interrupted run leaves the previous set in place.
-"""
-
-import csv
 import multiprocessing
 import shutil
 import tempfile
@@ -25,8 +20,7 @@ from synthetic.defects import COMPONENT_KINDS, KINDS
 from synthetic.image import Address, defect_of, defective_image, normal_image
 from synthetic.scene import find
 
-RECORD = "generated.json"
-"""Settings of a generated set, in its folder; a folder without this file is never replaced."""
+RECORD = "generated.json"  # settings of a generated set; a folder without this file is never replaced
 
 _NUMBERS = [*KINDS, *COMPONENT_KINDS]
 REAL_IAD_CODES = ("AK", "BX", "CH", "HS", "PS", "QS", "YW", "ZW")
@@ -58,11 +52,7 @@ class Job:
 
 
 def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Path:
-    """Render a data set into the folder `root` with `workers` processes, replacing an earlier generated set.
-
-    Raises:
-        InputError: unknown family or layout, fewer than one worker, or `root` holds other files.
-    """
+    """Render a data set into the folder `root`; a complete new set replaces an earlier one, but no other files."""
     root = Path(root)
     if workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
@@ -95,9 +85,6 @@ def plan(spec: SetSpec, seed: int) -> list[Job]:
     if spec.layout not in LAYOUTS:
         raise InputError(f"data set {spec.name}: unknown layout {spec.layout}; use one of {', '.join(LAYOUTS)}")
     return list(LAYOUTS[spec.layout](spec, seed))
-
-
-# ---- layouts ---------------------------------------------------------------------------------------------------
 
 
 def _addresses(spec: SetSpec, seed: int, family: str) -> Iterator[tuple[Address, bool]]:
@@ -185,12 +172,11 @@ LAYOUTS: dict[str, Callable[[SetSpec, int], Iterator[Job]]] = {
 def _write_visa_list(jobs: list[Job], root: Path) -> None:
     """Write the authors' one-class split: object,split,label,image,mask."""
     (root / "split_csv").mkdir()
-    with open(root / "split_csv" / "1cls.csv", "w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("object", "split", "label", "image", "mask"))
-        for job in jobs:
-            label = "anomaly" if job.defective else "normal"
-            writer.writerow((job.address.family, job.address.split, label, job.image, job.mask))
+    lines = ["object,split,label,image,mask\n"]
+    for job in jobs:
+        label = "anomaly" if job.defective else "normal"
+        lines.append(f"{job.address.family},{job.address.split},{label},{job.image},{job.mask}\n")
+    (root / "split_csv" / "1cls.csv").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _write_real_iad_lists(jobs: list[Job], root: Path) -> None:
@@ -207,9 +193,6 @@ def _write_real_iad_lists(jobs: list[Job], root: Path) -> None:
 
 
 _LISTS = {"visa": _write_visa_list, "real_iad": _write_real_iad_lists}
-
-
-# ---- files -----------------------------------------------------------------------------------------------------
 
 
 def _rendered(jobs: list[Job], root: Path, workers: int) -> Iterator[None]:

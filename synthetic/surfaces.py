@@ -266,9 +266,6 @@ def gravel(style: Random, each: Random, size: Size) -> Scene:
     return _real("gravel", (1.0, 0.95, 0.88), style, each, size, turn=True)
 
 
-# ---- help ------------------------------------------------------------------------------------------------------
-
-
 def _origin(each: Random, size: Size) -> tuple[float, float]:
     """Draw a point (x, y) of the image."""
     return size[1] * each.random(), size[0] * each.random()

@@ -76,11 +76,7 @@ def decisions(label: ArrayLike, score: ArrayLike, threshold: float) -> Decisions
 
 
 def checked(label: ArrayLike, score: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Convert labels and scores to arrays.
-
-    Raises:
-        InputError: lengths differ, a label is not 0 or 1, or a score is not finite.
-    """
+    """Convert labels and scores to arrays; InputError if lengths differ or a value is invalid."""
     label, score = np.asarray(label), np.asarray(score)
     if len(label) != len(score):
         raise InputError(f"metrics: {len(label)} labels but {len(score)} scores; give one score for each image")
@@ -115,10 +111,9 @@ def f1_from_counts(normal: np.ndarray, defective: np.ndarray) -> np.ndarray:
 
 
 def aupro_from_counts(normal: np.ndarray, overlap: np.ndarray, fpr_limit: float) -> np.ndarray:
-    """Compute AUPRO from counts: mean region overlap over false-positive rate up to a limit, divided by the limit.
+    """Compute AUPRO from counts as MVTec AD does (Bergmann et al., IJCV 2021): regions weigh the same.
 
-    This is MVTec AD's definition (Bergmann et al., IJCV 2021): regions weigh the same, the curve is interpolated
-    linearly at the limit. `overlap` holds defective pixels, each weighted by one over the area of its region.
+    `overlap` holds defective pixels, each weighted by one over the area of its region.
     """
     steps, rises = (_divide(each[..., ::-1], each.sum(axis=-1, keepdims=True)) for each in (normal, overlap))
     fpr, pro = np.cumsum(steps, axis=-1) - steps, np.cumsum(rises, axis=-1) - rises

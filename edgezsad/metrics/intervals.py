@@ -16,13 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.image_metrics import (
-    ap_from_counts,
-    aupro_from_counts,
-    auroc_from_counts,
-    checked,
-    f1_from_counts,
-)
+from edgezsad.metrics.image_metrics import ap_from_counts, aupro_from_counts, auroc_from_counts, checked, f1_from_counts
 from edgezsad.metrics.pixel_metrics import FPR_LIMIT, Bins, count_images
 
 REPLICATES = 1000
@@ -59,11 +53,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
 
 
 def bootstrap(label: ArrayLike, score: ArrayLike, replicates: int = REPLICATES, seed: int = 0) -> Replicates:
-    """Compute image metrics of resampled images.
-
-    Raises:
-        InputError: lengths differ, a label is not 0 or 1, or a score is not finite.
-    """
+    """Compute image metrics of resampled images; arguments are checked as for the metrics themselves."""
     label, score = checked(label, score)
     values = np.full((3, replicates), np.nan)
     if len(np.unique(label)) == 2:
@@ -89,16 +79,9 @@ def multiplicities(label: ArrayLike, replicates: int = REPLICATES, seed: int = 0
 def bootstrap_pixels(
     models: Sequence[np.ndarray], masks: Sequence[np.ndarray | None], pixels: int, times: np.ndarray
 ) -> PixelReplicates:
-    """Compute pixel metrics of several models in the same resamples of images.
+    """Compute pixel metrics of K models, each with (N, h, w) maps, in the same resamples; masks as in `pixel_metrics`.
 
-    Args:
-        models: (N, h, w) maps of each of K models, finite numbers.
-        masks: N of (H, W), anything but zero is defective, or None where all pixels are normal.
-        pixels: height and width at which pixels are compared.
-        times: (B, N) how often each image is in each resample; a row of ones gives the metric itself.
-
-    Raises:
-        InputError: numbers of maps and masks differ.
+    `times`, (B, N), says how often each image is in each resample; a row of ones gives the metric itself.
     """
     if any(len(maps) != len(masks) for maps in models) or times.shape[1] != len(masks):
         raise InputError(f"metrics: {len(masks)} masks for {[len(maps) for maps in models]} maps; give one for each")

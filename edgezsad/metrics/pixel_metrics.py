@@ -51,16 +51,10 @@ def pixel_metrics(
     pixels: int | None = None,
     fpr_limit: float = FPR_LIMIT,
 ) -> PixelMetrics:
-    """Compute pixel metrics.
+    """Compute pixel metrics of N (h, w) maps, higher is more anomalous; InputError if a map is not finite.
 
-    Args:
-        maps: (N, h, w), or N of (h, w); finite numbers, higher is more anomalous.
-        masks: N of (H, W), anything but zero is defective, or None where all pixels are normal; read one by one.
-        pixels: height and width at which pixels are compared; None: maps and masks have the same size.
-        fpr_limit: false-positive rate up to which both AUPROs integrate, in (0, 1].
-
-    Raises:
-        InputError: a map is not finite, sizes or numbers of maps and masks differ, or the limit is out of range.
+    Of the N (H, W) masks, anything but zero is defective, and None is a normal image. Pixels are compared at `pixels`
+    height and width; None: maps and masks have the same size. Both AUPROs integrate up to `fpr_limit`, in (0, 1].
     """
     if not 0 < fpr_limit <= 1:
         raise InputError(f"metrics: fpr_limit {fpr_limit} is not in (0, 1]; MVTec's is 0.3")
@@ -79,15 +73,7 @@ def pixel_metrics(
 
 
 class Bins:
-    """A monotone function from the values of maps to bin numbers, linear between quantiles of the maps.
-
-    Args:
-        maps: N of (h, w).
-        size: equal bins between two quantiles.
-
-    Raises:
-        InputError: a map has no height and width, or is not finite.
-    """
+    """A monotone function from the values of (h, w) maps to bin numbers, with `size` equal bins between quantiles."""
 
     def __init__(self, maps: Sequence[ArrayLike] | np.ndarray, size: int = _BINS):
         arrays = [np.asarray(each) for each in maps]
@@ -132,10 +118,9 @@ class Bins:
 def count_images(
     maps: Sequence[ArrayLike] | np.ndarray, masks: Iterable[ArrayLike | None], pixels: int | None, bins: Bins
 ) -> Iterator[np.ndarray]:
-    """Count the pixels of each image in bins; arguments as for `pixel_metrics`.
+    """Count the pixels of each image in bins, (3, bins) float64; arguments as for `pixel_metrics`.
 
-    Yields:
-        (3, bins) float64: normal pixels, defective pixels, and these weighted by one over the area of their region.
+    The rows are normal pixels, defective pixels, and these weighted by one over the area of their region.
     """
     missing = object()
     pairs = itertools.zip_longest(maps, masks, fillvalue=missing)
@@ -174,10 +159,7 @@ def _count(anomaly_map: ArrayLike, mask: ArrayLike | None, pixels: int | None, b
 
 
 def _aupro_by_steps(normal: np.ndarray, overlap: np.ndarray, bins: Bins, fpr_limit: float) -> float:
-    """AUPRO by evenly spaced thresholds; NaN without normal or defective pixels or with fewer than two points.
-
-    Points of the curve with a false-positive rate below the limit are kept, and their rates stretched to [0, 1].
-    """
+    """AUPRO by evenly spaced thresholds; rates below the limit are stretched to [0, 1]. NaN with too few points."""
     if not (normal.any() and overlap.any()):
         return float("nan")
     low, high = bins.value(np.flatnonzero(normal + overlap)[[0, -1]])
@@ -199,11 +181,7 @@ def enlarge(anomaly_map: ArrayLike, pixels: int) -> np.ndarray:
 
 
 def reduce_mask(mask: ArrayLike, pixels: int | None) -> np.ndarray:
-    """Reduce a mask (H, W), anything but zero is defective, to (pixels, pixels) uint8 0 or 1, by nearest neighbour.
-
-    Raises:
-        InputError: the mask has no height and width.
-    """
+    """Reduce a mask (H, W), anything but zero is defective, to (pixels, pixels) uint8 0 or 1, by nearest neighbour."""
     mask = np.asarray(mask)
     if mask.ndim != 2:
         raise InputError(f"metrics: mask of shape {mask.shape}; expected height x width")

@@ -27,22 +27,13 @@ Verdict = Literal["equivalent", "not equivalent", "undecided"]
 
 @dataclass(frozen=True)
 class Aurocs:
-    """AUROCs of K models on the same images.
+    """AUROCs of K models on the same images."""
 
-    Attributes:
-        value: (K,) in [0, 1]; NaN when a class is missing.
-        covariance: (K, K); NaN when a class has fewer than two images.
-    """
-
-    value: np.ndarray
-    covariance: np.ndarray
+    value: np.ndarray  # (K,) in [0, 1]; NaN when a class is missing
+    covariance: np.ndarray  # (K, K); NaN when a class has fewer than two images
 
     def contrast(self, weight: Sequence[float]) -> tuple[float, float]:
-        """Compute a weighted sum of the AUROCs and its standard error.
-
-        Args:
-            weight: (K,) of each model; (-1, 1) gives the second's change against the first.
-        """
+        """Compute a (K,) weighted sum of the AUROCs, for instance (-1, 1) for a change, and its standard error."""
         weights = np.asarray(weight, dtype=float)
         variance = float(weights @ self.covariance @ weights)
         # Rounding may leave a variance of zero just below it; NaN stays NaN.
@@ -50,16 +41,9 @@ class Aurocs:
 
 
 def delong(label: ArrayLike, scores: Sequence[ArrayLike]) -> Aurocs:
-    """Compute AUROCs of several models on the same images, and their covariance.
+    """Compute AUROCs of K models on N images, and their covariance (DeLong et al., Biometrics 1988).
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988.
-
-    Args:
-        label: (N,) 0 or 1.
-        scores: (K, N), of each model.
-
-    Raises:
-        InputError: lengths differ, a label is not 0 or 1, or a score is not finite.
+    Raises InputError if lengths differ, a (N,) label is not 0 or 1, or one of the (K, N) scores is not finite.
     """
     pairs = [checked(label, score) for score in scores]
     label, count = np.asarray(label), len(pairs)
@@ -75,10 +59,9 @@ def delong(label: ArrayLike, scores: Sequence[ArrayLike]) -> Aurocs:
 
 
 def placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute, for each image, the share of pairs with the other class that are ordered correctly, ties counted half.
+    """Compute each image's share of pairs with the other class in correct order, ties counted half, by midranks.
 
-    Returns those of the defective images, (m,), and of the normal ones, (n,), in the order of `score`. Computed from
-    midranks (Sun and Xu, IEEE Signal Processing Letters 2014).
+    Returns (m,) of defective and (n,) of normal images (Sun and Xu, IEEE Signal Processing Letters 2014).
     """
     defective, normal = score[label == 1], score[label == 0]
     among_all = rankdata(score)
@@ -91,21 +74,16 @@ def placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nda
 class Equivalence:
     """Outcome of a test of equivalence.
 
-    Attributes:
-        change: measured, in points.
-        low, high: ends of the 90% interval.
-        p_value: the larger of the two tests'; below 5% when the interval lies inside the margin.
-        verdict: "equivalent": the interval lies inside the margin; "not equivalent": the change itself reaches it;
-            "undecided": the data set is too small.
-        needed: about how many images a verdict needs; None when there is one, or no number would give one.
+    "equivalent": the interval lies inside the margin; "not equivalent": the change itself reaches the margin;
+    "undecided": the data set is too small.
     """
 
-    change: float
-    low: float
+    change: float  # measured, in points
+    low: float  # end of the 90% interval
     high: float
-    p_value: float
+    p_value: float  # the larger of the two tests'; below 5% when the interval lies inside the margin
     verdict: Verdict
-    needed: int | None
+    needed: int | None  # about how many images a verdict needs; None when there is one, or no number would give one
 
     def sentence(self) -> str:
         """Return the verdict in words."""
@@ -123,12 +101,8 @@ def equivalence(change: float, error: float, margin: float, images: int, step: f
     although up to -log(5%) = 3 pairs may have (rule of three: Hanley and Lippman-Hand, JAMA 1983), so the interval
     reaches at least that many steps to either side.
 
-    Args:
-        change: device minus host, in points.
-        error: its standard error, in points; NaN if unknown.
-        margin: what counts as small, in points.
-        images: in the data set.
-        step: change, in points, when one pair of images swaps its order.
+    All in points: `change`, device minus host; `error`, its standard error (NaN: unknown); `margin`, what counts as
+    small; `step`, the change when one pair of images swaps its order. `images` is their number in the data set.
     """
     if not (math.isfinite(change) and math.isfinite(error) and math.isfinite(step)):
         return Equivalence(change, math.nan, math.nan, math.nan, "undecided", None)

@@ -21,10 +21,8 @@ from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256
 from edgezsad.model.edgeglr import EdgeGLR, GlobalLocalReadout, Output, SpatialHead, rotate180
 from edgezsad.model.self_reference import ContextHead, SelfReferenceReadout
 
-HEADER = "edgezsad"
-"""Key of the description in the header of a checkpoint."""
-TUNED = "backbone."
-"""Prefix of the names of tuned backbone weights in a checkpoint."""
+HEADER = "edgezsad"  # key of the description in the header of a checkpoint
+TUNED = "backbone."  # prefix of the names of tuned backbone weights in a checkpoint
 
 
 class CheckpointInfo(BaseModel):
@@ -102,7 +100,7 @@ def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
 def save_checkpoint(
     path: Path | str, readout: nn.Module, info: CheckpointInfo, tuned: dict[str, Tensor] | None = None
 ) -> Path:
-    """Write a checkpoint atomically; returns `path`. `tuned` are backbone weights by their names in it."""
+    """Write a checkpoint atomically; `tuned` are backbone weights by their names in it."""
     tensors = readout.state_dict() | {TUNED + name: tensor for name, tensor in (tuned or {}).items()}
     save_tensors(path, tensors, {HEADER: info.model_dump_json()})
     return Path(path)
@@ -127,28 +125,23 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 def load_detector(
     path: Path | str, backbone: Backbone | None = None, expected: Model | None = None
 ) -> tuple[Detector, CheckpointInfo]:
-    """Build the detector of a checkpoint; seeds share `backbone` if given, one with tuned weights gets a copy.
+    """Build the detector of a checkpoint; InputError if it is damaged or made for another model than `expected`.
 
-    Raises:
-        InputError: the checkpoint is damaged, or belongs to another backbone or another model than `expected`.
+    Seeds share `backbone` if given; a detector with tuned weights gets a copy.
     """
     checkpoint = read_checkpoint(path)
-    made_for, wanted = (
-        model and f"{model.backbone} at {model.size} px, strides {model.strides}"
-        for model in (checkpoint.info.model, expected)
-    )
-    if wanted and made_for != wanted:
+    models = checkpoint.info.model, expected or checkpoint.info.model
+    made_for, wanted = (f"{one.backbone} at {one.size} px, strides {one.strides}" for one in models)
+    if made_for != wanted:
         raise InputError(f"{path}: made for {made_for}, expected {wanted}; train again or change the profile")
     detector = build_detector(checkpoint.info.model, backbone)
     if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
-        raise InputError(
-            f"{path}: trained on other weights of {detector.backbone.name}; train again with the installed ones"
-        )
+        name = detector.backbone.name
+        raise InputError(f"{path}: trained on other weights of {name}; train again with the installed ones")
     try:
         if checkpoint.tuned:
             detector.backbone = copy.deepcopy(detector.backbone)
-            unknown = detector.backbone.load_state_dict(checkpoint.tuned, strict=False).unexpected_keys
-            if unknown:
+            if unknown := detector.backbone.load_state_dict(checkpoint.tuned, strict=False).unexpected_keys:
                 raise RuntimeError(f"unknown {unknown[0]}")
         detector.readout.load_state_dict(checkpoint.weights, strict=True)
     except RuntimeError as error:

@@ -3,9 +3,7 @@
 The global head scores the image, the spatial head predicts the anomaly map, and the fusion is asymmetric: the image
 score is the global score plus a bounded correction pooled from the map. The gain of the correction starts at zero, so
 training begins with the global score alone. The paper publishes no formula; this is our reading of its description.
-
-Exports to plain operators: no Resize, no TopK, no dynamic shapes. Coarser strides reach the finest one through a
-learned depth-to-space, not through interpolation.
+Exports to plain operators: coarser strides reach the finest one through a learned depth-to-space, without Resize.
 """
 
 from abc import abstractmethod
@@ -21,10 +19,7 @@ from edgezsad.config import EdgeGLRConfig, ReadoutConfig
 
 @dataclass(frozen=True)
 class Output:
-    """Outputs of a readout for B images, raw logits: (B,), and the map (B, 1, h, w) at the finest stride.
-
-    The image score is the global score plus the correction, which is pooled from the map.
-    """
+    """Outputs of a readout for B images, raw logits: (B,), and the map (B, 1, h, w) at the finest stride."""
 
     score: Tensor
     map: Tensor
@@ -102,7 +97,6 @@ class SpatialBranch(nn.Module):
         self.enlarge = nn.PixelShuffle(factor) if factor > 1 else nn.Identity()
 
     def forward(self, centred: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, 1, h * factor, w * factor)."""
         return self.enlarge(self.out(functional.relu(self.signed(centred) + self.magnitude(centred.abs()))))
 
 
@@ -111,9 +105,8 @@ class SpatialHead(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], hidden: int):
         super().__init__()
-        self.branches = nn.ModuleList(
-            SpatialBranch(count, hidden, stride // strides[0]) for count, stride in zip(channels, strides, strict=True)
-        )
+        pairs = zip(channels, strides, strict=True)
+        self.branches = nn.ModuleList(SpatialBranch(count, hidden, stride // strides[0]) for count, stride in pairs)
 
     def forward(self, centred: list[Tensor]) -> Tensor:
         first, *others = (branch(one) for branch, one in zip(self.branches, centred, strict=True))
@@ -128,9 +121,8 @@ class EdgeGLR(GlobalLocalReadout):
     def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
         super().__init__(channels, config)
         self.spatial_head = spatial_head
-        self.global_head = nn.Sequential(
-            nn.Linear(2 * sum(channels), config.global_channels), nn.ReLU(), nn.Linear(config.global_channels, 1)
-        )
+        hidden = config.global_channels
+        self.global_head = nn.Sequential(nn.Linear(2 * sum(channels), hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def predict_map(self, centred: list[Tensor]) -> Tensor:
         return self.spatial_head(centred)

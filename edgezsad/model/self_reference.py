@@ -7,7 +7,6 @@ to unseen parts:
 - rarity: soft nearest-neighbour distance of each patch to all patches farther away than a quarter of the image;
 - dispersion: mean absolute deviation of the coarsest features.
 
-`SelfReferenceReadout` adds them up as the global score and adds the rarity map to the map of the spatial head.
 Exports to MatMul, Exp and ReduceSum only, without TopK or sorting, and stays within FP16 range.
 """
 
@@ -22,21 +21,15 @@ from edgezsad.model.edgeglr import GlobalLocalReadout, Output, rotate180, softma
 
 MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
 NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "dispersion")
-"""Names of the scores, in their order."""
 MIRROR_REACH, RARITY_REACH = 1, 1 / 4
-"""Reach of asymmetry around the mirror position, in patches; share of the side that rarity skips: a defect resembles
-itself."""
-MIRROR_SHARPNESS, RARITY_SHARPNESS = 20.0, 12.0
-"""Sharpness of the soft nearest neighbour."""
+"""Patches around the mirror position; share of the side that rarity skips, as a defect resembles itself."""
+MIRROR_SHARPNESS, RARITY_SHARPNESS = 20.0, 12.0  # of the soft nearest neighbour
 PEAK_SHARPNESS = (8.0, 8.0, 11.0, 11.0)
 """Sharpness of each map's smooth maximum: 2 over the standard deviation of the map in usual images."""
-EXCLUDED = -1e4
-"""Logarithmic weight of a pair that is not compared; FP16 can represent it."""
-SIMILARITY_SHARPNESS = (3.0, 6.0, 20.0)
-"""Low: how much of the image is similar. High: whether any patch is."""
+EXCLUDED = -1e4  # logarithmic weight of a pair that is not compared; FP16 can represent it
+SIMILARITY_SHARPNESS = (3.0, 6.0, 20.0)  # low: how much of the image is similar; high: whether any patch is
 SIMILARITY_FLOOR = 1e-4
-CONTEXT_WINDOW = 5
-"""Side of the window of a context block, in cells of the finest stride."""
+CONTEXT_WINDOW = 5  # side of the window of a context block, in cells of the finest stride
 
 
 class SelfSimilarity(nn.Module):
@@ -110,15 +103,11 @@ class ContextHead(nn.Module):
 
 
 class SelfReferenceScores(nn.Module):
-    """Scores and rarity map of images of `size` pixels from their centred features at strides 8, 16 and 32.
-
-    Absolute values are limited to `clip`: single channels of unseen parts would dominate all distances.
-    """
+    """Scores and rarity map of images of `size` pixels from their centred features, limited to `clip`, at 3 strides."""
 
     def __init__(self, size: int, clip: float | None = None):
         super().__init__()
-        self.clip = clip
-        self.side = size // 16
+        self.clip, self.side = clip, size // 16
         if self.side < 2:
             raise ValueError(f"an image of {size} pixels has too few patches to compare")
         pairs, weights = zip(*(_mirror_pairs(self.side, *signs) for signs in MIRRORS.values()), strict=True)
@@ -131,10 +120,9 @@ class SelfReferenceScores(nn.Module):
         self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED), persistent=False)
 
     def forward(self, centred: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Compute (B, len(NAMES)) scores and the (B, 1, h, w) rarity map at stride 16.
+        """Compute (B, len(NAMES)) scores of the first view, and the (B, 1, h, w) rarity map at stride 16.
 
-        With the centred features of the `rotated` images, a patch is rare only if neither view has a similar one. The
-        scores use the first view alone.
+        With the centred features of the `rotated` images, a patch is rare only if neither view has a similar one.
         """
         dispersion = centred[-1].abs().mean(dim=(1, 2, 3))
         direction, length = self._patches(centred)
@@ -155,6 +143,7 @@ class SelfReferenceScores(nn.Module):
     def _patches(self, centred: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Direction (B, C, N) and length (B, 1, N) of all strides' features at each patch of stride 16."""
         if self.clip is not None:
+            # Single channels of unseen parts would dominate all distances.
             centred = [one.clamp(-self.clip, self.clip) for one in centred]
         fine, middle, coarse = centred
         joint = [functional.avg_pool2d(fine, 2), middle, _enlarge(coarse, 2)]
@@ -182,8 +171,7 @@ class SelfReferenceReadout(GlobalLocalReadout):
     def __init__(self, channels: tuple[int, ...], context: nn.Module, config: SelfReferenceConfig, size: int):
         super().__init__(channels, config)
         self.map_rarity, self.map_ranking = config.map_rarity, config.map_ranking
-        self.context = context
-        self.scores = SelfReferenceScores(size, config.clip)
+        self.context, self.scores = context, SelfReferenceScores(size, config.clip)
         # Rarity halfway between normal and defective patches of the source.
         self.register_buffer("rarity_middle", torch.zeros(()))
         self.ranking = WeightedScores()
@@ -211,10 +199,7 @@ class SelfReferenceReadout(GlobalLocalReadout):
 
 
 def _mirror_pairs(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
-    """Pair each patch with the patches around its mirror position; a sign of -1 mirrors that axis.
-
-    Returns (N, K) indices patch * N + other and the logarithms of their weights; patches beyond the edge have none.
-    """
+    """Pair each patch with those around its mirror position: (N, K) indices patch * N + other, and log weights."""
     patches = torch.cartesian_prod(torch.arange(side), torch.arange(side))
     mirror = torch.where(torch.tensor([down, right]) > 0, patches, side - 1 - patches)
     steps = torch.arange(-MIRROR_REACH, MIRROR_REACH + 1)

@@ -1,7 +1,7 @@
 """Charts and image grids of the book, all in one style and shown as SVG.
 
-Shapes or dashes accompany every colour, for readers in grey. Apart from colours and images, everything is black, white
-or grey: the book inverts these for readers of light text on a dark page.
+Shapes or dashes accompany every colour, for readers in grey. Everything but colours and images is black, white or grey,
+which the book inverts on a dark page.
 """
 
 import base64
@@ -31,10 +31,8 @@ from edgezsad.show.maps import HEAT_RANGE, heat_map, outline
 
 WIDTH = 8.0  # of a figure, in inches
 SIZE = 160  # longer side of a thumbnail, in pixels
-# Title and (H, W, 3) uint8 RGB image of one panel of a grid; None leaves it empty.
-Panel = tuple[str, np.ndarray] | None
-# Score files of host and device, a pair for each target and seed.
-ScorePairs = Sequence[tuple[ScoreFile, ScoreFile]]
+Panel = tuple[str, np.ndarray] | None  # title and (H, W, 3) uint8 RGB image; None leaves the panel empty
+ScorePairs = Sequence[tuple[ScoreFile, ScoreFile]]  # host and device, for each target and seed
 
 
 @contextmanager
@@ -97,10 +95,9 @@ def _curves(loss: pd.DataFrame, gain: pd.DataFrame) -> Figure:
 
 def accuracy_chart(rows: pd.DataFrame) -> Figure:
     """Draw the image AUROC of every target, one dot for each seed; columns target, seed, image_auroc (percent)."""
-    means = rows.groupby("target", sort=False)["image_auroc"].mean()
+    means, seeds = rows.groupby("target", sort=False)["image_auroc"].mean(), rows["seed"].astype(str)
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.45 * len(means)))
-        seeds = rows["seed"].astype(str)
         sns.scatterplot(rows, x="image_auroc", y="target", hue=seeds, style=seeds, s=55, alpha=0.9, ax=axes)
         axes.plot(means, means.index, "|", color="black", markersize=18, markeredgewidth=2)
         axes.axvline(50, color="black", linestyle=":", linewidth=1.2)
@@ -111,17 +108,14 @@ def accuracy_chart(rows: pd.DataFrame) -> Figure:
 
 
 def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
-    """Draw device score against host score, and their difference against their mean (Bland and Altman, 1986).
-
-    Dashed: 95% limits of agreement, mean difference ± 1.96 standard deviations. `labels` name host and device.
-    """
+    """Draw device score against host score, and the difference with its 95% limits (Bland and Altman, 1986)."""
     host = np.concatenate([first.take(second.image_id).score for first, second in pairs]).astype(float)
     device = np.concatenate([second.score for _, second in pairs]).astype(float)
     kind = np.where(np.concatenate([second.label for _, second in pairs]) == 1, "defective", "normal")
     difference, order = device - host, ["normal", "defective"]
     # Thousands of shapes would make the heaviest figure of the book.
-    style = {"hue": kind, "style": kind, "hue_order": order, "style_order": order, "s": 16, "linewidth": 0}
-    style |= {"alpha": 0.6, "rasterized": True}
+    style = {"hue": kind, "style": kind, "hue_order": order, "style_order": order}
+    style |= {"s": 16, "linewidth": 0, "alpha": 0.6, "rasterized": True}
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3.4))
         sns.scatterplot(x=host, y=device, ax=left, **style)
@@ -139,10 +133,7 @@ def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
 
 
 def forest(changes: Sequence[Change]) -> Figure:
-    """Draw the drift of image AUROC of each target and seed, and of the mean with intervals, against the bound.
-
-    Thick: the 90% interval that the test of equivalence needs inside the band; thin: DeLong's 95% interval.
-    """
+    """Draw the drift of image AUROC of each target and seed, and of the mean with 90% (thick) and 95% intervals."""
     changes = [each for each in changes if each.metric == "image_auroc" and each.test is not None]
     targets = list(dict.fromkeys(each.target for each in changes))
     with styled():
@@ -201,8 +192,7 @@ def contact_sheet(manifest: Manifest, columns: int = 8) -> Figure:
     """Draw some normal and some defective images of every category, the masks outlined, `columns` images in a row."""
     categories = sorted({entry.category for entry in manifest.entries})
     # About 32 images in all, so that the sheet stays a small file.
-    each = max(1, min(columns // 2, 16 // max(len(categories), 1)))
-    panels: list[Panel] = []
+    each, panels = max(1, min(columns // 2, 16 // max(len(categories), 1))), []
     for number, category in enumerate(categories):
         entries = [entry for entry in manifest.entries if entry.category == category]
         normal = [entry for entry in entries if entry.label == 0]
@@ -224,8 +214,7 @@ def gallery(
     order = np.argsort(scores.score, kind="stable")
     defective, normal = order[scores.label[order] == 1], order[scores.label[order] == 0]
     ranked = {"hit": defective[::-1], "miss": defective, "false alarm": normal[::-1]}
-    entries = {entry.id: entry for entry in manifest.entries}
-    panels: list[Panel] = []
+    entries, panels = {entry.id: entry for entry in manifest.entries}, []
     for kind in kinds:
         for row in ranked[kind][:count]:
             entry = entries[str(scores.image_id[row])]

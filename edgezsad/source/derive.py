@@ -25,14 +25,7 @@ from edgezsad.data.duplicates import LeakCheck, check_disjoint
 from edgezsad.data.images import decode_mask
 from edgezsad.data.layouts import is_generated
 from edgezsad.data.loading import in_order
-from edgezsad.data.manifest import (
-    Entry,
-    Manifest,
-    few_of_each,
-    index_dataset,
-    read_run_manifest,
-    write_manifest,
-)
+from edgezsad.data.manifest import Entry, Manifest, few_of_each, index_dataset, read_run_manifest, write_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import progress, read_json, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
@@ -43,20 +36,17 @@ from synthetic import SetSpec, generate_set
 CELLS = 64
 """Masks are counted on a grid of this many cells per side; crops end on the grid."""
 
-ATTEMPTS = 8
-"""Random positions per scale when a crop is placed."""
+ATTEMPTS = 8  # random positions per scale when a crop is placed
 
 LEAST_OF_DEFECT, LEAST_OF_CROP = 50, 5
 """A crop around a defect holds this percentage of the defective pixels, or consists of so many if they are more."""
 
-PASTE_SHIFT = 6
-"""Largest shift of a pasted defect, in percent of the image's height and width."""
+PASTE_SHIFT = 6  # largest shift of a pasted defect, in percent of the image's height and width
 
 DIGESTS = Path("data_manifests") / "mini.json"
 """Published manifest hashes of the mini profile's generated sets, below the repository."""
 
-_VIEW = re.compile(r"_C([0-9]+)_")
-"""Camera number in Real-IAD's file names."""
+_VIEW = re.compile(r"_C([0-9]+)_")  # camera number in Real-IAD's file names
 
 
 def count_defects(mask: np.ndarray) -> np.ndarray:
@@ -86,10 +76,9 @@ def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, np.ndar
 def place_crop(
     entry: Entry, grid: np.ndarray | None, scales: Sequence[int], random: Random, defective: bool
 ) -> Box | None:
-    """Place a crop around a random defective pixel or without any defective pixel.
+    """Place a crop around a random defective pixel, or without any (None if impossible); `grid` as counted, or None.
 
-    Scales are tried from a random one: upwards until a crop holds enough of the defect (the whole image does),
-    downwards until a crop has no defective pixel (None if there is none). `grid` is None for a normal image.
+    Scales are tried from a random one: upwards until a crop holds enough of the defect, else downwards.
     """
     y, x = _edges(entry.height), _edges(entry.width)
     grid = np.zeros((len(y) - 1, len(x) - 1)) if grid is None else grid
@@ -112,16 +101,10 @@ def place_crop(
     return Box(0, 0, entry.width, entry.height) if defective else None
 
 
-# ---- the list --------------------------------------------------------------------------------------------------
-
-
 def derive_list(manifest: Manifest, config: Derive, seed: int, grids: Mapping[str, np.ndarray]) -> list[Row]:
-    """Derive exactly `config.images` rows from all images of a data set.
+    """Derive exactly `config.images` rows; every image that serves for a kind is used once before any is used twice.
 
-    Every image that can serve for a kind of row is used once before any is used twice.
-
-    Raises:
-        InputError: no image serves for a kind, for instance without masks; or an unknown kind of synthetic defect.
+    Raises InputError if no image serves for a kind, for instance without masks, or a kind of defect is unknown.
     """
     kind_weights(config.defects)
     entries = sorted(manifest.entries, key=lambda entry: entry.id)
@@ -206,16 +189,10 @@ def write_derived(rows: Sequence[Row], path: Path, manifest: Manifest, config: D
     write_json(path.with_suffix(".json"), {"images": len(rows), "sha256": sha256, "made_from": source})
 
 
-# ---- the data of a run -----------------------------------------------------------------------------------------
-
-
 def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
     """Generate or index every data set of a profile, write the manifests and derived lists; return manifests by name.
 
-    Raises:
-        InputError: a folder is missing, empty or holds damaged files, or holds generated images under a public set's
-            name outside a rehearsal; or a source lacks what a kind of derived image needs.
-        CheckError: an image of the source is also in a target.
+    Raises InputError if a set is missing, damaged or not the real one, CheckError if source and target share an image.
     """
     data, rehearsal, manifests = run.profile.data, run.profile.rehearsal, {}
     sets = *data.source, *data.targets

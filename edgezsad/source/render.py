@@ -6,7 +6,7 @@ Real-IAD-DR. The same row gives the same pixels with the same NumPy and OpenCV.
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,16 +23,13 @@ from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.run import Run
 from edgezsad.source.synthetic_defects import grown, segment_part, synthetic_defect
 
-RECIPE_VERSION = 3
-"""Raise it when the code changes the rows of a list or the pixels rendered from them."""
+RECIPE_VERSION = 3  # raise it when the code changes the rows of a list or the pixels rendered from them
 
 REMEDY = "run notebook 01_data to write it again"
 
-FEATHER = 100
-"""The edge of a pasted defect is softened over about this part of the crop's side."""
+FEATHER = 100  # the edge of a pasted defect is softened over about this part of the crop's side
 
-CHANCE, BACKGROUND_CHANCE = 0.5, 0.2
-"""Probability of each change of light, colour, blur and noise, and of another background."""
+CHANCE, BACKGROUND_CHANCE = 0.5, 0.2  # of each change of light, colour, blur and noise; of another background
 
 GAIN, GRADIENT, WHITE_BALANCE, SATURATION = 0.3, 0.3, 0.1, 0.3
 """Largest relative change of the brightness, across the image, of a channel, and of the distance from grey."""
@@ -120,13 +117,11 @@ def plain_images(manifests: Sequence[Manifest], fast: bool = False) -> SourceIma
     return SourceImages(images, sha256_of_bytes("\n".join(manifest.sha256 for manifest in manifests).encode()))
 
 
-def _plain(manifest: Manifest, fast: bool) -> list[SourceImage]:
-    images = []
+def _plain(manifest: Manifest, fast: bool) -> Iterator[SourceImage]:
     for entry in manifest.entries:
         group, parent = f"{manifest.name}/{entry.category}", f"{manifest.name}/{entry.id}"
         read = partial(_read, manifest.root, entry, fast)
-        images.append(SourceImage(entry.label, group, parent, str(manifest.path(entry)), read))
-    return images
+        yield SourceImage(entry.label, group, parent, str(manifest.path(entry)), read)
 
 
 def _read(root: Path, entry: Entry, fast: bool, size: int) -> Sample:
@@ -139,9 +134,6 @@ def _mask(root: Path, entry: Entry) -> np.ndarray | None:
     if entry.mask:
         return decode_mask(root / entry.mask, (entry.height, entry.width))
     return None if entry.label else np.zeros((entry.height, entry.width), dtype=bool)
-
-
-# ---- the file of a derived list --------------------------------------------------------------------------------
 
 
 def derived_path(run: Run, item: DataSet) -> Path:
@@ -170,16 +162,10 @@ def made_from(manifest: Manifest, config: Derive, seed: int) -> dict:
     return {"version": RECIPE_VERSION, "manifest_sha256": manifest.sha256} | settings
 
 
-# ---- rows of a derived list ------------------------------------------------------------------------------------
-
-
 def render(row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple | None = None) -> Sample:
     """Make a derived image of `size` x `size` pixels, with its mask (None where a defective image has no mask).
 
     `root` is the data set's folder, `entries` its images by id, `defects` the kinds of synthetic defects (default all).
-
-    Raises:
-        InputError: an image or a mask is missing, damaged, or changed since the manifest was written.
     """
     sample = render_crop(row, root, entries, size)
     if row.kind == "synthetic":
@@ -209,10 +195,7 @@ def _cut(root: Path, entry: Entry, box: Box) -> tuple[np.ndarray, np.ndarray | N
 
 
 def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarray:
-    """Paste the defective pixels of a donor into an image of the same size, with a soft edge around them.
-
-    The donor's channels, uint8 (H, W, 3), are first shifted to the image's brightness around the defect, bool (H, W).
-    """
+    """Paste the defective pixels of a donor, shifted to the image's brightness around them, with a soft edge."""
     solid = defect.astype(np.float32)
     soft = cv2.GaussianBlur(solid, (0, 0), max(1.0, min(defect.shape) / FEATHER))
     # Half of the blurred mask lies inside its edge: twice as much is 1 there and falls off outside.

@@ -15,11 +15,9 @@ import numpy as np
 from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
 
-ATTEMPTS = 12
-"""Draws of a defect before a plain spot is used."""
+ATTEMPTS = 12  # draws of a defect before a plain spot is used
 
-PART_AREA, DEFECT_AREA = (0.05, 0.85), (0.0006, 0.2)
-"""Smallest and largest fraction of the image that a part and a defect cover."""
+PART_AREA, DEFECT_AREA = (0.05, 0.85), (0.0006, 0.2)  # smallest and largest fraction of the image
 
 TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "rocket", "page", "camera")
 """Images shipped with scikit-image, from which pieces are pasted."""
@@ -27,15 +25,12 @@ TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "r
 Array = np.ndarray
 Random = np.random.Generator
 
+# Returns the changed pixels, with a mask if the change itself does not show it; None if impossible.
 Kind = Callable[["Ground", Random], "Array | tuple[Array, Array] | None"]
-"""Returns the changed pixels, with a mask if the change itself does not show it; None if impossible."""
 
 
 def synthetic_defect(sample: Sample, random: Random, names: tuple[str, ...] | None = None) -> tuple[Sample, str]:
-    """Put a synthetic defect of one of the kinds in `names` (default: any) on an image of a normal part.
-
-    Returns the image with a bool (S, S) mask that is never empty, and the kind; "spot" if no draw was accepted.
-    """
+    """Put a defect of a kind in `names` on an image; return it with its mask, never empty, and the kind or "spot"."""
     pixels = sample.pixels.astype(np.float32)
     ground = Ground(pixels, segment_part(sample.pixels))
     weights = kind_weights(names)
@@ -80,9 +75,6 @@ def _accept(ground: "Ground", change: Array | tuple[Array, Array]) -> Sample | N
     return Sample(changed.astype(np.uint8), mask) if visible else None
 
 
-# ---- the image, its part, shapes and lines ---------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Ground:
     """The image that a defect is put on: pixels float32 (S, S, 3), 0 to 255; the part's mask, or None if unknown."""
@@ -110,10 +102,7 @@ class Ground:
         return self.size * float(np.exp(random.uniform(np.log(least), np.log(most))))
 
     def blob(self, random: Random, least: float, most: float, roughness: float) -> tuple[Array, float, Array]:
-        """Draw an irregular spot with a radius in a range of fractions of the side.
-
-        Returns signed distance (S, S) from its edge, negative inside, radius and centre (x, y), all in pixels.
-        """
+        """Draw an irregular spot: signed distance (S, S), negative inside, radius and centre (x, y), all in pixels."""
         centre, radius = self.position(random), self.length(random, least, most)
         squash = np.sqrt(np.exp(random.uniform(0, np.log(3))))
         along, across = axes(self.shape, random.uniform(0, np.pi), centre)
@@ -146,11 +135,9 @@ class Ground:
 
     def background(self, random: Random) -> Array | None:
         """Extrapolate the background under the part, with its noise; None without a part or with too little around."""
-        if self.part is None:
+        if self.part is None or (~grown(self.part, 13)).sum() < 50:
             return None
         seen = (~grown(self.part, 5)).astype(np.float32)
-        if (~grown(self.part, 13)).sum() < 50:
-            return None
         smooth = blur(self.pixels * seen[..., None], self.size / 8) / (blur(seen, self.size / 8)[..., None] + 1e-3)
         noise = float((self.pixels - blur(self.pixels, 4))[seen > 0].std())
         return smooth + random.normal(0, 0.7 * noise, (*self.shape, 1)).astype(np.float32)
@@ -159,15 +146,13 @@ class Ground:
 def segment_part(pixels: Array, single: bool = False) -> Array | None:
     """Segment the part, bool (S, S): the largest region that differs from the median colour of the image's border.
 
-    Returns None if the border has several colours or the region is too small or too large; with `single` also if other
-    regions make up more than a tenth of the foreground.
+    None if the border has several colours or the size is wrong; with `single` also if other regions are large.
     """
     values, width = pixels.astype(np.float32), max(2, len(pixels) // 40)
-    inner = np.zeros(pixels.shape[:2], bool)
-    inner[width:-width, width:-width] = True
-    median = np.median(values[~inner], axis=0)
-    far = np.abs(values - median).max(axis=2)
-    deviation = np.percentile(far[~inner], 85)
+    border = np.ones(pixels.shape[:2], bool)
+    border[width:-width, width:-width] = False
+    far = np.abs(values - np.median(values[border], axis=0)).max(axis=2)
+    deviation = np.percentile(far[border], 85)
     differs = (blur(far, 2) > max(30, 1.5 * deviation)).astype(np.uint8)
     differs = cv2.morphologyEx(differs, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(differs)
@@ -182,10 +167,7 @@ def segment_part(pixels: Array, single: bool = False) -> Array | None:
 def draw_line(
     canvas: Array, random: Random, start: Array, angle: float, length: float, bend: float, widths: list[int]
 ) -> Array:
-    """Draw a wandering line of one of the widths in white; return its points (N, 2).
-
-    `bend` is the change of direction per step of three pixels, in radians.
-    """
+    """Draw a wandering white line that turns by about `bend` radians per three pixels; return its points (N, 2)."""
     turn = random.normal(0, bend * 0.3)
     points = [start]
     for _ in range(max(2, int(length / 3))):
@@ -226,8 +208,7 @@ def fractal(random: Random, shape: tuple[int, int], cell: float) -> Array:
         zoom = 2**octave / cell
         grid = random.standard_normal([int(np.ceil(shape[0] * zoom)) + 3] * 2, dtype=np.float32)
         shift_x, shift_y = random.random(2) + 0.5
-        move = np.array([[zoom, 0, shift_x], [0, zoom, shift_y]])
-        flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        move, flags = np.array([[zoom, 0, shift_x], [0, zoom, shift_y]]), cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
         total += 0.5**octave * cv2.warpAffine(grid, move, shape, flags=flags, borderMode=cv2.BORDER_REFLECT)
     return total * np.float32(1.3 / 1.15)
 
@@ -239,9 +220,6 @@ def textures() -> tuple[Array, ...]:
 
     images = [getattr(data, name)() for name in TEXTURES]
     return tuple(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image for image in images)
-
-
-# ---- kinds -----------------------------------------------------------------------------------------------------
 
 
 def texture(ground: Ground, random: Random) -> Array:
@@ -365,10 +343,7 @@ def dent(ground: Ground, random: Random) -> Array:
 
 
 def broken_off(ground: Ground, random: Random) -> tuple[Array, Array] | None:
-    """A piece of the part is gone and the background shows.
-
-    The mask is the fracture alone: what is missing farther away cannot be distinguished from background.
-    """
+    """A piece of the part is gone and the background shows; the mask is the fracture, as the rest is background."""
     behind = ground.background(random)
     if behind is None:
         return None

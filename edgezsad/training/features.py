@@ -24,8 +24,7 @@ from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file,
 from edgezsad.model.backbone import Backbone
 from edgezsad.source.render import SourceImages
 
-RECIPE = 1
-"""Version of the feature cache; increase it if a change of the code changes the features."""
+RECIPE = 1  # increase it if a change of the code changes the features
 REMEDY = "run notebook 02_features"
 
 
@@ -46,14 +45,10 @@ class CacheInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Features:
-    """Cached features of N images, one (N, C, h, w) float16 array per stride, finest first.
+    """Cached features of N images; label, group and parent are those of `SourceImages`."""
 
-    `mask_fraction`, (N, h, w), is the defective fraction of each cell at the finest stride, NaN throughout a defective
-    image without a mask. Label, group and parent are those of `SourceImages`.
-    """
-
-    maps: list[np.ndarray]
-    mask_fraction: np.ndarray
+    maps: list[np.ndarray]  # one (N, C, h, w) float16 array per stride, finest first
+    mask_fraction: np.ndarray  # (N, h, w) defective fraction of cells; NaN of a defective image without mask
     label: np.ndarray
     group: np.ndarray
     parent: np.ndarray
@@ -82,9 +77,8 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
         with np.errstate(over="ignore"):
             features = [one.astype(np.float16) for one in extract(sample.pixels)]
         if not all(np.isfinite(one).all() for one in features):
-            raise InputError(
-                f"{sources.name(row)}: features of {backbone.name} do not fit into float16; use another backbone"
-            )
+            problem = f"features of {backbone.name} do not fit into float16"
+            raise InputError(f"{sources.name(row)}: {problem}; use another backbone")
         for stored, one in zip(maps, features, strict=True):
             stored[row] = one
         if sources.label[row]:
@@ -92,25 +86,16 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     for stored in (*maps, fraction):
         stored.flush()
     # Written last: an interrupted cache is never read.
-    info = CacheInfo(
-        recipe=RECIPE,
-        backbone=backbone.name,
-        backbone_sha256=backbone.sha256(),
-        size=size,
-        strides=backbone.strides,
-        source_sha256=sources.sha256,
-        images=count,
-        features_sha256=sha256_of_bytes("\n".join(map(sha256_of_file, paths)).encode()),
-    )
-    write_json(folder / "features.json", info.model_dump())
+    hashes = {"backbone_sha256": backbone.sha256(), "source_sha256": sources.sha256}
+    hashes["features_sha256"] = sha256_of_bytes("\n".join(map(sha256_of_file, paths)).encode())
+    made_from = {"backbone": backbone.name, "size": size, "strides": backbone.strides, "images": count}
+    write_json(folder / "features.json", CacheInfo(recipe=RECIPE, **made_from, **hashes).model_dump())
     return read_features(folder, sources)
 
 
 def feature_extractor(backbone: nn.Module, size: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return a function from (size, size, 3) uint8 pixels to one (C, h, w) float32 map per stride.
-
-    It runs the exported backbone on ONNX Runtime, which is about twice as fast on a CPU as PyTorch.
-    """
+    """Return a function from (size, size, 3) uint8 pixels to one (C, h, w) float32 map per stride, by ONNX Runtime."""
+    # ONNX Runtime is about twice as fast on a CPU as PyTorch.
     # A fresh copy without cached attention biases (`edgezsad.model.backbone.reset_attention_bias_cache`).
     module = copy.deepcopy(backbone).train().eval()
     options = onnxruntime.SessionOptions()

@@ -3,14 +3,12 @@
 The paper publishes the number of steps and of runs; every other choice is ours. Each states its reason and the ablation
 that tests it, a variant of `benchmarks/ablations.py` with results in notebook 13_recipe. All terms use raw logits:
 
-- image: binary cross-entropy of the image score. Ours: the plainest loss of a label, and it sets the score's zero; not
-  ablated.
+- image: binary cross-entropy of the image score. Ours: it sets the score's zero; not ablated.
 - ranking: pairwise logistic loss over all pairs of a normal and a defective image of the batch, the smooth form of
   1 - AUROC. Ours: AUROC is what is reported; ablation: variant "no ranking loss".
 - global: binary cross-entropy of the global score, so that the global head does not rely on the map. Ours; ablation:
   variant "no global loss".
-- map: binary cross-entropy of the cells. Ours: nothing else trains the map; ablation: variant "no map loss". The equal
-  weight of the classes, because defects cover a few cells, is not ablated.
+- map: binary cross-entropy of the cells. Ours: nothing else trains the map; ablation: variant "no map loss".
 """
 
 import math
@@ -29,8 +27,7 @@ from edgezsad.errors import InputError
 from edgezsad.model.edgeglr import GlobalLocalReadout
 
 FULL_FRACTION = 0.25
-"""Defective fraction from which on a cell counts as fully defective. Ours: a scratch never fills a cell; ablation:
-variant "map target: strict share"."""
+"""Defective fraction of a fully defective cell. Ours: a scratch fills none; ablation "map target: strict share"."""
 FIT_PAIRS, FIT_DECAY, FIT_LARGEST = 400, 0.01, 10.0
 """Fit of the global score: pairs per category, weight of the sum of squares, largest weight."""
 
@@ -63,7 +60,7 @@ def ranking_loss(score: Tensor, label: Tensor) -> Tensor:
 
 
 def map_loss(logits: Tensor, mask_fraction: Tensor) -> Tensor:
-    """Cross-entropy of (B, h, w) logits, with equal total weight of defective and normal cells."""
+    """Cross-entropy of (B, h, w) logits; defective cells are few, and weigh as much as normal ones (not ablated)."""
     known = ~mask_fraction.isnan()
     target = (mask_fraction.nan_to_num() / FULL_FRACTION).clamp(max=1)
     each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
@@ -72,10 +69,9 @@ def map_loss(logits: Tensor, mask_fraction: Tensor) -> Tensor:
 
 
 def learning_rate(step: int, config: Training) -> float:
-    """Linear warm-up, then half a cosine to zero.
+    """Linear warm-up, as AdamW's first estimates are poor, then half a cosine to zero.
 
-    Ours: AdamW's first estimates are poor, and the result should not depend on the last batches; ablation: variants
-    "constant learning rate", "half the learning rate", "double the learning rate".
+    Ours; ablation: variants "constant learning rate", "half the learning rate", "double the learning rate".
     """
     warmup = min(config.warmup, config.steps // 2)
     if step < warmup:
@@ -87,9 +83,8 @@ def learning_rate(step: int, config: Training) -> float:
 def make_optimiser(readout: nn.Module, stages: list[nn.Module], config: Training) -> torch.optim.Optimizer:
     """Build AdamW over the readout and the learning stages; each group's `share` is its part of the learning rate.
 
-    Ours, AdamW: a new readout and a pretrained backbone need steps of very different size; not ablated. Ours, weight
-    decay: it regularises on a small source; ablation: variant "no weight decay". Ours, the rates of the stages: early
-    stages are general; not ablated.
+    Ours: AdamW, because readout and backbone need steps of very different size, and the rates of the stages; not
+    ablated. Ours: weight decay regularises on a small source; ablation: variant "no weight decay".
     """
     shares = [config.backbone_rate * config.layer_decay**depth for depth in range(len(stages))]
     groups = []
@@ -128,9 +123,6 @@ def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -
     source better and unseen sets worse (measured). Only images of one category are compared, because the level of the
     scores differs between parts by more than a defect adds. The (N,) groups are "set/category"; sets have equal
     weight, and categories within a set. The bias puts the middle between normal and defective images at zero.
-
-    Raises:
-        InputError: no category has both normal and defective images.
     """
     both = [one for one in np.unique(group) if len(np.unique(label[group == one])) == 2]
     if not both:

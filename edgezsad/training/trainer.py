@@ -1,8 +1,8 @@
 """Train a readout, and the last stages of the backbone if configured: on a laptop, on a GPU, or under `torchrun`.
 
-Training can be interrupted at any moment and continues from the last saved state. The order and the noise depend on
-the seed, the step and the position in the batch alone: on one machine's CPU, with the same number of threads, an
-interrupted run ends with the same bytes, and a distributed run trains on the same batches.
+An interrupted training continues from the last saved state. The order and the noise depend on the seed, the step and
+the position in the batch alone: on one machine's CPU, with the same number of threads, an interrupted run ends with
+the same bytes, and a distributed run trains on the same batches.
 """
 
 import copy
@@ -40,13 +40,10 @@ from edgezsad.model.self_reference import SelfReferenceReadout
 from edgezsad.training import losses
 from edgezsad.training.inputs import Example, Inputs, training_plan
 
-RECIPE = 1
-"""Version of the training recipe; increase it if a change of the code changes what is trained."""
+RECIPE = 1  # increase it if a change of the code changes what is trained
 LOG_EVERY = 10
-SCALE_IMAGES = 512
-"""Images that the scale of the features is computed from if features are not cached."""
-NO_EFFECT = {"save_every", "workers", "device"}
-"""Settings that may differ in a run that continues another."""
+SCALE_IMAGES = 512  # that the scale of the features is computed from if features are not cached
+NO_EFFECT = {"save_every", "workers", "device"}  # may differ in a run that continues another
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 FIXED = (_BatchNorm, nn.Dropout, DropPath)
 """Stay in eval mode: statistics of small batches of few categories are worse than ImageNet's and differ per device."""
@@ -83,7 +80,6 @@ class TrainableModel(nn.Module):
         return self.readout.training_outputs(self.features(inputs))
 
     def train(self, mode: bool = True) -> "TrainableModel":
-        """Set train or eval mode; frozen parts and `FIXED` layers stay in eval mode."""
         super().train(mode)
         if self.backbone is not None:
             self.backbone.eval()
@@ -149,10 +145,9 @@ class Trainer:
         # In FP16 the gradient scaler skips a step whose gradient overflows.
         finite = self.precision.state_dict() or torch.nn.utils.get_total_norm(gradients).isfinite()
         if not (loss.total.isfinite() and finite):
-            raise CheckError(
-                f"seed {self.seed}: the loss or its gradient is not finite at step {number}; check its images "
-                f"({', '.join(self.inputs.parent[example.rows[:3]])}, ...) or lower training.learning_rate"
-            )
+            remedy = f"check its images ({', '.join(self.inputs.parent[example.rows[:3]])}, ...)"
+            problem = f"seed {self.seed}: the loss or its gradient is not finite at step {number}"
+            raise CheckError(f"{problem}; {remedy} or lower training.learning_rate")
         self._wrapped_optimiser.step()
         self.average.update_parameters(self.model)
         return loss
@@ -165,12 +160,10 @@ class Trainer:
         self.fabric.log_dict(row, step)
 
     def save(self, folder: Path, step: int, made_with: dict[str, Any]) -> None:
-        optimiser = self.optimiser.state_dict()["state"]
-        tensors = {
-            **{f"model/{name}": value for name, value in self.model.state_dict().items()},
-            **{f"average/{name}": value for name, value in self.average.state_dict().items()},
-            **{f"optimiser/{number}/{key}": value for number, one in optimiser.items() for key, value in one.items()},
-        }
+        state = self.optimiser.state_dict()["state"]
+        tensors = {f"optimiser/{number}/{key}": value for number, one in state.items() for key, value in one.items()}
+        for part, module in (("model", self.model), ("average", self.average)):
+            tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
         header = {"step": step, "made_with": made_with, "curve": self.curve, "scaler": self.precision.state_dict()}
         save_tensors(folder / STATE, tensors, {"edgezsad": json.dumps(header)})
 
@@ -210,11 +203,7 @@ class Trainer:
 def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
     """Train one seed, or continue an interrupted run; results, logs and the saved state go into `folder`.
 
-    The backbone is the one that the features are cached from, or that `inputs` reads images for.
-
-    Raises:
-        InputError: the source lacks normal or defective images, or another run is training into the folder.
-        CheckError: a loss or gradient is not finite.
+    Raises InputError if the source lacks a class or another run uses the folder, CheckError if a loss is not finite.
     """
     folder, config = Path(folder), profile.training
     first_process = int(os.environ.get("RANK", 0)) == 0
@@ -278,14 +267,9 @@ def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.n
         "gain": result.readout.gain.item(),
         "validated_on": "held-out source images" if both else "the training images: too few to hold out",
     }
-    info = CheckpointInfo(
-        model=model,
-        backbone_sha256=inputs.backbone_sha256,
-        profile=trainer.profile.profile,
-        seed=trainer.seed,
-        source_sha256=inputs.source_sha256,
-        threshold=threshold,
-    )
+    hashes = {"backbone_sha256": inputs.backbone_sha256, "source_sha256": inputs.source_sha256}
+    profile, seed = trainer.profile.profile, trainer.seed
+    info = CheckpointInfo(model=model, profile=profile, seed=seed, threshold=threshold, **hashes)
     save_checkpoint(folder / "checkpoint.safetensors", result.readout, info, result.tuned())
     write_json(folder / "metrics.json", metrics)
     write_csv(folder / "curve.csv", trainer.curve, list(trainer.curve[0]))
