@@ -13,15 +13,10 @@ from edgezsad.files import reported
 
 @dataclass(frozen=True)
 class Board:
-    """A board.
+    """A board: `suffix` is of the output file of each image, `scripts` are files of `boards/`, the first is `run.sh`.
 
-    Attributes:
-        name: on the command line, and of its folder in a run (`Run.board`).
-        runtime, precision: recorded in its score files.
-        suffix: of the output file of each image.
-        scripts: files of `boards/`; the first becomes `run.sh` in the kit.
-        seconds: estimated times before the first image, per chunk of 100 images, and per image.
-        reported: the paper's latency, and what repeating it needs.
+    `seconds` are estimates before the first image, per chunk of 100 images, and per image. `reported` is what the paper
+    reports, and what repeating it needs.
     """
 
     name: str
@@ -45,11 +40,7 @@ BOARDS = {
 
 
 def find_board(name: str) -> Board:
-    """Return the board of that name.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """Return the board of that name; an InputError if it is unknown."""
     if name not in BOARDS:
         raise InputError(f"{name}: unknown board; choose {' or '.join(BOARDS)}")
     return BOARDS[name]

@@ -1,9 +1,7 @@
 """Drift: how far a board, or another runtime of the host, moves scores and metrics from the host's on the same images.
 
-A number is the mean over seeds of the mean over categories. All intervals are paired and hold for these trained seeds:
-
-- the bootstrap resamples images within each category and label, the same for host, device and all seeds;
-- DeLong's covariance joins the AUROCs of both sides and of all seeds within a category; categories are independent.
+A number is the mean over seeds of the mean over categories. Intervals are paired over host, device and seeds, and hold
+for these trained seeds: by the bootstrap within each category and label, and by DeLong's covariance.
 """
 
 import math
@@ -35,7 +33,6 @@ DRIFT_POINTS: float = reported()["paper"]["drift_points"]
 HOST: Runtime = "pytorch"
 MEAN = "mean"
 """Instead of a seed: the mean over seeds."""
-
 TEST_COLUMNS = {"test_low": "low", "test_high": "high", "test_p": "p_value", "verdict": "verdict"}
 Pair = tuple[ScoreFile, ScoreFile]
 """Score files of the host and of the device."""
@@ -43,15 +40,11 @@ Pair = tuple[ScoreFile, ScoreFile]
 
 @dataclass(frozen=True)
 class Change:
-    """One metric of one target on the host and on the device, in percent; the change in points.
+    """One metric of one target on the host and on the device, in percent; `points` is device minus host.
 
-    Attributes:
-        seed: of the model, or `MEAN`.
-        metric: "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro".
-        points: device minus host.
-        low, high: 95% interval by the paired bootstrap; NaN where a category has only one image of a label.
-        delong_low, delong_high, p_value: DeLong's 95% interval and two-sided test of no change; image AUROC only.
-        test: whether the change of image AUROC is below the paper's bound; None for other metrics.
+    `seed` can be `MEAN`; `metric` is "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro". `low` and `high` are
+    the 95% interval by the paired bootstrap, NaN where a category has only one image of a label. Image AUROC alone has
+    DeLong's 95% interval, its two-sided test of no change, and the test of equivalence within the paper's bound.
     """
 
     target: str
@@ -83,8 +76,7 @@ def metric_changes(
 ) -> list[Change]:
     """Compute changes of one target's metrics, for each seed's pair of score files and for their mean.
 
-    Pixel metrics need the manifest of the images and their masks, and are computed at `pixels` height and width. The
-    margin of the test of equivalence is in points. Seeds scored on different images are an InputError.
+    Pixel metrics need the manifest of the images, and are computed at `pixels` height and width; `margin` is in points.
     """
     pairs = _aligned(pairs)
     values = _metric_values(pairs, manifest, pixels)
@@ -183,9 +175,8 @@ def _categories(scores: ScoreFile) -> dict[str, np.ndarray]:
 def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = None) -> pd.DataFrame:
     """Return one row per pair of score files of one target.
 
-    Columns: step (`resolution`); spearman and kendall of the scores; largest (absolute change of a score, logit) and
-    largest_sd (in standard deviations of the host's scores); newly_defective and newly_normal (verdicts that change at
-    the host's threshold of that seed); map_correlation; suspicious (equal scores at another precision).
+    `largest` is the largest change of a score (logit), `largest_sd` in standard deviations of the host's scores;
+    `newly_*` count verdicts that change at the host's threshold; `suspicious` is equal scores at another precision.
     """
     rows = []
     for host, device in _aligned(pairs):
@@ -212,13 +203,10 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
 
 @dataclass(frozen=True)
 class RuntimeDrift:
-    """Drift of one runtime over all targets and seeds of a run.
+    """Drift of one runtime over all targets and seeds of a run; `reason` is why it did not run, or "".
 
-    Attributes:
-        reason: why it did not run; "" when it did.
-        table: one row per target and seed (`drift_table`, host_auroc, device_auroc, points); empty when it did not run.
-        changes: of each target's metrics, by seed and of the mean over seeds.
-        missing: targets without scores.
+    `table` has one row per target and seed (`drift_table`, host_auroc, device_auroc, points); `missing` are targets
+    without scores.
     """
 
     runtime: str
@@ -275,11 +263,7 @@ class RuntimeDrift:
 
 
 def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
-    """Compare the score files of a runtime with the host's; pixel metrics need the masks and some time.
-
-    Raises:
-        CheckError: scores are the host's to the last bit, a silent fallback.
-    """
+    """Compare the score files of a runtime with the host's; a CheckError if scores are equal, a silent fallback."""
     if runtime not in run.profile.evaluation.runtimes:
         return RuntimeDrift(runtime, f"{runtime} is not in evaluation.runtimes of the profile")
     seeds = (run.profile.evaluation.emulator.seed,) if runtime == "qnn-htp-fp16" else run.profile.seeds
@@ -291,20 +275,13 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
 
 
 def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift:
-    """Compare the score files of a board with the host's, over the seeds and targets that the board scored.
-
-    `folder` holds `seed{S}/{TARGET}.npz`; empty means the run's own.
-
-    Raises:
-        InputError: a file is damaged, of another runtime than the board's, or of another model or other images.
-    """
+    """Compare the score files of a board, `seed{S}/{TARGET}.npz` in `folder` or in the run's own, with the host's."""
     folder = Path(folder) if str(folder) else run.board(board.name)
     names = [(seed, item.name) for item in run.profile.data.targets for seed in run.profile.seeds]
     paths = {(seed, name): folder / f"seed{seed}" / f"{name}.npz" for seed, name in names}
     found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()}, True)
-    if found.pairs or found.reason:
-        return found
-    return replace(found, reason=f"no result of the board in {folder}; needs {board.reported['needs']}")
+    absent = f"no result of the board in {folder}; needs {board.reported['needs']}"
+    return found if found.pairs or found.reason else replace(found, reason=absent)
 
 
 def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
@@ -322,8 +299,8 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
     missing = [name for name, own in pairs.items() if not own]
     if len(missing) == len(pairs):
         return RuntimeDrift(runtime, "; ".join(sorted(reasons)), missing=missing)
-    graphs = [(seed, run.onnx(seed, "fp32")) for seed in run.profile.seeds]
-    thresholds = {seed: float(read_metadata(path).get(THRESHOLD, "nan")) for seed, path in graphs if path.is_file()}
+    graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
+    thresholds = {k: float(read_metadata(path).get(THRESHOLD, "nan")) for k, path in graphs.items() if path.is_file()}
     tables, changes = [], []
     for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
         if own := pairs[item.name]:

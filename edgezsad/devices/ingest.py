@@ -30,8 +30,7 @@ from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_scores
 
-FAR_CLOSER = 4.0
-"""Outputs count as exchanged only if another image's map is so many times closer to the host's map."""
+FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
 SHOWN = 5
 AGAIN = "copy the result from the board again"
@@ -68,13 +67,10 @@ class Ingested:
 
 
 def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None = None) -> Ingested:
-    """Ingest a board's result.
+    """Ingest a board's result into `output`, by default the run's folder for the board.
 
-    Args:
-        path: the archive that `run.sh` packed, or a folder that it was unpacked into.
-        run: the run that the kit was written from.
-        output: the folder to write to; the run's own folder for the board when None.
-        timing: for the RB5: a CSV that qnn-profile-viewer made of the board's log on another machine.
+    `path` is the archive that `run.sh` packed, or a folder with its contents. `timing` is for the RB5: a CSV that
+    qnn-profile-viewer made of the board's log on another machine.
 
     Raises:
         InputError: the result as a whole is damaged or of another kit, model or run; nothing is written.
@@ -153,7 +149,7 @@ class _Result:
     """The files of a result, checked against the hashes that the board packed."""
 
     def __init__(self, folder: Path, name: str):
-        self.folder, self.name, self.sums = folder, name, {}
+        self.folder, self.name = folder, name
         self.sums = {file: sha256 for sha256, _, file in (row[0].partition("  ") for row in self.rows(SUMS, 1))}
         try:
             self.kit = KitRecord.model_validate_json(self.read(RECORD))
@@ -263,15 +259,20 @@ def _score_target(result: _Result, run: Run, target: str) -> ScoreFile:
 def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> np.ndarray:
     """Read the score of an image and the h * w values of its map, float32."""
     file = f"outputs/{image.target}/{image.key}.{result.board.suffix}"
-    what = f"{image.id}: {file}"
-    path = result.folder / file
+    what, path = f"{image.id}: {file}", result.folder / file
     if hashes is None or not path.is_file():
         raise InputError(f"{what}: missing")
     data = path.read_bytes()
     if hashes != [image.sha256, sha256_of_bytes(data)]:
         raise InputError(f"{what}: not what the board wrote for this image; changed or cut off")
     if result.board.suffix == "json":
-        values = read_trtexec_output(data, what)
+        tensors = {str(item.get("name")): item.get("values") for item in read_trtexec_json(data, what)}
+        try:
+            with np.errstate(over="ignore"):
+                parts = [np.array(tensors[name], dtype=np.float32).ravel() for name in ("score", "map")]
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise InputError(f"{what}: expected the tensors score and map, with their values") from None
+        values = np.concatenate(parts)
     else:
         # score.raw and map.raw of qnn-net-run in one file.
         values = np.frombuffer(data[: len(data) // 4 * 4], dtype="<f4")
@@ -279,16 +280,6 @@ def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> np
     if values.size != expected or not np.isfinite(values).all():
         raise InputError(f"{what}: expected {expected} finite numbers for score and map, got {len(data)} bytes")
     return values
-
-
-def read_trtexec_output(data: bytes, what: str) -> np.ndarray:
-    """Read score and map of one image (`--exportOutput`, six significant digits): (1 + h * w,) float32."""
-    tensors = {str(item.get("name")): item.get("values") for item in read_trtexec_json(data, what)}
-    try:
-        with np.errstate(over="ignore"):
-            return np.concatenate([np.array(tensors[name], dtype=np.float32).ravel() for name in ("score", "map")])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise InputError(f"{what}: expected the tensors score and map, with their values") from None
 
 
 def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
@@ -301,10 +292,7 @@ def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
 
 
 def _check_order(scores: ScoreFile, run: Run) -> None:
-    """Raise for images whose map on the host is far closer to another image's output than to their own.
-
-    Lower precision changes a map a little; another image's map is a different one.
-    """
+    """Raise for images whose map on the host is far closer to another image's output than to their own."""
     if len(scores) > 1 and (scores.map == scores.map[:1]).all():
         raise InputError("every image has the same map: the images did not reach the model")
     record, ids = scores.record, scores.image_id
@@ -317,8 +305,7 @@ def _check_order(scores: ScoreFile, run: Run) -> None:
         distance = cdist(host.map.reshape(len(ids), -1), scores.map.reshape(len(ids), -1))
         nearest = distance.argmin(axis=1)
         rows = np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < distance.diagonal())
-        faults = [f"{ids[row]}: its output is filed under {ids[nearest[row]]}; wrong order" for row in rows]
-        if faults:
+        if faults := [f"{ids[row]}: its output is filed under {ids[nearest[row]]}; wrong order" for row in rows]:
             raise InputError("\n".join(faults))
 
 

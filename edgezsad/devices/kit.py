@@ -32,10 +32,8 @@ from edgezsad.scoring.score_run import subset
 
 IMAGES, RECORD, SUMS = "images.tsv", "kit.json", "SHA256SUMS"
 SCRIPTS = Path(__file__).parent / "boards"
-CHUNK = 100
-"""Images that the RB5 unpacks and runs at a time."""
-SAMPLES = 3
-"""Images per target whose compressed size is measured for the estimate."""
+CHUNK = 100  # images that the RB5 unpacks and runs at a time
+SAMPLES = 3  # images per target whose compressed size is measured for the estimate
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(gt=0)]
@@ -43,13 +41,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class KitRecord(BaseModel):
-    """Contents of a kit (`kit.json`). The board returns the file unchanged with its result.
+    """Contents of a kit (`kit.json`), which the board returns unchanged with its result.
 
-    Attributes:
-        size: input height and width in pixels.
-        detector_sha256: of the weights in every model.
-        targets: hash of the manifest of each target's images.
-        images_sha256: of the list of images, `images.tsv`.
+    `detector_sha256` is of the weights, `targets` are hashes of manifests, `images_sha256` is of `images.tsv`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -87,10 +81,10 @@ def make_kit(
         board: that the kit is for.
         seed: of the model.
         targets: names; all of the profile when empty.
-        images_per_target: approximate limit, evenly spread over categories and labels; all images when None.
-        dlc: for the RB5: the model as a DLC; when None it is written here, if ONNX Runtime's QNN provider is installed.
+        images_per_target: approximate limit, evenly over categories and labels; all images when None.
+        dlc: for the RB5; when None it is written here, if ONNX Runtime's QNN provider is installed.
         expanded: store images raw: four times as large, nothing to unpack.
-        output: an archive NAME.tar or a new folder, which appears when it is complete; in the run's `kits` when None.
+        output: an archive NAME.tar or a new folder; in the run's `kits` when None.
         anyway: write the kit even if it seems not to fit on the disk.
         say: receives the estimate before anything is written.
 
@@ -98,10 +92,9 @@ def make_kit(
         InputError: an invalid choice, model, manifest or image; `output` exists, or too little space is free.
         CheckError: the graph cannot become one DLC.
     """
-    profile = run.profile
+    profile, names = run.profile, [item.name for item in run.profile.data.targets]
     if seed not in profile.seeds:
         raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
-    names = [item.name for item in profile.data.targets]
     if unknown := [name for name in targets if name not in names]:
         raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
     name = f"{board.name}-{profile.profile}-seed{seed}"

@@ -26,11 +26,7 @@ UNITS = {"NS": 1e6, "US": 1e3, "MS": 1.0, "S": 1e-3}
 class Latency(BaseModel):
     """A timing run on a board: one image goes through the model repeatedly, batch 1.
 
-    Attributes:
-        model_sha256, detector_sha256: of the model file that the tool was given, and of its weights.
-        milliseconds: of every iteration after the warm-up.
-        layers: average milliseconds of the slowest layers, if they were profiled.
-        conditions: power mode, clocks, date.
+    `milliseconds` are of every iteration after the warm-up, `layers` averages of the slowest layers if profiled.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -36,8 +36,7 @@ STATIC = 4  # QNN_TENSOR_TYPE_STATIC: a weight
 class DlcRecord(BaseModel):
     """How a DLC was made and what is in it; stored next to it as NAME.json.
 
-    `model_sha256` is of the ONNX file, `detector_sha256` of the weights in it ("" if unknown). `operations` are counts
-    of QNN operations, `most_axes` the largest tensor rank but weights', `gpu_findings` by the GPU's operator list.
+    `model_sha256` is of the ONNX file, `detector_sha256` of its weights; `most_axes` leaves out weights.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,9 +57,7 @@ class DlcRecord(BaseModel):
 def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> DlcRecord:
     """Write an ONNX file as a DLC, with its record, each atomically; `folded` expands constants beforehand.
 
-    Raises:
-        CheckError: the backend does not take all of the graph as one partition.
-        RuntimeUnavailable: onnxruntime-qnn is not installed, or does not start.
+    A CheckError if the backend does not take all of the graph as one partition; RuntimeUnavailable without a backend.
     """
     graph, target = Path(graph), Path(target)
     if target.suffix != ".dlc":
@@ -74,8 +71,7 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
         settings |= {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
         try:
             session = open_session(str(graph), backend, settings, disabled=() if folded else FOLDING)
-        # ONNX Runtime's exceptions have no common base but Exception. It fails if a node would fall back to the CPU.
-        except Exception:
+        except Exception:  # ONNX Runtime's have no other base; it fails if a node would fall back to the CPU
             rejected = WRITER.rejected(graph, backend)
             raise CheckError(f"{graph}: the {WRITER.name} does not take {rejected}; replace it in the model") from None
         check_assignment(assignment(session), graph, WRITER.name)

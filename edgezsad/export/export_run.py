@@ -61,12 +61,7 @@ class Exported:
 
 
 def export_run(run: Run, images_per_target: int = 4) -> Exported:
-    """Export all seeds of a run.
-
-    Raises:
-        InputError: a checkpoint is missing or belongs to another model.
-        CheckError: a graph has an operator that devices lack, or scores differ from PyTorch's by more than `PARITY`.
-    """
+    """Export all seeds of a run; a CheckError if devices lack an operator, or PyTorch's scores differ over `PARITY`."""
     files, parity = [], []
     sample = sample_source(run)
     swept: Sweep | None = None
@@ -129,12 +124,12 @@ def compare_scores(first: TorchScorer, second: OnnxScorer, samples: list[Manifes
 
 def dlc_row(name: str, graph: Path, target: Path, folded: bool = False) -> dict[str, object]:
     """Write a graph as a DLC and return its row of a table; arguments and errors as for `write_dlc`."""
-    row: dict[str, object] = {"graph": name, "constants": "expanded" if folded else "as in the graph"}
-    columns = ("megabytes", "partitions", "operations", "most axes", "findings")
+    columns = ("graph", "constants", "megabytes", "partitions", "operations", "most axes", "findings", "status")
+    row = dict.fromkeys(columns) | {"graph": name, "constants": "expanded" if folded else "as in the graph"}
     try:
         record = write_dlc(graph, target, folded)
     except RuntimeUnavailable as reason:
-        return row | dict.fromkeys(columns) | {"status": f"not run: {reason}"}
+        return row | {"status": f"not run: {reason}"}
     size, operations = target.stat().st_size / 1e6, sum(record.operations.values())
-    values = (size, record.partitions, operations, record.most_axes, len(record.gpu_findings))
-    return row | dict(zip(columns, values, strict=True)) | {"status": "written"}
+    row |= {"megabytes": size, "partitions": record.partitions, "operations": operations}
+    return row | {"most axes": record.most_axes, "findings": len(record.gpu_findings), "status": "written"}

@@ -30,8 +30,8 @@ from edgezsad.files import progress
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
 SHARE = 0.2
-"""Layers with the most squared error per weight stay FP32, as long as they hold at most this share of all weights.
-Rule and share were chosen after looking at the drift of the `mini` targets."""
+"""Layers with the most squared error per weight stay FP32, up to this share of all weights. Rule and share were chosen
+after looking at the drift of the `mini` targets."""
 
 
 class Layer(NamedTuple):
@@ -138,10 +138,7 @@ def to_int8(
 
 
 def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
-    """List convolutions and matrix products with FP32 weights in graph order, without those of the readout.
-
-    The readout is a thousandth of the arithmetic, and what it sums is the score.
-    """
+    """List convolutions and matrix products with FP32 weights in graph order, without those of the readout."""
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:

@@ -34,10 +34,8 @@ MOST_AXES = 4  # of a transposition; QNN's GPU transposes at most five
 def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict[str, str] | None = None) -> Path:
     """Export a detector to `path`, atomically, with `metadata` as `metadata_props`; returns `path`.
 
-    The detector takes (B, 3, size, size) float32, returns score (B,) and map (B, 1, h, w), and is not changed.
-
-    Raises:
-        CheckError: the exporter cannot express the detector, or the graph has other inputs or outputs.
+    The detector takes (B, 3, size, size) float32, returns score (B,) and map (B, 1, h, w), and is not changed. A
+    CheckError if the exporter cannot express it, or the graph has other inputs or outputs.
     """
     module = _portable_copy(detector)
     try:
@@ -64,15 +62,13 @@ class OrderedGelu(nn.Module):
     """GELU with its factors in the order that ONNX Runtime computes as one operator; a fifth faster for TinyViT."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute (0.5 x) (1 + erf(x / sqrt 2)) of a tensor of any shape."""
         return (0.5 * x) * (1 + torch.erf(x / 2**0.5))
 
 
 class CompactBiases:
-    """Computes TinyViT's position biases from two small tables instead of timm's N x N table.
+    """Computes TinyViT's position biases from two small tables, by row and column distance, instead of N x N values.
 
-    A bias depends only on the distance in rows and in columns, so two lookups along one axis each replace a lookup over
-    two axes, which few devices support, in a table of 8 MB at 512 pixels.
+    Few devices support a lookup over two axes; the table of timm takes 8 MB at 512 pixels.
     """
 
     def __init__(self, module: Attention):
@@ -125,10 +121,7 @@ def _tidy(model: ir.Model) -> onnx.ModelProto:
 
 
 def merge_axes(model: ir.Model) -> None:
-    """Rewrite each Transpose of more than `MOST_AXES` axes as Reshape, Transpose, Reshape with fewer, in place.
-
-    TinyViT cuts a map into windows with six axes, of which two pairs stay together: four axes do the same.
-    """
+    """Rewrite each Transpose of more than `MOST_AXES` axes as Reshape, Transpose, Reshape with fewer, in place."""
     for node in list(model.graph):
         source, target = (node.inputs[0], node.outputs[0]) if node.op_type == "Transpose" else (None, None)
         if source is None or source.shape is None or len(source.shape) <= MOST_AXES or not source.shape.is_static():

@@ -8,7 +8,6 @@ Not run on a device by us: the tests check the calls against the interfaces of 1
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
@@ -69,7 +68,10 @@ def build_engine(
     if wanted == "fp32":
         config.set_flag(tensorrt.BuilderFlag.FP16)
     if timing_cache is not None:
-        _set_timing_cache(config, Path(timing_cache))
+        # A file of another GPU or version is replaced by an empty cache.
+        data = Path(timing_cache).read_bytes() if Path(timing_cache).is_file() else b""
+        if not config.set_timing_cache(config.create_timing_cache(data), False):
+            config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise CheckError(f"{graph}: TensorRT {device.tensorrt} cannot build it; see its log")
@@ -99,10 +101,3 @@ def tensorrt_status() -> str:
     except RuntimeUnavailable as reason:
         return str(reason)
     return f"ready: TensorRT {device.tensorrt} on {device.gpu} ({device.capability})"
-
-
-def _set_timing_cache(config: Any, path: Path) -> None:
-    # A file of another GPU or version is replaced by an empty cache.
-    data = path.read_bytes() if path.is_file() else b""
-    if not config.set_timing_cache(config.create_timing_cache(data), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from edgezsad import cli
 from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
-from edgezsad.devices.ingest import ingest, read_trtexec_output
+from edgezsad.devices.ingest import ingest
 from edgezsad.devices.latency import Latency
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import sha256_of_file
@@ -256,12 +256,3 @@ def test_hostile_and_compressed_archives(bench: Any, tmp_path: Path, changes: di
         ingest(tmp_path / "result.tar", bench.run)
     assert str(caught.value).isprintable()
     assert [entry.name for entry in tmp_path.rglob("*")] == ["result.tar"]
-
-
-def test_outputs_of_trtexec():
-    # As TensorRT lays it out, with the tensors in another order.
-    text = b"""[
-  { "name" : "map"\n  , "dimensions" : "1x1x2x1"\n  , "values" : [ 0.25, -1.5e-05 ]\n  }
-, { "name" : "score"\n  , "dimensions" : "1x1"\n  , "values" : [ -3 ]\n  }
-]"""
-    assert read_trtexec_output(text, "x.json").tolist() == pytest.approx([-3, 0.25, -1.5e-05])
