@@ -18,20 +18,16 @@ from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import check_may_be_written, progress, write_csv
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-GROUPS = {
-    "claims": "The claims table.",
-    "data": "Check and index copies of the public data sets.",
-    "export": "Files for the boards, from an exported ONNX graph.",
-    "device": "Boards: write a kit, ingest its result.",
-}
-claims_app, data_app, export_app, device_app = (
-    typer.Typer(help=text, no_args_is_help=True) for text in GROUPS.values()
-)
-for group, name in zip((claims_app, data_app, export_app, device_app), GROUPS, strict=True):
+claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
+data_app = typer.Typer(help="Check and index copies of the public data sets.", no_args_is_help=True)
+export_app = typer.Typer(help="Files for the boards, from an exported ONNX graph.", no_args_is_help=True)
+device_app = typer.Typer(help="Boards: write a kit, ingest its result.", no_args_is_help=True)
+GROUPS = {"claims": claims_app, "data": data_app, "export": export_app, "device": device_app}
+for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
+# Packages of the extra [train], which only some commands need.
 TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy", "sklearn", "timm", "torch")
-"""Packages of the extra [train], which only some commands need."""
 
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]

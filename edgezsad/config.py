@@ -72,8 +72,7 @@ class DataSet(Strict):
     generated: Generated | None = None
     derive: Derive | None = None  # train on a list derived from the images; for a source only
     share: float | None = Field(None, gt=0)
-    """Relative share of this source in a training step; its categories are equally likely. Without shares all
-    categories of all sources are equally likely. Given for all sources or for none."""
+    """Relative share of a source in a training step, for all sources or for none; its categories are equally likely."""
 
 
 class Data(Strict):
@@ -125,8 +124,7 @@ class ReadoutConfig(Strict):
     """Settings of both kinds of readout."""
 
     local_channels: Positive = 32  # hidden channels of the spatial head
-    noise: float = Field(0.5, ge=0)
-    """Gaussian noise on the features in training, in standard deviations of each channel."""
+    noise: float = Field(0.5, ge=0)  # on the features in training, in standard deviations of each channel
     context: int = Field(0, ge=0, le=8)
     """Blocks of context aggregation: the spatial head reads all strides and the surroundings of each location together.
     0: each stride contributes to the map on its own, location by location."""
@@ -202,32 +200,24 @@ class Training(Strict):
     """The training recipe (see `edgezsad.training.losses`)."""
 
     steps: Positive = 300
-    batch: int = Field(64, ge=2, multiple_of=2)
-    """Images per step over all devices; half of them normal, half defective."""
+    batch: int = Field(64, ge=2, multiple_of=2)  # images per step over all devices; half normal, half defective
     learning_rate: float = Field(2e-3, gt=0, le=10)
     weight_decay: float = Field(0.05, ge=0)
-    warmup: int = Field(50, ge=0)
-    """Steps; a run shorter than twice as many warms up for half of its steps."""
-    ema: float = Field(0.98, ge=0, lt=1)
-    """Decay of the moving average of the weights; the average is the result. 0: the last weights."""
-    validation: float = Field(0.15, ge=0, lt=1)
-    """Share of the source held out for validation and for the threshold."""
+    warmup: int = Field(50, ge=0)  # steps; a run shorter than twice as many warms up for half of its steps
+    ema: float = Field(0.98, ge=0, lt=1)  # decay of the moving average of the weights, the result; 0: the last weights
+    validation: float = Field(0.15, ge=0, lt=1)  # share of the source for validation and for the threshold
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
     tuned_stages: int = Field(0, ge=0)
     """How many of the backbone's last stages learn. 0: it is frozen, and its features are computed once and cached."""
-    backbone_rate: float = Field(0.05, gt=0, le=1)
-    """Learning rate of the backbone's last stage, in units of `learning_rate`."""
-    layer_decay: float = Field(0.7, gt=0, le=1)
-    """Learning rate of each stage of the backbone, in units of the next one's."""
+    backbone_rate: float = Field(0.05, gt=0, le=1)  # of the backbone's last stage, in units of `learning_rate`
+    layer_decay: float = Field(0.7, gt=0, le=1)  # learning rate of each stage, in units of the next one's
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 on a GPU that has it, FP32 elsewhere. bf16 and fp16 are mixed: weights stay FP32."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    workers: Positive = 2
-    """Threads that read images; does not affect what is trained."""
-    save_every: Positive = 100
-    """Steps between saved states, from which an interrupted run continues; does not affect what is trained."""
+    workers: Positive = 2  # threads that read images; no effect on what is trained
+    save_every: Positive = 100  # steps between saved states, from which a run continues; no effect on what is trained
 
 
 class Emulator(Strict):
@@ -262,8 +252,7 @@ class Profile(Strict):
     model: Model
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    rehearsal: Positive | None = None
-    """Set by `edgezsad.run.rehearse` only: the numbers of such a run mean nothing."""
+    rehearsal: Positive | None = None  # set by `edgezsad.run.rehearse` only: the numbers of such a run mean nothing
     paper_graph: Model = Model(
         backbone="tiny_vit_21m_512",
         weights="random",
@@ -290,11 +279,7 @@ class Profile(Strict):
 
 
 def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profile:
-    """Read and check a profile, a YAML file; `data_root` replaces `data.root` when given.
-
-    Raises:
-        InputError: one line that names the file, the key and, for a misspelt key, the nearest right one.
-    """
+    """Read and check a profile, a YAML file; `data_root` replaces `data.root` when given."""
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,8 +1,4 @@
-"""Evaluate a detector on folders in MVTec layout: scores of the test images, metrics of each category.
-
-The metrics are those of the book, from the same code. They come with the decisions of a threshold, and with the
-threshold of the best balanced accuracy.
-"""
+"""Evaluate a detector on folders in MVTec layout: scores, metrics of each category, decisions of a threshold."""
 
 import itertools
 import math
@@ -21,8 +17,7 @@ from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
-PIXELS = 256
-"""Height and width at which maps and masks are compared: finer than any map."""
+PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
 MEAN = "mean"
 COUNTS = ("images", "defective", "without_mask", "missed", "false_alarms")
 METRIC_COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS)
@@ -32,25 +27,18 @@ DECISIONS = ("folder", "category", "images", "defective", "missed", "false_alarm
 
 @dataclass
 class EvaluationReport:
-    """Result of `evaluate`.
+    """Result of `evaluate`: `rows` hold `COLUMNS` of each category, then of the mean over all categories.
 
-    Attributes:
-        threshold: the threshold, a logit.
-        rows: `COLUMNS` of each category, then of the mean over all categories: metrics in percent (NaN if undefined),
-            defective images below the threshold, normal images at or above it, and the threshold of the best balanced
-            accuracy on these images, a logit.
-        scores: folder, image, category, label and score (a logit) of each image.
-        notes: which metrics are undefined and why, a sentence each.
-        skipped: images without a score, excluded from all numbers, one line each.
-        problems: heat maps that could not be written, one line each.
+    Metrics are in percent (NaN if undefined), scores and thresholds logits. The best threshold is that of the best
+    balanced accuracy on these images. `missed` are defective images below the threshold.
     """
 
     threshold: float
     rows: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)  # folder, image, category, label and score of each image
+    notes: list[str] = field(default_factory=list)  # which metrics are undefined and why
+    skipped: list[str] = field(default_factory=list)  # images without a score, excluded from all numbers
+    problems: list[str] = field(default_factory=list)  # heat maps that could not be written
 
     def as_text(self) -> str:
         """Format the metrics, then the decisions, for a terminal."""
@@ -88,11 +76,7 @@ def evaluate(
 ) -> EvaluationReport:
     """Score all images and compute the metrics of each category; images without a score are excluded.
 
-    Args:
-        scorer: the detector.
-        manifests: from `find_test_images`.
-        heatmaps: folder for a heat map of each image: FOLDER/NAME/CATEGORY/...
-        threshold: images with this score or a higher one count as defective; no metric depends on it.
+    Heat maps go to HEATMAPS/NAME/CATEGORY/... No metric depends on `threshold`.
     """
     report = EvaluationReport(threshold)
     for manifest in manifests:

@@ -24,8 +24,7 @@ from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line
 from edgezsad.files import versions, write_text
 from edgezsad.run import open_run
 
-RECORD_KEY = "edgezsad"
-"""Key of the record in a notebook's metadata, next to papermill's own record of parameters and times."""
+RECORD_KEY = "edgezsad"  # of the record in a notebook's metadata, next to papermill's own
 VERSIONS = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
 PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 

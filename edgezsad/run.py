@@ -8,8 +8,7 @@ from edgezsad.config import Profile, load_profile
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, write_json
 
-ROOT_MARK = "Snakefile"
-"""File that marks the project's root: relative paths of a profile start there."""
+ROOT_MARK = "Snakefile"  # marks the project's root: relative paths of a profile start there
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,9 @@ class Run:
 
 
 def open_run(config: Path | str) -> Run:
-    """Open the run of a profile, from any folder.
+    """Open the run of a profile, looked up in the current folder, those above it and this package's checkout.
 
-    A relative `config` is looked up in the current folder, in the folders above it and in the checkout that holds this
-    package. Relative paths in the profile count from the project's root: the nearest folder above the configuration
-    that holds a `Snakefile`, or the current folder.
+    Relative paths in the profile count from the nearest folder above it with a `Snakefile`, or the current folder.
     """
     here = Path.cwd()
     folders = (Path(), *here.parents, Path(__file__).resolve().parent.parent)

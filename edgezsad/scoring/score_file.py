@@ -65,23 +65,15 @@ class RunRecord(BaseModel):
 
 @dataclass(frozen=True)
 class ScoreFile:
-    """Scores of one model on one data set.
+    """Scores of one model on one data set, in the manifest's order."""
 
-    Attributes:
-        image_id, category: (N,) str, in the manifest's order.
-        label: (N,) int8, 0 normal, 1 defective.
-        score: (N,) float32, raw logit; higher is more anomalous.
-        map: (N, h, w) float32, anomaly map at the model's resolution, raw logits.
-        milliseconds: (N,) float32, time of each image; NaN if not measured.
-    """
-
-    image_id: np.ndarray
-    category: np.ndarray
-    label: np.ndarray
-    score: np.ndarray
-    map: np.ndarray
-    milliseconds: np.ndarray
-    record: RunRecord | None = None
+    image_id: np.ndarray  # (N,) str
+    category: np.ndarray  # (N,) str
+    label: np.ndarray  # (N,) int8, 0 normal, 1 defective
+    score: np.ndarray  # (N,) float32, raw logit; higher is more anomalous
+    map: np.ndarray  # (N, h, w) float32, anomaly map at the model's resolution, raw logits
+    milliseconds: np.ndarray  # (N,) float32, time of each image; NaN if not measured
+    record: RunRecord | None = None  # None for scores that are not written to a file
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -105,11 +97,11 @@ def collect_scores(
 ) -> ScoreFile:
     """Collect the scores of a manifest's entries, in their order."""
     return ScoreFile(
-        np.array([entry.id for entry in entries]),
-        np.array([entry.category for entry in entries]),
+        np.array([entry.id for entry in entries], dtype=np.str_),
+        np.array([entry.category for entry in entries], dtype=np.str_),
         np.array([entry.label for entry in entries], dtype=np.int8),
         np.array(scores, dtype=np.float32),
-        np.stack(maps).astype(np.float32),
+        np.array(maps, dtype=np.float32),
         np.array(milliseconds, dtype=np.float32),
         record,
     )
@@ -129,9 +121,7 @@ def write_scores(scores: ScoreFile, path: Path | str) -> Path:
 
 def write_not_run(record: RunRecord, path: Path | str) -> Path:
     """Write an empty score file whose record says why there are no scores."""
-    numbers, text = np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.str_)
-    maps = np.zeros((0, 1, 1), dtype=np.float32)
-    return write_scores(ScoreFile(text, text, numbers.astype(np.int8), numbers, maps, numbers, record), path)
+    return write_scores(collect_scores([], [], np.zeros((0, 1, 1)), [], record), path)
 
 
 def read_scores(path: Path | str) -> ScoreFile:

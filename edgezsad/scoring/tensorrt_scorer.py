@@ -18,8 +18,7 @@ from edgezsad.files import read_json, sha256_of_file, versions
 from edgezsad.scoring.onnx_scorer import as_tensor
 
 REMEDY = "build it again with `edgezsad export tensorrt`"
-MEMORY = "cuda"
-WARMUP = 10
+MEMORY, WARMUP = "cuda", 10
 
 
 @dataclass(frozen=True)
