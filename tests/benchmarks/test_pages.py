@@ -66,7 +66,6 @@ def test_training_step_page() -> None:
     found["cost"] = {"seeds": 3, "steps": 2000}
     # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
     assert page_speed.cost_table(found)["GPU-hours"].tolist() == ["0.33"]
-    assert page_speed.step_table(found).iloc[0][["images/s", "MFU"]].tolist() == ["320.0", "50.0%"]
 
 
 def test_latency_page() -> None:
@@ -75,7 +74,5 @@ def test_latency_page() -> None:
     assert paper["gflop"] == pytest.approx(reported()["paper"]["gflops"], abs=0.02)
     times = page_latency.field_table(found).set_index("method")["host ms, at least"]
     assert times["AnomalyCLIP"] > 5 * times["EdgeZSAD"]
-    named = {text.get_text() for text in page_latency.against_the_field(found).axes[0].texts}
-    assert {"EdgeZSAD", "AnomalyCLIP", "MuSc"} < named and "WinCLIP" not in named
     found["goals"]["times the floor"]["measured"] = 1.41
     assert page_latency.latency_goals(found)["reached"][0] == "no"

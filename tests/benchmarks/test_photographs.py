@@ -59,15 +59,12 @@ def rows_of(benchmark: ModuleType, planted: float) -> list[dict]:
 @pytest.mark.parametrize("measure", ["image_auroc", "cells"])
 def test_a_planted_difference_is_found(benchmark: ModuleType, measure: str) -> None:
     good, bad = rows_of(benchmark, 2.0), rows_of(benchmark, 0.5)
-    same = benchmark.compared(good, measure, rows_of(benchmark, 2.0), measure)
-    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
     found = benchmark.compared(bad, measure, good, measure)
     assert found["low"] < found["difference"] < found["high"] < -5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tta", ["none", "rot180"])
-def test_measured_scores_are_those_of_the_scorer(benchmark: ModuleType, tmp_path: Path, tta: str) -> None:
+def test_measured_scores_are_those_of_the_scorer(benchmark: ModuleType, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     for kind, number in (("good", 0), ("good", 1), ("bad", 0), ("bad", 1)):
         path = tmp_path / "parts" / "bolt" / "test" / kind / f"{number}.png"
@@ -76,10 +73,10 @@ def test_measured_scores_are_those_of_the_scorer(benchmark: ModuleType, tmp_path
     (manifest,) = find_test_images([tmp_path / "parts"])
     readout = SelfReferenceConfig(correction_gain=0.4, context=1, map_rarity=8, map_ranking=1, clip=1)
     torch.manual_seed(0)
-    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, tta=tta, readout=readout)
+    model = Model(backbone="tf_efficientnet_lite0", weights="random", size=64, tta="rot180", readout=readout)
     detector = build_detector(model)
     images = plain_images([manifest])
-    views = [images, benchmark.RotatedImages(images)] if tta == "rot180" else [images]
+    views = [images, benchmark.RotatedImages(images)]
     inputs = [
         CachedInputs(benchmark.features_in(tmp_path / str(number), view, detector.backbone, 64))
         for number, view in enumerate(views)

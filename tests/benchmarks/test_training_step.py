@@ -40,11 +40,7 @@ def test_a_tiny_run_keeps_results_of_a_gpu(benchmark: ModuleType, tmp_path: Path
     failed, ran = (row for row in found["rows"] if row["shape"] == "tiny")
     assert failed["status"].startswith("failed: RuntimeError: No viable backend")
     assert 0 < ran["milliseconds_fastest"] <= ran["milliseconds"] <= ran["milliseconds_slowest"]
-    assert ran["images_per_second"] == pytest.approx(2000 / ran["milliseconds"])
     assert 0 < ran["mfu"] < 1
-    profile = next(item for item in found["profiles"] if item["shape"] == "tiny")
-    assert sum(profile["shares"].values()) == pytest.approx(1)
-    assert {"matrix product", "convolution", "normalisation", "optimiser"} <= set(profile["shares"])
 
 
 @pytest.mark.parametrize("groups", [1, 8])

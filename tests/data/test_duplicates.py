@@ -70,19 +70,16 @@ Turn = Image.Transpose
 SCALE = Image.Resampling.LANCZOS
 COPIES = {
     "bmp": (lambda i: i, "copy.bmp", {}, ORIENTATIONS[0]),
-    "jpeg 95": (lambda i: i, "copy.jpg", {"quality": 95}, ORIENTATIONS[0]),
-    "jpeg 60": (lambda i: i, "copy.jpg", {"quality": 60}, ORIENTATIONS[0]),
+    "jpeg": (lambda i: i, "copy.jpg", {"quality": 60}, ORIENTATIONS[0]),
     "smaller": (lambda i: i.resize((i.width * 6 // 10, i.height * 6 // 10), SCALE), "copy.png", {}, ORIENTATIONS[0]),
     "larger": (lambda i: i.resize((i.width * 7 // 4, i.height * 7 // 4), SCALE), "copy.jpg", {}, ORIENTATIONS[0]),
     "square": (lambda i: i.resize((200, 200), SCALE), "copy.png", {}, ORIENTATIONS[0]),
     "grey": (lambda i: i.convert("L"), "copy.png", {}, ORIENTATIONS[0]),
-    "darker": (lambda i: i.point(lambda v: v * 0.9), "copy.png", {}, ORIENTATIONS[0]),
     "brighter": (lambda i: i.point(lambda v: v * 1.1 + 4), "copy.png", {}, ORIENTATIONS[0]),
     "mirrored": (lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT), "copy.png", {}, ORIENTATIONS[1]),
     "upside down": (lambda i: i.transpose(Turn.FLIP_TOP_BOTTOM), "copy.jpg", {"quality": 80}, ORIENTATIONS[2]),
     "rotated by 180": (lambda i: i.transpose(Turn.ROTATE_180), "copy.png", {}, ORIENTATIONS[3]),
     "rotated by 90": (lambda i: i.transpose(Turn.ROTATE_90), "copy.jpg", {"quality": 80}, ORIENTATIONS[5]),
-    "rotated by 270": (lambda i: i.transpose(Turn.ROTATE_270), "copy.png", {}, ORIENTATIONS[5]),
     "transposed": (lambda i: i.transpose(Turn.TRANSPOSE), "copy.png", {}, ORIENTATIONS[4]),
     "mirrored, smaller, jpeg": (
         lambda i: i.transpose(Turn.FLIP_LEFT_RIGHT).resize((i.width * 7 // 10, i.height * 7 // 10), SCALE),

@@ -107,15 +107,8 @@ def test_mvtec_masks_of_other_names_or_none(make: Maker) -> None:
     make.masks("cookie/ground_truth/broken/a.png", "cookie/ground_truth/broken/b_mask.BMP")
     make.masks("cookie/ground_truth/broken/c.TIF", "cookie/ground_truth/broken/c_mask.png")
     make.masks("cookie/ground_truth/good/a_mask.png")
-    assert [
-        (entry.id[-5:], entry.mask.removeprefix("cookie/ground_truth/broken/")) for entry in read(make).entries
-    ] == [
-        ("a.JPG", "a.png"),
-        ("b.JPG", "b_mask.BMP"),
-        ("c.JPG", "c_mask.png"),
-        ("d.JPG", ""),
-        (".jpeg", ""),
-    ]
+    masks = [entry.mask.removeprefix("cookie/ground_truth/broken/") for entry in read(make).entries]
+    assert masks == ["a.png", "b_mask.BMP", "c_mask.png", "", ""]
 
 
 def test_mvtec_single_category(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,26 +247,17 @@ def test_two_masks_of_one_image(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("ending", ["webp", "HEIC", "gif"])
-def test_pictures_of_other_kinds_are_not_left_out_silently(make: Maker, ending: str) -> None:
+def test_images_of_other_kinds_are_not_left_out_silently(make: Maker, ending: str) -> None:
     bottle(make)
     make.text(f"bottle/test/good/009.{ending}", "x")
     rejected(make, f"009.{ending}", "PNG")
 
 
-@pytest.mark.parametrize(
-    ("layout", "name"),
-    [
-        ("mvtec", "bottle/test/good/more/1.png"),
-        ("mvtec", "bottle/test/1.png"),
-        ("mvtec", "bottle/validation/good/1.png"),
-        ("mvtec", "bottle/1.TIF"),
-    ],
-)
-def test_images_where_the_layout_has_none(make: Maker, layout: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["test/good/more/1.png", "test/1.png", "validation/good/1.png", "1.TIF"])
+def test_images_where_the_layout_has_none(make: Maker, name: str) -> None:
     bottle(make)
-    read(make, layout)
-    make.images(name)
-    rejected(make, str(make.root / name), "lies outside", layout=layout)
+    make.images(f"bottle/{name}")
+    rejected(make, str(make.root / "bottle" / name), "lies outside")
 
 
 @pytest.mark.parametrize(
@@ -303,10 +287,8 @@ def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
     "line",
     [
         "candle,val,normal,candle/a.JPG,",
-        "candle,test,odd,candle/a.JPG,",
         "candle,test",
         "candle,test,normal,,",
-        "candle,test,normal,candle/a.JPG,candle/a.png",
         "candle,test,anomaly,candle/a.JPG,",
         'candle,test,normal,candle/a.JPG,"',
     ],
@@ -323,7 +305,6 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
     "text",
     [
         "not json",
-        "[]",
         '{"train": [{}], "test": []}',
         '{"train": 3, "test": []}',
         f'{{"trein": [{OK}], "test": []}}',

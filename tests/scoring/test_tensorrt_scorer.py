@@ -73,7 +73,6 @@ def test_scores_are_the_graphs(graph, engine):
     scorer = TensorRTScorer(engine, graph, fakes.fake(), ORIN)
     assert (scorer.size, scorer.milliseconds) == (SIZE, 7.5)
     assert (scorer.runtime, scorer.precision, scorer.detector_sha256) == ("tensorrt-fp16", "fp16", "abc")
-    assert "Orin" in scorer.device and "10.3.0" in scorer.device and "CUDA events" in scorer.timing_method
     reference = OnnxScorer(graph)
     for seed in range(3):
         score, anomaly_map = scorer.score(image(seed))

@@ -1,5 +1,6 @@
 """A source small enough to train on in a second; `python planted.py FOLDER STEPS` trains in a process of its own."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -90,6 +91,22 @@ class Images:
 
     def read(self, row: int, size: int) -> Sample:
         return Sample(self.pixels[row], None if row == 1 else self.masks[row])
+
+
+def stopping(inputs: CachedInputs, at: int, error: type[BaseException] | None = KeyboardInterrupt) -> CachedInputs:
+    """A copy of the inputs that stops at a step; without an error it yields NaN features there."""
+    copied = copy.copy(inputs)
+
+    def steps(plan, steps, rank, world_size):
+        for number, example in zip(steps, inputs.steps(plan, steps, rank, world_size), strict=True):
+            if number == at and error:
+                raise error
+            if number == at:
+                example.inputs[0][3] = torch.nan
+            yield example
+
+    copied.steps = steps
+    return copied
 
 
 def small_profile(folder: Path, **training: object) -> Profile:

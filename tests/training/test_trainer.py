@@ -72,19 +72,15 @@ def test_results(
     short: Profile, features: Features, backbone: torch.nn.Module, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
     trained = fit(short, seed=1)
-    names = {"checkpoint.safetensors", "curve.csv", "logs", "metrics.json", "state.safetensors"}
-    assert {item.name for item in (tmp_path / "seed").iterdir()} - {".lock"} == names
     checkpoint, info = read_checkpoint(trained.checkpoint), read_checkpoint(trained.checkpoint).info
     fitted = split_source(features.label, features.group, features.parent, short.training.validation)[0]
     std = features.maps[1][fitted].astype(np.float64).std(axis=(0, 2, 3))
     assert (1 / checkpoint.weights["difference.1.scale"]).flatten().tolist() == pytest.approx(std.tolist(), rel=1e-3)
     assert (info.seed, info.model, info.profile) == (1, short.model, "mini")
     assert info.threshold == trained.metrics["threshold"]
-    assert (info.backbone_sha256, info.source_sha256, checkpoint.tuned) == (backbone.sha256(), "s", {})
+    assert (info.backbone_sha256, info.source_sha256) == (backbone.sha256(), "s")
     assert json.loads((tmp_path / "seed" / "metrics.json").read_text()) == trained.metrics
-    assert [trained.metrics[name] for name in ("seed", "steps", "source_images")] == [1, 12, len(features)]
     assert list(trained.curve["step"]) == [0, 10, 11]
-    assert any((tmp_path / "seed" / "logs").iterdir())
 
 
 def test_same_seed_same_bytes_other_seed_other_weights(
@@ -109,29 +105,12 @@ def test_features_of_another_backbone_or_size_are_rejected(
             training_inputs(Run(short), backbone)
 
 
-class Stopping(CachedInputs):
-    """Stop, or yield NaN features, at a step."""
-
-    def __init__(self, features: Features, at: int, error: type[BaseException] | None = None):
-        super().__init__(features)
-        self.at, self.error = at, error
-
-    def steps(self, plan, steps, rank, world_size):
-        for number, example in zip(steps, super().steps(plan, steps, rank, world_size), strict=True):
-            if number == self.at and self.error:
-                raise self.error
-            if number == self.at:
-                example.inputs[0][3] = torch.nan
-            yield example
-
-
 def test_a_loss_that_is_not_finite_stops_training(
-    short: Profile, features: Features, fit: Callable[..., Trained], tmp_path: Path
+    planted: ModuleType, short: Profile, features: Features, fit: Callable[..., Trained], tmp_path: Path
 ) -> None:
     message = r"seed 0: the loss or its gradient is not finite at step 7; check its images \(\d+\.png, "
-    with pytest.raises(CheckError, match=message) as caught:
-        fit(short, inputs=Stopping(features, at=7))
-    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+    with pytest.raises(CheckError, match=message):
+        fit(short, inputs=planted.stopping(CachedInputs(features), 7, None))
     assert not (tmp_path / "seed" / "checkpoint.safetensors").exists()
 
 
@@ -156,14 +135,6 @@ def test_a_gradient_that_is_not_finite_stops_at_its_own_step(
         fit(short)
 
 
-def test_too_few_images_to_hold_out(short: Profile, features: Features, fit: Callable[..., Trained]) -> None:
-    label = np.zeros(len(features), dtype=np.int64)
-    label[:5] = 1
-    metrics = fit(short, inputs=CachedInputs(replace(features, label=label))).metrics
-    assert "too few to hold out" in metrics.pop("validated_on")
-    assert np.isfinite(list(metrics.values())).all()
-
-
 def test_the_split_is_stratified_and_keeps_crops_together(features: Features) -> None:
     fitted, held = split_source(features.label, features.group, features.parent, 0.25)
     assert sorted([*fitted, *held]) == list(range(len(features)))
@@ -184,9 +155,6 @@ def test_the_summary_has_every_seed_mean_and_standard_deviation(
     assert list(table["seed"]) == ["0", "1", "mean", "std"]
     expected = [*values, np.mean(values), np.std(values, ddof=1)]
     assert table["validation_auroc_global_score"].tolist() == pytest.approx(expected)
-    assert list(seed_summary({0: tmp_path / "0"})["seed"]) == ["0", "mean"]
-    with pytest.raises(InputError, match=r"metrics\.json: missing; run notebook 03_training"):
-        seed_summary({3: tmp_path / "3"})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -204,7 +172,12 @@ def test_bf16_trains_and_keeps_its_weights_in_fp32(short: Profile, fit: Callable
 
 
 def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
-    short: Profile, features: Features, fit: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    planted: ModuleType,
+    short: Profile,
+    features: Features,
+    fit: Callable[..., Trained],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def on_the_cpu(config: Training, logs: Path, first_step: int = 0) -> Fabric:
         # Mixed precision as on a GPU; the CPU's half precision is slow and the same.
@@ -220,7 +193,7 @@ def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
         whole = fit(profile, "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         infinite_gradient(patch, at=5)
-        fit(profile, "cut", inputs=Stopping(features, at=8, error=KeyboardInterrupt))
+        fit(profile, "cut", inputs=planted.stopping(CachedInputs(features), 8))
     with safe_open(tmp_path / "cut" / STATE, framework="pt") as state:
         assert json.loads(state.metadata()["edgezsad"])["scaler"]["scale"] < 65536
     assert fit(profile, "cut").curve.equals(whole.curve)
