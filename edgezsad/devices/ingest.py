@@ -333,7 +333,18 @@ def _latency(result: _Result, timing: Path | None) -> Latency:
             rows = [(float(item["averageMs"]), str(item.get("name"))) for item in items if "averageMs" in item]
             layers = {name: average for average, name in sorted(rows, reverse=True)[:SLOWEST_LAYERS]}
     else:
-        times, method = _qnn_times(result, timing, count, runs)
+        path = timing or result.folder / "time/profile.csv"
+        if not path.is_file():
+            viewer = "qnn-profile-viewer --input_log time/qnn-profiling-data_0.log --output FILE.csv"
+            raise InputError(f"{path}: missing; make it with {viewer} and give --timing FILE.csv")
+        series = read_qnn_times(path.read_bytes() if timing else result.read("time/profile.csv"), path.name)
+        name, times = next(iter(series.items()))
+        if len(times) < runs:
+            raise InputError(f"{path.name}: expected {runs} executions, got {len(times)}; cut off, or of another run")
+        # Earlier runs may come first in a profile.
+        times, method = times[-count:], f'"{name}" on the GPU by {result.facts["tool"]}'
+        if NETRUN in series:
+            method += f" (NetRun: median {np.median(series[NETRUN][-count:]):.3f} ms)"
     try:
         return Latency(
             **result.record(),
@@ -346,22 +357,3 @@ def _latency(result: _Result, timing: Path | None) -> Latency:
         )
     except ValidationError as error:
         raise InputError(f"{what}: {one_line(format_validation_errors(error))}; {AGAIN}") from None
-
-
-def _qnn_times(result: _Result, timing: Path | None, count: int, runs: int) -> tuple[list[float], str]:
-    """Return the times of the last `count` of `runs` executions, and what was measured."""
-    path = timing or result.folder / "time/profile.csv"
-    if not path.is_file():
-        raise InputError(
-            f"{path}: missing; make it with qnn-profile-viewer --input_log time/qnn-profiling-data_0.log --output "
-            "FILE.csv and give --timing FILE.csv"
-        )
-    series = read_qnn_times(path.read_bytes() if timing else result.read("time/profile.csv"), path.name)
-    name, times = next(iter(series.items()))
-    if len(times) < runs:
-        raise InputError(f"{path.name}: expected {runs} executions, got {len(times)}; cut off, or of another run")
-    method = f'"{name}" on the GPU by {result.facts["tool"]}'
-    if NETRUN in series:
-        method += f" (NetRun: median {np.median(series[NETRUN][-count:]):.3f} ms)"
-    # Earlier runs may come first in a profile.
-    return times[-count:], method

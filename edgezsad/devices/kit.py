@@ -1,8 +1,7 @@
 """Write a kit: models, images and a script that repeat the device experiment on a board, in one folder or archive.
 
 Images are raw float32 tensors (1, 3, S, S), 0 to 255, as `ndarray.tofile` writes them, made by the host's own
-preprocessing and compressed with gzip, so that the board needs no Python. Size and time are estimated before anything
-is written. `edgezsad.devices.ingest` reads the result that the script packs.
+preprocessing and compressed with gzip, so that the board needs no Python.
 """
 
 import gzip

@@ -6,8 +6,8 @@ backend only writes; nothing is computed here.
 A DLC must hold the whole graph as one partition, with no node left to the CPU. Its operations are read from QNN's own
 description and compared with the GPU's operator list.
 
-TinyViT's position biases are small tables that the graph expands. ONNX Runtime's constant folding would expand them
-beforehand and add 157 MB in FP16. It is disabled, unless `folded` asks for it.
+ONNX Runtime's constant folding would expand TinyViT's position biases and add 157 MB in FP16. It is disabled, unless
+`folded` asks for it.
 """
 
 import json

@@ -1,8 +1,7 @@
 """Quantise an ONNX graph to INT8 with ONNX Runtime's static quantiser; input and outputs stay FP32.
 
-Convolutions and matrix products read INT8 activations (one scale per tensor) and INT8 weights (one scale per channel),
-between QuantizeLinear and DequantizeLinear. Their outputs, the input normalisation, residual sums, the pooling, the
-readout, and the layers that a sweep finds too costly stay FP32.
+Convolutions and matrix products read INT8 activations (one scale per tensor) and INT8 weights (one scale per channel).
+Their outputs, all other operators, the readout, and the layers that a sweep finds too costly stay FP32.
 
 Activation ranges come from source images, never from a target: the file names the source, and a graph that was trained
 on another source is rejected.
@@ -92,12 +91,9 @@ class Quantiser:
         model = onnx.load(self._quantise(chosen))
         # The quantiser adds metadata and outdated types.
         del model.metadata_props[:], model.graph.value_info[:]
-        facts = {
-            "precision": "int8",
-            "calibration_method": "smallest and largest value",
-            "int8_layers": str(len(chosen)),
-            "int8_left_out": ", ".join(layer.name for layer in self.layers if layer.name in exclude),
-        }
+        facts = {"precision": "int8", "calibration_method": "smallest and largest value"}
+        facts["int8_layers"] = str(len(chosen))
+        facts["int8_left_out"] = ", ".join(layer.name for layer in self.layers if layer.name in exclude)
         set_metadata(model, self._metadata | facts)
         return save_graph(model, target)
 

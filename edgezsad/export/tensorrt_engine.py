@@ -2,8 +2,7 @@
 
 TensorRT 10.x (JetPack 6.2 has 10.3) takes the FP32 graph and a flag, and rounds by itself. From 11.0 on a network
 computes in the types of its graph, so that it takes the FP16 graph.
-
-Not run on a device by us: the tests check the calls against the interfaces of 10.3 and 11.0.
+Not run on a device: the tests check the calls against the interfaces of 10.3 and 11.0.
 """
 
 from pathlib import Path

@@ -252,7 +252,7 @@ def give(make_scores: Make) -> Callable[..., None]:
     return write
 
 
-def test_no_board(run: Run):
+def test_no_board_and_a_foreign_result(run: Run, give: Callable[..., None]):
     result = board_drift(run, JETSON)
     assert result.summary().startswith("not run: no result of the board in ")
     found = result.result()
@@ -263,6 +263,9 @@ def test_no_board(run: Run):
     assert set(table["ours"]) == set(table["verdict"]) == {"not run"}
     assert set(table["needs"]) == {JETSON.reported["needs"]}
     assert change_table(result.changes).query("seed == 'mean'").empty
+    give(run.board("jetson"), 1e-4, runtime="qnn-gpu-fp16")
+    with pytest.raises(InputError, match=r"expected scores of tensorrt-fp16, got qnn-gpu-fp16"):
+        board_drift(run, JETSON)
 
 
 @pytest.mark.slow
@@ -306,12 +309,6 @@ def test_exactly_zero_is_suspicious(run: Run, give: Callable[..., None]):
     give(run.folder / "scores" / "onnx-fp16", 0, runtime="onnx-fp16")
     with pytest.raises(CheckError, match="bolts seed 0: drift of exactly zero"):
         runtime_drift(run, "onnx-fp16")
-
-
-def test_a_foreign_result(run: Run, give: Callable[..., None]):
-    give(run.board("jetson"), 1e-4, runtime="qnn-gpu-fp16")
-    with pytest.raises(InputError, match=r"expected scores of tensorrt-fp16, got qnn-gpu-fp16"):
-        board_drift(run, JETSON)
 
 
 def test_a_runtime_without_scores(run: Run, make_scores: Make, make_profile: Callable[..., Profile]):

@@ -26,10 +26,6 @@ Unpack = Callable[[str], Path]
 Seal = Callable[[Path], None]
 
 
-def read_latency(out: Path) -> Latency:
-    return Latency.model_validate_json((out / "latency.json").read_text())
-
-
 def first_output(folder: Path) -> Path:
     return min((folder / "outputs" / "bolts").iterdir())
 
@@ -39,7 +35,7 @@ def rejected(bench: Any, folder: Path, out: Path) -> list[str]:
     done = ingest(folder, bench.run, out)
     assert set(done.rejected) == {"bolts"} and not (out / "seed0" / "bolts.npz").exists()
     assert len(read_scores(out / "seed0" / "nuts.npz")) == 5
-    assert done.latency == read_latency(out)
+    assert done.latency == Latency.model_validate_json((out / "latency.json").read_text())
     with pytest.raises(CheckError, match="rejected bolts; "):
         done.require_all()
     report = (out / "seed0" / "bolts.rejected.txt").read_text().splitlines()
@@ -64,13 +60,10 @@ def repeat_first(folder: Path) -> None:
 SPOILT = [
     ("jetson", lambda f: first_output(f).unlink(), r"a, b:c/000\.png: outputs/bolts/000000\.json: missing"),
     ("jetson", cut(30), "damaged, cut off"),
-    ("jetson", lambda f: first_output(f).write_text("[" * 100_000), "damaged, cut off"),
     ("jetson", edit_output(r"\[ [-0-9.e]+", "[ -nan"), "expected 65 finite numbers"),
     ("jetson", edit_output(r"\[ [-0-9.e]+", "[ -inf"), "expected 65 finite numbers"),
     ("jetson", edit_output(r"\[ [-0-9.e]+", "[ 1e300"), "expected 65 finite numbers"),
-    ("jetson", edit_output(r"\[ [-0-9.e]+,", "[ "), "expected 65 finite numbers"),
     ("jetson", edit_output(r"\[ [-0-9.e]+", '[ "x"'), "expected the tensors score and map"),
-    ("jetson", edit_output('"map"', '"maps"'), "expected the tensors score and map"),
     ("jetson", repeat_first, "every image has the same map"),
     ("rb5", cut(3), "expected 65 finite numbers for score and map, got 257 bytes"),
     ("rb5", lambda f: first_output(f).write_bytes(np.full(65, np.nan, "<f4").tobytes()), "expected 65 finite numbers"),
@@ -131,7 +124,6 @@ FOREIGN = [
     (edit_kit(seed=9), "of profile mini, seed 9; this run is mini with the seeds 0, 1"),
     (edit_text("facts.tsv", "model_sha256\t.*", "model_sha256\t" + "3" * 64), "ran a model that is not in its kit"),
     (edit_kit(schema_version=1), "kit.json is damaged"),
-    (edit_text("facts.tsv", "device\t.*", "device\tx\ny"), "facts.tsv: damaged"),
     (edit_text("facts.tsv", "device\t", "machine\t"), "facts.tsv has no device"),
     (edit_text("images.tsv", "000001", "000009"), "the board ran another kit"),
 ]
@@ -162,11 +154,9 @@ def test_changes_on_the_host(bench: Any, unpacked: Unpack, tmp_path: Path):
 
 TIMES = [
     ("jetson", lambda f: (f / "time/times.json").unlink(), "times.json: missing"),
-    ("jetson", lambda f: (f / "time/times.json").write_text("["), "damaged, cut off"),
     ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": 3}]'), "expected 5 iterations, got 1"),
     ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": nan}, {}, {}, {}, {}]'), "milliseconds.0"),
     ("rb5", lambda f: (f / "time/time.tsv").write_text("iterations\tmany\n"), "time.tsv: damaged"),
-    ("rb5", lambda f: (f / "time/profile.csv").write_text("x"), "not a CSV"),
     ("rb5", lambda f: [path.unlink() for path in (f / "time").glob("profile.*")], "give --timing FILE.csv"),
 ]
 
@@ -191,10 +181,7 @@ def test_times_of_the_rb5_from_elsewhere(bench: Any, unpacked: Unpack, tmp_path:
     every = ingest(folder, bench.run, tmp_path / "out").latency
     elsewhere = tmp_path / "elsewhere.csv"
     shutil.move(folder / "time" / "profile.csv", elsewhere)
-    options = ["--config", str(bench.config), "--timing", str(elsewhere), "--output", str(tmp_path / "out")]
-    done = CliRunner().invoke(cli.app, ["device", "ingest", str(folder), *options])
-    assert done.exit_code == 0, done.output
-    assert read_latency(tmp_path / "out") == every
+    assert ingest(folder, bench.run, tmp_path / "out", elsewhere).latency == every
     rows = elsewhere.read_text().splitlines()
     elsewhere.write_text("\n".join([*rows[:-14], ""]))
     done = ingest(folder, bench.run, tmp_path / "out", elsewhere)
@@ -205,8 +192,7 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
     def run(*words: str) -> Any:
         return CliRunner().invoke(cli.app, ["device", *words, "--config", str(bench.config)])
 
-    before = run("status").stdout
-    assert before.count(": not run") == 10
+    assert run("status").stdout.count(": not run") == 10
     done = run("ingest", str(returned["jetson"]))
     assert done.exit_code == 0, done.output
     folder = bench.run.board("jetson")
@@ -225,8 +211,7 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         assert failed.stdout.count("nuts: rejected: ") == 5 and "bolts: written" in failed.stdout
         # The earlier file of a rejected target stays.
         assert sha256_of_file(folder / "seed0" / "nuts.npz") == earlier
-        after = run("status").stdout
-        assert "seed 0, nuts: 5 images" in after and "; the last result was rejected, see " in after
+        assert "; the last result was rejected, see " in run("status").stdout
         assert run("ingest", str(returned["jetson"])).exit_code == 0
         assert not list(folder.rglob("*.rejected.txt"))
         (folder / "latency.json").write_text("{}")
@@ -237,11 +222,7 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         shutil.rmtree(folder)
 
 
-HOSTILE = [
-    {"name": "../kit.json"},
-    {"name": "kit.json", "type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
-    {"name": "a\x1b[2J.json", "type": tarfile.FIFOTYPE},
-]
+HOSTILE = [{"name": "../kit.json"}, {"name": "kit.json", "type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}]
 
 
 @pytest.mark.parametrize("changes", HOSTILE)
