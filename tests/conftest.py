@@ -75,28 +75,18 @@ def make_scores() -> Callable[..., ScoreFile]:
             "milliseconds": np.full(count, 1.5, dtype=np.float32),
         }
         arrays = {name: np.asarray(replaced.pop(name, value)) for name, value in arrays.items()}
-        record = {
-            "profile": "mini",
-            "target": "bolts",
-            "seed": 0,
-            "runtime": "pytorch",
-            "precision": "fp32",
-            "device": "CPU",
-            "model_sha256": "a" * 64,
-            "manifest_sha256": "b" * 64,
-            "command": "none",
-            "versions": {"python": "3"},
-        }
-        return ScoreFile(
-            label=np.asarray(label, dtype=np.int8), score=score, record=RunRecord(**(record | replaced)), **arrays
-        )
+        record = {"profile": "mini", "target": "bolts", "seed": 0, "device": "CPU", "command": "none"}
+        record |= {"runtime": "pytorch", "precision": "fp32", "versions": {"python": "3"}}
+        record |= {"model_sha256": "a" * 64, "manifest_sha256": "b" * 64}
+        label = np.asarray(label, dtype=np.int8)
+        return ScoreFile(label=label, score=score, record=RunRecord(**(record | replaced)), **arrays)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def script() -> Callable[[str], ModuleType]:
-    """Loads a benchmark, a script in no package, by its name; what it imports from beside it is found."""
+    """Load a benchmark, a script outside of packages, with the modules next to it."""
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")

@@ -14,14 +14,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def run(*arguments: str, folder: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edgezsad.cli", *arguments]
-    return subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-    )
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +65,8 @@ def test_a_name_that_is_no_text_does_not_fail_a_command_that_is_done(tmp_path: P
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (
-            OSError(28, "No space left on device", "a.csv"),
-            "error: a.csv: No space left on device; fix it and try again",
-        ),
-        (OSError(28, "No space left on device"), "error: No space left on device; fix it and try again"),
+        (OSError(28, "Disk full", "a.csv"), "error: a.csv: Disk full; fix it and try again"),
+        (OSError(28, "Disk full"), "error: Disk full; fix it and try again"),
         (OSError("decoder"), "error: decoder; fix it and try again"),
         (MemoryError(), "error: out of memory; use fewer workers, or smaller images"),
     ],

@@ -63,9 +63,7 @@ def test_the_table_is_as_by_hand(folder: Path) -> None:
     assert (plain["images"], plain["defective"], plain["without_mask"]) == (4, 2, 0)
     assert 50 < plain["pixel_auroc"] < 100
     mean = found.rows[-1]
-    assert mean["folder"] == "mean"
-    assert mean["image_auroc"] == 75
-    assert mean["images"] == 8
+    assert (mean["folder"], mean["image_auroc"], mean["images"]) == ("mean", 75, 8)
     assert mean["pixel_auroc"] == plain["pixel_auroc"]
 
 
@@ -81,12 +79,8 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
     assert "threshold 55.000" in found.as_text()
     exact = evaluate(Brightest(), find_test_images([folder / "plain"]), threshold=50)
     assert exact.rows[0]["missed"] == 0
-    assert [[row["image"], row["label"], row["score"]] for row in found.scores] == [
-        ["test/good/0.png", 0, 40],
-        ["test/good/1.png", 0, 60],
-        ["test/spot/0.png", 1, 50],
-        ["test/spot/1.png", 1, 200],
-    ]
+    assert [(row["label"], row["score"]) for row in found.scores] == [(0, 40), (0, 60), (1, 50), (1, 200)]
+    assert found.scores[2]["image"] == "test/spot/0.png"
 
 
 def test_heat_maps_beside_the_images_change_no_number(folder: Path) -> None:
@@ -106,8 +100,8 @@ def test_images_that_cannot_be_read_are_told_and_in_no_number(folder: Path) -> N
     (folder / "plain" / "train" / "good" / "0.png").write_bytes(b"no image")
     found = evaluate(Brightest(), find_test_images([folder]))
     assert row_of(found, "plain")["images"] == 4
-    assert len(found.skipped) == 1
-    assert "plain/test/good/2.png" in found.skipped[0]
+    (skipped,) = found.skipped
+    assert "plain/test/good/2.png" in skipped
     for path in (folder / "blind" / "test").rglob("*.png"):
         path.write_bytes(bad.read_bytes())
     with pytest.raises(InputError, match="no test image could be scored"):
@@ -125,26 +119,19 @@ def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Pa
     json.dumps(found.as_json(), allow_nan=False)
 
 
-def test_several_folders_and_a_single_category(folder: Path) -> None:
-    found = evaluate(Brightest(), find_test_images([folder / "plain", folder / "blind"]))
-    assert [row["category"] for row in found.rows] == ["plain", "blind", "2 categories"]
-    assert [row["folder"] for row in found.rows[:2]] == [str(folder / "plain"), str(folder / "blind")]
-
-
 def test_folders_of_one_name_are_kept_apart_and_one_folder_counts_once(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "plain"
     shutil.copytree(folder / "plain", other)
     evaluate(Brightest(), find_test_images([folder / "plain", other]), tmp_path / "maps")
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["plain", "plain-2"]
+    assert (tmp_path / "maps" / "plain-2" / "test" / "spot" / "1.png.heatmap.png").is_file()
     with pytest.raises(InputError, match="given twice"):
         find_test_images([folder / "plain", folder / "blind" / ".." / "plain"])
 
 
 def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
-    for path in (folder / "plain" / "test" / "spot").iterdir():
-        path.unlink()
-    for path in (folder / "plain" / "ground_truth" / "spot").iterdir():
-        path.unlink()
+    for name in ("test", "ground_truth"):
+        shutil.rmtree(folder / "plain" / name / "spot")
     found = evaluate(Brightest(), find_test_images([folder / "plain"]))
     assert np.isnan(found.rows[0]["image_auroc"])
     assert any("all test images have the same label: plain" in note for note in found.notes)
@@ -154,13 +141,6 @@ def test_a_folder_without_test_images_is_refused(folder: Path, tmp_path: Path) -
     picture(tmp_path / "half" / "part" / "train" / "good" / "0.png", 1)
     with pytest.raises(InputError, match="no test images"):
         find_test_images([tmp_path / "half"])
-
-
-def test_heat_maps_lie_as_the_images_do(folder: Path, tmp_path: Path) -> None:
-    evaluate(Brightest(), find_test_images([folder]), tmp_path / "maps")
-    names = {path.relative_to(tmp_path / "maps").as_posix() for path in (tmp_path / "maps").rglob("*.png")}
-    assert len(names) == 8
-    assert "my_parts/plain/test/spot/1.png.heatmap.png" in names
 
 
 def test_one_bad_score_or_heat_map_is_reported_and_the_rest_evaluated(folder: Path, tmp_path: Path) -> None:

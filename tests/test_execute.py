@@ -66,10 +66,8 @@ def test_a_notebook_that_fails_leaves_no_result(
     assert main([str(source), str(output), "seed=1"]) == exit_code
     assert not output.exists()
     kept = tmp_path / "out" / "running" / "bad.ipynb"
-    text = kept.read_text()
-    assert "it got here" in text
-    outputs = [cell.get("outputs") for cell in json.loads(text)["cells"]]
-    assert outputs[-1] == []
+    assert "it got here" in kept.read_text()
+    assert json.loads(kept.read_text())["cells"][-1]["outputs"] == []
     error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert error == [f"error: {source}: {words} (executed copy kept at {kept})"]
 
@@ -79,32 +77,24 @@ def test_a_kernel_that_dies_is_a_failure_in_one_line(tmp_path: Path, capfd: pyte
     output = tmp_path / "out" / "dead.ipynb"
     assert main([str(source), str(output)]) == 1
     assert not output.exists()
-    error = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1
-    assert "the kernel died" in error[0]
-    assert str(source) in error[0]
+    (error,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: {source}: the kernel died")
 
 
 def test_unknown_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = notebook(tmp_path / "good.ipynb", "seed = 0\nruntime = 'x'")
-    with pytest.raises(
-        InputError, match=r"good\.ipynb: unknown parameter 'sed'; expected one of \['runtime', 'seed'\]"
-    ):
-        execute(source, tmp_path / "out.ipynb", {"sed": 1})
     assert main([str(source), str(tmp_path / "out.ipynb"), "sed=1"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    line = f"error: {source}: unknown parameter 'sed'; expected one of ['runtime', 'seed']\n"
+    assert capsys.readouterr().err == line
     assert [item.name for item in tmp_path.iterdir()] == ["good.ipynb"]
 
 
-def test_missing_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path / "none.ipynb"), str(tmp_path / "out.ipynb")]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'none.ipynb'}: no such notebook; see notebooks/\n"
-
-
-def test_a_file_that_is_no_notebook(tmp_path: Path) -> None:
-    path = tmp_path / "broken.ipynb"
+def test_missing_and_damaged_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "none.ipynb"
+    assert main([str(path), str(tmp_path / "out.ipynb")]) == 2
+    assert capsys.readouterr().err == f"error: {path}: no such notebook; see notebooks/\n"
     path.write_text("{")
-    with pytest.raises(InputError, match=r"broken\.ipynb: invalid notebook"):
+    with pytest.raises(InputError, match=r"none\.ipynb: invalid notebook"):
         execute(path, tmp_path / "out.ipynb", {})
 
 
@@ -138,15 +128,8 @@ def test_imports_for_type_hints_do_not_count(project: Path) -> None:
 
 def test_imports_of_imports_are_listed_and_nothing_else(project: Path) -> None:
     found = [path.removeprefix("edgezsad/") for path in notebook_library("n.ipynb")]
-    assert found == [
-        "__init__.py",
-        "deep/__init__.py",
-        "deep/one.py",
-        "show/__init__.py",
-        "show/tables.py",
-        "three.py",
-        "two.py",
-    ]
+    packages = {"__init__.py", "deep/__init__.py", "show/__init__.py"}
+    assert set(found) == packages | {"deep/one.py", "show/tables.py", "three.py", "two.py"}
 
 
 def test_docstrings_and_comments_do_not_change_the_code(project: Path) -> None:

@@ -8,7 +8,6 @@ ORDER = (
     "errors", "files", "config", "run", "data", "source", "model", "scoring", "metrics",
     "export", "training", "devices", "claims", "show", "predict", "evaluate", "execute", "cli",
 )  # fmt: skip
-# A tracer of imports without a user in the package.
 FREE = {"__init__"}
 
 

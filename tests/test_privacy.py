@@ -15,17 +15,11 @@ def test_predict_writes_nothing_to_the_home_folder(tmp_path: Path):
     home, image = tmp_path / "home", tmp_path / "part.png"
     home.mkdir()
     Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(image)
-    inherited = {
-        key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
-    }
+    left_out = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "edgezsad.cli", "predict", str(image)]
-    done = subprocess.run(
-        command,
-        env=inherited | {"HOME": str(home), "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not [path.name for path in home.rglob("*")]
 

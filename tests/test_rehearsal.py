@@ -23,15 +23,12 @@ def paper(tmp_path: Path) -> Profile:
 
 def test_the_paper_profile_becomes_small_and_says_so(paper: Profile, tmp_path: Path) -> None:
     small = rehearse(paper, 3)
-    assert small.run == Path("runs/paper-rehearsal")
-    assert small.title.endswith("(rehearsal)")
+    assert small.run == Path("runs/paper-rehearsal") and small.title.endswith("(rehearsal)")
     assert (small.training.steps, small.training.batch) == (3, 6)
-    assert small.model.weights == "random"
-    assert small.model.backbone == paper.model.backbone
+    assert (small.model.backbone, small.model.weights) == (paper.model.backbone, "random")
     assert small.data.source[0].derive.images == 12
     assert "qnn-htp-fp16" not in small.evaluation.runtimes
-    assert "mean nothing" in rehearsal_notice(small)
-    assert rehearsal_notice(paper) == ""
+    assert "mean nothing" in rehearsal_notice(small) and rehearsal_notice(paper) == ""
     # What notebooks read is the saved file: it must still be a valid profile, and say that it is a rehearsal.
     assert load_profile(save_profile(small, tmp_path / "config.yaml")) == small
 

@@ -24,7 +24,7 @@ from edgezsad.scoring.tensorrt_scorer import (
     tensorrt_package,
 )
 
-spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).parents[1] / "fake_tensorrt.py")
+spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).with_name("fake_tensorrt.py"))
 fakes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fakes)
 

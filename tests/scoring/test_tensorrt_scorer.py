@@ -15,7 +15,9 @@ from edgezsad.export.tensorrt_engine import build_engine
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.tensorrt_scorer import TensorRTDevice, TensorRTScorer
 
-spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).parents[1] / "fake_tensorrt.py")
+spec = importlib.util.spec_from_file_location(
+    "fake_tensorrt", Path(__file__).parents[1] / "export" / "fake_tensorrt.py"
+)
 fakes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(fakes)
 
