@@ -75,17 +75,10 @@ def make_kit(
 ) -> Path:
     """Report a kit's size and time, check the free space, write the kit and return its path.
 
-    Args:
-        run: with exported models and manifests.
-        board: that the kit is for.
-        seed: of the model.
-        targets: names; all of the profile when empty.
-        images_per_target: approximate limit, evenly over categories and labels; all images when None.
-        dlc: for the RB5; when None it is written here, if ONNX Runtime's QNN provider is installed.
-        expanded: store images raw: four times as large, nothing to unpack.
-        output: an archive NAME.tar or a new folder; in the run's `kits` when None.
-        anyway: write the kit even if it seems not to fit on the disk.
-        say: receives the estimate before anything is written.
+    Targets are all of the profile unless named; of each, all images or about `images_per_target`, evenly over
+    categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
+    `expanded` stores raw images, four times as large. `output` is an archive NAME.tar or a new folder, by default in
+    the run's `kits`. `anyway` writes a kit that seems not to fit on the disk; `say` receives the estimate before.
 
     Raises:
         InputError: an invalid choice, model, manifest or image; `output` exists, or too little space is free.
@@ -143,10 +136,10 @@ def target_manifest(run: Run, name: str, images_per_target: int | None) -> Manif
 def image_bytes(manifest: Manifest, entry: Entry, size: int) -> bytes:
     """Return the raw tensor of a manifest's image, checked by its hash: float32, little endian, (1, 3, size, size)."""
     path = manifest.path(entry)
-    image = load(path, size)
+    tensor = as_tensor(load(path, size), size)
     if sha256_of_file(path) != entry.sha256:
         raise InputError(f"{path}: not the image in the manifest; run notebook 01_data again")
-    return as_tensor(image, size).astype("<f4").tobytes()
+    return tensor.astype("<f4").tobytes()
 
 
 def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) -> tuple[dict[str, Path], str, str]:

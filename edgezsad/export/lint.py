@@ -44,8 +44,8 @@ ALLOWED = frozenset(
     }
 )
 # fmt: on
+# The operator lists' names of ONNX's types; all others are equal.
 TYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}
-"""Names of the operator lists for ONNX's types; all others are equal."""
 
 
 def load_graph(path: Path | str) -> onnx.ModelProto:
@@ -235,9 +235,8 @@ def backend_table(paths: dict[str, Path]) -> pd.DataFrame:
         for name in BACKENDS:
             uses, backend = operator_uses(path, name), read_backend(name)
             problems = findings_of(uses, name)
-            operators, axes = {use.operator for use in uses}, max(rank for use in uses for rank in use.ranks)
-            row = (graph, backend.title, len(operators), axes, len(problems), summarise(problems), backend.source)
-            rows.append(row)
+            operators, axes = len({use.operator for use in uses}), max(rank for use in uses for rank in use.ranks)
+            rows.append((graph, backend.title, operators, axes, len(problems), summarise(problems), backend.source))
     columns = ["graph", "backend", "operators", "most axes", "findings", "what", "source"]
     return pd.DataFrame(rows, columns=columns)
 

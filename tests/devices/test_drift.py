@@ -171,25 +171,25 @@ def test_the_test_of_equivalence(pairs: list[Pair]):
         assert still.test.high == pytest.approx(-math.log(0.05) * 100 / 120 / 2 / seeds)
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
-    """Of the images of `pairs`: each defective one has a rectangle but the last, which has no mask."""
+def make_manifest(root: Path, name: str, labels: np.ndarray, categories: np.ndarray) -> Manifest:
+    """Each defective image has a rectangle but number 43, which has no mask."""
     generator = np.random.default_rng(2)
     entries = []
-    for number in range(44):
-        mask = f"{number:03d}_mask.png" if LABEL[number] and number != 43 else ""
+    for number, (label, category) in enumerate(zip(labels.tolist(), categories, strict=True)):
+        mask = f"{number:03d}_mask.png" if label and number != 43 else ""
         if mask:
             image = np.zeros((24, 32), dtype=np.uint8)
             top, left = generator.integers(0, 14, size=2)
             image[top : top + 8, left : left + 9] = 255
-            cv2.imwrite(str(tmp_path / mask), image)
-        facts = ("test", int(LABEL[number]), "x", mask, 32, 24, "a" * 64, "b" * 64)
-        entries.append(Entry(f"{number:03d}.png", CATEGORY[number], *facts))
-    return Manifest("bolts", tmp_path, tuple(entries))
+            cv2.imwrite(str(root / mask), image)
+        facts = ("test", label, "cut" if label else "good", mask, 32, 24, "a" * 64, "b" * 64 if mask else "")
+        entries.append(Entry(f"{number:03d}.png", str(category), *facts))
+    return Manifest(name, root, tuple(entries))
 
 
 @pytest.mark.slow
-def test_pixels_are_those_of_the_table(pairs: list[Pair], manifest: Manifest):
+def test_pixels_are_those_of_the_table(pairs: list[Pair], tmp_path: Path):
+    manifest = make_manifest(tmp_path, "bolts", LABEL, CATEGORY)
     changes = metric_changes(pairs[1:], manifest, pixels=16)
     masks = [
         reduce_mask(cv2.imread(str(manifest.root / each.mask), cv2.IMREAD_GRAYSCALE), 16) if each.mask else None
@@ -215,22 +215,14 @@ HOST = np.random.default_rng(0).normal(size=64) + 1.5 * HALF
 
 @pytest.fixture
 def run(make_profile: Callable[..., Profile], make_scores: Make, tmp_path: Path) -> Run:
-    """Two targets of 64 images and two seeds on the host, with manifests and one mask for all."""
+    """Two targets of 64 images and two seeds on the host, with manifests and masks."""
     data = make_profile(tmp_path).data.model_copy(update={"root": tmp_path / "data"})
     run = Run(make_profile(tmp_path, evaluation={"pixels": 16}).model_copy(update={"data": data}))
-    mask = np.zeros((16, 16), dtype=np.uint8)
-    mask[2:9, 3:8] = 255
     for item in run.profile.data.targets:
         root = run.profile.data.folder(item)
         root.mkdir(parents=True)
-        entries = []
-        for number, label in enumerate(HALF.tolist()):
-            name = f"{number:03d}_mask.png" if label else ""
-            if name:
-                cv2.imwrite(str(root / name), mask)
-            facts = ("test", label, "cut" if label else "good", name, 16, 16, "a" * 64, "b" * 64 if label else "")
-            entries.append(Entry(f"{number:03d}.png", "bolt", *facts))
-        write_manifest(Manifest(item.name, root, tuple(entries)), run.manifest_path(item.name))
+        manifest = make_manifest(root, item.name, HALF, np.repeat("bolt", 64))
+        write_manifest(manifest, run.manifest_path(item.name))
         for seed in (0, 1):
             scores = make_scores(HOST, HALF, target=item.name, seed=seed)
             write_scores(scores, run.scores("pytorch", seed, item.name))
