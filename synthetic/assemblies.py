@@ -203,8 +203,7 @@ def circuit_board(style: Random, each: Random, size: Size) -> Scene:
             pins = np.maximum(box(x, y, long * 0.9, long * 1.1), gaps)
             item = piece(np.minimum(body, pins), np.float32([0.09, 0.09, 0.1]), 5, 2, 0.2)
             item.albedo += (tin - item.albedo) * cover(-body)[..., None]
-            dot = np.hypot(x + long * 0.75, y + long * 0.6) - long * 0.09
-            item.albedo += 0.4 * cover(dot)[..., None]
+            item.albedo += 0.4 * cover(np.hypot(x + long * 0.75, y + long * 0.6) - long * 0.09)[..., None]
         else:
             x, y = patch(2 * long, 1.2 * long)
             body = np.float32([[0.08, 0.08, 0.09], [0.55, 0.4, 0.25]][kind - 1])
@@ -244,8 +243,8 @@ def slotted_plate(style: Random, each: Random, size: Size) -> Scene:
     slots = capsule(np.abs(u) - half * 0.36, v % pitch - (pitch / 2), half * 0.2, half * 0.05)
     slots = np.maximum(slots, np.abs(v) - half * 0.69)
     shape = np.maximum(shape, -slots)
-    tone = colour(style, 0.4, 0.75, 0.5)
-    albedo = tone * (1 + 0.012 * smooth(each, size, 2) + 0.02 * smooth(each, size, 70))[..., None]
+    tone = 1 + 0.012 * smooth(each, size, 2) + 0.02 * smooth(each, size, 70)
+    albedo = colour(style, 0.4, 0.75, 0.5) * tone[..., None]
     put(scene, shape, albedo, bevel(shape, 5, 5) + 0.15 * smooth(each, size, 9), 0.5)
     place, (x, y) = _placer(scene, u, v), patch(half * 0.16, half * 0.16)
     rivet = piece(np.hypot(x, y) - half * 0.075, np.float32([0.7, 0.68, 0.62]), 4, half * 0.06, 0.7)

@@ -19,8 +19,8 @@ def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene
         inside = [k for k, c in enumerate(scene.components) if 8 < c.x < columns - 8 and 8 < c.y < rows - 8]
         which = int(each.choice(inside or range(len(scene.components))))
         new = COMPONENT_KINDS[kind](scene.components[which], each, strength)
-        others = scene.components[:which], scene.components[which + 1 :]
-        return replace(scene, components=[*others[0], *([new] if new else []), *others[1]]).assembled()
+        before, after = scene.components[:which], scene.components[which + 1 :]
+        return replace(scene, components=[*before, *([new] if new else []), *after]).assembled()
     changed = scene.assembled()
     KINDS[kind](changed, each, strength)
     np.clip(changed.albedo, 0.01, 1, out=changed.albedo)
@@ -30,8 +30,7 @@ def with_defect(kind: str, scene: Scene, each: Random, strength: float) -> Scene
 def scratch(scene: Scene, each: Random, strength: float) -> None:
     """One to three nearly straight, thin lines, brighter or darker, with a slight groove."""
     lines, angle = np.zeros(scene.size, np.uint8), each.uniform(0, np.pi)
-    x, y = _place(scene, each)
-    length = _reach(scene, each, 0.06, 0.45)
+    (x, y), length = _place(scene, each), _reach(scene, each, 0.06, 0.45)
     for _ in range(int(each.choice([1, 1, 2, 3]))):
         path = _path(each, x, y, angle + each.normal(0, 0.12), length * each.uniform(0.6, 1), 0.015)
         _draw(lines, path, int(each.choice([1, 1, 2])))
@@ -44,8 +43,7 @@ def scratch(scene: Scene, each: Random, strength: float) -> None:
 
 def crack(scene: Scene, each: Random, strength: float) -> None:
     """A jagged dark line that thins out and branches."""
-    lines = np.zeros(scene.size, np.uint8)
-    x, y = _place(scene, each)
+    lines, (x, y) = np.zeros(scene.size, np.uint8), _place(scene, each)
     angle, length = each.uniform(0, 2 * np.pi), _reach(scene, each, 0.1, 0.45)
     trunk = _path(each, x, y, angle, length, 0.22, 2.5)
     _draw(lines, trunk[: len(trunk) * 2 // 3], 2 if length > 0.15 * min(scene.size) else 1)
@@ -62,24 +60,21 @@ def crack(scene: Scene, each: Random, strength: float) -> None:
 
 def thread(scene: Scene, each: Random, strength: float) -> None:
     """A fibre or hair that lies on the surface and casts a thin shadow."""
-    lines = np.zeros(scene.size, np.uint8)
-    x, y = _place(scene, each)
+    lines, (x, y) = np.zeros(scene.size, np.uint8), _place(scene, each)
     path = _path(each, x, y, each.uniform(0, 2 * np.pi), _reach(scene, each, 0.15, 0.6), each.uniform(0.05, 0.15), 5)
     _draw(lines, cv2.blur(path.astype(np.float32), (1, 5)), int(each.choice([1, 2, 2, 3])))
     on = _on(scene, lines)
     soft = cv2.GaussianBlur(on, (0, 0), 1.5)
     shadow = cv2.warpAffine(soft, np.float32([[1, 0, 2], [0, 1, 2]]), scene.size[::-1]) * scene.region
     scene.albedo *= (1 - (0.15 + 0.4 * strength) * shadow)[..., None]
-    own = _unlike(scene, each, on, 0.25 + 0.5 * strength)
-    scene.tint(on * (0.5 + 0.5 * strength), own)
+    scene.tint(on * (0.5 + 0.5 * strength), _unlike(scene, each, on, 0.25 + 0.5 * strength))
     scene.height += soft * 1.5
 
 
 def cut(scene: Scene, each: Random, strength: float) -> None:
     """A slit: a long dark lens with raised lips."""
-    x, y = _place(scene, each)
-    length = _reach(scene, each, 0.04, 0.18)
-    u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
+    centre, length = _place(scene, each), _reach(scene, each, 0.04, 0.18)
+    u, v = axes(scene.size, each.uniform(0, np.pi), centre)
     bend = v + (each.uniform(-0.15, 0.15) / length) * u * u
     width = (length * each.uniform(0.06, 0.16) + 0.7) * (1 - (u / length) ** 2)
     inside = cover(np.abs(bend) - width, 1.5) * (np.abs(u) < length) * scene.region
@@ -122,11 +117,9 @@ def discoloured(scene: Scene, each: Random, strength: float) -> None:
 
 def smear(scene: Scene, each: Random, strength: float) -> None:
     """Paint, glue or grease wiped along one direction."""
-    angle = each.uniform(0, np.pi)
-    x, y = _place(scene, each)
-    long = _reach(scene, each, 0.06, 0.22)
+    angle, centre, long = each.uniform(0, np.pi), _place(scene, each), _reach(scene, each, 0.06, 0.22)
     wide = long * each.uniform(0.15, 0.4)
-    u, v = axes(scene.size, angle, (x, y))
+    u, v = axes(scene.size, angle, centre)
     trace = streaks(each, scene.size, long, max(wide * 0.25, 1.5), angle)
     body = 1 - (u / long) ** 2 - (v / wide) ** 2
     on = step(body + 0.35 * trace, 0.1, 0.7) * (0.7 + 0.3 * np.tanh(trace)) * scene.region
@@ -151,8 +144,7 @@ def abrasion(scene: Scene, each: Random, strength: float) -> None:
 def distorted(scene: Scene, each: Random, strength: float) -> None:
     """The pattern itself is pulled out of place; colour and relief stay what they were."""
     radius = _reach(scene, each, 0.06, 0.16)
-    x, y = _place(scene, each)
-    u, v = axes(scene.size, 0.0, (x, y))
+    u, v = axes(scene.size, 0.0, _place(scene, each))
     pull = np.exp(-(u * u + v * v) / (radius**2)) * scene.region
     direction, size = each.uniform(0, 2 * np.pi), radius * (0.2 + 0.5 * strength)
     twist = each.uniform(-0.8, 0.8) * (0.3 + strength)
@@ -166,9 +158,8 @@ def distorted(scene: Scene, each: Random, strength: float) -> None:
 
 def dent(scene: Scene, each: Random, strength: float) -> None:
     """A dent or bulge: only the shading and the highlight tell."""
-    x, y = _place(scene, each)
-    radius = _reach(scene, each, 0.025, 0.1)
-    u, v = axes(scene.size, each.uniform(0, np.pi), (x, y))
+    centre, radius = _place(scene, each), _reach(scene, each, 0.025, 0.1)
+    u, v = axes(scene.size, each.uniform(0, np.pi), centre)
     squash = each.uniform(1, 2.2)
     bowl = np.exp(-((u / radius) ** 2 + (v * (squash / radius)) ** 2) * 1.5)
     sign = -1 if each.random() < 0.7 else 1
@@ -203,8 +194,7 @@ def chip(scene: Scene, each: Random, strength: float) -> None:
 
 def foreign(scene: Scene, each: Random, strength: float) -> None:
     """A splinter, chip or crumb that does not belong: an angular body with its own colour and shadow."""
-    x, y = _place(scene, each)
-    radius = _reach(scene, each, 0.015, 0.06)
+    (x, y), radius = _place(scene, each), _reach(scene, each, 0.015, 0.06)
     turn = np.sort(each.uniform(0, 2 * np.pi, int(each.integers(4, 8))))
     arm = radius * each.uniform(0.5, 1.3, turn.size)
     points = np.stack([x + arm * np.cos(turn), y + arm * np.sin(turn) * each.uniform(0.4, 1)], axis=1)
@@ -245,8 +235,7 @@ COMPONENT_KINDS = {f.__name__: f for f in (missing, misplaced, wrong)}
 
 def _place(scene: Scene, each: Random) -> tuple[float, float]:
     """A random point (x, y) on the part, not quite at the image's border."""
-    rows, columns = scene.size
-    margin = min(rows, columns) // 16
+    (rows, columns), margin = scene.size, min(scene.size) // 16
     inner = scene.region[margin : rows - margin, margin : columns - margin] > 0.9
     spots = np.flatnonzero(inner.ravel())
     if not spots.size:
@@ -266,9 +255,8 @@ def _blob(
     """An irregular patch on the part: its opacity (H, W), and the distance from its outline in pixels."""
     u, v = axes(scene.size, each.uniform(0, np.pi), centre or _place(scene, each))
     squash = each.uniform(1, 2)
-    along = np.sqrt(u * u / squash + v * v * squash)
     wobble = fractal(each, scene.size, max(radius * 0.8, 3), 3)
-    edge = along - radius * (1 + rough * np.clip(wobble, -2, 2))
+    edge = np.sqrt(u * u / squash + v * v * squash) - radius * (1 + rough * np.clip(wobble, -2, 2))
     width = max(radius * soft * 2, 1.2)
     return step(edge, width / 2, -width / 2) * scene.region, edge
 

@@ -97,8 +97,7 @@ def polygon(u: Array, v: Array, sides: int, radius: float, corner: float = 0.0) 
     """Signed distance (nearly) of a regular polygon with inner radius `radius`."""
     along = np.hypot(u, v)
     flat = along * np.cos(sector_angle(np.arctan2(v, u), sides)) - np.float32(radius)
-    round_ = along - np.float32(radius / np.cos(np.pi / sides) - corner)
-    return np.maximum(flat, round_)
+    return np.maximum(flat, along - np.float32(radius / np.cos(np.pi / sides) - corner))
 
 
 def capsule(u: Array, v: Array, half: float, radius: float) -> Array:

@@ -54,12 +54,6 @@ def defective_image(address: Address) -> tuple[Pixels, np.ndarray]:
     return develop(image, how, address.random("defective noise")), mask
 
 
-def without_defect(address: Address) -> Pixels:
-    """Render a defective image without its defect: the same scene, light and noise."""
-    _, _, normal, how = _defective(address)
-    return develop(normal, how, address.random("defective noise"))
-
-
 def mask_of(change: Array) -> np.ndarray:
     """Threshold the change of an image, (H, W), relative to its peak; close small gaps and drop single pixels."""
     peak = float(cv2.blur(change, (3, 3)).max())
@@ -110,8 +104,7 @@ def _scene(address: Address, role: str) -> tuple[Scene, Conditions]:
     # With domain randomisation every image has its own style.
     style = address.random(f"{role} style") if address.wild else address.random("style", shared=True)
     each = address.random(role)
-    scene = find(address.family).render(style, each, address.size)
-    how = draw_conditions(style, each, address.wild)
+    scene, how = find(address.family).render(style, each, address.size), draw_conditions(style, each, address.wild)
     if address.wild:
         distract(scene, address.random(f"{role} distractors"))
     return scene, how

@@ -12,8 +12,7 @@ MOULDED = ("scratch", "chip", "stain", "crack", "hole", "discoloured", "smear", 
 
 def table(style: Random, each: Random, size: Size) -> Scene:
     """Make an even, cloudy, striped or grainy ground for parts, without defects."""
-    ground = colour(style, 0.05, 0.9, 0.35)
-    kind = int(style.integers(0, 4))
+    ground, kind = colour(style, 0.05, 0.9, 0.35), int(style.integers(0, 4))
     tone = 0.02 * fractal(each, size, 90)
     if kind == 1:
         tone = tone + 0.07 * fractal(each, size, 30, 5, 0.7)
@@ -68,8 +67,7 @@ def gear(style: Random, each: Random, size: Size) -> Scene:
     shape = np.maximum(radius - (half - depth / 2) - tooth, (half * style.uniform(0.12, 0.3)) - radius)
     hub = np.abs(radius - half * 0.55) - (half * style.uniform(0.1, 0.2))
     height = bevel(shape, 4, 5) - step(hub, 1.5, -1.5) * style.uniform(0.5, 3)
-    spokes = int(style.choice([0, 0, 3, 4, 5, 6]))
-    if spokes:
+    if spokes := int(style.choice([0, 0, 3, 4, 5, 6])):
         turned = sector_angle(angle, spokes)
         along = radius * np.cos(turned) - half * 0.55
         shape = np.maximum(shape, (half * 0.11) - np.hypot(along, radius * np.sin(turned)))
@@ -98,14 +96,13 @@ def cap(style: Random, each: Random, size: Size) -> Scene:
 def washer(style: Random, each: Random, size: Size) -> Scene:
     """A flat ring, plain, stepped or tabbed."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, style.uniform(0.55, 0.9))
-    radius = np.hypot(u, v)
-    inner = half * style.uniform(0.3, 0.7)
+    radius, inner = np.hypot(u, v), half * style.uniform(0.3, 0.7)
     shape = np.maximum(radius - half, inner - radius)
     if style.random() < 0.4:
         shape = np.minimum(shape, np.maximum(box(u - half, v, half * 0.2, half * 0.12, 2), inner - radius))
     height = bevel(shape, style.uniform(2, 9), style.uniform(2, 6))
-    tone = colour(style, 0.1, 0.8, 0.4)
-    return put(scene, shape, finish(style, each, size, tone, u, v), height, style.uniform(0, 0.7))
+    albedo = finish(style, each, size, colour(style, 0.1, 0.8, 0.4), u, v)
+    return put(scene, shape, albedo, height, style.uniform(0, 0.7))
 
 
 @family("scratch", "chip", "stain", "dent", "spots", "discoloured", "crack", "foreign")
@@ -114,8 +111,7 @@ def screw(style: Random, each: Random, size: Size) -> Scene:
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.92)
     shank, head = half * style.uniform(0.13, 0.22), half * style.uniform(0.28, 0.42)
     pitch = half * style.uniform(0.06, 0.13)
-    lead = u + v * np.float32(0.35)
-    wave = np.abs((lead / np.float32(pitch)) % 1 - 0.5) * 2
+    wave = np.abs(((u + v * np.float32(0.35)) / np.float32(pitch)) % 1 - 0.5) * 2
     threaded = step(u, -half * 0.3, -half * 0.25)
     body = np.abs(v) - np.float32(shank) * (1 - step(u, half * 0.75, half)) + threaded * wave * np.float32(pitch * 0.3)
     shape = np.maximum(body, np.abs(u) - np.float32(half * 0.97))
@@ -123,8 +119,7 @@ def screw(style: Random, each: Random, size: Size) -> Scene:
     shape = np.minimum(shape, block)
     width = np.where(block < 0, np.float32(head), np.float32(shank))
     height = np.sqrt(np.maximum(width**2 - v**2, 0)) * 0.6 + threaded * (1 - wave) * np.float32(pitch * 0.35)
-    tone = colour(style, 0.2, 0.7, 0.35)
-    albedo = tone * (1 + 0.03 * smooth(each, size, 2) - 0.3 * threaded * wave)[..., None]
+    albedo = colour(style, 0.2, 0.7, 0.35) * (1 + 0.03 * smooth(each, size, 2) - 0.3 * threaded * wave)[..., None]
     return put(scene, shape, albedo, height, style.uniform(0.2, 0.8))
 
 
@@ -133,8 +128,7 @@ def medal(style: Random, each: Random, size: Size) -> Scene:
     """A struck disc: a raised border with beads round a raised figure of a few lobes."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, style.uniform(0.7, 0.92), 0.4)
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
-    shape = radius - half
-    lobes, twist = int(style.integers(3, 8)), style.uniform(0, 0.02)
+    shape, lobes, twist = radius - half, int(style.integers(3, 8)), style.uniform(0, 0.02)
     figure = radius - (half * 0.4) * (1 + 0.45 * np.cos(lobes * (angle + radius * twist)))
     turned = sector_angle(angle, int(style.integers(20, 44)))
     bead = np.hypot(radius - half * 0.8, turned * radius) - half * 0.035
@@ -207,8 +201,7 @@ def button(style: Random, each: Random, size: Size) -> Scene:
 def hex_nut(style: Random, each: Random, size: Size) -> Scene:
     """A hexagon nut from above with a chamfer and a threaded bore."""
     scene, (u, v, half) = table(style, each, size), pose(style, each, size, 0.8)
-    radius = np.hypot(u, v)
-    outline = polygon(u, v, 6, half * 0.85, half * 0.04)
+    radius, outline = np.hypot(u, v), polygon(u, v, 6, half * 0.85, half * 0.04)
     shape = np.maximum(outline, (half * 0.42) - radius)
     height = np.minimum(bevel(outline, 3, 8), 8 - 0.45 * np.maximum(radius - half * 0.8, 0))
     thread = step(radius, half * 0.55, half * 0.53)
@@ -261,8 +254,7 @@ def bracket(style: Random, each: Random, size: Size) -> Scene:
     for du, dv in ((0.6, -0.6), (0.15, -0.6), (-0.6, 0.6), (-0.6, 0.15)):
         shape = np.maximum(shape, (half * 0.1) - np.hypot(u - du * half, v - dv * half))
     bend = step(u, -half * 0.32, -half * 0.26)
-    tone = colour(style, 0.15, 0.6, 0.5)
-    albedo = tone * (1 + 0.02 * smooth(each, size, 1.5) - 0.1 * bend)[..., None]
+    albedo = colour(style, 0.15, 0.6, 0.5) * (1 + 0.02 * smooth(each, size, 1.5) - 0.1 * bend)[..., None]
     return put(scene, shape, albedo, bevel(shape, 4, 5) + 2 * bend + 0.15 * smooth(each, size, 4), 0.35)
 
 
@@ -270,16 +262,13 @@ def bracket(style: Random, each: Random, size: Size) -> Scene:
 def tubes(style: Random, each: Random, size: Size) -> Scene:
     """Drawn tubes lying side by side, seen from the side, their ends open."""
     scene = table(style, each, size)
-    number, angle = 4, style.uniform(-0.4, 0.4) + each.normal(0, 0.06)
-    radius = 0.085 * min(size)
-    centre = (size[1] / 2 + each.normal(0, 6), size[0] / 2 + each.normal(0, 6))
-    u, v = axes(size, angle, centre)
-    for k in range(number):
-        across = v - ((k - (number - 1) / 2) * radius * 2.35 + each.normal(0, 1.5))
+    angle, radius = style.uniform(-0.4, 0.4) + each.normal(0, 0.06), 0.085 * min(size)
+    u, v = axes(size, angle, (size[1] / 2 + each.normal(0, 6), size[0] / 2 + each.normal(0, 6)))
+    for k in range(4):
+        across = v - ((k - 1.5) * radius * 2.35 + each.normal(0, 1.5))
         along = u - (each.normal(0, 0.03) * min(size))
         shape = box(along, across, 0.38 * min(size), radius, 3)
-        grain = 0.05 * streaks(each, size, 120, 1.3, angle)
-        tone = np.float32([0.55, 0.53, 0.5]) * (1 + grain)[..., None]
+        tone = np.float32([0.55, 0.53, 0.5]) * (1 + 0.05 * streaks(each, size, 120, 1.3, angle))[..., None]
         end = box(along - (0.38 * min(size)), across, radius * 0.25, radius * 0.8, 2)
         round_ = np.sqrt(np.maximum((radius**2) - across**2, 0)) * 0.8
         put(scene, shape, tone * (1 - 0.8 * cover(end, 3))[..., None], round_, 0.6)

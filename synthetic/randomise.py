@@ -26,17 +26,15 @@ def _soft_shadow(scene: Scene, each: Random) -> None:
     """The shadow of something outside the image: a soft, straight edge."""
     side = min(scene.size)
     u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] + (each.uniform(-0.3, 0.3) * side)
-    shadow = 1 - each.uniform(0.1, 0.4) * step(u, 0, side * each.uniform(0.1, 0.5))
-    scene.albedo *= shadow[..., None]
+    scene.albedo *= (1 - each.uniform(0.1, 0.4) * step(u, 0, side * each.uniform(0.1, 0.5)))[..., None]
 
 
 def _marks(scene: Scene, each: Random) -> None:
     """Regular print: a row or grid of equal dots, bars or rings on the whole surface or part."""
-    side = min(scene.size)
-    pitch, angle = each.uniform(0.1, 0.3) * side, each.uniform(0, np.pi)
+    pitch, angle = each.uniform(0.1, 0.3) * min(scene.size), each.uniform(0, np.pi)
     u, v = axes(scene.size, angle, (each.random() * scene.size[1], each.random() * scene.size[0]))
-    near_u = u % pitch - (pitch / 2)
     # One row only, or a grid.
+    near_u = u % pitch - (pitch / 2)
     near_v = v if each.random() < 0.5 else v % pitch - (pitch / 2)
     radius = pitch * each.uniform(0.08, 0.25)
     disc = np.hypot(near_u, near_v) - radius
@@ -47,8 +45,7 @@ def _marks(scene: Scene, each: Random) -> None:
 
 def _grooves(scene: Scene, each: Random) -> None:
     """A few straight, parallel seams or raised lines that run from edge to edge."""
-    side = min(scene.size)
-    pitch, width = each.uniform(0.2, 0.6) * side, each.uniform(1, 4)
+    pitch, width = each.uniform(0.2, 0.6) * min(scene.size), each.uniform(1, 4)
     u = axes(scene.size, each.choice([0, np.pi / 2]) + each.normal(0, 0.1))[0] + (each.random() * pitch)
     line = cover(np.abs(u % pitch - (pitch / 2)) - width, width) * scene.region
     scene.height += line * each.uniform(-2, 2)
@@ -57,14 +54,12 @@ def _grooves(scene: Scene, each: Random) -> None:
 
 def _boundary(scene: Scene, each: Random) -> None:
     """The surface ends inside the image: beyond a straight edge lies a table, and no defect."""
-    side = min(scene.size)
-    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - (each.uniform(0.28, 0.45) * side)
+    u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - (each.uniform(0.28, 0.45) * min(scene.size))
     on = cover(u, 1.5)
     ground = 1 + 0.04 * fractal(each, scene.size, 30)
     if each.random() < 0.5:
         ground += 0.06 * streaks(each, scene.size, 100, 1.5, each.uniform(0, np.pi))
-    behind = colour(each, 0.05, 0.9, 0.4) * ground[..., None]
-    scene.behind = np.clip(behind, 0.01, 1)
+    scene.behind = np.clip(colour(each, 0.05, 0.9, 0.4) * ground[..., None], 0.01, 1)
     scene.albedo += (scene.behind - scene.albedo) * (1 - on)[..., None]
     scene.height *= on
     scene.gloss *= on

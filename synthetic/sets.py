@@ -53,10 +53,9 @@ class Job:
 
 def generate_set(spec: SetSpec, root: Path | str, seed: int, workers: int) -> Path:
     """Render a data set into the folder `root`; a complete new set replaces an earlier one, but no other files."""
-    root = Path(root)
+    root, jobs = Path(root), plan(spec, seed)
     if workers < 1:
         raise InputError(f"workers is {workers}; give 1 or more")
-    jobs = plan(spec, seed)
     if root.exists() and not (root.is_dir() and ((root / RECORD).is_file() or not any(root.iterdir()))):
         raise InputError(f"{root}: not a generated data set; move it or give another folder")
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -110,12 +109,10 @@ def _visa(spec: SetSpec, seed: int) -> Iterator[Job]:
     """CAT/Data/Images/{Normal,Anomaly}/*.JPG and CAT/Data/Masks/Anomaly/NNN.png with small class numbers."""
     for family in spec.families:
         for number, (address, defective) in enumerate(_addresses(spec, seed, family)):
-            if defective:
-                value, name = _NUMBERS.index(defect_of(address)) + 1, f"Anomaly/{address.index:03d}"
-                files = f"{family}/Data/Images/{name}.JPG", f"{family}/Data/Masks/{name}.png"
-                yield Job(address, *files, True, value)
-            else:
-                yield Job(address, f"{family}/Data/Images/Normal/{number:04d}.JPG", "", False)
+            name = f"Anomaly/{address.index:03d}" if defective else f"Normal/{number:04d}"
+            mask = f"{family}/Data/Masks/{name}.png" if defective else ""
+            value = _NUMBERS.index(defect_of(address)) + 1 if defective else 255
+            yield Job(address, f"{family}/Data/Images/{name}.JPG", mask, defective, value)
 
 
 def _btad(spec: SetSpec, seed: int) -> Iterator[Job]:

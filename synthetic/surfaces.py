@@ -27,12 +27,10 @@ def wood(style: Random, each: Random, size: Size) -> Scene:
     """Annual rings cut lengthwise, with pores along the grain."""
     light = colour(style, 0.45, 0.8, 0.2) * np.array([1.0, 0.76, 0.5], np.float32) ** style.uniform(0.4, 1)
     dark, angle = light * style.uniform(0.5, 0.8), style.uniform(0, np.pi) + each.normal(0, 0.05)
-    period = style.uniform(9, 30)
-    v = axes(size, angle, _origin(each, size))[1]
+    period, v = style.uniform(9, 30), axes(size, angle, _origin(each, size))[1]
     bent = v / period + 0.9 * streaks(each, size, 150, 50, angle)
-    ring = (bent % 1) ** 2
     grain = streaks(each, size, 40, 1.4, angle)
-    share = np.clip(0.55 * ring + 0.16 * grain + 0.12 * streaks(each, size, 120, 12, angle) + 0.15, 0, 1)
+    share = np.clip(0.55 * (bent % 1) ** 2 + 0.16 * grain + 0.12 * streaks(each, size, 120, 12, angle) + 0.15, 0, 1)
     return sheet(mixed(light, dark, share), 0.25 * grain, style.uniform(0, 0.3))
 
 
@@ -48,11 +46,9 @@ def tiles(style: Random, each: Random, size: Size) -> Scene:
     u = u + np.float32(bond * across) * (row % 2)
     column = np.floor(u / np.float32(across))
     tone = np.sin(row * 12.9898 + column * 78.233 + each.uniform(0, 6)) * style.uniform(0, 0.07)
-    distance = box(
-        u - (column + 0.5) * np.float32(across), v - (row + 0.5) * width, across / 2 - gap, width / 2 - gap, 2
-    )
-    marbling = style.uniform(0, 0.1) * fractal(each, size, 50)
-    albedo = face * (1 + tone + marbling)[..., None]
+    u, v = u - (column + 0.5) * np.float32(across), v - (row + 0.5) * width
+    distance = box(u, v, across / 2 - gap, width / 2 - gap, 2)
+    albedo = face * (1 + tone + style.uniform(0, 0.1) * fractal(each, size, 50))[..., None]
     grout = 1 + 0.05 * smooth(each, size, 2)
     scene = sheet(joint * grout[..., None], 0.2 * smooth(each, size, 2), 0.0)
     scene.lay(cover(distance, 1.5), albedo, bevel(distance, 4, 2.5), style.uniform(0.1, 0.5), 0.0)
@@ -109,8 +105,7 @@ def perforated(style: Random, each: Random, size: Size) -> Scene:
     dv = v - (row + 0.5) * pitch
     hole = box(du, dv, radius, radius, 1) if square else np.hypot(du, dv) - radius
     scene = sheet(face * (1 + 0.03 * fractal(each, size, 40))[..., None], 0.1 * smooth(each, size, 2), 0.3)
-    dark = face * style.uniform(0.05, 0.25)
-    scene.lay(cover(hole, 1.2), dark, -3.0, 0.0, 0.0)
+    scene.lay(cover(hole, 1.2), face * style.uniform(0.05, 0.25), -3.0, 0.0, 0.0)
     return scene
 
 
@@ -141,8 +136,7 @@ def foam(style: Random, each: Random, size: Size) -> Scene:
     """Open cells of many sizes between thin walls."""
     wall, spacing = colour(style, 0.4, 0.9, 0.4), style.uniform(6, 16)
     distance, label, count = cells(each, size, spacing, 0.5)
-    depth = each.uniform(0.3, 1, count).astype(np.float32)[label]
-    pit = step(distance, 0.55, 0.2) * depth
+    pit = step(distance, 0.55, 0.2) * each.uniform(0.3, 1, count).astype(np.float32)[label]
     tone = 1 - 0.55 * pit + 0.04 * smooth(each, size, 50)
     return sheet(wall * tone[..., None], -pit * (spacing * 0.3))
 
@@ -167,8 +161,7 @@ def knit(style: Random, each: Random, size: Size) -> Scene:
 def striped_film(style: Random, each: Random, size: Size) -> Scene:
     """Glossy film or card printed with stripes of a few widths and colours."""
     inks = np.stack([colour(style, 0.15, 0.9, 0.8) for _ in range(4)])
-    widths = style.uniform(5, 34, 8)
-    order = style.integers(0, 4, 8)
+    widths, order = style.uniform(5, 34, 8), style.integers(0, 4, 8)
     v = axes(size, style.uniform(0, np.pi) + each.normal(0, 0.02), _origin(each, size))[1]
     edges = np.concatenate([[0], np.cumsum(widths)]).astype(np.float32)
     place = v % edges[-1]
@@ -244,8 +237,7 @@ def _real(name: str, tint: tuple[float, float, float], style: Random, each: Rand
     matrix[:, 2] += np.array([size[1] / 2, size[0] / 2]) - middle
     view = cv2.warpAffine(texture, matrix, size[::-1], borderMode=cv2.BORDER_REFLECT)
     shade = np.array(tint, np.float32) * style.uniform(0.95, 1.05)
-    relief = (view - cv2.GaussianBlur(view, (0, 0), 6)) * 2
-    return sheet(view[..., None] * shade, relief)
+    return sheet(view[..., None] * shade, (view - cv2.GaussianBlur(view, (0, 0), 6)) * 2)
 
 
 @family("crack", "stain", "hole", "discoloured", "smear", "scratch")

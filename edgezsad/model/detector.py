@@ -1,7 +1,7 @@
 """The detector, from pixels to a score and a map, and its checkpoint.
 
 A checkpoint is one safetensors file: the weights of the readout and of tuned stages of the backbone, with a header that
-names the backbone (with the hash of its own weights) and holds everything else needed to rebuild the detector.
+holds everything else needed to rebuild the detector, among it the hash of the backbone's own weights.
 """
 
 import copy
@@ -152,9 +152,6 @@ def load_detector(
 
 def graph_metadata(detector: Detector, info: CheckpointInfo) -> dict[str, str]:
     """Metadata of a graph exported from a checkpoint's detector."""
-    return {
-        "model_sha256": detector.sha256(),
-        "source_sha256": info.source_sha256,
-        THRESHOLD: repr(info.threshold),
-        "preprocessing": f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside",
-    }
+    preprocessing = f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside"
+    hashes = {"model_sha256": detector.sha256(), "source_sha256": info.source_sha256}
+    return {**hashes, THRESHOLD: repr(info.threshold), "preprocessing": preprocessing}

@@ -153,8 +153,7 @@ def softmax_peak(values: Tensor, sharpness: float = 1.0) -> tuple[Tensor, Tensor
 
 def attention_pool(features: Tensor, attention: Tensor) -> Tensor:
     """Average (B, C, h, w) features with (B, 1, H, W) weights that sum to one, H a multiple of h, to (B, C)."""
-    factor = attention.shape[-1] // features.shape[-1]
-    if factor > 1:
+    if (factor := attention.shape[-1] // features.shape[-1]) > 1:
         # A location of a coarser stride gets the summed weight of the cells that it covers.
         attention = functional.avg_pool2d(attention, factor) * factor**2
     return (features * attention).sum(dim=(2, 3))

@@ -1,7 +1,6 @@
 """Self-reference anomaly scores: compare the patches of one image with each other.
 
-A global head trained on raw features overfits the source domain. These scores have no learned weights, so they transfer
-to unseen parts:
+These scores have no learned weights, so they transfer to unseen parts:
 
 - asymmetry: distance of each patch to the patches around its mirror position (horizontal, vertical, point mirror);
 - rarity: soft nearest-neighbour distance of each patch to all patches farther away than a quarter of the image;

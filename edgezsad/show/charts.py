@@ -123,9 +123,9 @@ def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
         left.set(xlabel=f"score, {labels[0]}", ylabel=f"score, {labels[1]}")
         sns.scatterplot(x=(host + device) / 2, y=difference, ax=right, legend=False, **style)
         right.axhline(0, color="grey", linewidth=0.8)
-        for factor, line in ((0, "-"), (1.96, "--"), (-1.96, "--")):
+        for factor in (0, 1.96, -1.96):
             height = difference.mean() + factor * difference.std()
-            right.axhline(height, color="black", linewidth=1, linestyle=line)
+            right.axhline(height, color="black", linewidth=1, linestyle="--" if factor else "-")
             text = f"mean{f' {factor:+} SD' if factor else ''}: {height:+z.3f}"
             right.text(1, height, text, transform=right.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
         right.set(xlabel="mean score", ylabel="difference (logit)")
@@ -182,7 +182,7 @@ def image_grid(panels: Sequence[Panel], columns: int, scale: bool = True) -> Fig
 def read_thumbnail(manifest: Manifest, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
     """Read an image and its mask at thumbnail size: (h, w, 3) uint8 RGB, and (h, w) fraction that the mask covers."""
     image, path = decode_image(manifest.path(entry)), manifest.mask_path(entry)
-    size = [max(round(side * SIZE / max(image.shape)), 1) for side in (image.shape[1], image.shape[0])]
+    size = [max(round(side * SIZE / max(image.shape)), 1) for side in image.shape[1::-1]]
     mask = decode_mask(path, image.shape[:2]) if path else np.zeros(image.shape[:2])
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small, cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)

@@ -35,17 +35,12 @@ from synthetic import SetSpec, generate_set
 
 CELLS = 64
 """Masks are counted on a grid of this many cells per side; crops end on the grid."""
-
 ATTEMPTS = 8  # random positions per scale when a crop is placed
-
 LEAST_OF_DEFECT, LEAST_OF_CROP = 50, 5
 """A crop around a defect holds this percentage of the defective pixels, or consists of so many if they are more."""
-
 PASTE_SHIFT = 6  # largest shift of a pasted defect, in percent of the image's height and width
-
 DIGESTS = Path("data_manifests") / "mini.json"
 """Published manifest hashes of the mini profile's generated sets, below the repository."""
-
 _VIEW = re.compile(r"_C([0-9]+)_")  # camera number in Real-IAD's file names
 
 

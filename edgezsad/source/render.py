@@ -24,19 +24,13 @@ from edgezsad.run import Run
 from edgezsad.source.synthetic_defects import grown, segment_part, synthetic_defect
 
 RECIPE_VERSION = 3  # raise it when the code changes the rows of a list or the pixels rendered from them
-
 REMEDY = "run notebook 01_data to write it again"
-
 FEATHER = 100  # the edge of a pasted defect is softened over about this part of the crop's side
-
 CHANCE, BACKGROUND_CHANCE = 0.5, 0.2  # of each change of light, colour, blur and noise; of another background
-
 GAIN, GRADIENT, WHITE_BALANCE, SATURATION = 0.3, 0.3, 0.1, 0.3
 """Largest relative change of the brightness, across the image, of a channel, and of the distance from grey."""
-
 BLUR, NOISE = 1 / 512, 5.0
 """Largest standard deviation of the blur, as a fraction of the image's side, and of the noise, in grey levels."""
-
 Random = np.random.Generator
 
 

@@ -16,15 +16,11 @@ from edgezsad.data.loading import Sample
 from edgezsad.errors import InputError
 
 ATTEMPTS = 12  # draws of a defect before a plain spot is used
-
 PART_AREA, DEFECT_AREA = (0.05, 0.85), (0.0006, 0.2)  # smallest and largest fraction of the image
-
 TEXTURES = ("brick", "grass", "gravel", "coins", "moon", "coffee", "chelsea", "rocket", "page", "camera")
 """Images shipped with scikit-image, from which pieces are pasted."""
 
-Array = np.ndarray
-Random = np.random.Generator
-
+Array, Random = np.ndarray, np.random.Generator
 # Returns the changed pixels, with a mask if the change itself does not show it; None if impossible.
 Kind = Callable[["Ground", Random], "Array | tuple[Array, Array] | None"]
 
@@ -88,7 +84,7 @@ class Ground:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.pixels.shape[:2]
+        return self.size, self.size
 
     def position(self, random: Random) -> Array:
         """Draw a point (x, y), nearly always on the part if it is known."""
@@ -296,8 +292,7 @@ def stain(ground: Ground, random: Random) -> Array:
     opacity = cover(distance, radius * random.uniform(0.2, 0.8)) * uneven
     changed = ground.pixels * (1 + opacity[..., None] * (gain - 1))
     if random.random() < 0.3:
-        rim = np.exp(-((distance / random.uniform(1.5, 4)) ** 2))
-        changed = changed * (1 - 0.4 * rim[..., None])
+        changed = changed * (1 - 0.4 * np.exp(-((distance / random.uniform(1.5, 4)) ** 2))[..., None])
     return changed
 
 
@@ -320,8 +315,7 @@ def blurred(ground: Ground, random: Random) -> Array:
 
 def warped(ground: Ground, random: Random) -> Array:
     """A region pulled and twisted out of shape."""
-    x, y = ground.position(random)
-    radius = ground.size * random.uniform(0.05, 0.16)
+    (x, y), radius = ground.position(random), ground.size * random.uniform(0.05, 0.16)
     right, down = axes(ground.shape, centre=(x, y))
     pull = np.exp(-(((right**2 + down**2) / radius**2) ** random.uniform(1, 2)))
     angle, far, twist = random.uniform(0, 2 * np.pi), radius * random.uniform(0.25, 0.8), random.uniform(-1.2, 1.2)

@@ -48,8 +48,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 FIXED = (_BatchNorm, nn.Dropout, DropPath)
 """Stay in eval mode: statistics of small batches of few categories are worse than ImageNet's and differ per device."""
 STATE = "state.safetensors"
-NO_STATE: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {"step": 0})
-"""Tensors, and header: later with made_with (a `training_key`), curve and scaler."""
+NO_STATE: tuple[dict[str, Tensor], dict[str, Any]] = ({}, {"step": 0})  # tensors and header
 HEADS = ("score", "global_score", "correction")
 
 

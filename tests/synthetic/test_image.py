@@ -5,15 +5,16 @@ import pytest
 
 from synthetic import FAMILIES, families
 from synthetic.defects import COMPONENT_KINDS, KINDS, with_defect
-from synthetic.image import Address, _scene, defective_image, mask_of, normal_image, without_defect
-from synthetic.photograph import expose
+from synthetic.image import Address, _defective, _scene, defective_image, mask_of, normal_image
+from synthetic.photograph import develop, expose
 
 
 @pytest.mark.parametrize("name", families())
 def test_masks_mark_the_change(name):
     address = Address(0, "test", name, "test", 0, (160, 128), True)
     image, mask = defective_image(address)
-    change = np.abs(image.astype(int) - without_defect(address)).max(axis=2)
+    _, _, without_defect, how = _defective(address)
+    change = np.abs(image.astype(int) - develop(without_defect, how, address.random("defective noise"))).max(axis=2)
     assert image.shape == (160, 128, 3) and image.dtype == np.uint8
     assert mask.shape == (160, 128) and mask.any() and mask.mean() < 0.35
     assert change[mask].mean() > 3 * change[~mask].mean()
