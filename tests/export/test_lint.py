@@ -23,18 +23,9 @@ from edgezsad.export.lint import (
 from edgezsad.model.detector import Detector
 
 
-def resize(model: ModelProto) -> None:
-    _behind_map(model, "Resize", ["", "scales"], mode="linear")
-    model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "scales"))
-
-
 def top_k(model: ModelProto) -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "k"))
     model.graph.node.append(helper.make_node("TopK", ["map", "k"], ["best", "where"], name="planted"))
-
-
-def shape(model: ModelProto) -> None:
-    model.graph.node.append(helper.make_node("Shape", ["map"], ["sizes"], name="planted"))
 
 
 def foreign(model: ModelProto) -> None:
@@ -60,16 +51,10 @@ def external(model: ModelProto) -> None:
     tensor.ClearField("raw_data")
 
 
-def _behind_map(model: ModelProto, operator: str, inputs: list[str], **attributes: str) -> None:
-    model.graph.node.append(helper.make_node(operator, ["map", *inputs], ["more"], name="planted", **attributes))
-
-
 @pytest.mark.parametrize(
     ("plant", "says"),
     [
-        (resize, "node planted: operator Resize"),
         (top_k, "node planted: operator TopK"),
-        (shape, "node planted: operator Shape"),
         (foreign, "node planted: operator com.microsoft::Gelu"),
         (dynamic, "tensor image: dynamic shape (batch, 3, 96, 96)"),
         (old_opset, "opset 17, expected 18"),
@@ -83,14 +68,8 @@ def test_planted_fault_is_named(plant: Callable[[ModelProto], None], says: str, 
     path = tmp_path / "planted.onnx"
     path.write_bytes(model.SerializeToString())
     assert any(says in problem for problem in lint(path)), lint(path)
-    with pytest.raises(CheckError, match="unfit for devices") as caught:
+    with pytest.raises(CheckError, match="unfit for devices"):
         check_lint(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
-
-
-def test_the_real_graph_is_fit(exported: Path) -> None:
-    assert lint(exported) == []
-    check_lint(exported)
 
 
 def test_describe(exported: Path, detector: Detector) -> None:
@@ -101,17 +80,11 @@ def test_describe(exported: Path, detector: Detector) -> None:
     assert 0.95 < 1e6 * facts["parameters"] / sum(p.numel() for p in detector.parameters()) < 1.0
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "folder", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
 def test_damaged_file_is_one_line(damage: str, exported: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.onnx"
-    if damage == "cut":
-        path.write_bytes(exported.read_bytes()[:-5000])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "text":
-        path.write_text("not a graph")
-    elif damage == "folder":
-        path.mkdir()
+    if damage != "missing":
+        path.write_bytes(exported.read_bytes()[:-5000] if damage == "cut" else b"")
     with pytest.raises(InputError, match="04_export") as caught:
         lint(path)
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
@@ -160,27 +133,18 @@ def node(operator, inputs="x", output="y", **attributes):
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_the_real_graph_passes_every_list(exported: Path, tmp_path: Path, precision: str) -> None:
     path = exported if precision == "fp32" else to_fp16(exported, tmp_path / "half.onnx")
-    assert [problems_of(path, backend) for backend in BACKENDS] == [[], [], []]
+    assert lint(path) == [] and [problems_of(path, backend) for backend in BACKENDS] == [[], [], []]
 
 
 @pytest.mark.parametrize(
     ("backend", "nodes", "shape", "constants", "says"),
     [
-        (
-            "qnn-gpu",
-            [node("Transpose", perm=[0, 1, 3, 2, 4, 5])],
-            [1, 2, 2, 2, 2, 3],
-            [],
-            "supports rank 2 to 5, not 6",
-        ),
         ("qnn-gpu", [node("Transpose", perm=[0])], [3], [], "Transpose supports rank 2 to 5, not 1"),
         ("qnn-gpu", [node("ReduceMean", "x c0")], [1, 2, 2, 2, 2], [np.array([1])], "ReduceMean supports rank"),
         ("qnn-gpu", [node("Erf")], [1, 4], [], "Erf is not supported"),
-        ("qnn-htp", [node("Erf")], [1, 4], [], "Erf is not supported"),
         ("qnn-gpu", [node("GatherElements", "x c0")], [1, 4], [np.zeros((1, 4), np.int64)], "is not documented"),
         ("qnn-htp", [node("ReduceProd", "x c0")], [1, 4], [np.array([1])], "ReduceProd is not supported"),
         ("tensorrt", [node("Relu")], [1] * 9, [], "Relu supports rank 0 to 8, not 9"),
-        ("tensorrt", [node("Multinomial")], [1, 4], [], "Multinomial is not supported"),
         ("tensorrt", [node("Cast", to=TensorProto.DOUBLE)], [1, 4], [], "Cast does not support FP64"),
     ],
 )
@@ -203,12 +167,8 @@ GELUS = {
 def test_a_gelu_written_out_is_one_operation(tmp_path: Path, form: str) -> None:
     erf = [node("Div", "x c0", "d"), node("Erf", "d", "e"), node("Add", "e c1", "p")]
     path = graph(tmp_path / "gelu.onnx", [*erf, *GELUS[form]], [1, 4], [ROOT, ONE, HALF])
-    assert {use.operator for use in operator_uses(path, "qnn-gpu")} == {
-        "ElementWiseDivide",
-        "Gelu",
-        "ElementWiseAdd",
-        "ElementWiseMultiply",
-    }
+    operators = {use.operator for use in operator_uses(path, "qnn-gpu")}
+    assert operators == {"ElementWiseDivide", "Gelu", "ElementWiseAdd", "ElementWiseMultiply"}
     assert problems_of(path, "qnn-gpu") == problems_of(path, "tensorrt") == []
     assert "Erf" in {use.operator for use in operator_uses(path, "tensorrt")}
 

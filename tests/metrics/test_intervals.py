@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
 from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
-from edgezsad.metrics.intervals import REPLICATES, Replicates, bootstrap, bootstrap_pixels, interval, multiplicities
+from edgezsad.metrics.intervals import Replicates, bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.significance import delong
 
 NAMES = ("auroc", "ap", "f1max")
@@ -75,14 +75,6 @@ def test_resamples_are_stratified_by_label(rows: list[tuple[int, float]], seed: 
     assert (found[2] >= 2 * label.sum() / (len(label) + label.sum()) - 1e-12).all()
 
 
-def test_the_seed_determines_the_resamples() -> None:
-    label, score = images(30, 20, 1, seed=0)
-    first, again, other = (stacked(bootstrap(label, score, seed=seed)) for seed in (5, 5, 6))
-    assert first.shape == (3, REPLICATES)
-    assert np.array_equal(first, again)
-    assert not (first == other).all(axis=1).any()
-
-
 def test_models_share_the_resamples_of_the_same_images() -> None:
     label, score = images(40, 40, 1, seed=1)
     same = stacked(bootstrap(label, score)) - stacked(bootstrap(label, score))
@@ -91,14 +83,12 @@ def test_models_share_the_resamples_of_the_same_images() -> None:
     near = score + 0.01 * np.random.default_rng(2).normal(size=len(score))
     low, high = interval(bootstrap(label, near).auroc - bootstrap(label, score).auroc)
     own = interval(bootstrap(label, score).auroc)
-    assert low <= 0 <= high
-    assert high - low < (own[1] - own[0]) / 5
+    assert low <= 0 <= high < low + (own[1] - own[0]) / 5
 
 
 def test_interval() -> None:
     values = np.random.default_rng(0).permutation(np.arange(1001.0))
     assert interval(values) == pytest.approx((25, 975))
-    assert interval(values, level=0.5) == pytest.approx((250, 750))
     # Undefined values are left out.
     assert interval(np.append(values, [np.nan, np.nan])) == interval(values)
     assert interval(np.array([0.7])) == (0.7, 0.7)

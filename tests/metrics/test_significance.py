@@ -53,9 +53,9 @@ def test_delong_agrees_with_its_definition(rows: list[tuple[int, tuple[int, ...]
     values, covariance = naive(label, scores)
     assert found.value == pytest.approx(values)
     assert found.covariance == pytest.approx(covariance, abs=1e-12)
-    change, error = found.contrast([-1, 0.5, 0.5])
-    assert change == pytest.approx((values[1] + values[2]) / 2 - values[0], abs=1e-12)
     weight = np.array([-1, 0.5, 0.5])
+    change, error = found.contrast(weight)
+    assert change == pytest.approx(weight @ values, abs=1e-12)
     assert error**2 == pytest.approx(max(0, weight @ covariance @ weight), abs=1e-12)
 
 
@@ -138,9 +138,11 @@ def test_interval_p_value_and_verdict_say_the_same(
     assert mirrored.p_value == found.p_value
 
 
-@pytest.mark.parametrize("unknown", [{"change": math.nan}, {"error": math.nan}, {"step": math.nan}])
-def test_nan_is_undecided(unknown: dict[str, float]) -> None:
-    found = equivalence(**({"change": 0.0, "error": 0.0, "margin": 0.2, "images": 10, "step": 0.0} | unknown))
+@pytest.mark.parametrize("unknown", ["change", "error", "step"])
+def test_nan_is_undecided(unknown: str) -> None:
+    found = equivalence(
+        **({"change": 0.0, "error": 0.0, "margin": 0.2, "images": 10, "step": 0.0} | {unknown: math.nan})
+    )
     assert (found.verdict, found.needed) == ("undecided", None)
     assert found.sentence() == "undecided, the data set is too small"
 

@@ -229,7 +229,6 @@ def test_all_parameters_of_edgeglr_with_context_learn() -> None:
         ({"readout": {"self_similarity": [16]}}, "needs readout.context"),
         ({"readout": {"kind": "self_reference", "correction_gain": 0.1}}, r"needs strides \(8, 16, 32\)"),
         ({"strides": [8, 16, 32], "readout": {"kind": "self_reference"}}, "correction_gain"),
-        ({"readout": {"map_rarity": 1}}, "map_rarity"),
         ({"readout": {"kind": "cues"}}, "kind must be edgeglr or self_reference"),
     ],
 )

@@ -56,7 +56,6 @@ def test_segmentation() -> None:
     assert segment_part(surface()) is None
     assert segment_part(np.full((SIZE, SIZE, 3), 90, np.uint8)) is None
     pixels[10:40, 90:120] = 20
-    assert segment_part(pixels) is not None
     assert segment_part(pixels, single=True) is None
 
 
@@ -113,6 +112,5 @@ def test_kinds_can_be_chosen(tmp_path: Path) -> None:
     made = [row for row in derive_list(normals, config, 3, {}) if row.kind == "synthetic"]
     assert len(made) == row_counts(config)["synthetic"] == 20
     assert {row.label for row in made} == {1} and not any(row.donor for row in made)
-    assert {row.crop.right == row.crop.left + SIZE for row in made} == {True, False}, "some are whole, some cropped"
     for row in made:
         assert render(row, tmp_path, {one.id: one for one in entries}, 96, ("scratch",)).mask.any()
