@@ -77,8 +77,19 @@ def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None
     """
     with _unpacked(path) as folder:
         result = _Result(folder, path.name)
-        _check_model(result, run)
-        kit = result.kit
+        kit, profile = result.kit, run.profile
+        if kit.profile != profile.profile or kit.seed not in profile.seeds:
+            raise InputError(
+                f"{path.name}: of profile {kit.profile}, seed {kit.seed}; this run is {profile.profile} with the seeds "
+                f"{', '.join(map(str, profile.seeds))}; give the --config that the kit was written with"
+            )
+        ours = read_metadata(run.onnx(kit.seed, "fp32")).get("model_sha256", "")
+        if (kit.detector_sha256, kit.size) != (ours, profile.model.size):
+            raise InputError(
+                f"{path.name}: of another model than the run's seed {kit.seed}; write a new kit and run it"
+            )
+        if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
+            raise InputError(f"{path.name}: the board ran a model that is not in its kit; {AGAIN}")
         output = output or run.board(kit.board)
         done = Ingested(kit.board, notes=result.warnings)
         for target in kit.targets:
@@ -199,21 +210,6 @@ class _Result:
             "detector_sha256": kit.detector_sha256,
             "versions": versions | {key: facts[key] for key in ("l4t", "cuda") if facts.get(key)},
         }
-
-
-def _check_model(result: _Result, run: Run) -> None:
-    """Raise unless the kit, and the model that the board ran, are those of the run."""
-    name, kit, profile = result.name, result.kit, run.profile
-    if kit.profile != profile.profile or kit.seed not in profile.seeds:
-        raise InputError(
-            f"{name}: of profile {kit.profile}, seed {kit.seed}; this run is {profile.profile} with the seeds "
-            f"{', '.join(map(str, profile.seeds))}; give the --config that the kit was written with"
-        )
-    ours = read_metadata(run.onnx(kit.seed, "fp32")).get("model_sha256", "")
-    if (kit.detector_sha256, kit.size) != (ours, profile.model.size):
-        raise InputError(f"{name}: of another model than the run's seed {kit.seed}; write a new kit and run it")
-    if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
-        raise InputError(f"{name}: the board ran a model that is not in its kit; {AGAIN}")
 
 
 def _score_target(result: _Result, run: Run, target: str) -> ScoreFile:

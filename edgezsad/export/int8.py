@@ -53,8 +53,8 @@ class Sweep:
     kept_fp32: tuple[str, ...]
     layers: int
     images: int
-    all_int8: tuple[float, float]
-    exported: tuple[float, float]
+    all_int8: tuple[float, ...]
+    exported: tuple[float, ...]
 
 
 class Quantiser:
@@ -162,11 +162,12 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
 
     The (S, S, 3) uint8 RGB images are of the source, but not those of the ranges. `most` limits the number of layers.
     """
-    scores, maps = quantiser.outputs([], images)
+    fp32 = quantiser.outputs([], images)
 
-    def errors(layers: Sequence[Layer]) -> tuple[float, float]:
-        changed_scores, changed_maps = quantiser.outputs(layers, images)
-        return _relative(changed_scores, scores), _relative(changed_maps, maps)
+    def errors(layers: Sequence[Layer]) -> tuple[float, ...]:
+        pairs = zip(quantiser.outputs(layers, images), fp32, strict=True)
+        # An untrained readout can give the same score to every image.
+        return tuple(float(np.sqrt(np.mean((new - old) ** 2))) / (float(old.std()) or 1.0) for new, old in pairs)
 
     tried = progress(quantiser.layers[:most], "INT8 sweep", unit="layer")
     rows = [(layer.name, layer.weights / 1000, *errors([layer])) for layer in tried]
@@ -188,8 +189,3 @@ class _Reader(CalibrationDataReader):
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
-
-
-def _relative(values: np.ndarray, reference: np.ndarray) -> float:
-    # An untrained readout can give the same score to every image.
-    return float(np.sqrt(np.mean((values - reference) ** 2))) / (float(reference.std()) or 1.0)
