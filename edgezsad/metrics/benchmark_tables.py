@@ -41,15 +41,12 @@ PIXEL_DEFINITION = (
 class Benchmarks:
     """Metrics of a run in percent.
 
-    Attributes:
-        categories: one row for each target, seed and category (see `category_metrics`).
-        seeds: one row for each target and seed, mean over the categories that have the metric.
-        summary: by target, then metric: `mean` and `std` over seeds; for image metrics `low` and `high`, the mean's
-            interval; `left_out`, the categories without the metric. None where undefined.
+    The summary, by target and metric, holds `mean` and `std` over seeds, for image metrics `low` and `high`, the ends
+    of the mean's interval, and `left_out`, the categories without the metric. None where undefined.
     """
 
-    categories: "pd.DataFrame"
-    seeds: "pd.DataFrame"
+    categories: "pd.DataFrame"  # one row for each target, seed and category (see `category_metrics`)
+    seeds: "pd.DataFrame"  # one row for each target and seed, mean over the categories that have the metric
     summary: dict[str, dict[str, dict[str, Any]]]
 
     def as_json(self, run: Run) -> dict[str, object]:
@@ -68,11 +65,7 @@ class Benchmarks:
 
 
 def benchmarks(run: Run, runtime: Runtime = "pytorch") -> Benchmarks:
-    """Compute the metrics of all targets and seeds of a run.
-
-    Raises:
-        InputError: a score file is missing, or belongs to other images than the manifest.
-    """
+    """Compute the metrics of all targets and seeds; InputError if scores are missing or of other images."""
     import pandas as pd
 
     rows, ends = [], {}
@@ -108,9 +101,7 @@ def _summary(
 def mean_intervals(resamples: Sequence[dict[str, Replicates]]) -> dict[str, tuple[float, float]]:
     """Compute the interval of each image metric's mean over categories and seeds, in percent; NaN where undefined.
 
-    Args:
-        resamples: from `bootstrap_categories`, one for each seed. Categories where a metric is undefined are left out,
-            as they are of the mean itself.
+    Categories where a metric is undefined are left out, as they are of the mean itself.
     """
     ends = {}
     for name in IMAGE_METRICS:
@@ -146,20 +137,10 @@ def _mean_text(mean: float | None, std: float | None) -> str:
 def category_metrics(
     scores: ScoreFile, manifest: Manifest, pixels: int, resamples: dict[str, Replicates] | None = None
 ) -> list[dict[str, object]]:
-    """Compute the metrics of each category.
+    """Compute the metrics of each category, pixel metrics at `pixels` height and width.
 
-    Args:
-        scores: of one seed on one data set.
-        manifest: of the same images; its masks are read from disk.
-        pixels: height and width at which pixel metrics are computed.
-        resamples: from `bootstrap_categories`, if intervals are wanted.
-
-    Returns:
-        For each category: category, images, defective, without_mask, then `METRICS` in percent (NaN where undefined),
-        then with resamples the ends of each image metric's interval, NAME_low and NAME_high.
-
-    Raises:
-        InputError: the scores belong to other images than the manifest.
+    Each row holds category, images, defective, without_mask, `METRICS` in percent (NaN where undefined), and with
+    `resamples`, from `bootstrap_categories`, the ends of each image metric's interval, NAME_low and NAME_high.
     """
     rows = []
     for category, part in _by_category(scores):
@@ -189,11 +170,7 @@ def category_seed(category: str) -> int:
 
 
 def has_pixel_labels(scores: ScoreFile, manifest: Manifest) -> np.ndarray:
-    """Return (N,) bool: False for defective images without a mask.
-
-    Raises:
-        InputError: an image was scored that is not in the manifest.
-    """
+    """Return (N,) bool: False for defective images without a mask; InputError if an image is not in the manifest."""
     entries = {entry.id: entry for entry in manifest.entries}
     known = np.ones(len(scores), dtype=bool)
     for row, image_id in enumerate(scores.image_id):

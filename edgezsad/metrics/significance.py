@@ -83,7 +83,6 @@ class Equivalence:
     needed: int | None  # about how many images a verdict needs; None when there is one, or no number would give one
 
     def sentence(self) -> str:
-        """Return the verdict in words."""
         if self.verdict != "undecided":
             return self.verdict
         how_many = f": about {self.needed:,} images are needed" if self.needed else ""

@@ -1,7 +1,4 @@
-"""A timm backbone that returns feature maps at chosen strides, with weights from a pip package, a hub, or random.
-
-The input normalisation is part of the backbone, so every exported graph contains it.
-"""
+"""A timm backbone that returns feature maps at chosen strides, with weights from a pip package, a hub, or random."""
 
 import difflib
 import hashlib
@@ -22,11 +19,7 @@ WEIGHT_PACKAGES = {
 
 
 class Backbone(nn.Module):
-    """Frozen feature extractor; `strides` and `channels` are those of its feature maps, finest first.
-
-    Raises:
-        InputError: timm has no such backbone, it has no such strides, or its weights are not available.
-    """
+    """Frozen feature extractor; `strides` and `channels` are those of its feature maps, finest first."""
 
     def __init__(self, name: str, weights: str, strides: tuple[int, ...]):
         super().__init__()
@@ -64,10 +57,9 @@ class Backbone(nn.Module):
             except Exception as error:
                 # No network, no hub client, a proxy: the remedy is always the same.
                 reason = " ".join(str(error).split())[:120]
-                raise InputError(
-                    f"model.weights: the hub weights of {self.name} are not available ({type(error).__name__}: "
-                    f"{reason}); connect to a network once, or set it to 'random'"
-                ) from None
+                problem = f"the hub weights of {self.name} are not available ({type(error).__name__}: {reason})"
+                remedy = "connect to a network once, or set it to 'random'"
+                raise InputError(f"model.weights: {problem}; {remedy}") from None
         # Checkpoints, caches and graphs of different processes must have the same random weights.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -84,9 +76,8 @@ class Backbone(nn.Module):
         with torch.device("meta"):
             levels = timm.create_model(self.name, pretrained=False, features_only=True).feature_info.reduction()
         if not set(self.strides) <= set(levels):
-            raise InputError(
-                f"model.strides: {self.name} has no feature maps at strides {self.strides}, only {tuple(levels)}"
-            )
+            problem = f"has no feature maps at strides {self.strides}, only {tuple(levels)}"
+            raise InputError(f"model.strides: {self.name} {problem}")
         # If several levels share a stride (a plain ViT), the last one has the most abstract features.
         return tuple(len(levels) - 1 - levels[::-1].index(stride) for stride in self.strides)
 
@@ -94,9 +85,8 @@ class Backbone(nn.Module):
 def packaged_weights(name: str) -> dict[str, Tensor]:
     """Read ImageNet weights from a pip package, mapped by position: it uses other module names in timm's order."""
     if name not in WEIGHT_PACKAGES:
-        raise InputError(
-            f"model.weights: no pip package contains weights of {name}; use 'hub', or one of {sorted(WEIGHT_PACKAGES)}"
-        )
+        remedy = f"use 'hub', or one of {sorted(WEIGHT_PACKAGES)}"
+        raise InputError(f"model.weights: no pip package contains weights of {name}; {remedy}")
     package, relative = WEIGHT_PACKAGES[name]
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:

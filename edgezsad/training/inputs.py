@@ -1,7 +1,4 @@
-"""Training inputs: cached features for a frozen backbone, or images for a backbone that learns.
-
-Both yield the same kind of examples in the same order, so the trainer does not distinguish them.
-"""
+"""Training inputs: cached features for a frozen backbone, or images for a backbone that learns, in the same order."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,25 +17,19 @@ from edgezsad.run import Run
 from edgezsad.source.render import SourceImages, rotate_and_mirror, source_images
 from edgezsad.training.features import Features, read_features
 
-RECIPE = 1
-"""Version of how images are read and augmented; increase it if a change of the code changes them."""
-FEATURES_PIECE, IMAGES_PIECE = 64, 8
-"""Rows read at a time outside of a step."""
+RECIPE = 1  # increase it if a change of the code changes how images are read and augmented
+FEATURES_PIECE, IMAGES_PIECE = 64, 8  # rows read at a time outside of a step
 UNKNOWN = np.zeros((1, 1), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Some images of the source, with (B,) rows and labels.
-
-    The inputs are features, one (B, C, h, w) per stride, or pixels, one (B, 3, S, S), 0..255. `mask_fraction` is that
-    of `Features`.
-    """
+    """Some images of the source, with (B,) rows and labels."""
 
     rows: np.ndarray
-    inputs: list[Tensor]
+    inputs: list[Tensor]  # features, one (B, C, h, w) per stride, or pixels, one (B, 3, S, S), 0..255
     label: Tensor
-    mask_fraction: Tensor
+    mask_fraction: Tensor  # as in `Features`
 
 
 class CachedInputs:
