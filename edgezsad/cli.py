@@ -14,8 +14,10 @@ from typing import Annotated
 import typer
 
 from edgezsad import __version__
+from edgezsad.config import DataSet, load_profile
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.files import check_may_be_written, progress, write_csv
+from edgezsad.run import open_run
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 claims_app = typer.Typer(help="The claims table.", no_args_is_help=True)
@@ -139,7 +141,6 @@ def evaluate_folders(
 def train_seed(config: Config = MINI, seed: Seed = 0) -> None:
     """Train one seed of a run with prepared data; under `torchrun`, on one device per process."""
     from edgezsad.model.backbone import Backbone
-    from edgezsad.run import open_run
     from edgezsad.training.inputs import training_inputs
     from edgezsad.training.trainer import train
 
@@ -157,7 +158,6 @@ def train_seed(config: Config = MINI, seed: Seed = 0) -> None:
 def claims_check(config: Config = MINI) -> None:
     """Print every claim with its status; exit code 1 if one fails."""
     from edgezsad.claims.evaluation import check_claims, require_claims
-    from edgezsad.run import open_run
     from edgezsad.show.tables import claim_lines
 
     verdicts = check_claims(open_run(config))
@@ -202,7 +202,6 @@ def data_index(
     workers: Workers = CORES,
 ) -> None:
     """Write the manifest, with the hash of every file; a second run reads only changed files."""
-    from edgezsad.config import DataSet
     from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
     from edgezsad.data.manifest import index_dataset, write_manifest
 
@@ -237,7 +236,6 @@ def device_kit(
     """Write all that a board needs to repeat the device experiment; size and time are printed first."""
     from edgezsad.devices import find_board
     from edgezsad.devices.kit import make_kit
-    from edgezsad.run import open_run
 
     chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
     options = (seed, chosen, images_per_target, dlc, expanded, output, yes, typer.echo)
@@ -254,7 +252,6 @@ def device_ingest(
 ) -> None:
     """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
     from edgezsad.devices.ingest import ingest
-    from edgezsad.run import open_run
 
     done = ingest(result, open_run(config), output, timing)
     typer.echo(done.as_text())
@@ -265,7 +262,6 @@ def device_ingest(
 def show_device_status(config: Config = MINI) -> None:
     """List what was ingested from each board, and what is missing."""
     from edgezsad.devices.ingest import device_status
-    from edgezsad.run import open_run
 
     typer.echo("\n".join(device_status(open_run(config))))
 
@@ -276,8 +272,6 @@ def profile(
     data_root: Annotated[str, typer.Option(envvar="EDGEZSAD_DATA", help="Replaces data.root of the profile.")] = "",
 ) -> None:
     """Check a profile before a run: its keys, its values, and that its folders are there."""
-    from edgezsad.config import load_profile
-
     checked = load_profile(config, data_root or None)
     for item in (*checked.data.source, *checked.data.targets):
         folder = checked.data.folder(item)
@@ -298,11 +292,8 @@ def dlc(
     from edgezsad.export.lint import summarise
 
     record = write_dlc(graph, out, folded)
-    typer.echo(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB, {record.precision}, {record.partitions} partition, "
-        f"{sum(record.operations.values())} operations, at most {record.most_axes} axes; "
-        f"findings of the GPU's operator list: {summarise(record.gpu_findings)}"
-    )
+    facts = f"{out.stat().st_size / 1e6:.1f} MB, {record.precision}, {sum(record.operations.values())} operations"
+    typer.echo(f"{out}: {facts}; findings of the GPU's operator list: {summarise(record.gpu_findings)}")
 
 
 @export_app.command()

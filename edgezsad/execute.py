@@ -1,7 +1,7 @@
 """Run one notebook as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
-While it runs, the executed copy is in the folder `running` next to OUTPUT. It moves to OUTPUT only when every cell has
-passed. Its metadata records versions, machine, commit and data. The Snakefile also asks which code a notebook imports.
+The executed copy moves from the folder `running` to OUTPUT only when every cell has passed; its metadata records
+versions, machine, commit and data.
 """
 
 import ast
@@ -61,9 +61,8 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
             options = {"progress_bar": False, "stderr_file": sys.stderr, "kernel_name": "python3", "config": config}
             papermill.execute_notebook(str(notebook), str(running), dict(parameters), **options)
     except (PapermillExecutionError, DeadKernelError) as error:
-        reason = "the kernel died (out of memory?)"
-        if isinstance(error, PapermillExecutionError):
-            reason = f"{error.ename}: {one_line(error.evalue, None)}"
+        failed = isinstance(error, PapermillExecutionError)
+        reason = f"{error.ename}: {one_line(error.evalue, None)}" if failed else "the kernel died (out of memory?)"
         failure = CheckError(f"{notebook}: {reason} (executed copy kept at {running})")
         failure.exit_code = 2 if reason.startswith("InputError:") else 1
         raise failure from None
@@ -183,8 +182,7 @@ def _imports(tree: ast.AST) -> set[Path]:
         parts = name.split(".")
         if parts[0] in PACKAGES:
             # Importing a module also runs the __init__ of every package above it.
-            for count in range(1, len(parts) + 1):
-                path = Path(*parts[:count])
+            for path in [Path(*parts), *Path(*parts).parents][:-1]:
                 paths |= {path.with_suffix(".py"), path / "__init__.py"}
     return {path for path in paths if path.is_file()}
 

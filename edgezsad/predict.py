@@ -1,8 +1,4 @@
-"""Score images and write heat maps: `Predictor` for Python, `predict_files` for the command line and `evaluate`.
-
-The shipped ONNX graph (`edgezsad.model.GRAPH`) is the default and needs no PyTorch. Files that cannot be read or scored
-do not stop the others: they are returned as `Failure`.
-"""
+"""Score images and write heat maps: `Predictor` for Python, `predict_files` for the command line and `evaluate`."""
 
 import glob
 import math
@@ -24,8 +20,7 @@ from edgezsad.model import GRAPH
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 
-AHEAD, READERS = 4, 2
-"""Images that are read while another one is scored, and threads that read them."""
+AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
 COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 
 

@@ -84,11 +84,8 @@ def open_run(config: Path | str) -> Run:
 def rehearse(profile: Profile, limit: int) -> Profile:
     """Return the profile of a rehearsal: the same graph with at most `limit` images of each set, split and label."""
     values = profile.model_dump()
-    values |= {
-        "title": f"{profile.title} (rehearsal)",
-        "run": profile.run.with_name(f"{profile.run.name}-rehearsal"),
-        "rehearsal": limit,
-    }
+    values |= {"title": f"{profile.title} (rehearsal)", "rehearsal": limit}
+    values["run"] = profile.run.with_name(f"{profile.run.name}-rehearsal")
     for item in values["data"]["source"]:
         if item["derive"]:
             item["derive"]["images"] = min(item["derive"]["images"], 4 * limit)
@@ -98,8 +95,7 @@ def rehearse(profile: Profile, limit: int) -> Profile:
     values["training"]["steps"] = min(profile.training.steps, limit)
     values["training"]["batch"] = min(profile.training.batch, 2 * limit)
     # The emulator takes minutes for a single image of a large model.
-    runtimes = [name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16"]
-    values["evaluation"]["runtimes"] = runtimes
+    values["evaluation"]["runtimes"] = [name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16"]
     return Profile.model_validate(values)
 
 
@@ -107,7 +103,5 @@ def rehearsal_notice(profile: Profile) -> str:
     """Return the notice for the pages of a rehearsal; empty for a real run."""
     if profile.rehearsal is None:
         return ""
-    return (
-        f"REHEARSAL: at most {profile.rehearsal} images of each set, split and label, {profile.training.steps} steps, "
-        f"a backbone with {profile.model.weights} weights. These numbers mean nothing."
-    )
+    small = f"{profile.rehearsal} images of each set, split and label, {profile.training.steps} steps"
+    return f"REHEARSAL: at most {small}, {profile.model.weights} weights of the backbone. These numbers mean nothing."

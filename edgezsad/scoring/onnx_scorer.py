@@ -16,6 +16,7 @@ from edgezsad.model import THRESHOLD
 
 REMEDY = "run notebook 04_export"
 
+# What the device line of a record adds for each precision.
 ARITHMETIC = {
     "fp32": "",
     # On x86-64 ONNX Runtime has no FP16 kernels: it casts the weights to FP32 once.
@@ -25,7 +26,6 @@ ARITHMETIC = {
     # ONNX Runtime fuses a layer with its QuantizeLinear nodes only where both input and output are INT8.
     "int8": ", INT8 weights and activations; sums in INT32 where input and output are INT8, else in FP32",
 }
-"""What the device line of a record adds for each precision."""
 
 
 class SessionScorer:
@@ -76,9 +76,8 @@ class OnnxScorer(SessionScorer):
         self.runtime = f"onnx-{self.precision}"
         self.device = f"CPU: {cpu_name()}, {thread_count(threads)}{ARITHMETIC[self.precision]}"
         self.versions = versions("onnxruntime")
-        self.timing_method = (
-            f"wall time of one image, batch 1, {thread_count(threads)}, after decoding and resizing; one warm-up"
-        )
+        method = "wall time of one image, batch 1, {}, after decoding and resizing; one warm-up"
+        self.timing_method = method.format(thread_count(threads))
         if warm_up:
             self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
 

@@ -1,7 +1,6 @@
 """Score images with Qualcomm's HTP emulator (FP16, as on the Hexagon processor) on a Linux x86-64 host.
 
-ONNX Runtime silently moves nodes that a provider does not take to its CPU provider; such a run would show a drift of
-zero. So the session may not fall back, and every node is checked for its provider.
+ONNX Runtime may silently run nodes on its CPU provider, with a drift of zero: so every node's provider is checked.
 """
 
 import importlib
@@ -109,8 +108,7 @@ def open_session(
 
     `fallback` lets the CPU provider take nodes that the library rejects; `disabled` names optimisers to disable.
     """
-    devices = _devices()
-    if not devices:
+    if not (devices := _devices()):
         raise RuntimeUnavailable("onnxruntime-qnn offers no device on this machine")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -18,14 +18,8 @@ from edgezsad.scoring.score_file import RunRecord, ScoreFile, Scorer
 if TYPE_CHECKING:
     import pandas as pd
 
-PRECISION = {
-    "pytorch": "fp32",
-    "onnx-fp32": "fp32",
-    "onnx-fp16": "fp16",
-    "onnx-int8": "int8",
-    "qnn-htp-fp16": "fp16",
-    "tensorrt-fp16": "fp16",
-}
+# Names of runtimes end with their precision.
+PRECISION = {name: name.rpartition("-")[2] for name in get_args(Runtime)} | {"pytorch": "fp32"}
 
 
 def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
@@ -86,17 +80,10 @@ def score_table(files: list[Path]) -> "pd.DataFrame":
     for path in files:
         scores = score_file.read_scores(path)
         record, timed = scores.record, np.isfinite(scores.milliseconds).any()
-        rows.append(
-            {
-                "target": record.target,
-                "seed": record.seed,
-                "images": len(scores),
-                "median ms": float(np.median(scores.milliseconds)) if timed else None,
-                "status": f"{record.status}: {record.reason}" if record.reason else record.status,
-                "device": record.device or None,
-            }
-        )
-    return pd.DataFrame(rows)
+        median = float(np.median(scores.milliseconds)) if timed else None
+        status = f"{record.status}: {record.reason}" if record.reason else record.status
+        rows.append((record.target, record.seed, len(scores), median, status, record.device or None))
+    return pd.DataFrame(rows, columns=("target", "seed", "images", "median ms", "status", "device"))
 
 
 def subset(manifest: Manifest, count: int) -> Manifest:
