@@ -35,12 +35,6 @@ def test_rgb_comes_back_exactly(tmp_path: Path, ending: str) -> None:
     read[:] = 0  # the caller may write into it
 
 
-def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
-    grey = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
-    read = decode_image(save(grey, tmp_path / "a.png"))
-    np.testing.assert_array_equal(read, np.stack([grey] * 3, axis=2))
-
-
 def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]], dtype=np.uint8)
     read = decode_image(save(rgba, tmp_path / "a.png"))

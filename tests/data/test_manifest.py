@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgezsad.cli import app
-from edgezsad.config import DataSet, Profile
+from edgezsad.config import DataSet
 from edgezsad.data import manifest as manifest_module
 from edgezsad.data.layouts import HEATMAP
 from edgezsad.data.manifest import (
@@ -24,11 +24,9 @@ from edgezsad.data.manifest import (
     fingerprint,
     index_dataset,
     read_manifest,
-    read_run_manifest,
     write_manifest,
 )
 from edgezsad.errors import InputError
-from edgezsad.run import Run
 
 NORMAL = Entry("bolt/test/good/000.png", "bolt", "test", 0, "good", "", 640, 480, "a" * 64, "")
 DEFECTIVE = Entry(
@@ -95,14 +93,6 @@ def test_files_that_are_not_manifests(tmp_path: Path, name: str, content: bytes 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=reason):
         read_manifest(tmp_path / name, tmp_path)
-
-
-def test_manifests_of_a_run(tmp_path: Path, make_profile: Callable[..., Profile]) -> None:
-    run = Run(make_profile(tmp_path / "run"))
-    (source,) = run.profile.data.source
-    write_manifest(TWO, run.manifest_path(source.name))
-    expected = replace(TWO, name="source", root=run.profile.data.folder(source))
-    assert read_run_manifest(run, source) == expected
 
 
 # The hash cache -------------------------------------------------------------------------------------------------------

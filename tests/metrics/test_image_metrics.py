@@ -34,12 +34,6 @@ def test_by_hand() -> None:
     assert (best.f1, best.threshold) == (pytest.approx(2 / 3), -7.0)
 
 
-def test_far_logits_are_not_squashed() -> None:
-    # A sigmoid inside the metric would tie 40 with 50.
-    assert auroc(np.array([0, 1]), np.array([40.0, 50.0], dtype=np.float32)) == 1
-    assert auroc(np.array([0, 1]), np.array([50.0, 40.0], dtype=np.float32)) == 0
-
-
 @given(PAIRS)
 def test_auroc_counts_pairs(rows: list[tuple[int, float]]) -> None:
     label, score = arrays(rows)

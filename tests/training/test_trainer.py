@@ -214,7 +214,6 @@ def test_self_reference_logs_only_trained_terms_and_its_threshold_includes_tta(
     trained = train(profile, inputs, backbone, 0, tmp_path / "seed")
     # The global score is fitted, so its loss terms would be constant.
     assert list(trained.curve.columns) == ["step", "learning_rate", "total", "map", "gain"]
-    assert trained.curve["total"].tolist() == pytest.approx(trained.curve["map"].tolist())
     _, held = split_source(inputs.label, inputs.group, inputs.parent, 0.5)
 
     def threshold(tta: str) -> float:

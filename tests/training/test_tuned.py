@@ -96,8 +96,6 @@ def test_rates_fall_stage_by_stage_towards_the_image(profile: Profile, backbone:
     full = group_of[id(learner.readout.weight)]["share"]
     for share, stage in zip((0.125, 0.25, 0.5), learner.stages, strict=True):
         assert {group_of[id(parameter)]["share"] / full for parameter in stage.parameters()} == {share}
-    for parameter in (one for one in learner.parameters() if one.requires_grad):
-        assert group_of[id(parameter)]["weight_decay"] == (config.weight_decay if parameter.ndim > 1 else 0)
 
 
 def test_images_are_augmented_in_training_and_not_in_validation(planted: ModuleType, backbone: torch.nn.Module) -> None:
