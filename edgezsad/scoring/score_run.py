@@ -38,10 +38,8 @@ def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
         if emulator:
             manifest = subset(manifest, emulator.images_per_target)
         paths = [run.scores(runtime, seed, manifest.name) for seed in seeds]
-        records = [
-            _record(run, runtime, seed, model, manifest).model_copy(update=not_run)
-            for seed, model in zip(seeds, models, strict=True)
-        ]
+        records = [_record(run, runtime, *pair, manifest) for pair in zip(seeds, models, strict=True)]
+        records = [record.model_copy(update=not_run) for record in records]
         if not_run:
             written += map(score_file.write_not_run, records, paths)
         else:

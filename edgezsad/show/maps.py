@@ -22,15 +22,7 @@ def heat_map(anomaly_map: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """Blend a heat map over its image.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        anomaly_map: (h, w) logits.
-
-    Returns:
-        (H, W, 3) uint8: the image where the map is low, the heat colours where it is high.
-    """
+    """Blend the heat colours over an image, (H, W, 3) uint8 RGB, where its map, (h, w) logits, is high."""
     levels, colours = _levels(anomaly_map, *image.shape[:2]), heat_colours().astype(np.float32)
     blended = np.empty_like(image)
     # In bands of rows: a large image in floating point would take gigabytes.
@@ -43,14 +35,9 @@ def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
 
 
 def outline(image: np.ndarray, coverage: np.ndarray) -> np.ndarray:
-    """Draw the outline of a mask on an image.
+    """Draw the outline of a mask on a copy of an image, (H, W, 3) uint8 RGB, also around defects below a pixel.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        coverage: (H, W) fraction of each pixel that the mask covers.
-
-    Returns:
-        A copy of the image; defects thinner than a pixel are outlined too.
+    `coverage` is the fraction of each pixel that the mask covers, (H, W).
     """
     inside = (coverage > min(0.5, float(coverage.max()) / 2)).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
