@@ -1,8 +1,4 @@
-"""The command line: `edgezsad predict`, `evaluate`, `train`, `claims check`, `data check|index`,
-`export dlc|tensorrt`, `device kit|ingest|status`, `profile`, `lint`.
-
-Invalid input ends with exit code 2, a failed check with 1, both with one line on standard error.
-"""
+"""The command line: invalid input ends with exit code 2, a failed check with 1, both with one line of error."""
 
 import io
 import json

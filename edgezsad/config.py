@@ -1,8 +1,4 @@
-"""One file holds everything a run depends on: a profile, read from YAML and checked key by key.
-
-The same notebooks and the same graph run in every profile (`configs/mini.yaml`, `folder.yaml`, `paper.yaml`).
-Relative paths in a profile count from the project's root (see `edgezsad.run.open_run`).
-"""
+"""A profile holds everything a run depends on: read from YAML (`configs/`), checked key by key."""
 
 import difflib
 import json
@@ -39,10 +35,7 @@ class Generated(Strict):
 
 
 class Derive(Strict):
-    """A source list derived from the images of a data set: our reading of Real-IAD-DR (see `edgezsad.source.derive`).
-
-    Shares are in percent, as integers, so that a list is the same on every machine.
-    """
+    """A source list derived from a data set (see `edgezsad.source.derive`); shares are whole percents."""
 
     images: Positive  # rows of the list
     whole: Percent = 55  # share of whole images
@@ -126,11 +119,9 @@ class ReadoutConfig(Strict):
     local_channels: Positive = 32  # hidden channels of the spatial head
     noise: float = Field(0.5, ge=0)  # on the features in training, in standard deviations of each channel
     context: int = Field(0, ge=0, le=8)
-    """Blocks of context aggregation: the spatial head reads all strides and the surroundings of each location together.
-    0: each stride contributes to the map on its own, location by location."""
+    """Blocks of context aggregation over all strides; 0: each stride contributes on its own, location by location."""
     self_similarity: tuple[Literal[8, 16, 32], ...] = ()
-    """Strides at which the spatial head also reads the dissimilarity of each patch to the rest of its image; needs
-    `context`. The cost grows with the fourth power of the image's side."""
+    """Strides at which the spatial head also reads the dissimilarity of each patch to the rest; needs `context`."""
     correction_limit: float = Field(4.0, ge=0)  # the map moves the image score by less than this, in logits
 
 
@@ -176,8 +167,7 @@ class Model(Strict):
     size: Positive = 256  # input height and width in pixels; images are resized to a square
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     tta: Literal["none", "rot180"] = "none"
-    """Test-time augmentation. `rot180`: the map is the average over the image and the image rotated by 180 degrees, and
-    a patch is rare only if neither view has a similar one."""
+    """Test-time augmentation. `rot180`: the map is averaged over the image and the image rotated by 180 degrees."""
     readout: Readout = EdgeGLRConfig()
 
     @model_validator(mode="after")
@@ -213,8 +203,8 @@ class Training(Strict):
     """How many of the backbone's last stages learn. 0: it is frozen, and its features are computed once and cached."""
     backbone_rate: float = Field(0.05, gt=0, le=1)  # of the backbone's last stage, in units of `learning_rate`
     layer_decay: float = Field(0.7, gt=0, le=1)  # learning rate of each stage, in units of the next one's
+    # `auto`: bf16 on a GPU that has it, else FP32. bf16 and fp16 are mixed: weights stay FP32.
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 on a GPU that has it, FP32 elsewhere. bf16 and fp16 are mixed: weights stay FP32."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: Positive = 2  # threads that read images; no effect on what is trained
     save_every: Positive = 100  # steps between saved states, from which a run continues; no effect on what is trained

@@ -10,8 +10,6 @@ class EdgeZSADError(Exception):
 class InputError(EdgeZSADError, ValueError):
     """Invalid or missing input: a file, a configuration, an argument. Exit code 2."""
 
-    exit_code = 2
-
 
 class CheckError(EdgeZSADError):
     """A check failed on valid input: a claim, a lint, parity, a leak. Exit code 1."""

@@ -26,9 +26,8 @@ def written_beside(path: Path | str) -> Iterator[Path]:
 
     Else `path` stays as it was. An `OSError` without a file name (a full disk) gets `path` as its name.
     """
-    path = Path(path)
+    path, temporary = Path(path), None
     check_may_be_written(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -127,7 +126,7 @@ def save_tensors(path: Path | str, tensors: Mapping[str, Any], header: dict[str,
     """Write PyTorch tensors as a safetensors file, atomically."""
     from safetensors.torch import save
 
-    # The format rejects tensors that share memory; copies do not share.
+    # The format rejects tensors that share memory.
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     with written_beside(path) as temporary, temporary.open("wb") as stream:
         stream.write(save(copies, header))

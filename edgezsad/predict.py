@@ -17,6 +17,7 @@ from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, i
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import check_may_be_written, written_beside
 from edgezsad.model import GRAPH
+from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 
@@ -102,8 +103,6 @@ def load_scorer(
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"--threshold {threshold}: not a finite number; give a score")
     if config is not None:
-        from edgezsad.run import open_run
-
         run = open_run(config)
         checkpoint = run.checkpoint(run.profile.seeds[0])
         if not checkpoint.is_file():

@@ -55,7 +55,6 @@ def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
         ("folder", ["--executor", "local"]),
         pytest.param("paper", [], marks=pytest.mark.skipif(not PLUGIN, reason="no snakemake-executor-plugin-slurm")),
     ],
-    ids=["paper", "folder", "with the plugin"],
 )
 def test_every_rule_asks_for_what_is_declared(project: Path, name: str, arguments: list[str]) -> None:
     (project / "nowhere").mkdir(exist_ok=True)

@@ -39,16 +39,13 @@ class Scorer(Protocol):
 
 
 class RunRecord(BaseModel):
-    """How scores were made; `reason` says what a runtime that was not run needs.
-
-    `detector_sha256` is equal for a checkpoint and the graphs exported from it; "" if unknown.
-    """
+    """How scores were made; `detector_sha256` is equal for a checkpoint and the graphs exported from it."""
 
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
     status: Literal["ok", "not run"] = "ok"
-    reason: str = ""
+    reason: str = ""  # what a runtime that was not run needs
     profile: str
     target: str
     seed: int

@@ -1,7 +1,6 @@
-"""Score images with a TensorRT engine, through the `tensorrt` Python package and PyTorch's CUDA memory and events.
+"""Score images with a TensorRT engine, which runs only on the kind of GPU and the TensorRT version that built it.
 
-An engine runs only on the kind of GPU and the TensorRT version that built it. It has not run on a device: the tests use
-a stand-in for the package.
+It has not run on a device: the tests use a stand-in for the `tensorrt` package.
 """
 
 import importlib
