@@ -76,17 +76,15 @@ def test_a_mistake_is_named_in_one_line(tmp_path: Path, old, new, part):
 
 
 @pytest.mark.parametrize(
-    ("damage", "part"),
+    "damage",
     [
-        (lambda text: text[: text.rindex("\n", 0, -1) + 1], "not the file list of MPDD"),
-        (lambda text: text.replace("/000.png", "/00O.png", 1), "not the file list of MPDD"),
-        (lambda text: text + text.splitlines(keepends=True)[-1], "not the file list of MPDD"),
-        (lambda text: text.replace(",train,", ",test,", 1), "not the file list of MPDD"),
+        lambda text: text[: text.rindex("\n", 0, -1) + 1],
+        lambda text: text.replace("/000.png", "/00O.png", 1),
+        lambda text: text.replace(",train,", ",test,", 1),
     ],
 )
-def test_a_damaged_list_is_named(tmp_path: Path, damage, part):
+def test_a_damaged_list_is_named(tmp_path: Path, damage):
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "mpdd.csv").write_text(damage((FOLDER / "lists" / "mpdd.csv").read_text()))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match="not the file list of MPDD"):
         read_list(descriptors(FOLDER)["MPDD"], tmp_path)
-    assert part in str(caught.value)

@@ -151,24 +151,16 @@ def test_disjoint_sets_pass_with_their_counts(tmp_path: Path) -> None:
 def test_a_planted_file_is_found(tmp_path: Path) -> None:
     sources = [manifest(tmp_path, "s1", a=image(1)), manifest(tmp_path, "s2", other=image(9))]
     targets = [manifest(tmp_path, "t1", a=image(4)), manifest(tmp_path, "t2", b=image(5), victim=image(9))]
-    source, target = tmp_path / "s2" / "other.png", tmp_path / "t2" / "victim.png"
-    with pytest.raises(CheckError) as caught:
+    with pytest.raises(CheckError, match=r"t2/victim\.png: copy of the source's .*s2/other\.png, the same file"):
         check_disjoint(sources, targets)
-    assert str(caught.value) == (
-        f"{target}: copy of the source's {source}, the same file (1 such target image); remove it from the source"
-    )
 
 
 def test_planted_copies_are_found(tmp_path: Path) -> None:
     mirrored = image(9).transpose(Turn.FLIP_LEFT_RIGHT)
     sources = [manifest(tmp_path, "s1", a=image(1)), manifest(tmp_path, "s2", one_jpg=mirrored, two_jpg=image(8))]
     targets = [manifest(tmp_path, "t", a=image(4), victim=image(9), other=image(8))]
-    with pytest.raises(CheckError) as caught:
+    with pytest.raises(CheckError, match=r"s2/one\.jpg, mirrored left to right \(2 such target images\)"):
         check_disjoint(sources, targets)
-    assert str(caught.value) == (
-        f"{tmp_path}/t/victim.png: copy of the source's {tmp_path}/s2/one.jpg, mirrored left to right "
-        "(2 such target images); remove it from the source"
-    )
 
 
 @pytest.mark.parametrize("damage", ["none", "other version"])

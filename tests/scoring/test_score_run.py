@@ -117,9 +117,6 @@ def test_what_is_missing_is_named_with_its_notebook(run: Run) -> None:
     run.checkpoint(1).unlink()
     with pytest.raises(InputError, match=r"1/checkpoint\.safetensors: .* notebook 03_training"):
         score_targets(run, "pytorch")
-    run.manifest_path("nuts").unlink()
-    with pytest.raises(InputError, match=r"nuts\.csv: no such manifest; run notebook 01_data"):
-        score_targets(run, "pytorch")
 
 
 def test_tensorrt_without_a_gpu_is_not_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

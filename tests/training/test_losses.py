@@ -79,7 +79,6 @@ def test_learning_rate_rises_and_ends_near_zero() -> None:
     rates = [learning_rate(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.05)
     assert rates[:10] == sorted(rates[:10])
-    assert max(rates) == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[55] == pytest.approx(0.25)
     assert 0 < rates[-1] < 0.001 * 0.5

