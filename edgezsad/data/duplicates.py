@@ -78,13 +78,9 @@ class LeakCheck:
 def check_disjoint(
     sources: Sequence[Manifest], targets: Sequence[Manifest], cache: Path | None = None, workers: int = 1
 ) -> LeakCheck:
-    """Check that no target image is in the source.
+    """Check that no target image is in the source; CheckError names the first pair and the number of pairs.
 
     `cache` keeps thumbnails by content hash, so that an image is decoded only once.
-
-    Raises:
-        CheckError: a target image is in the source; the message names the first pair and the number of pairs.
-        InputError: a side has no images, or an image is damaged.
     """
     source, target = (
         [(entry.sha256, manifest.path(entry)) for manifest in manifests for entry in manifest.entries]

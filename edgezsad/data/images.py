@@ -182,9 +182,7 @@ def load(path: Path | str, size: int) -> np.ndarray:
 def measure(path: Path | str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
     """Return height and width after EXIF rotation, and SHA-256 of an image file, without decoding its pixels.
 
-    Raises:
-        InputError: the file is not an image, or not of the (height, width) `shape`, which a mask must have. A truncated
-            file with a valid header passes; `decode_image` finds it.
+    A mask must have the (height, width) `shape`. A truncated file with a valid header passes; `decode_image` finds it.
     """
     with open_image(path) as image:
         data = Path(path).read_bytes()

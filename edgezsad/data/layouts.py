@@ -35,22 +35,14 @@ _UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class ImageItem:
-    """One image as a layout describes it.
+    """One image as a layout describes it."""
 
-    Attributes:
-        image, mask: paths below the root, with forward slashes; `mask` is empty if there is none.
-        category: the object or texture, for instance "bottle".
-        split: "train" or "test".
-        label: 0 normal, 1 defective, None if only the mask's pixels tell.
-        defect: kind of defect; `NORMAL` for a normal image.
-    """
-
-    image: str
-    category: str
-    split: str
-    label: int | None
-    defect: str
-    mask: str = ""
+    image: str  # path below the root, with forward slashes
+    category: str  # the object or texture, for instance "bottle"
+    split: str  # "train" or "test"
+    label: int | None  # 0 normal, 1 defective, None if only the mask's pixels show it
+    defect: str  # kind of defect; `NORMAL` for a normal image
+    mask: str = ""  # path below the root; empty if there is none
 
 
 @dataclass
@@ -91,11 +83,7 @@ class LayoutScan:
 
 
 def scan_layout(layout: str, root: Path | str) -> LayoutScan:
-    """List the images of a folder; no file is opened except the data set's own lists.
-
-    Raises:
-        InputError: the folder is missing or holds no image in that layout.
-    """
+    """List the images of a folder; InputError if there are none. Of its files, only the set's own lists are opened."""
     root = Path(root)
     expected = f"expected {layout} layout: {LAYOUTS[layout].expected}"
     if not root.is_dir():

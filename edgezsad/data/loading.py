@@ -48,16 +48,11 @@ class BatchPlan:
     """Which images each step takes: half normal, half defective, with replacement.
 
     Every group is equally likely; if data sets have shares, in any unit, a data set is as likely as its share.
-
-    Attributes:
-        label: (N,) 0 or 1; any other value leaves an image out, for instance in validation.
-        group: (N,) str, "DATA SET/CATEGORY".
-        batch: images of a step, over all processes.
     """
 
-    label: np.ndarray
-    group: np.ndarray
-    batch: int
+    label: np.ndarray  # (N,) 0 or 1; any other value leaves an image out, for instance in validation
+    group: np.ndarray  # (N,) str, "DATA SET/CATEGORY"
+    batch: int  # images of a step, over all processes
     seed: int
     share: Mapping[str, float] | None = None
 

@@ -82,11 +82,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> Path:
 
 
 def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -> Manifest:
-    """Read the manifest of a data set in the folder `root`; its name is the file's stem if left out.
-
-    Raises:
-        InputError: the file is missing, not a manifest, truncated or changed.
-    """
+    """Read the manifest of a data set in the folder `root`; its name is the file's stem if left out."""
     remedy = "run notebook 01_data, or `edgezsad data index`, to write it again"
     try:
         # utf-8-sig: spreadsheets write a byte-order mark.
@@ -111,17 +107,9 @@ def read_run_manifest(run: Run, item: DataSet) -> Manifest:
 def index_dataset(
     item: DataSet, root: Path | str, manifest: Path | None = None, workers: int = 1, choose: Choice | None = None
 ) -> Manifest:
-    """List, measure and hash all images of a data set.
+    """List, measure and hash all images of a data set in the folder `root`, or those that `choose` selects.
 
-    Args:
-        item: its name, layout and, if only some are wanted, categories.
-        root: its folder.
-        manifest: path of its manifest; sizes and hashes are kept next to it (see `hash_cache`).
-        workers: number of threads that read files.
-        choose: selects some of the images that the layout lists, in the same order.
-
-    Raises:
-        InputError: the folder is not in that layout or lacks a category, or a file is missing or invalid.
+    Sizes and hashes are kept next to `manifest`, its path (see `hash_cache`); `workers` threads read the files.
     """
     root = Path(root)
     scan = scan_layout(item.layout, root)
