@@ -67,8 +67,7 @@ class LeakCheck:
     """Images of both sides without enough contrast for the second comparison."""
     candidates: int
     """Pairs with near hashes; a pair counts once for each orientation."""
-    overlaps: int = 0
-    """Target images that the source holds; otherwise there would have been an error."""
+    overlaps: int = 0  # target images that the source holds; otherwise there would have been an error
     method: str = (
         f"SHA-256; {LOW * LOW - 1}-bit cosine hash in 8 orientations, within {RADIUS} bits; "
         f"correlation of {SIDE} x {SIDE} thumbnails at least {CORRELATION}"

@@ -21,11 +21,9 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 OTHER_IMAGE_ENDINGS = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
 """Image formats that are not read. They are reported, because an ignored image would make the counts wrong."""
 
-HEATMAP = ".heatmap.png"
-"""Ending of the heat maps that `edgezsad predict` and `evaluate` write; not counted as images."""
+HEATMAP = ".heatmap.png"  # ending of the heat maps that `edgezsad predict` and `evaluate` write; not counted as images
 
-NORMAL = "good"
-"""`ImageItem.defect` of a normal image, in every layout."""
+NORMAL = "good"  # `ImageItem.defect` of a normal image, in every layout
 
 SPLITS = ("train", "test")
 UNPACK = "unpack the data set again"

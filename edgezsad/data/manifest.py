@@ -19,8 +19,7 @@ from edgezsad.files import progress, read_json, sha256_of_bytes, write_text, wri
 from edgezsad.run import Run
 
 Choice = Callable[[list[ImageItem]], list[ImageItem]]
-SAVE_FILES = 5_000
-"""Files between saves of the hash cache: what a killed index reads again at most."""
+SAVE_FILES = 5_000  # files between saves of the hash cache: what a killed index reads again at most
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,11 @@ from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
-DRIFT_POINTS: float = reported()["paper"]["drift_points"]
-"""The paper's bound on the drift of image AUROC, in points."""
+DRIFT_POINTS: float = reported()["paper"]["drift_points"]  # the paper's bound on the drift of image AUROC, in points
 HOST: Runtime = "pytorch"
-MEAN = "mean"
-"""Instead of a seed: the mean over seeds."""
+MEAN = "mean"  # instead of a seed: the mean over seeds
 TEST_COLUMNS = {"test_low": "low", "test_high": "high", "test_p": "p_value", "verdict": "verdict"}
-Pair = tuple[ScoreFile, ScoreFile]
-"""Score files of the host and of the device."""
+Pair = tuple[ScoreFile, ScoreFile]  # score files of the host and of the device
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from edgezsad.scoring.score_run import subset
 from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.source.render import source_images
 
-PARITY = 1e-4
-"""Largest allowed difference of a score (logit) between PyTorch and the exported FP32 file."""
+PARITY = 1e-4  # largest allowed difference of a score (logit) between PyTorch and the exported FP32 file
 CALIBRATION_IMAGES, SWEEP_IMAGES = 64, 16
 REHEARSED = 2  # images and layers of the INT8 sweep in a rehearsal
 

@@ -22,8 +22,7 @@ from edgezsad.metrics.pixel_metrics import FPR_LIMIT, Bins, count_images
 REPLICATES = 1000
 LEVEL = 0.95
 _CHUNK = 100
-_BINS = 1024
-"""Bins between two quantiles: few enough to count every image by itself."""
+_BINS = 1024  # bins between two quantiles: few enough to count every image by itself
 
 
 @dataclass(frozen=True)

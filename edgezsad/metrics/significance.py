@@ -16,8 +16,7 @@ from scipy.stats import norm, rankdata
 
 from edgezsad.metrics.image_metrics import checked
 
-ALPHA = 0.05
-"""Level of each one-sided test; the interval that must lie inside the margin has a level of 1 - 2 ALPHA."""
+ALPHA = 0.05  # level of each one-sided test; the interval that must lie inside the margin has a level of 1 - 2 ALPHA
 POWER = 0.8  # probability of a verdict with `Equivalence.needed` images
 Verdict = Literal["equivalent", "not equivalent", "undecided"]
 

@@ -14,7 +14,6 @@ GRAPH = SHIPPED / "photographs.onnx"
 THRESHOLD = "threshold"
 """Metadata key of the score (logit) at or above which an image counts as defective, in checkpoints and graphs."""
 
-SEEN = ("PIPED", "PV-Vision-EL")
-"""Sets of photographs that the shipped checkpoint was trained on, test images too."""
+SEEN = ("PIPED", "PV-Vision-EL")  # sets of photographs that the shipped checkpoint was trained on, test images too
 UNSEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
 """Sets of photographs that it is tested on and was never trained on; the targets of `configs/checkpoint.yaml`."""

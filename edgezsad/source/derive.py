@@ -33,8 +33,7 @@ from edgezsad.source.render import REMEDY, Box, Row, derived_path, made_from
 from edgezsad.source.synthetic_defects import kind_weights
 from synthetic import SetSpec, generate_set
 
-CELLS = 64
-"""Masks are counted on a grid of this many cells per side; crops end on the grid."""
+CELLS = 64  # masks are counted on a grid of this many cells per side; crops end on the grid
 ATTEMPTS = 8  # random positions per scale when a crop is placed
 LEAST_OF_DEFECT, LEAST_OF_CROP = 50, 5
 """A crop around a defect holds this percentage of the defective pixels, or consists of so many if they are more."""
