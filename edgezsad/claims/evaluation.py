@@ -59,11 +59,7 @@ class ClaimVerdict:
 
 
 def check_claims(run: Run, claims: Iterable[Claim] = ()) -> list[ClaimVerdict]:
-    """Evaluate claims, all by default, against the results files of a run.
-
-    Raises:
-        InputError: a results file is missing, of another profile or without the number.
-    """
+    """Evaluate claims, all by default, against the results files of a run; InputError if a number is missing."""
     return [_verdict(run, claim) for claim in claims or CLAIMS.values()]
 
 

@@ -30,7 +30,6 @@ RADIUS = 10  # largest Hamming distance of a candidate, in bits of 63
 CORRELATION = 0.99  # smallest correlation of the thumbnails of a confirmed pair
 FLAT = 0.5  # standard deviation in grey levels below which a thumbnail is not compared
 VERSION = 1  # of the thumbnails; a cache of another version is not used
-
 ORIENTATIONS = (
     "re-encoded or resized",
     "mirrored left to right",
@@ -42,7 +41,6 @@ ORIENTATIONS = (
     "mirrored and rotated by 90 degrees",
 )
 """Bits of the index: 4 rows and columns exchanged, then 2 top to bottom, 1 left to right."""
-
 _SCALE = 32  # steps of one standard deviation in a thumbnail
 _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(LOW), np.arange(SIDE) + 0.5)).astype(np.float32)
 

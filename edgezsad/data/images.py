@@ -22,7 +22,6 @@ MAX_BYTES = 8 * MAX_PIXELS + 64_000_000  # 16 bits in four channels, and metadat
 
 # Pillow's readers; its JPEG reader reports MPO for files with several images, as some phones store.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
-
 _PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 0x0106, 0
 _ORIENTATION_TAG = 0x0112
 # Chunks and keywords of a PNG that may hold an orientation, even after the pixels.

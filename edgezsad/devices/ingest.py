@@ -70,10 +70,7 @@ def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None
     """Ingest a board's result into `output`, by default the run's folder for the board.
 
     `path` is the archive that `run.sh` packed, or a folder with its contents. `timing` is for the RB5: a CSV that
-    qnn-profile-viewer made of the board's log on another machine.
-
-    Raises:
-        InputError: the result as a whole is damaged or of another kit, model or run; nothing is written.
+    qnn-profile-viewer made of the board's log on another machine. Nothing is written of a damaged or foreign result.
     """
     with _unpacked(path) as folder:
         result = _Result(folder, path.name)

@@ -79,10 +79,6 @@ def make_kit(
     categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
     `expanded` stores raw images, four times as large. `output` is an archive NAME.tar or a new folder, by default in
     the run's `kits`. `anyway` writes a kit that seems not to fit on the disk; `say` receives the estimate before.
-
-    Raises:
-        InputError: an invalid choice, model, manifest or image; `output` exists, or too little space is free.
-        CheckError: the graph cannot become one DLC.
     """
     profile, names = run.profile, [item.name for item in run.profile.data.targets]
     if seed not in profile.seeds:

@@ -21,12 +21,7 @@ INPUT_OPERATORS = {"Sub", "Add", "Mul", "Div", "Cast", "Identity", "Reshape", "T
 
 
 def to_fp16(source: Path | str, target: Path | str) -> Path:
-    """Write the FP16 version of the FP32 graph `source` to `target`, atomically; returns `target`.
-
-    Raises:
-        InputError: `source` is missing, damaged, or not FP32.
-        CheckError: the result is invalid ONNX.
-    """
+    """Write the FP16 version of the FP32 graph `source` to `target`, atomically; returns `target`."""
     model = load_graph(source)
     if metadata_of(model).get("precision", "fp32") != "fp32":
         raise InputError(f"{source}: not an FP32 graph; give the FP32 graph")

@@ -26,7 +26,6 @@ from edgezsad.metrics.image_metrics import ap_from_counts, aupro_from_counts, au
 
 FPR_LIMIT = 0.3
 STEPS = 200
-
 _LEVELS = (0, 0.01, 0.1, 0.5, 0.75, 0.9, 0.95, 0.98, 0.995, 0.999, 0.9999, 1)
 _BINS = 4096
 _SAMPLED = 1 << 21

@@ -40,7 +40,6 @@ LABELS = {
     "kept_fp32": "stays in FP32",
 }
 """Column names that are more than their words; see `label`."""
-
 _METRICS = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200", "pro": "PRO"}
 
 
