@@ -1,7 +1,6 @@
 """Drift: how far a board, or another runtime of the host, moves scores and metrics from the host's on the same images.
 
-A number is the mean over seeds of the mean over categories. Intervals are paired over host, device and seeds, and hold
-for these trained seeds: by the bootstrap within each category and label, and by DeLong's covariance.
+A number is the mean over seeds of the mean over categories; intervals are paired over host, device and seeds.
 """
 
 import math
