@@ -64,8 +64,7 @@ class DataSet(Strict):
     stands_for: str | None = None  # its benchmark in the tables, for instance "MVTec-AD"
     generated: Generated | None = None
     derive: Derive | None = None  # train on a list derived from the images; for a source only
-    share: float | None = Field(None, gt=0)
-    """Relative share of a source in a training step, for all sources or for none; its categories are equally likely."""
+    share: float | None = Field(None, gt=0)  # relative share of a source in a training step, for all sources or none
 
 
 class Data(Strict):
@@ -118,10 +117,9 @@ class ReadoutConfig(Strict):
 
     local_channels: Positive = 32  # hidden channels of the spatial head
     noise: float = Field(0.5, ge=0)  # on the features in training, in standard deviations of each channel
-    context: int = Field(0, ge=0, le=8)
-    """Blocks of context aggregation over all strides; 0: each stride contributes on its own, location by location."""
+    context: int = Field(0, ge=0, le=8)  # blocks of context aggregation over all strides; 0: each stride on its own
+    # Strides at which the spatial head also reads the dissimilarity of each patch to the rest; needs `context`.
     self_similarity: tuple[Literal[8, 16, 32], ...] = ()
-    """Strides at which the spatial head also reads the dissimilarity of each patch to the rest; needs `context`."""
     correction_limit: float = Field(4.0, ge=0)  # the map moves the image score by less than this, in logits
 
 
@@ -139,10 +137,8 @@ class SelfReferenceConfig(ReadoutConfig):
     kind: Literal["self_reference"] = "self_reference"
     correction_gain: float = Field(ge=0)  # of the correction by the map's peak
     map_rarity: float = Field(0.0, ge=0)  # logits added to the map per unit of rarity
-    map_ranking: float = Field(0.0, ge=0)
-    """Share of the global score added to every location of the map, so that maps of different images are comparable."""
-    clip: float | None = Field(None, gt=0)
-    """Limit of the absolute value of a channel where patches are compared, in standard deviations over the source."""
+    map_ranking: float = Field(0.0, ge=0)  # share of the global score added to the map, to compare maps of images
+    clip: float | None = Field(None, gt=0)  # limit of channels where patches are compared, in standard deviations
 
 
 READOUTS: dict[str, type[ReadoutConfig]] = {"edgeglr": EdgeGLRConfig, "self_reference": SelfReferenceConfig}
@@ -162,12 +158,10 @@ class Model(Strict):
     """Backbone and readout."""
 
     backbone: str
-    weights: Literal["package", "hub", "random"] = "hub"
-    """`package`: inside a pip package; `hub`: timm's own download; `random`: none, for counting costs."""
+    weights: Literal["package", "hub", "random"] = "hub"  # of a pip package, timm's download, or none (for costs)
     size: Positive = 256  # input height and width in pixels; images are resized to a square
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
-    tta: Literal["none", "rot180"] = "none"
-    """Test-time augmentation. `rot180`: the map is averaged over the image and the image rotated by 180 degrees."""
+    tta: Literal["none", "rot180"] = "none"  # test-time augmentation: average over the image and its rotation
     readout: Readout = EdgeGLRConfig()
 
     @model_validator(mode="after")
@@ -199,8 +193,7 @@ class Training(Strict):
     ranking_weight: float = Field(1.0, ge=0)
     map_weight: float = Field(1.0, ge=0)
     global_weight: float = Field(0.5, ge=0)
-    tuned_stages: int = Field(0, ge=0)
-    """How many of the backbone's last stages learn. 0: it is frozen, and its features are computed once and cached."""
+    tuned_stages: int = Field(0, ge=0)  # the backbone's last stages that learn; 0: frozen, with cached features
     backbone_rate: float = Field(0.05, gt=0, le=1)  # of the backbone's last stage, in units of `learning_rate`
     layer_decay: float = Field(0.7, gt=0, le=1)  # learning rate of each stage, in units of the next one's
     # `auto`: bf16 on a GPU that has it, else FP32. bf16 and fp16 are mixed: weights stay FP32.

@@ -18,7 +18,6 @@ from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
-MEAN = "mean"
 COUNTS = ("images", "defective", "without_mask", "missed", "false_alarms")
 METRIC_COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS)
 COLUMNS = (*METRIC_COLUMNS, *COUNTS[3:], "best_threshold")
@@ -122,7 +121,7 @@ def score_manifest(
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the metrics over the categories that have them, and add up the counts."""
-    mean: dict[str, Any] = {"folder": MEAN, "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
+    mean: dict[str, Any] = {"folder": "mean", "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
     mean |= {name: sum(row[name] for row in rows) for name in COUNTS} | {"best_threshold": math.nan}
     for name in METRICS:
         values = [row[name] for row in rows if not _undefined(row[name])]
