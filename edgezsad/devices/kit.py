@@ -96,10 +96,9 @@ def make_kit(
         say(text + note)
         free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
         if total > free and not anyway:
-            raise InputError(
-                f"{output}: {free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB; give another "
-                "--output, fewer --targets or --images-per-target, or --yes to try anyway"
-            )
+            problem = f"{free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB"
+            remedy = "give another --output, fewer --targets or --images-per-target, or --yes to try anyway"
+            raise InputError(f"{output}: {problem}; {remedy}")
         output_map = next(item for item in load_graph(run.onnx(seed, "fp32")).graph.output if item.name == "map")
         record = KitRecord(
             edgezsad=edgezsad.__version__,

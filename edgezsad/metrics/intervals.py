@@ -1,12 +1,8 @@
 """Confidence intervals by a seeded, stratified bootstrap over images (Efron, Annals of Statistics 1979).
 
 Normal and defective images are resampled separately. Resamples depend on the labels and the seed alone: models scored
-on the same images share them, so the difference of two models has an interval too.
-
-    replicates = bootstrap(label, score)
-    low, high = interval(replicates.auroc)
-
-Pixel metrics resample images too: pixels of one image are not independent.
+on the same images share them, so the difference of two models has an interval too. Pixel metrics resample images too:
+pixels of one image are not independent.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,9 +1,4 @@
-"""Paired comparisons of AUROCs on the same images: DeLong's covariance, and a test of equivalence.
-
-found = delong(label, [host_score, device_score])
-change, error = found.contrast([-1, 1])
-verdict = equivalence(100 * change, 100 * error, margin=0.2, images=120, step=0.06)
-"""
+"""Paired comparisons of AUROCs on the same images: DeLong's covariance, and a test of equivalence."""
 
 import math
 from collections.abc import Sequence

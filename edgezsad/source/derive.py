@@ -2,8 +2,7 @@
 
 The paper trains on Real-IAD-DR, 216,917 images derived from Real-IAD, and publishes no more of the recipe. As we read
 it, we derive whole images, crops around defects, normal crops, normal images with a defect pasted from another image,
-and normal images with a synthetic defect. A list depends on the manifest, the seed and `edgezsad.config.Derive` alone:
-it is the same on every machine. `edgezsad.source.render` makes the images when they are read.
+and normal images with a synthetic defect. A list depends on the manifest, the seed and `edgezsad.config.Derive` alone.
 """
 
 import csv
@@ -252,7 +251,6 @@ def set_table(run: Run, manifests: Mapping[str, Manifest]) -> pd.DataFrame:
             "defective": sum(entry.label for entry in manifest.entries),
             "with mask": sum(bool(entry.mask) for entry in manifest.entries if entry.label),
             "manifest hash": manifest.sha256[:12],
-            "same as published": same,
         }
-        rows.append(row)
+        rows.append(row | {"same as published": same})
     return pd.DataFrame(rows)
