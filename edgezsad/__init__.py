@@ -1,9 +1,5 @@
 """EdgeZSAD: zero-shot anomaly detection on edge devices.
 
-Reading order: ``config``, ``run``, ``data`` (manifests and images), ``source`` (Real-IAD-DR), ``model`` (backbone and
-readouts), ``scoring`` (score files), ``metrics``, ``export`` (ONNX), ``training``, ``devices`` (drift), ``claims``,
-``show`` (tables, charts, maps), ``predict``, ``evaluate``, ``cli``.
-
 The public names below and all submodules are imported on demand: ``import edgezsad`` loads nothing else.
 """
 

@@ -73,10 +73,7 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
 def evaluate(
     scorer: Scorer, manifests: Sequence[Manifest], heatmaps: Path | None = None, threshold: float = 0.0
 ) -> EvaluationReport:
-    """Score all images and compute the metrics of each category; images without a score are excluded.
-
-    Heat maps go to HEATMAPS/NAME/CATEGORY/... No metric depends on `threshold`.
-    """
+    """Compute the metrics of each category from all images with a score; heat maps go to HEATMAPS/NAME/CATEGORY."""
     report = EvaluationReport(threshold)
     for manifest in manifests:
         scores = score_manifest(scorer, manifest, heatmaps, report)

@@ -1,7 +1,6 @@
 """Run one notebook as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
-The executed copy moves from the folder `running` to OUTPUT only when every cell has passed; its metadata records
-versions, machine, commit and data.
+The executed copy moves from the folder `running` to OUTPUT only when every cell has passed.
 """
 
 import ast
@@ -30,10 +29,7 @@ PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 
 
 def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook with parameters and return the executed copy, `output`.
-
-    A failed cell or dead kernel is a `CheckError`; an invalid notebook or an unknown parameter an `InputError`.
-    """
+    """Execute a notebook and return `output`; a failed cell or dead kernel is a `CheckError`."""
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

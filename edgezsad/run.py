@@ -63,10 +63,7 @@ class Run:
 
 
 def open_run(config: Path | str) -> Run:
-    """Open the run of a profile, looked up in the current folder, those above it and this package's checkout.
-
-    Relative paths in the profile count from the nearest folder above it with a `Snakefile`, or the current folder.
-    """
+    """Open the run of a profile, looked up in the current folder, those above it and this package's checkout."""
     here = Path.cwd()
     folders = (Path(), *here.parents, Path(__file__).resolve().parent.parent)
     found = next((folder / config for folder in folders if (folder / config).is_file()), None)

@@ -38,11 +38,7 @@ def build_engine(
     tensorrt: ModuleType,
     timing_cache: Path | str | None = None,
 ) -> EngineRecord:
-    """Build an engine and its record; an existing engine that fits is kept.
-
-    A graph of the other precision (see `graph_precision`) is an `InputError`, one that TensorRT cannot build a
-    `CheckError`. With the `timing_cache` of an earlier build it takes seconds instead of minutes.
-    """
+    """Build an engine and its record; one that fits is kept. With a `timing_cache` it takes seconds, not minutes."""
     graph, engine = Path(graph), Path(engine)
     metadata = metadata_of(load_graph(graph))
     found, wanted = metadata.get("precision", "fp32"), graph_precision(device.tensorrt)

@@ -104,10 +104,7 @@ def open_session(
     fallback: bool = False,
     disabled: tuple[str, ...] = (),
 ) -> ort.InferenceSession:
-    """Open a graph (path or bytes) on the QNN library `backend` with its provider options `settings`.
-
-    `fallback` lets the CPU provider take nodes that the library rejects; `disabled` names optimisers to disable.
-    """
+    """Open a graph on a QNN library; `fallback` lets the CPU provider take nodes, `disabled` names optimisers."""
     if not (devices := _devices()):
         raise RuntimeUnavailable("onnxruntime-qnn offers no device on this machine")
     options = ort.SessionOptions()
