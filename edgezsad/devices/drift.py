@@ -199,11 +199,7 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
 
 @dataclass(frozen=True)
 class RuntimeDrift:
-    """Drift of one runtime over all targets and seeds of a run; `reason` is why it did not run, or "".
-
-    `table` has one row per target and seed (`drift_table`, host_auroc, device_auroc, points); `missing` are targets
-    without scores.
-    """
+    """Drift of one runtime over all targets and seeds of a run; `reason` is why it did not run, or ""."""
 
     runtime: str
     reason: str = ""

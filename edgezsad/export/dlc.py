@@ -34,10 +34,7 @@ STATIC = 4  # QNN_TENSOR_TYPE_STATIC: a weight
 
 
 class DlcRecord(BaseModel):
-    """How a DLC was made and what is in it; stored next to it as NAME.json.
-
-    `model_sha256` is of the ONNX file, `detector_sha256` of its weights; `most_axes` leaves out weights.
-    """
+    """How a DLC was made and what is in it; stored next to it as NAME.json. `most_axes` leaves out weights."""
 
     model_config = ConfigDict(extra="forbid")
 
