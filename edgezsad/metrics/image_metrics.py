@@ -111,10 +111,7 @@ def f1_from_counts(normal: np.ndarray, defective: np.ndarray) -> np.ndarray:
 
 
 def aupro_from_counts(normal: np.ndarray, overlap: np.ndarray, fpr_limit: float) -> np.ndarray:
-    """Compute AUPRO from counts as MVTec AD does (Bergmann et al., IJCV 2021): regions weigh the same.
-
-    `overlap` holds defective pixels, each weighted by one over the area of its region.
-    """
+    """Compute AUPRO as MVTec AD does (Bergmann et al., IJCV 2021); `overlap`: pixels over the area of their region."""
     steps, rises = (_divide(each[..., ::-1], each.sum(axis=-1, keepdims=True)) for each in (normal, overlap))
     fpr, pro = np.cumsum(steps, axis=-1) - steps, np.cumsum(rises, axis=-1) - rises
     part = np.clip(_divide(fpr_limit - fpr, steps), 0, 1)

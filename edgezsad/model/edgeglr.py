@@ -3,7 +3,6 @@
 The global head scores the image, the spatial head predicts the anomaly map, and the fusion is asymmetric: the image
 score is the global score plus a bounded correction pooled from the map. The gain of the correction starts at zero, so
 training begins with the global score alone. The paper publishes no formula; this is our reading of its description.
-Exports to plain operators: coarser strides reach the finest one through a learned depth-to-space, without Resize.
 """
 
 from abc import abstractmethod

@@ -228,10 +228,7 @@ def publish_digests(run: Run) -> Path:
 
 
 def set_table(run: Run, manifests: Mapping[str, Manifest]) -> pd.DataFrame:
-    """Tabulate the data sets: role, layout, counts, hash, and whether they are as published.
-
-    Generated sets are compared with the published hashes (mini profile only), public ones with their numbers of images.
-    """
+    """Tabulate the data sets: role, layout, counts, hash, and whether hash or counts are as published."""
     mini, rows = run.profile.profile == "mini", []
     digests = read_json(run.root / DIGESTS, "restore it from the repository") if mini else {}
     for item in (*run.profile.data.source, *run.profile.data.targets):

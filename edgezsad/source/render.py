@@ -1,7 +1,6 @@
 """Read source images for training: files as they are, or rendered rows of a derived list.
 
-A row is rendered by crop, paste, resize, synthetic defect and domain randomisation, which is how we read the "DR" of
-Real-IAD-DR. The same row gives the same pixels with the same NumPy and OpenCV.
+A row is rendered by crop, paste, resize, synthetic defect and domain randomisation, our reading of "DR" in Real-IAD-DR.
 """
 
 import csv

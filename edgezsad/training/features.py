@@ -1,7 +1,6 @@
 """Cache of source features, computed once by the frozen backbone and shared by all seeds.
 
-On disk: one float16 array per stride (`stride08.npy`, ...), the defective fraction of each cell (`mask_fraction.npy`)
-and `features.json`, which records what they were made from. Arrays are opened memory-mapped.
+On disk: one array per stride (`stride08.npy`, ...), `mask_fraction.npy`, and `features.json`, what they were made from.
 """
 
 import copy
