@@ -79,7 +79,7 @@ def difference(prepared: Prepared, folder: Path, name: str, data: bytes, size: i
     return np.abs(prepared(data, size).astype(int) - load(folder / name, size).astype(int))
 
 
-@pytest.mark.parametrize("shape", [(301, 517), (96, 96), (40, 900), (33, 50), (1, 7), (150, 130), (700, 96)])
+@pytest.mark.parametrize("shape", [(301, 517), (96, 96), (40, 900), (1, 7), (700, 96)])
 def test_resizing_is_the_same_to_the_last_bit(prepared: Prepared, tmp_path: Path, shape: tuple[int, int]) -> None:
     data = as_bytes(Image.fromarray(scene(*shape)), "PNG")
     assert difference(prepared, tmp_path, "a.png", data).max() == 0
