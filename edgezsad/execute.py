@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,11 @@ def _output_of(*command: str) -> str:
 def notebook_library(notebook: Path | str) -> list[str]:
     """Return the source files of `PACKAGES` that a notebook imports, directly or through other files, sorted."""
     found: set[Path] = set()
-    waiting = _imports(_code(notebook))
+    waiting = _files_of(_parsed(_code(notebook))[0])
     while waiting:
         path = waiting.pop()
         found.add(path)
-        waiting |= _imports(ast.parse(path.read_text(encoding="utf-8"))) - found
+        waiting |= _files_of(_parsed(path.read_text(encoding="utf-8"))[0]) - found
     return sorted(path.as_posix() for path in found)
 
 
@@ -132,17 +133,13 @@ def code_version(notebook: Path | str, ignore: tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256()
     for path in notebook_library(notebook):
         if not path.startswith(ignore):
-            tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                    node.body = node.body[1:]
-            digest.update(f"{path}\n{ast.dump(tree)}\n".encode())
+            digest.update(f"{path}\n{_parsed(Path(path).read_text(encoding='utf-8'))[1]}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def results_of(notebook: Path | str) -> list[str]:
     """Return the names of the results files that a notebook writes with `run.write_result`, in order."""
-    calls = [node for node in ast.walk(_code(notebook)) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(ast.parse(_code(notebook))) if isinstance(node, ast.Call)]
     names = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "write_result"]
     return [name.value for name in names if isinstance(name, ast.Constant)]
 
@@ -155,24 +152,36 @@ def maker_of_result(name: str, notebooks: Path | str = "notebooks") -> str:
     raise InputError(f"results/{name}.json: no notebook in {notebooks} writes it; fix the name")
 
 
-def _code(notebook: Path | str) -> ast.Module:
+def _code(notebook: Path | str) -> str:
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    return ast.parse("\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"))
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-def _imports(tree: ast.AST) -> set[Path]:
-    """Return the files that the imports of a module run."""
-    names: set[str] = set()
+# Notebooks share most of their files, and every job of the graph asks for all of them.
+@cache
+def _parsed(text: str) -> tuple[frozenset[str], str]:
+    """Return the names that a module imports when it runs, and its code without comments and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    code = ast.dump(tree)
     for node in ast.walk(tree):
         # Imports for type hints alone do not run.
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             node.body = []
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             # An imported name may itself be a module.
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+    return frozenset(names), code
+
+
+def _files_of(names: frozenset[str]) -> set[Path]:
+    """Return the files of `PACKAGES` that an import of these names runs."""
     paths: set[Path] = set()
     for name in names:
         parts = name.split(".")

@@ -139,3 +139,11 @@ def test_docstrings_and_comments_do_not_change_the_code(project: Path) -> None:
     assert code_version("n.ipynb") == before
     (project / "two.py").write_text("import json\nimport edgezsad.three\nx = 1\n")
     assert code_version("n.ipynb") != before
+
+
+def test_ignored_code_does_not_count(project: Path) -> None:
+    before = [code_version("n.ipynb"), code_version("n.ipynb", ("edgezsad/show",))]
+    (project / "show" / "tables.py").write_text("HEADER = 'AUROC of images'\n")
+    after = [code_version("n.ipynb"), code_version("n.ipynb", ("edgezsad/show",))]
+    assert after[0] != before[0]
+    assert after[1] == before[1]

@@ -184,6 +184,7 @@ def grown(mask: Array, pixels: int) -> Array:
     return cv2.dilate(mask.astype(np.uint8), np.ones((pixels, pixels), np.uint8)) > 0
 
 
+# `axes`, `cover` and `fractal` are not those of `synthetic`: an edit of the generator must not change a derived source.
 def axes(shape: tuple[int, int], angle: float = 0.0, centre: tuple[float, float] = (0, 0)) -> tuple[Array, Array]:
     """Return the coordinates of every pixel from a centre (x, y), along an angle and across."""
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
