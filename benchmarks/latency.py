@@ -27,6 +27,7 @@ from recording import RESULTS, machine, run_script, save
 
 from edgezsad.errors import CheckError
 from edgezsad.export.cost import count_cost
+from edgezsad.files import sha256_of_file
 from edgezsad.scoring.onnx_scorer import cores
 
 HERE = Path(__file__).parent
@@ -133,6 +134,7 @@ def summary(method: Method, gflop: float, floor: list[float], tower: list[float]
     """Return a row of the table; `floor` and `tower` are seconds in each round, of a GFLOP and of the tower."""
     row = {"method": method.title, "precision": method.precision, "threads": method.threads, "status": method.status}
     row["file_mb"] = method.file.stat().st_size / 1e6 if method.file else None
+    row["graph_sha256"] = sha256_of_file(method.file) if method.file else None
     if method.status != "ok":
         return row
     seconds = [one["seconds"] for passes in method.rounds for one in passes]

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 from worker import processors_busy
 
-from edgezsad.errors import EdgeZSADError
+from edgezsad.errors import CheckError, EdgeZSADError
 from edgezsad.files import read_json, sha256_of_bytes, versions, write_json
 
 Found = TypeVar("Found")
 RESULTS = Path(__file__).resolve().parent / "results"
+BUSY = 0.05
+"""A recording is rejected if other processes used a larger share of the machine."""
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -40,8 +42,15 @@ def machine(*packages: str) -> dict[str, Any]:
 
 
 def save(path: Path, results: dict[str, Any]) -> None:
-    """Write the results file and print its path."""
-    write_json(path, results)
+    """Write the results file and print its path.
+
+    Raises:
+        CheckError: the file belongs to `benchmarks/results`, and other processes used more than 5% of the machine.
+    """
+    others = _busy_others(*_STARTED)
+    if path.resolve().parent == RESULTS and others is not None and others > BUSY:
+        raise CheckError(f"{path}: other processes used {others:.0%} of the machine; stop them and start again")
+    write_json(path, results | {"share_used_by_others": None if others is None else round(others, 3)})
     print(f"benchmark: {path}", file=sys.stderr)
 
 
@@ -64,15 +73,22 @@ def run_script(main: Callable[[], None]) -> None:
 
 def with_load(measure: Callable[[], Found]) -> tuple[Found, float | None]:
     """Measure in child processes; return the result and the share of all processors that other processes used."""
-    start, busy, own = time.monotonic(), processors_busy(), _own()
-    found = measure()
+    started = _now()
+    return measure(), _busy_others(*started)
+
+
+def _busy_others(start: float, busy: float | None, own: float) -> float | None:
+    """Return the share of all processors that other processes have used since the start; None if unknown."""
+    now, busy_now, own_now = _now()
     if busy is None:
-        return found, None
-    seconds = (time.monotonic() - start) * (os.cpu_count() or 1)
-    return found, max(processors_busy() - busy - (_own() - own), 0) / seconds
+        return None
+    return max(busy_now - busy - (own_now - own), 0) / ((now - start) * (os.cpu_count() or 1))
 
 
-def _own() -> float:
-    """Processor seconds of this process and of its children that have ended."""
+def _now() -> tuple[float, float | None, float]:
+    """Return the time, the busy seconds of all processors, and those of this process and its ended children."""
     parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in parts)
+    return time.monotonic(), processors_busy(), sum(part.ru_utime + part.ru_stime for part in parts)
+
+
+_STARTED = _now()
