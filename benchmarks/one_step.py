@@ -63,7 +63,7 @@ KINDS = {
     ),
     "matrix product": ("gemm", "nvjet", "cutlass", "cublas", "gemv", "splitk", "::mm", "::bmm", "::addmm", "matmul"),
     "indexing": ("index", "gather", "scatter", "radix", "sort"),
-    # The compiler fuses normalisation, sums and what lies between them into one kernel.
+    # The compiler fuses normalisation, sums and everything between them into one kernel.
     "reductions, fused": ("triton_red", "triton_per"),
     "reductions": ("reduce", "::sum", "::mean"),
     "elementwise": (

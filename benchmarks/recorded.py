@@ -58,7 +58,7 @@ def mean_text(values: Sequence[float], digits: int = 1) -> str:
 
 
 def verdict(found: Mapping[str, float]) -> str:
-    """Say whether an interval excludes zero, and on which side it lies."""
+    """Say whether an interval excludes zero, and on which side."""
     return "worse" if found["high"] < 0 else "better" if found["low"] > 0 else "no"
 
 

@@ -51,7 +51,7 @@ def photographs(folder: Path, root: Path | None = None) -> list[Path]:
             Image.fromarray(image).save(paths[-1], quality=92)
     if root is not None:
         found, _ = find_images([root])
-        paths += [found[int(place)] for place in np.linspace(0, len(found) - 1, 20)]
+        paths += [found[int(position)] for position in np.linspace(0, len(found) - 1, 20)]
     return paths
 
 

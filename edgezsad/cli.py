@@ -65,29 +65,29 @@ def predict(
 
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
-    from edgezsad import predict as code
+    from edgezsad import predict as prediction
 
-    chosen, masks = code.find_images(images)
-    maps = code.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
+    chosen, masks = prediction.find_images(images)
+    destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
-        code.check_csv(table)
+        prediction.check_csv(table)
     results = []
-    stream = code.predict_files(*code.load_scorer(config, checkpoint, threshold), chosen, maps)
+    stream = prediction.predict_files(*prediction.load_scorer(config, checkpoint, threshold), chosen, destination)
     try:
         for result in progress(stream, "score", len(chosen), disable=len(chosen) < 2):
             results.append(result)
-            if not as_json and isinstance(result, code.Prediction):
+            if not as_json and isinstance(result, prediction.Prediction):
                 typer.echo(result.as_text())
     finally:
         # Keeps what has been scored if the command is interrupted.
         if table and results:
-            write_csv(table, map(code.csv_row, results), code.COLUMNS)
+            write_csv(table, map(prediction.csv_row, results), prediction.CSV_COLUMNS)
     if as_json:
         typer.echo(json.dumps([result.as_json() for result in results], indent=2))
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
-    failures = [result.reason for result in results if isinstance(result, code.Failure)]
-    problems = [result.problem for result in results if isinstance(result, code.Prediction) and result.problem]
+    failures = [result.reason for result in results if isinstance(result, prediction.Failure)]
+    problems = [result.problem for result in results if isinstance(result, prediction.Prediction) and result.problem]
     _report(failures, problems, len(results))
 
 
@@ -116,21 +116,21 @@ def evaluate_folders(
 
     Images that cannot be scored are excluded and listed at the end, with exit code 1.
     """
-    from edgezsad.evaluate import COLUMNS, evaluate, find_test_images
+    from edgezsad.evaluate import REPORT_COLUMNS, evaluate, find_test_images
     from edgezsad.predict import check_csv, load_scorer
 
     for path in (table, scores):
         if path:
             check_csv(path)
     manifests = find_test_images(folders)
-    scorer, limit = load_scorer(config, checkpoint, threshold)
-    found = evaluate(scorer, manifests, heatmaps, limit)
+    scorer, threshold = load_scorer(config, checkpoint, threshold)
+    report = evaluate(scorer, manifests, heatmaps, threshold)
     if table:
-        write_csv(table, found.rows, COLUMNS)
+        write_csv(table, report.rows, REPORT_COLUMNS)
     if scores:
-        write_csv(scores, found.scores, ("folder", "image", "category", "label", "score"))
-    typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
-    _report(found.skipped, found.problems, len(found.scores) + len(found.skipped))
+        write_csv(scores, report.scores, ("folder", "image", "category", "label", "score"))
+    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    _report(report.skipped, report.problems, len(report.scores) + len(report.skipped))
 
 
 @app.command("train")

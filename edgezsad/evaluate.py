@@ -12,21 +12,21 @@ from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError
 from edgezsad.files import progress
-from edgezsad.metrics.benchmark_tables import METRICS, PIXEL_METRICS, category_metrics
+from edgezsad.metrics.benchmark_tables import METRIC_TEXT, METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Failure, HeatMaps, predict_files
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
-COUNTS = ("images", "defective", "without_mask", "missed", "false_alarms")
-METRIC_COLUMNS = ("folder", "category", *COUNTS[:3], *METRICS)
-COLUMNS = (*METRIC_COLUMNS, *COUNTS[3:], "best_threshold")
-DECISIONS = ("folder", "category", "images", "defective", "missed", "false_alarms", "best_threshold")
+COUNT_COLUMNS = ("images", "defective", "without_mask", "missed", "false_alarms")
+METRIC_COLUMNS = ("folder", "category", *COUNT_COLUMNS[:3], *METRICS)
+REPORT_COLUMNS = (*METRIC_COLUMNS, *COUNT_COLUMNS[3:], "best_threshold")
+DECISION_COLUMNS = ("folder", "category", "images", "defective", "missed", "false_alarms", "best_threshold")
 
 
 @dataclass
 class EvaluationReport:
-    """Result of `evaluate`: `rows` hold `COLUMNS` of each category, then of the mean over all categories.
+    """Result of `evaluate`: `rows` hold `REPORT_COLUMNS` of each category, then of the mean over all categories.
 
     Metrics are in percent (NaN if undefined), scores and thresholds logits. The best threshold is that of the best
     balanced accuracy on these images. `missed` are defective images below the threshold.
@@ -42,7 +42,7 @@ class EvaluationReport:
     def as_text(self) -> str:
         """Format the metrics, then the decisions, for a terminal."""
         title = f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):"
-        metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISIONS, 3)
+        metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISION_COLUMNS, 3)
         return "\n".join([*metrics, "", title, *counts, *self.notes])
 
     def as_json(self) -> dict[str, object]:
@@ -65,7 +65,7 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
         item = DataSet(name=name, layout="mvtec", root=folder)
         tests = index_dataset(item, folder, workers=2, choose=lambda images: [i for i in images if i.split == "test"])
         if not tests.entries:
-            raise InputError(f"{folder}: no test images; they lie in CATEGORY/test/good and CATEGORY/test/DEFECT")
+            raise InputError(f"{folder}: no test images; expected CATEGORY/test/good and CATEGORY/test/DEFECT")
         found[location] = tests
     return list(found.values())
 
@@ -119,7 +119,7 @@ def score_manifest(
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the metrics over the categories that have them, and add up the counts."""
     mean: dict[str, Any] = {"folder": "mean", "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
-    mean |= {name: sum(row[name] for row in rows) for name in COUNTS} | {"best_threshold": math.nan}
+    mean |= {name: sum(row[name] for row in rows) for name in COUNT_COLUMNS} | {"best_threshold": math.nan}
     for name in METRICS:
         values = [row[name] for row in rows if not _undefined(row[name])]
         mean[name] = sum(values) / len(values) if values else math.nan
@@ -156,10 +156,7 @@ def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: in
             return "-"
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
-    header = [" ".join(_UPPER.get(word, word) for word in name.split("_")) for name in columns]
+    header = [" ".join(METRIC_TEXT.get(word, word) for word in name.split("_")) for name in columns]
     cells = [header, *([cell(row[name]) for name in columns] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
-
-
-_UPPER = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200"}

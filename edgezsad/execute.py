@@ -30,7 +30,10 @@ PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 
 
 def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
-    """Execute a notebook and return `output`; a failed cell or dead kernel is a `CheckError`."""
+    """Execute a notebook and return `output`; a failed cell or dead kernel is a `CheckError`.
+
+    `parameters` replace values of the notebook's first code cell; an unknown one is an `InputError`.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -144,12 +147,12 @@ def results_of(notebook: Path | str) -> list[str]:
     return [name.value for name in names if isinstance(name, ast.Constant)]
 
 
-def maker_of_result(name: str, notebooks: Path | str = "notebooks") -> str:
-    """Return the name of the notebook that writes a results file."""
-    for notebook in sorted(Path(notebooks).glob("*.ipynb")):
+def maker_of_result(name: str) -> str:
+    """Return the name of the notebook, without ending, that writes a results file; InputError if none does."""
+    for notebook in sorted(Path("notebooks").glob("*.ipynb")):
         if name in results_of(notebook):
             return notebook.stem
-    raise InputError(f"results/{name}.json: no notebook in {notebooks} writes it; fix the name")
+    raise InputError(f"results/{name}.json: no notebook writes it; fix the name")
 
 
 def _code(notebook: Path | str) -> str:

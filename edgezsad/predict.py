@@ -22,7 +22,7 @@ from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
-COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
+CSV_COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class Failure:
 
 def csv_row(result: Prediction | Failure) -> dict[str, object]:
     """Return the row of `--csv`, with six significant digits."""
-    row = dict.fromkeys(COLUMNS, "") | result.as_json()
+    row = dict.fromkeys(CSV_COLUMNS, "") | result.as_json()
     if isinstance(result, Prediction):
         row |= {"verdict": result.verdict, "score": f"{result.score:.6g}", "threshold": f"{result.threshold:.6g}"}
-    return {name: row[name] or "" for name in COLUMNS}
+    return {name: row[name] or "" for name in CSV_COLUMNS}
 
 
 class Predictor:
     """A detector for Python scripts: `Predictor().predict("part.jpg").verdict`."""
 
     def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
-        """Open an exported graph (.onnx) or a checkpoint (.safetensors); the shipped graph by default."""
+        """Open a graph (.onnx) or a checkpoint (.safetensors); by default the shipped graph with its own threshold."""
         self.scorer, self.threshold = load_scorer(None, checkpoint, threshold)
 
     def predict(self, image: Path | str) -> Prediction:
@@ -96,7 +96,8 @@ def load_scorer(
 ) -> tuple[Scorer, float]:
     """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
 
-    The shipped graph is the default. Returns the scorer and the threshold: the given one, else the checkpoint's.
+    The shipped graph is the default. Returns the scorer and the threshold: the given one, else the checkpoint's. An
+    InputError if config and checkpoint are given, the run is not trained, or no threshold is stored.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
@@ -130,7 +131,7 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
 
     Missing files and unsupported formats are kept, to be reported as failures; heat maps of earlier calls are not, nor
-    masks (below a `ground_truth` next to a `test`). Returns the images and the number of masks.
+    masks (below a `ground_truth` next to a `test`). Returns the images and the number of masks; InputError if none.
     """
     found: dict[Path, None] = {}
     for path in map(Path, given):
@@ -162,14 +163,14 @@ def _matches(path: Path) -> list[Path]:
 
 
 def _holds_masks(folder: Path) -> bool:
-    """Return whether a folder is or lies below a `ground_truth` next to a `test`."""
+    """Return whether a folder, or one above it, is a `ground_truth` next to a `test`."""
     folder = folder.absolute()
     return any(above.name == "ground_truth" and above.with_name("test").is_dir() for above in (folder, *folder.parents))
 
 
 @dataclass(frozen=True)
 class HeatMaps:
-    """Where heat maps are written: next to the images, or below `folder` as the images lie below `base`."""
+    """Where heat maps are written: next to the images, or below `folder` as the images are below `base`."""
 
     folder: Path | None = None
     base: Path = Path()
@@ -197,7 +198,11 @@ def _absolute(path: Path) -> Path:
 def predict_files(
     scorer: Scorer, threshold: float, images: Sequence[Path], heatmaps: HeatMaps | None = None
 ) -> Iterator[Prediction | Failure]:
-    """Score images in order, while threads read the next ones; an image without a finite score becomes a `Failure`."""
+    """Score images in order, while threads read the next ones; an error with one image does not stop the rest.
+
+    An image that cannot be read, or has no finite score, becomes a `Failure`. A heat map is written where `heatmaps`
+    says, if given; why one was not is the `problem` of its `Prediction`.
+    """
 
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
         image = decode_image(path)

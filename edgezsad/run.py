@@ -63,7 +63,10 @@ class Run:
 
 
 def open_run(config: Path | str) -> Run:
-    """Open the run of a profile, looked up in the current folder, those above it and this package's checkout."""
+    """Open the run of a profile, looked up in the current folder, those above it and this package's checkout.
+
+    A rehearsal's notice is printed. A missing or invalid profile is an InputError.
+    """
     here = Path.cwd()
     folders = (Path(), *here.parents, Path(__file__).resolve().parent.parent)
     found = next((folder / config for folder in folders if (folder / config).is_file()), None)

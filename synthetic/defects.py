@@ -59,7 +59,7 @@ def crack(scene: Scene, each: Random, strength: float) -> None:
 
 
 def thread(scene: Scene, each: Random, strength: float) -> None:
-    """A fibre or hair that lies on the surface and casts a thin shadow."""
+    """A fibre or hair on the surface, with a thin shadow."""
     lines, (x, y) = np.zeros(scene.size, np.uint8), _place(scene, each)
     path = _path(each, x, y, each.uniform(0, 2 * np.pi), _reach(scene, each, 0.15, 0.6), each.uniform(0.05, 0.15), 5)
     _draw(lines, cv2.blur(path.astype(np.float32), (1, 5)), int(each.choice([1, 2, 2, 3])))
@@ -266,7 +266,7 @@ def _path(each: Random, x: float, y: float, angle: float, length: float, bend: f
     count = max(int(length / pace), 3)
     turn = angle + np.cumsum(each.normal(0, bend, count))
     steps = pace * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    # Start half way back, so that the line lies about its point.
+    # Start half way back, so that the line is centred on its point.
     return np.array([x, y]) + np.cumsum(steps, axis=0) - steps.sum(axis=0) * 0.4
 
 
@@ -281,7 +281,7 @@ def _on(scene: Scene, drawn: np.ndarray) -> Array:
 
 
 def _unlike(scene: Scene, each: Random, on: Array, distance: float) -> Array:
-    """A colour (3,) that differs from what lies under `on` by about `distance`."""
+    """A colour (3,) that differs from that under `on` by about `distance`."""
     under = (scene.albedo * on[..., None]).sum(axis=(0, 1)) / max(float(on.sum()), 1e-3)
     way = each.normal(0, 0.35, 3) + (1 if under.mean() < each.uniform(0.25, 0.75) else -1)
     return np.clip(under + way / np.abs(way).max() * distance, 0.02, 0.95).astype(np.float32)

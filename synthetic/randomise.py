@@ -53,7 +53,7 @@ def _grooves(scene: Scene, each: Random) -> None:
 
 
 def _boundary(scene: Scene, each: Random) -> None:
-    """The surface ends inside the image: beyond a straight edge lies a table, and no defect."""
+    """The surface ends inside the image: beyond a straight edge is a table, without defects."""
     u = axes(scene.size, each.uniform(0, 2 * np.pi))[0] - (each.uniform(0.28, 0.45) * min(scene.size))
     on = cover(u, 1.5)
     ground = 1 + 0.04 * fractal(each, scene.size, 30)

@@ -16,7 +16,7 @@ from edgezsad.files import write_csv
 from edgezsad.model import CHECKPOINT, GRAPH
 from edgezsad.model.detector import load_detector
 from edgezsad.predict import (
-    COLUMNS,
+    CSV_COLUMNS,
     Failure,
     HeatMaps,
     Prediction,
@@ -152,7 +152,7 @@ def test_heat_maps_lie_next_to_the_images_or_below_a_folder(tmp_path: Path, monk
 def test_the_csv_has_a_row_for_every_image(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / "a, b.png"), tmp_path / "nowhere.png"]
     results = map(csv_row, predict_files(Brightness(), 50, paths))
-    with open(write_csv(tmp_path / "t.csv", results, COLUMNS), newline="") as stream:
+    with open(write_csv(tmp_path / "t.csv", results, CSV_COLUMNS), newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["path"] for row in rows] == [str(path) for path in paths]
     assert [row["verdict"] for row in rows] == ["defective", ""]
@@ -160,7 +160,7 @@ def test_the_csv_has_a_row_for_every_image(tmp_path: Path) -> None:
     assert "nowhere.png" in rows[1]["error"]
     # Names may hold bytes that are not text.
     odd = csv_row(Failure(tmp_path / "n\udcff.png", "damaged"))
-    assert "n\\udcff.png" in write_csv(tmp_path / "t.csv", [odd], COLUMNS).read_text(encoding="utf-8")
+    assert "n\\udcff.png" in write_csv(tmp_path / "t.csv", [odd], CSV_COLUMNS).read_text(encoding="utf-8")
 
 
 def test_options_that_contradict(tmp_path: Path) -> None:

@@ -42,9 +42,9 @@ class Claim:
     profiles: list[str] = field(default_factory=lambda: ["mini", "folder", "paper"])
 
     def holds(self, value: float) -> bool:
-        excess = {"at most": 1, "at least": -1}.get(self.comparison)
-        difference = value - self.bound
-        return math.isfinite(value) and (excess * difference if excess else abs(difference)) <= self.tolerance
+        """Return whether a value exceeds the bound, or for "equals" differs from it, by at most the tolerance."""
+        sign, difference = {"at most": 1, "at least": -1}.get(self.comparison), value - self.bound
+        return math.isfinite(value) and (sign * difference if sign else abs(difference)) <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ def _every_target(run: Run, claim: Claim, column: str) -> str:
         return "a drift of exactly zero, as by a silent fallback to the host; run the board again"
     least = {row["set"]: row["test"] for row in _result(run, "data.sets")} if column == "images" else {}
     rows = [row for row in found["rows"] if row[column] is None or row[column] < least.get(row["target"], -math.inf)]
-    lacking = ", ".join([*found["missing"], *(f"{row['target']} seed {row['seed']}" for row in rows)])
-    return f"missing {column} of {lacking}" if lacking else ""
+    missing = ", ".join([*found["missing"], *(f"{row['target']} seed {row['seed']}" for row in rows)])
+    return f"missing {column} of {missing}" if missing else ""
 
 
 def _within(run: Run, claim: Claim, limits: dict[str, tuple[float, float]]) -> str:

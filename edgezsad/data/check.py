@@ -41,7 +41,7 @@ class CheckReport:
     images: int
     problems: dict[str, list[str]]
     notes: list[str]
-    home: str = ""
+    home: str = ""  # where to get the set; empty if unknown
 
     @property
     def complete(self) -> bool:
@@ -105,8 +105,8 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     if unread and not public:
         notes.append(f"image files that the layout does not read: {len(unread):,} ({printable(min(unread))}, ...)")
     problems = {kind: lines for kind, lines in problems.items() if lines}
-    own = (descriptor.name, descriptor.home) if descriptor else (ANY, "")
-    return CheckReport(own[0], root, quick, len(items), problems, notes, own[1])
+    name, home = (descriptor.name, descriptor.home) if descriptor else (ANY, "")
+    return CheckReport(name, root, quick, len(items), problems, notes, home)
 
 
 def _files(items: list[ImageItem]) -> set[str]:

@@ -1,7 +1,7 @@
 """Folder layouts of the public data sets: which files are images, their category, split, label and mask.
 
-`LAYOUTS` has one entry for each layout: a new layout is one function and one entry. Files are listed, not opened;
-`edgezsad.data.manifest` measures and hashes them.
+`LAYOUTS` has one entry for each layout: a new layout is one function and one entry, and its name in
+`edgezsad.config.Layout`. Files are listed, not opened; `edgezsad.data.manifest` measures and hashes them.
 """
 
 import csv
@@ -53,6 +53,7 @@ class LayoutScan:
     problems: list[str] = field(default_factory=list)
 
     def add(self, image: Path, category: str, split: str, label: int | None, defect: str, mask: Path | None) -> None:
+        """Add an image; arguments are the fields of an `ImageItem`, with full paths."""
         below = [path.relative_to(self.root).as_posix() if path else "" for path in (image, mask)]
         self.items.append(ImageItem(below[0], category, split, label, defect, below[1]))
 
@@ -127,7 +128,7 @@ def _read_mvtec(root: Path, scan: LayoutScan, normal: tuple[str, ...] = (NORMAL,
                 case ("train" | "test") as split, kind, _ if kind in normal:
                     scan.add(path, category, split, 0, NORMAL, None)
                 case "train" | "test", "good" | "ok" | "normal", _:
-                    scan.report(path, f"normal images lie in a folder {normal[0]} in this layout; rename its folder")
+                    scan.report(path, f"normal images belong in a folder {normal[0]} in this layout; rename its folder")
                 case ("train" | "test") as split, kind, file:
                     stem = f"ground_truth/{kind}/{Path(file).stem}"
                     mask = scan.find_mask(files, f"{stem}_mask", stem)
@@ -219,7 +220,7 @@ def _listed_item(folder: str, image: str, mask: str | None, category: str, split
 
 @dataclass(frozen=True)
 class Layout:
-    """A reader, where the files lie in words, and the name of the folder that the archive may be unpacked into."""
+    """A reader, the expected files in words, and the name of the folder that the archive may be unpacked into."""
 
     read: Callable[[Path, LayoutScan], None]
     expected: str

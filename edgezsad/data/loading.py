@@ -201,7 +201,7 @@ def load_fast(path: Path | str, size: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a mask; a result pixel is defective if it overlaps any defective pixel, so that no scratch is lost."""
+    """Resize a bool mask to (height, width); a pixel that overlaps a defective one is defective: no scratch is lost."""
     top, bottom = _spans(mask.shape[0], height)
     left, right = _spans(mask.shape[1], width)
     # Row r and column c of the integral image sum up the mask above r and left of c.

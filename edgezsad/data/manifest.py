@@ -26,7 +26,7 @@ SAVE_FILES = 5_000  # files between saves of the hash cache: what a killed index
 class Entry:
     """One image: its path, unique in a manifest, its labels as in `ImageItem`, its size, and hashes of the files.
 
-    `mask` and `mask_sha256` are empty if there is no mask. Any non-zero mask pixel is defective.
+    Sizes are in pixels. `mask` and `mask_sha256` are empty without a mask, of which any non-zero pixel is defective.
     """
 
     id: str
@@ -81,7 +81,7 @@ def write_manifest(manifest: Manifest, path: Path | str) -> Path:
 
 
 def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -> Manifest:
-    """Read the manifest of a data set in the folder `root`; its name is the file's stem if left out."""
+    """Read a manifest of files below `root`, named after its file by default; InputError if missing or damaged."""
     remedy = "run notebook 01_data, or `edgezsad data index`, to write it again"
     try:
         # utf-8-sig: spreadsheets write a byte-order mark.
@@ -108,7 +108,8 @@ def index_dataset(
 ) -> Manifest:
     """List, measure and hash all images of a data set in the folder `root`, or those that `choose` selects.
 
-    Sizes and hashes are kept next to `manifest`, its path (see `hash_cache`); `workers` threads read the files.
+    Sizes and hashes are kept next to `manifest`, its path (see `hash_cache`); `workers` threads read the files. The
+    first problem of a file, a folder or a list is an InputError.
     """
     root = Path(root)
     scan = scan_layout(item.layout, root)
@@ -153,7 +154,7 @@ def few_of_each(root: Path, limit: int, items: list[ImageItem]) -> list[ImageIte
 
 @contextmanager
 def hash_cache(root: Path, manifest: Path | None) -> Iterator[Callable]:
-    """Yield `measure` for names below `root`; MANIFEST.cache.json keeps the results of files that do not change."""
+    """Yield a function like `measure` for names below `root`; MANIFEST.cache.json keeps results of unchanged files."""
     path = manifest and Path(f"{manifest}.cache.json")
     known = read_json(path, "delete it") if path and path.exists() else {}
 

@@ -15,8 +15,7 @@ from edgezsad.files import reported
 class Board:
     """A board: `suffix` is of the output file of each image, `scripts` are files of `boards/`, the first is `run.sh`.
 
-    `seconds` are estimates before the first image, per chunk of 100 images, and per image. `reported` is what the paper
-    reports, and what repeating it needs.
+    `seconds` are estimates before the first image, per chunk of 100 images, and per image.
     """
 
     name: str
@@ -26,17 +25,18 @@ class Board:
     suffix: str
     scripts: tuple[str, ...]
     seconds: tuple[float, float, float]
-    reported: dict[str, Any]
+
+    @property
+    def reported(self) -> dict[str, Any]:
+        """What the paper reports of the board, and what repeating it needs (`claims/reported.yaml`)."""
+        return reported()["boards"][self.name]
 
 
-_JETSON = ("Jetson Orin Nano Super", "tensorrt-fp16", "fp16", "json", ("jetson.sh", "common.sh"))
-_RB5 = ("RB5 Gen2 (QCS8550)", "qnn-gpu-fp16", "fp16", "raw", ("rb5.sh", "common.sh", "ort_qnn.py"))
-BOARDS = {
-    # trtexec loads the engine for each image, which takes longer than the image.
-    "jetson": Board("jetson", *_JETSON, (600, 0, 2.5), reported()["boards"]["jetson"]),
-    # qnn-net-run prepares the model for each chunk.
-    "rb5": Board("rb5", *_RB5, (60, 60, 0.4), reported()["boards"]["rb5"]),
-}
+_JETSON_SCRIPTS, _RB5_SCRIPTS = ("jetson.sh", "common.sh"), ("rb5.sh", "common.sh", "ort_qnn.py")
+# trtexec loads the engine for each image, which takes longer than the image; qnn-net-run prepares the model per chunk.
+_JETSON = Board("jetson", "Jetson Orin Nano Super", "tensorrt-fp16", "fp16", "json", _JETSON_SCRIPTS, (600, 0, 2.5))
+_RB5 = Board("rb5", "RB5 Gen2 (QCS8550)", "qnn-gpu-fp16", "fp16", "raw", _RB5_SCRIPTS, (60, 60, 0.4))
+BOARDS = {board.name: board for board in (_JETSON, _RB5)}
 
 
 def find_board(name: str) -> Board:

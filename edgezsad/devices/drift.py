@@ -1,6 +1,9 @@
 """Drift: how far a board, or another runtime of the host, moves scores and metrics from the host's on the same images.
 
 A number is the mean over seeds of the mean over categories; intervals are paired over host, device and seeds.
+
+`board_drift` and `runtime_drift`, further down, read the score files; `metric_changes` compares metrics, `drift_table`
+scores and verdicts.
 """
 
 import math
@@ -77,7 +80,7 @@ def metric_changes(
     pairs = _aligned(pairs)
     values = _metric_values(pairs, manifest, pixels)
     first = pairs[0][0]
-    # A single image is drawn again and again, and its interval would look certain.
+    # Resamples of a single image are equal: its interval would have no width.
     resampled = min(Counter(zip(first.category, first.label, strict=True)).values()) > 1
     seeds = [device.record.seed for _, device in pairs]
     changes = []
@@ -210,10 +213,12 @@ class RuntimeDrift:
 
     @property
     def means(self) -> list[Change]:
+        """Change of each target's image AUROC, mean over seeds: what the paper's claim is about."""
         return [each for each in self.changes if (each.seed, each.metric) == (MEAN, "image_auroc")]
 
     @property
     def suspicious(self) -> list[str]:
+        """Targets and seeds with the host's own scores at another precision (see `drift_table`)."""
         return [f"{row.target} seed {row.seed}" for row in self.table.itertuples() if row.suspicious]
 
     def result(self) -> dict[str, object]:

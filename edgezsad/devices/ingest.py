@@ -28,11 +28,11 @@ from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import progress, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
-from edgezsad.scoring.score_file import RunRecord, ScoreFile, read_scores, write_scores
+from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
 
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
-SHOWN = 5
+SHOWN = 5  # faults of each target that the text names
 AGAIN = "copy the result from the board again"
 _Image = namedtuple("_Image", "key target sha256 id")
 
@@ -236,15 +236,8 @@ def _score_target(result: _Result, run: Run, target: str) -> ScoreFile:
         command="; ".join(result.commands[step] for step in ("build", "run") if step in result.commands),
         timing_method=f"images were not timed one by one, see latency.json; {conditions}",
     )
-    scores = ScoreFile(
-        image_id=np.array([entry.id for entry in manifest.entries]),
-        category=np.array([entry.category for entry in manifest.entries]),
-        label=np.array([entry.label for entry in manifest.entries], dtype=np.int8),
-        score=values[:, 0],
-        map=values[:, 1:].reshape(-1, *kit.map_shape),
-        milliseconds=np.full(len(images), np.nan, dtype=np.float32),
-        record=record,
-    )
+    maps, times = values[:, 1:].reshape(-1, *kit.map_shape), np.full(len(images), np.nan)
+    scores = collect_scores(manifest.entries, values[:, 0], maps, times, record)
     _check_order(scores, run)
     return scores
 

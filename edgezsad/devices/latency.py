@@ -16,7 +16,7 @@ from edgezsad.files import read_json
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import read_scores
 
-COLUMNS = ("Message", "Time", "Unit of Measurement", "Timing Source", "Event Level", "Event Identifier")
+QNN_COLUMNS = ("Message", "Time", "Unit of Measurement", "Timing Source", "Event Level", "Event Identifier")
 NETRUN = "NetRun"
 ACCELERATOR = ("QNN accelerator (execute) time", "Accelerator (execute) time", "QNN (execute) time")
 """Names of an execution's time in QNN's profiles, the closest to the processor's own work first."""
@@ -93,8 +93,8 @@ def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Late
         rows.append((board.title, latency.milliseconds, status, paper, how, latency.versions))
     table = pd.DataFrame(rows, columns=["where", "times", "status", "the paper reports", "how", "versions"])
     percentiles = [np.percentile(times, [50, 95]) if len(times) else [math.nan] * 2 for times in table.pop("times")]
-    for place, name in enumerate(("median ms", "p95 ms")):
-        table.insert(1 + place, name, [each[place] for each in percentiles])
+    for position, name in enumerate(("median ms", "p95 ms")):
+        table.insert(1 + position, name, [each[position] for each in percentiles])
     return table.assign(versions=table["versions"].map(_listed))
 
 
@@ -108,7 +108,7 @@ def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
     The file is a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs and headers.
     """
     try:
-        table = pd.read_csv(io.BytesIO(data), usecols=list(COLUMNS), dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.BytesIO(data), usecols=list(QNN_COLUMNS), dtype=str, keep_default_na=False)
         table = table[table["Unit of Measurement"].isin(list(UNITS))]
         milliseconds = table["Time"].astype(float) / table["Unit of Measurement"].map(UNITS)
     except ValueError as error:

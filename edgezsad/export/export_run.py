@@ -29,7 +29,8 @@ from edgezsad.scoring.torch_scorer import TorchScorer
 from edgezsad.source.render import source_images
 
 PARITY = 1e-4  # largest allowed difference of a score (logit) between PyTorch and the exported FP32 file
-CALIBRATION_IMAGES, SWEEP_IMAGES = 64, 16
+PARITY_IMAGES = 4  # of each target, about
+CALIBRATION_IMAGES, SWEEP_IMAGES = 64, 16  # of the source, for INT8
 REHEARSED = 2  # images and layers of the INT8 sweep in a rehearsal
 
 
@@ -59,7 +60,7 @@ class Exported:
         return vars(self.sweep) | {"share": SHARE, "table": self.sweep.table.to_dict("records")}
 
 
-def export_run(run: Run, images_per_target: int = 4) -> Exported:
+def export_run(run: Run) -> Exported:
     """Export all seeds of a run; a CheckError if devices lack an operator, or PyTorch's scores differ over `PARITY`."""
     files, parity = [], []
     sample = sample_source(run)
@@ -67,7 +68,7 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     targets = run.profile.data.targets
-    samples = [subset(read_run_manifest(run, item).select("test"), images_per_target) for item in targets]
+    samples = [subset(read_run_manifest(run, item).select("test"), PARITY_IMAGES) for item in targets]
     for seed in progress(run.profile.seeds, "export", unit="seed"):
         detector, info = load_detector(run.checkpoint(seed), backbone, expected=model)
         paths = {precision: run.onnx(seed, precision) for precision in ("fp32", "fp16", "int8")}
@@ -93,11 +94,10 @@ def export_run(run: Run, images_per_target: int = 4) -> Exported:
     return Exported(graphs, graphs.pop("operators")[0], table, swept)
 
 
-def sample_source(run: Run, calibration: int = CALIBRATION_IMAGES, others: int = SWEEP_IMAGES) -> SourceSample:
+def sample_source(run: Run) -> SourceSample:
     """Read two disjoint samples of a run's source, spaced evenly over sets and categories; a rehearsal reads few."""
     source = source_images(run)
-    if run.profile.rehearsal:
-        calibration, others = min(calibration, REHEARSED), min(others, REHEARSED)
+    calibration, others = (REHEARSED, REHEARSED) if run.profile.rehearsal else (CALIBRATION_IMAGES, SWEEP_IMAGES)
     # One row of each image file, so that crops of one image are not in both samples.
     rows = np.sort(np.unique(source.parent, return_index=True)[1])
 

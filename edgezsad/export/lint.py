@@ -23,7 +23,7 @@ from onnx import TensorProto
 
 from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import written_beside
-from edgezsad.scoring.onnx_scorer import REMEDY
+from edgezsad.scoring.onnx_scorer import RUN_EXPORT
 
 OPSET = 18
 BACKENDS = ("tensorrt", "qnn-gpu", "qnn-htp")
@@ -53,12 +53,12 @@ def load_graph(path: Path | str) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it") from None
+        raise InputError(f"{path}: no such ONNX file; {RUN_EXPORT} to write it") from None
     except (DecodeError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable ONNX file ({one_line(error)}); {REMEDY} again") from None
+        raise InputError(f"{path}: not a readable ONNX file ({one_line(error)}); {RUN_EXPORT} again") from None
     # An empty file, and some truncated ones, are valid protobuf messages without content.
     if not model.graph.node or not model.opset_import:
-        raise InputError(f"{path}: not a readable ONNX file (no graph in it); {REMEDY} again")
+        raise InputError(f"{path}: not a readable ONNX file (no graph in it); {RUN_EXPORT} again")
     return model
 
 

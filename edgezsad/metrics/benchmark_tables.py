@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgezsad.config import Runtime
 from edgezsad.data.images import decode_mask
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro200")
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
+METRIC_TEXT = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "pro": "PRO", "aupro": "AUPRO", "aupro200": "AUPRO-200"}
 AVERAGING = "each category, then the mean over categories, then mean and standard deviation over seeds"
 INTERVAL = (
     f"{LEVEL:.0%} interval of the mean over categories and seeds: {REPLICATES:,} resamples of the images within each "
@@ -64,15 +64,15 @@ class Benchmarks:
         }
 
 
-def benchmarks(run: Run, runtime: Runtime = "pytorch") -> Benchmarks:
-    """Compute the metrics of all targets and seeds; InputError if scores are missing or of other images."""
+def benchmarks(run: Run) -> Benchmarks:
+    """Compute the metrics of all targets and seeds from PyTorch's scores; InputError if missing or of other images."""
     import pandas as pd
 
     rows, ends = [], {}
     for item in progress(run.profile.data.targets, "metrics", unit="target"):
         manifest, resamples = read_run_manifest(run, item), []
         for seed in run.profile.seeds:
-            path = run.scores(runtime, seed, item.name)
+            path = run.scores("pytorch", seed, item.name)
             scores = read_scores(path)
             if scores.record.manifest_sha256 != manifest.select("test").sha256:
                 raise InputError(f"{path}: made from other images; run notebook 05_scoring again")

@@ -115,7 +115,7 @@ def aupro_from_counts(normal: np.ndarray, overlap: np.ndarray, fpr_limit: float)
     steps, rises = (_divide(each[..., ::-1], each.sum(axis=-1, keepdims=True)) for each in (normal, overlap))
     fpr, pro = np.cumsum(steps, axis=-1) - steps, np.cumsum(rises, axis=-1) - rises
     part = np.clip(_divide(fpr_limit - fpr, steps), 0, 1)
-    # Without a step there is no area.
+    # A score that no normal pixel has adds no area.
     area = np.where(steps == 0, 0 * rises, steps * part * (pro + rises * part / 2))
     return area.sum(axis=-1) / fpr_limit
 

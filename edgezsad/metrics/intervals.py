@@ -38,12 +38,12 @@ class PixelReplicates:
     aupro: np.ndarray
 
 
-def interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
-    """Compute the percentile interval (low, high) of replicates, (B,); NaN if none is defined."""
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Compute the `LEVEL` percentile interval (low, high) of replicates, (B,); NaN if none is defined."""
     values = values[np.isfinite(values)]
     if not len(values):
         return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -65,14 +65,14 @@ def placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.nda
 class Equivalence:
     """Outcome of a test of equivalence.
 
-    "equivalent": the interval lies inside the margin; "not equivalent": the change itself reaches the margin;
+    "equivalent": the interval is inside the margin; "not equivalent": the change itself reaches the margin;
     "undecided": the data set is too small.
     """
 
     change: float  # measured, in points
     low: float  # end of the 90% interval
     high: float
-    p_value: float  # the larger of the two tests'; below 5% when the interval lies inside the margin
+    p_value: float  # the larger of the two tests'; below 5% when the interval is inside the margin
     verdict: Verdict
     needed: int | None  # about how many images a verdict needs; None when there is one, or no number would give one
 
@@ -84,7 +84,7 @@ class Equivalence:
 
 
 def equivalence(change: float, error: float, margin: float, images: int, step: float) -> Equivalence:
-    """Test whether a change lies inside ±margin, by two one-sided tests.
+    """Test whether a change is within ±margin, by two one-sided tests.
 
     The change must be significantly above -margin and significantly below +margin (Schuirmann, Journal of
     Pharmacokinetics and Biopharmaceutics 1987). If no pair of images changed its order, the estimated error is zero

@@ -1,4 +1,4 @@
-"""Backbone, readouts, detector; and where the shipped checkpoint lies.
+"""Backbone, readouts and detector, and the paths of the shipped checkpoint.
 
 Importing this package does not import PyTorch, so that `predict` finds the shipped graph without it.
 """

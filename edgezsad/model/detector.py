@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, cat, nn
 
 from edgezsad.config import Model, ReadoutConfig
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import save_tensors
 from edgezsad.model import THRESHOLD
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
@@ -61,6 +61,7 @@ class Detector(nn.Module):
         return output.score, output.map
 
     def output(self, image: Tensor) -> Output:
+        """Score images as `forward` does, and return both heads' parts of the score too."""
         return self.readout(*extract_features(self.backbone, image, self.tta))
 
     def sha256(self) -> str:
@@ -116,8 +117,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             info = CheckpointInfo.model_validate_json((stream.metadata() or {})[HEADER])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a checkpoint of this package ({reason}); train it again") from None
+        raise InputError(f"{path}: not a checkpoint of this package ({one_line(error, 120)}); train it again") from None
     tuned = {name.removeprefix(TUNED): tensors.pop(name) for name in list(tensors) if name.startswith(TUNED)}
     return Checkpoint(info, tensors, tuned)
 
@@ -145,7 +145,7 @@ def load_detector(
                 raise RuntimeError(f"unknown {unknown[0]}")
         detector.readout.load_state_dict(checkpoint.weights, strict=True)
     except RuntimeError as error:
-        raise InputError(f"{path}: weights do not fit ({' '.join(str(error).split())[:120]}); train again") from None
+        raise InputError(f"{path}: weights do not fit ({one_line(error, 120)}); train again") from None
     reset_attention_bias_cache(detector)
     return detector, checkpoint.info
 

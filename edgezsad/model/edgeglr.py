@@ -41,6 +41,7 @@ class CentredFeatures(nn.Module):
         self.scale.copy_(torch.where(std > 1e-4, 1 / std.clamp(min=1e-4), torch.ones_like(std)).view_as(self.scale))
 
     def forward(self, features: Tensor) -> Tensor:
+        """Centre (B, C, h, w) features; in training with noise."""
         centred = (features - features.mean(dim=(2, 3), keepdim=True)) * self.scale
         if self.training and self.noise and self.sample_noise is not None:
             centred = centred + self.noise * self.sample_noise(centred)
@@ -52,6 +53,7 @@ class GlobalLocalReadout(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], config: ReadoutConfig):
         super().__init__()
+        # Names of modules are part of stored checkpoints: `difference` holds the centred features.
         self.difference = nn.ModuleList(CentredFeatures(count, config.noise) for count in channels)
         self.limit = config.correction_limit
         learned = config.correction_gain is None
@@ -100,7 +102,7 @@ class SpatialBranch(nn.Module):
 
 
 class SpatialHead(nn.Module):
-    """Predict the map location by location, as the sum of one branch per stride."""
+    """Predict the (B, 1, h, w) map location by location, as the sum of one branch per stride."""
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], hidden: int):
         super().__init__()
@@ -131,7 +133,7 @@ class EdgeGLR(GlobalLocalReadout):
         centred = self.centre(features)
         anomaly_map = self.average_views(self.predict_map(centred), rotated)
         attention, peak = softmax_peak(anomaly_map.flatten(1))
-        # The global head looks where the map points but does not move it: the map has its own loss.
+        # The global head reads the features at the peak but sends the map no gradient: the map has its own loss.
         attention = attention.detach().view_as(anomaly_map)
         at_peak = [attention_pool(one, attention) for one in centred]
         deviation = [one.abs().mean(dim=(2, 3)) for one in centred]

@@ -45,6 +45,7 @@ class SelfSimilarity(nn.Module):
         self.register_buffer("weight", far / far.sum(dim=1, keepdim=True), persistent=False)
 
     def forward(self, centred: Tensor) -> Tensor:
+        """Compute `channels` maps, (B, channels, h, w), from centred features (B, C, h, w)."""
         batch, channels, height, width = centred.shape
         patches = centred.flatten(2)
         direction = patches / (patches.square().mean(dim=1, keepdim=True).sqrt() + 1e-3)
@@ -73,7 +74,7 @@ class ContextBlock(nn.Module):
 
 
 class ContextHead(nn.Module):
-    """Spatial head that reads all strides, self-similarity and the surroundings of each location together."""
+    """Spatial head: a (B, 1, h, w) map from all strides, self-similarity and the surroundings of each location."""
 
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], config: ReadoutConfig, size: int):
         super().__init__()
@@ -179,9 +180,11 @@ class SelfReferenceReadout(GlobalLocalReadout):
         return self.context(centred)
 
     def self_reference(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Compute scores and rarity map from features that are not centred yet (see `SelfReferenceScores`)."""
         return self.scores(self.centre(features), None if rotated is None else self.centre(rotated))
 
     def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
+        """Read feature maps as `EdgeGLR.forward` does."""
         anomaly_map = self.local_map(features, rotated)
         scores, rarity = self.self_reference(features, rotated)
         global_score = self.ranking(scores)

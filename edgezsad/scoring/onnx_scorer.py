@@ -14,7 +14,7 @@ from edgezsad.errors import InputError, one_line
 from edgezsad.files import versions
 from edgezsad.model import THRESHOLD
 
-REMEDY = "run notebook 04_export"
+RUN_EXPORT = "run notebook 04_export"
 
 # What the device line of a record adds for each precision.
 ARITHMETIC = {
@@ -72,12 +72,12 @@ class OnnxScorer(SessionScorer):
         super().__init__(cpu_session(path, threads), path)
         self.precision = self.metadata.get("precision", "fp32")
         if precision is not None and self.precision != precision:
-            raise InputError(f"{path}: expected an {precision} graph, got {self.precision}; {REMEDY}")
+            raise InputError(f"{path}: expected an {precision} graph, got {self.precision}; {RUN_EXPORT}")
         self.runtime = f"onnx-{self.precision}"
-        self.device = f"CPU: {cpu_name()}, {thread_count(threads)}{ARITHMETIC[self.precision]}"
+        count = f"{threads} thread{'' if threads == 1 else 's'}"
+        self.device = f"CPU: {cpu_name()}, {count}{ARITHMETIC[self.precision]}"
         self.versions = versions("onnxruntime")
-        method = "wall time of one image, batch 1, {}, after decoding and resizing; one warm-up"
-        self.timing_method = method.format(thread_count(threads))
+        self.timing_method = f"wall time of one image, batch 1, {count}, after decoding and resizing; one warm-up"
         if warm_up:
             self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
 
@@ -85,7 +85,7 @@ class OnnxScorer(SessionScorer):
 def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.InferenceSession:
     """Open a graph on ONNX Runtime's CPU provider; without `optimise` faster, for a graph that is only inspected."""
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such ONNX file; {REMEDY} to write it")
+        raise InputError(f"{path}: no such ONNX file; {RUN_EXPORT} to write it")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Errors are raised as exceptions; the log would repeat them.
@@ -98,7 +98,7 @@ def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.In
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
-        raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {REMEDY} again") from None
+        raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {RUN_EXPORT} again") from None
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -111,10 +111,10 @@ def input_size(session: ort.InferenceSession, path: Path | str) -> int:
     ends = (*session.get_inputs(), *session.get_outputs())
     names = [item.name for item in ends]
     if names != ["image", "score", "map"] or {item.type for item in ends} != {"tensor(float)"}:
-        raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map in FP32; {REMEDY}")
+        raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map in FP32; {RUN_EXPORT}")
     shape = ends[0].shape
     if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or not isinstance(shape[2], int):
-        raise InputError(f"{path}: input shape {shape}, expected [1, 3, size, size]; {REMEDY}")
+        raise InputError(f"{path}: input shape {shape}, expected [1, 3, size, size]; {RUN_EXPORT}")
     return shape[2]
 
 
@@ -141,8 +141,3 @@ def cpu_name() -> str:
     else:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def thread_count(threads: int) -> str:
-    """Format a number of threads, for instance "1 thread"."""
-    return f"{threads} thread" + ("" if threads == 1 else "s")

@@ -17,7 +17,7 @@ import onnxruntime as ort
 
 from edgezsad.errors import CheckError, RuntimeUnavailable, one_line
 from edgezsad.files import versions
-from edgezsad.scoring.onnx_scorer import SessionScorer, cpu_name, cpu_session, thread_count
+from edgezsad.scoring.onnx_scorer import SessionScorer, cpu_name, cpu_session
 
 PROVIDER = "QNNExecutionProvider"
 
@@ -76,12 +76,12 @@ class QnnHtpScorer(SessionScorer):
     runtime = "qnn-htp-fp16"
     precision = "fp16"
 
-    def __init__(self, path: Path | str, threads: int = 1):
+    def __init__(self, path: Path | str):
         """Open a graph; a graph that the emulator does not take as a whole is a `CheckError`."""
         cpu_session(path, 1, optimise=False)
         backend = EMULATOR.start()
         try:
-            session = open_session(str(path), backend, EMULATOR.settings, threads)
+            session = open_session(str(path), backend, EMULATOR.settings)
         except Exception:
             # The session fails because it may not fall back; name the nodes that would have.
             rejected = EMULATOR.rejected(path, backend)
@@ -92,7 +92,7 @@ class QnnHtpScorer(SessionScorer):
         self.versions = versions("onnxruntime", "onnxruntime-qnn")
         self.timing_method = (
             "wall time of the emulator on the host, no warm-up; unrelated to a device's speed "
-            f"(ONNX Runtime: {thread_count(threads)}; emulator: all cores of the process)"
+            "(ONNX Runtime: 1 thread; emulator: all cores of the process)"
         )
 
 
@@ -100,7 +100,6 @@ def open_session(
     graph: str | bytes,
     backend: str,
     settings: dict[str, str],
-    threads: int = 1,
     fallback: bool = False,
     disabled: tuple[str, ...] = (),
 ) -> ort.InferenceSession:
@@ -108,7 +107,7 @@ def open_session(
     if not (devices := _devices()):
         raise RuntimeUnavailable("onnxruntime-qnn offers no device on this machine")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if fallback else "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")

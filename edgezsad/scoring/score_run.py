@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 PRECISION = {name: name.rpartition("-")[2] for name in get_args(Runtime)} | {"pytorch": "fp32"}
 
 
-def score_targets(run: Run, runtime: Runtime, threads: int = 1) -> list[Path]:
-    """Score all targets of a run, on the emulator a subset with one seed; returns the paths of the score files."""
+def score_targets(run: Run, runtime: Runtime) -> list[Path]:
+    """Score all targets of a run on one thread, on the emulator a subset with one seed; returns the score files' paths.
+
+    A runtime that this machine lacks leaves empty score files with the reason. An InputError if a model is missing.
+    """
     emulator = run.profile.evaluation.emulator if runtime == "qnn-htp-fp16" else None
     seeds = (emulator.seed,) if emulator else run.profile.seeds
     manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
     models = [_model_file(run, runtime, seed) for seed in seeds]
     scorers, not_run = [], {}
     try:
-        scorers = _scorers(run, runtime, models, seeds, threads)
+        scorers = _scorers(run, runtime, models, seeds)
     except RuntimeUnavailable as error:
         not_run = {"status": "not run", "reason": str(error)}
     written = []
@@ -112,16 +115,16 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     return path
 
 
-def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, ...], threads: int) -> list[Scorer]:
+def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, ...]) -> list[Scorer]:
     """Open one scorer for each seed; only the runtime's own packages are imported."""
     if runtime == "pytorch":
         from edgezsad.scoring.torch_scorer import torch_scorers
 
-        return list(torch_scorers(models, run.profile.model, threads))
+        return list(torch_scorers(models, run.profile.model, threads=1))
     if runtime == "qnn-htp-fp16":
         from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 
-        return [QnnHtpScorer(model, threads) for model in models]
+        return [QnnHtpScorer(model) for model in models]
     if runtime == "tensorrt-fp16":
         from edgezsad.scoring.tensorrt_scorer import TensorRTScorer, tensorrt_package, this_device
 
@@ -130,7 +133,7 @@ def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, .
         return [TensorRTScorer(run.engine(s), graph, tensorrt, device) for s, graph in zip(seeds, models, strict=True)]
     from edgezsad.scoring.onnx_scorer import OnnxScorer
 
-    return [OnnxScorer(model, threads, PRECISION[runtime]) for model in models]
+    return [OnnxScorer(model, precision=PRECISION[runtime]) for model in models]
 
 
 def _record(run: Run, runtime: Runtime, seed: int, model: Path, manifest: Manifest) -> RunRecord:

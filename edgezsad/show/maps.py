@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-HEAT_RANGE = (-6.0, 6.0)  # logits at both ends of the colour scale; an even chance of a defect lies in the middle
+HEAT_RANGE = (-6.0, 6.0)  # logits at both ends of the colour scale; the middle is an even chance of a defect
 
 OUTLINE = (230, 159, 0)
 """Orange of the Okabe-Ito palette: differs from greys and greens for every kind of colour vision."""

@@ -3,14 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 from pydantic import BaseModel
 
 from edgezsad.claims.evaluation import GROUPS, STATUSES, ClaimVerdict
-from edgezsad.files import read_json
+from edgezsad.metrics.benchmark_tables import METRIC_TEXT
 
 LABELS = {
     "host_auroc": "host AUROC",
@@ -40,16 +39,18 @@ LABELS = {
     "kept_fp32": "stays in FP32",
 }
 """Column names that are more than their words; see `label`."""
-_METRICS = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "aupro": "AUPRO", "aupro200": "AUPRO-200", "pro": "PRO"}
 
 
 def label(name: str) -> str:
     """Return the words of a column name: "pixel_aupro200" becomes "pixel AUPRO-200"."""
-    return LABELS.get(name) or " ".join(_METRICS.get(word, word) for word in str(name).split("_"))
+    return LABELS.get(name) or " ".join(METRIC_TEXT.get(word, word) for word in str(name).split("_"))
 
 
 def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", caption: str = "") -> Styler:
-    """Format a table for a page, without its index; HTML in its cells is shown as text."""
+    """Format a table for a page, without its index: labelled columns, `digits` decimals, `missing` for NaN and None.
+
+    HTML in its cells is shown as text.
+    """
     styler = frame.rename(columns=label).style.hide(axis="index")
     styler = styler.format(precision=digits, na_rep=missing, escape="html")
     return styler.set_caption(caption) if caption else styler
@@ -58,16 +59,6 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", capt
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
     return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])
-
-
-def seed_summary(folders: dict[int, Path]) -> pd.DataFrame:
-    """Tabulate the metrics of trained seeds, their mean and their standard deviation (n - 1)."""
-    rows = [read_json(folder / "metrics.json", "run notebook 03_training for this seed") for folder in folders.values()]
-    names = [name for name in rows[0] if name in ("threshold", "gain") or name.startswith("validation_auroc_")]
-    table = pd.DataFrame(rows, columns=["seed", *names]).astype({"seed": str})
-    # One seed has no standard deviation.
-    summary = table[names].agg(["mean", "std"]).dropna().rename_axis("seed").reset_index()
-    return pd.concat([table, summary], ignore_index=True)
 
 
 def claim_rows(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, str]]:

@@ -28,7 +28,7 @@ from edgezsad.data.manifest import Entry, Manifest, few_of_each, index_dataset, 
 from edgezsad.errors import InputError
 from edgezsad.files import progress, read_json, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
-from edgezsad.source.render import REMEDY, Box, Row, derived_path, made_from
+from edgezsad.source.render import RUN_DATA, Box, Row, derived_path, made_from
 from edgezsad.source.synthetic_defects import kind_weights
 from synthetic import SetSpec, generate_set
 
@@ -146,7 +146,7 @@ def _cut(kind: str, entry: Entry, donors: Mapping, grids: Mapping, scales: Seque
     pool = next((donors[pool] for pool in _pools(entry) if pool in donors), None)
     if kind == "synthetic" or entry.label or pool is None:
         return (None if kind == "paste" else place_crop(entry, grids.get(entry.id), scales, random, defective=False),)
-    # Normal crops of normal images lie where defects of similar images do: the position does not reveal the label.
+    # Normal crops of normal images are where similar images have defects: the position does not reveal the label.
     donor = random.choice(pool)
     part = place_crop(donor, grids[donor.id], scales, random, defective=True)
     if kind == "normal_crop":
@@ -167,7 +167,7 @@ def _pools(entry: Entry) -> list[tuple]:
 def count_derived(run: Run) -> int | None:
     """Count the images of a run's derived lists; None if nothing is derived."""
     paths = [derived_path(run, item) for item in run.profile.data.source if item.derive]
-    return sum(read_json(path.with_suffix(".json"), REMEDY)["images"] for path in paths) or None
+    return sum(read_json(path.with_suffix(".json"), RUN_DATA)["images"] for path in paths) or None
 
 
 def write_derived(rows: Sequence[Row], path: Path, manifest: Manifest, config: Derive, seed: int) -> None:

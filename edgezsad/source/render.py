@@ -22,8 +22,8 @@ from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.run import Run
 from edgezsad.source.synthetic_defects import grown, segment_part, synthetic_defect
 
-RECIPE_VERSION = 3  # raise it when the code changes the rows of a list or the pixels rendered from them
-REMEDY = "run notebook 01_data to write it again"
+SOURCE_RECIPE = 3  # increase it if a change of the code changes the rows of a list or the pixels rendered from them
+RUN_DATA = "run notebook 01_data to write it again"
 FEATHER = 100  # the edge of a pasted defect is softened over about this part of the crop's side
 CHANCE, BACKGROUND_CHANCE = 0.5, 0.2  # of each change of light, colour, blur and noise; of another background
 GAIN, GRADIENT, WHITE_BALANCE, SATURATION = 0.3, 0.3, 0.1, 0.3
@@ -136,12 +136,12 @@ def derived_path(run: Run, item: DataSet) -> Path:
 
 def read_derived(path: Path, manifest: Manifest, config: Derive, seed: int) -> tuple[list[Row], str]:
     """Read a list written by `write_derived`; return it with a hash of the rows, the parents and the settings."""
-    record = read_json(path.with_suffix(".json"), REMEDY)
+    record = read_json(path.with_suffix(".json"), RUN_DATA)
     source, content = made_from(manifest, config, seed), path.read_bytes() if path.is_file() else b""
     if not isinstance(record, dict) or record.get("made_from") != source:
-        raise InputError(f"{path}: derived from other images or with other settings; {REMEDY}")
+        raise InputError(f"{path}: derived from other images or with other settings; {RUN_DATA}")
     if record.get("sha256") != sha256_of_bytes(content):
-        raise InputError(f"{path}: missing, or differs from the hash in its record; {REMEDY}")
+        raise InputError(f"{path}: missing, or differs from the hash in its record; {RUN_DATA}")
     rows = []
     for values in list(csv.reader(io.StringIO(content.decode())))[1:]:
         numbers = [int(value) for value in (*values[4:10], *values[11:])]
@@ -152,7 +152,7 @@ def read_derived(path: Path, manifest: Manifest, config: Derive, seed: int) -> t
 def made_from(manifest: Manifest, config: Derive, seed: int) -> dict:
     """Describe what a list is derived from, as JSON values."""
     settings = {"seed": seed, "settings": config.model_dump(mode="json")}
-    return {"version": RECIPE_VERSION, "manifest_sha256": manifest.sha256} | settings
+    return {"version": SOURCE_RECIPE, "manifest_sha256": manifest.sha256} | settings
 
 
 def render(row: Row, root: Path, entries: Mapping[str, Entry], size: int, defects: tuple | None = None) -> Sample:
@@ -191,7 +191,7 @@ def paste(pixels: np.ndarray, donor: np.ndarray, defect: np.ndarray) -> np.ndarr
     """Paste the defective pixels of a donor, shifted to the image's brightness around them, with a soft edge."""
     solid = defect.astype(np.float32)
     soft = cv2.GaussianBlur(solid, (0, 0), max(1.0, min(defect.shape) / FEATHER))
-    # Half of the blurred mask lies inside its edge: twice as much is 1 there and falls off outside.
+    # The blurred mask is 0.5 at its edge: doubled, it is 1 inside and falls off outside.
     cover = np.maximum(solid, np.minimum(1, 2 * soft))
     around = (cover > 0.05) & ~defect
     below, above = pixels.astype(np.float32), donor.astype(np.float32)

@@ -1,7 +1,7 @@
 """Synthetic defects on images of normal parts, with masks.
 
 Pasting a texture in an irregular shape is what DRAEM (Zavrtanik et al., 2021) trains with, moving a piece of the image
-itself what CutPaste (Li et al., 2021) does; the code and the other kinds are ours. A shape lies on the part if known.
+itself what CutPaste (Li et al., 2021) does; the code and the other kinds are ours. Shapes are put on the part if known.
 """
 
 from collections.abc import Callable

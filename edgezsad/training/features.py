@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from edgezsad.data.loading import in_order
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line
 from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.source.render import SourceImages
 
-RECIPE = 1  # increase it if a change of the code changes the features
+FEATURE_RECIPE = 1  # increase it if a change of the code changes the features
 REMEDY = "run notebook 02_features"
 
 
@@ -88,7 +88,7 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     hashes = {"backbone_sha256": backbone.sha256(), "source_sha256": sources.sha256}
     hashes["features_sha256"] = sha256_of_bytes("\n".join(map(sha256_of_file, paths)).encode())
     made_from = {"backbone": backbone.name, "size": size, "strides": backbone.strides, "images": count}
-    write_json(folder / "features.json", CacheInfo(recipe=RECIPE, **made_from, **hashes).model_dump())
+    write_json(folder / "features.json", CacheInfo(recipe=FEATURE_RECIPE, **made_from, **hashes).model_dump())
     return read_features(folder, sources)
 
 
@@ -123,9 +123,8 @@ def read_features(folder: Path | str, sources: SourceImages) -> Features:
         maps = [np.load(folder / f"stride{stride:02d}.npy", mmap_mode="r") for stride in info.strides]
         fraction = np.load(folder / "mask_fraction.npy")
     except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{folder}: damaged feature cache ({reason}); {REMEDY}") from None
-    if (info.recipe, info.source_sha256, info.images) != (RECIPE, sources.sha256, len(sources)):
+        raise InputError(f"{folder}: damaged feature cache ({one_line(error, 120)}); {REMEDY}") from None
+    if (info.recipe, info.source_sha256, info.images) != (FEATURE_RECIPE, sources.sha256, len(sources)):
         raise InputError(f"{folder}: made from other source images or by another version; {REMEDY}")
     expected = [(len(sources), info.size // stride, info.size // stride) for stride in info.strides]
     found = [(len(stored), *stored.shape[2:]) for stored in maps]

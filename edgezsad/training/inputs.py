@@ -17,7 +17,7 @@ from edgezsad.run import Run
 from edgezsad.source.render import SourceImages, rotate_and_mirror, source_images
 from edgezsad.training.features import Features, read_features
 
-RECIPE = 1  # increase it if a change of the code changes how images are read and augmented
+AUGMENTATION_RECIPE = 1  # increase it if a change of the code changes how images are read and augmented
 FEATURES_PIECE, IMAGES_PIECE = 64, 8  # rows read at a time outside of a step
 UNKNOWN = np.zeros((1, 1), dtype=bool)
 
@@ -45,6 +45,7 @@ class CachedInputs:
         self.content_sha256 = features.info.features_sha256
 
     def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
+        """Yield each step's batch, or the part of process `rank` of `world_size`."""
         return (self._example(plan.rows(step, rank, world_size)) for step in steps)
 
     def read(self, rows: np.ndarray) -> Iterator[Example]:
@@ -71,7 +72,7 @@ class ImageInputs:
         self.label, self.group, self.parent = images.label, images.group, images.parent
         self.source_sha256, self.backbone_sha256 = images.sha256, backbone.sha256()
         packages = versions("numpy", "opencv-python-headless", "pillow")
-        self.content_sha256 = f"recipe {RECIPE}, {packages}"
+        self.content_sha256 = f"recipe {AUGMENTATION_RECIPE}, {packages}"
 
     def steps(self, plan: BatchPlan, steps: Iterable[int], rank: int, world_size: int) -> Iterator[Example]:
         for batch in read_batches(self.images, plan, self.size, steps, self.workers, _augment, rank, world_size):

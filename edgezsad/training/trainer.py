@@ -30,7 +30,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import progress, read_json, save_tensors, versions, write_csv, write_json
 from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
@@ -40,7 +40,7 @@ from edgezsad.model.self_reference import SelfReferenceReadout
 from edgezsad.training import losses
 from edgezsad.training.inputs import Example, Inputs, training_plan
 
-RECIPE = 1  # increase it if a change of the code changes what is trained
+TRAINING_RECIPE = 1  # increase it if a change of the code changes what is trained
 LOG_EVERY = 10
 SCALE_IMAGES = 512  # that the scale of the features is computed from if features are not cached
 NO_EFFECT = {"save_every", "workers", "device"}  # may differ in a run that continues another
@@ -73,12 +73,14 @@ class TrainableModel(nn.Module):
             nn.ModuleList(self.stages).requires_grad_(True)
 
     def features(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Return the readout's features of `Example.inputs`: the inputs themselves, or the backbone's maps of them."""
         return inputs if self.backbone is None else self.backbone(inputs[0])
 
     def forward(self, inputs: list[Tensor]) -> dict[str, Tensor]:
         return self.readout.training_outputs(self.features(inputs))
 
     def train(self, mode: bool = True) -> "TrainableModel":
+        """Set the mode of readout and learning stages; modules of `FIXED` types and all other stages stay in eval."""
         super().train(mode)
         if self.backbone is not None:
             self.backbone.eval()
@@ -152,6 +154,7 @@ class Trainer:
         return loss
 
     def record(self, step: int, loss: losses.Loss) -> None:
+        """Add a row to the training curve and to the logs."""
         terms = {"total": loss.total, **loss.terms, "gain": self.model.readout.gain}
         row = {"learning_rate": losses.learning_rate(step, self.config)}
         row |= {name: term.item() for name, term in terms.items()}
@@ -159,6 +162,7 @@ class Trainer:
         self.fabric.log_dict(row, step)
 
     def save(self, folder: Path, step: int, made_with: dict[str, Any]) -> None:
+        """Write everything that the steps from `step` on depend on, atomically; `made_with` is the `training_key`."""
         state = self.optimiser.state_dict()["state"]
         tensors = {f"optimiser/{number}/{key}": value for number, one in state.items() for key, value in one.items()}
         for part, module in (("model", self.model), ("average", self.average)):
@@ -167,6 +171,8 @@ class Trainer:
         save_tensors(folder / STATE, tensors, {"edgezsad": json.dumps(header)})
 
     def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        """Continue from a saved state (see `find_state`)."""
+
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
 
@@ -303,7 +309,7 @@ def training_key(profile: Profile, inputs: Inputs, seed: int) -> dict[str, Any]:
     """Return what the weights depend on; a state of another key is not continued."""
     precision = resolve_device(profile.training)[1]
     return {
-        "recipe": RECIPE,
+        "recipe": TRAINING_RECIPE,
         "model": profile.model.model_dump(mode="json"),
         "training": profile.training.model_dump(mode="json", exclude=NO_EFFECT) | {"precision": precision},
         "shares": profile.data.shares,
@@ -328,7 +334,7 @@ def find_state(folder: Path, made_with: dict[str, Any]) -> tuple[dict[str, Tenso
                 return tensors, header
             reason = f"made with another {', '.join(changed)}"
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            reason = f"damaged state ({' '.join(str(error).split())[:120]})"
+            reason = f"damaged state ({one_line(error, 120)})"
         warnings.warn(f"{path}: {reason}; training starts from the first step", stacklevel=3)
     for name in (STATE, "checkpoint.safetensors", "curve.csv", "metrics.json"):
         (folder / name).unlink(missing_ok=True)

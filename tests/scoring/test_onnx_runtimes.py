@@ -124,8 +124,8 @@ def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkey
     real = qnn_scorer.open_session
     gpu = str(Path(emulator).with_name("libQnnGpu.so"))
 
-    def careless(graph: str | bytes, backend: str, settings: dict[str, str], threads: int = 1) -> object:
-        return real(graph, gpu, settings, threads, fallback=True)
+    def careless(graph: str | bytes, backend: str, settings: dict[str, str]) -> object:
+        return real(graph, gpu, settings, fallback=True)
 
     monkeypatch.setattr(QnnLibrary, "start", lambda library: emulator)
     monkeypatch.setattr(qnn_scorer, "open_session", careless)

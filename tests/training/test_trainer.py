@@ -20,7 +20,6 @@ from edgezsad.metrics.image_metrics import best_balanced
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import build_readout, load_detector, read_checkpoint
 from edgezsad.run import Run
-from edgezsad.show.tables import seed_summary
 from edgezsad.training import losses, trainer
 from edgezsad.training.features import Features, cache_features
 from edgezsad.training.inputs import CachedInputs, training_inputs
@@ -143,16 +142,6 @@ def test_the_split_is_stratified_and_keeps_crops_together(features: Features) ->
     parent = np.array([f"{row // 3}.png" for row in range(len(features))])
     fitted, held = split_source(features.label, features.group, parent, 0.25)
     assert len(held) >= 3 and not set(parent[fitted]) & set(parent[held])
-
-
-def test_the_summary_has_every_seed_mean_and_standard_deviation(
-    short: Profile, fit: Callable[..., Trained], tmp_path: Path
-) -> None:
-    values = [fit(short, str(seed), seed).metrics["validation_auroc_global_score"] for seed in (0, 1)]
-    table = seed_summary({seed: tmp_path / str(seed) for seed in (0, 1)})
-    assert list(table["seed"]) == ["0", "1", "mean", "std"]
-    expected = [*values, np.mean(values), np.std(values, ddof=1)]
-    assert table["validation_auroc_global_score"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
