@@ -4,31 +4,39 @@
 #   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets GPUS=1   train on a GPU, one seed at a time
 #   make book CONFIG=configs/paper.yaml DATA=/path/to/datasets LIMIT=2  a rehearsal: few images, numbers mean nothing
 
-PYTHON ?= python3
-CONFIG ?= configs/mini.yaml
-DATA ?=
-LIMIT ?=
-GPUS ?= 0
+# Only arguments of make change these: in the caller's environment the names may mean something else.
+PYTHON := python3
+CONFIG := configs/mini.yaml
+DATA :=
+LIMIT :=
+GPUS := 0
+MAPS :=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/bench
 # For programs started by a step; the recipes use full paths, because old versions of make search the caller's path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# A run must not depend on the user's other packages.
+# A run must not depend on the user's other packages and settings. pip may know where packages come from: they are pinned by hash.
 export PYTHONNOUSERSITE := 1
+PIP_SOURCES := $(addprefix PIP_,CACHE_DIR CERT CLIENT_CERT CONFIG_FILE DEFAULT_TIMEOUT EXTRA_INDEX_URL FIND_LINKS INDEX_URL PROXY TRUSTED_HOST)
+unexport PYTHONPATH PYTHONHOME SNAKEMAKE_PROFILE $(filter-out $(PIP_SOURCES),$(filter PIP_%,$(.VARIABLES)))
+# Its temporary files are in .venv too; it keeps no cache unless PIP_CACHE_DIR names one.
+PIP := TMPDIR="$(CURDIR)/$(VENV)/tmp" $(BIN)/python -m pip --disable-pip-version-check $(if $(PIP_CACHE_DIR),,--no-cache-dir) install --quiet
 # ONNX Runtime sends usage data unless this is set before its import.
 export ORT_DISABLE_TELEMETRY := 1
-# Environment variables take folder names that Snakemake's command line cannot.
+# Environment variables take folder names that a command line of Snakemake cannot.
 export EDGEZSAD_DATA := $(DATA)
 export EDGEZSAD_LIMIT := $(LIMIT)
+GRAPH := $(BIN)/python -m edgezsad.execute --graph
+# An environment is installed again if its scripts name another folder or its Python does not start; a link is the user's own.
+BROKEN := $(if $(wildcard $(INSTALLED)),$(shell test -L $(VENV) || { grep -qsF "$(CURDIR)/$(BIN)/python" $(BIN)/edgezsad && $(BIN)/python -I -c "import pip"; } 2>/dev/null || echo broken))
 
-.PHONY: book test rehearsal bench bench-metrics bench-loading bench-duplicates bench-latency bench-step bench-ablations bench-photographs lint format lock clean
+.PHONY: broken book test rehearsal bench bench-metrics bench-loading bench-duplicates bench-latency bench-step bench-ablations bench-photographs lint format lock clean
 
 book: $(INSTALLED)
 	@$(BIN)/edgezsad profile "$(CONFIG)"
-	$(BIN)/snakemake --cores all --resources gpu=1 --quiet host reason --rerun-incomplete \
-		--config "profile=$(CONFIG)" "gpus=$(GPUS)"
+	@$(GRAPH) "$(CONFIG)" "gpus=$(GPUS)"
 
 test: $(INSTALLED)
 	$(BIN)/pytest
@@ -36,8 +44,7 @@ test: $(INSTALLED)
 # The paper profile's whole graph, book included, on small generated sets in the real layouts: the numbers mean nothing.
 rehearsal: $(INSTALLED)
 	$(BIN)/python -m synthetic configs/paper.yaml runs/rehearsal-data
-	EDGEZSAD_DATA=runs/rehearsal-data EDGEZSAD_LIMIT=1 $(BIN)/snakemake --cores all --quiet host reason --rerun-incomplete \
-		--config profile=configs/paper.yaml
+	EDGEZSAD_DATA=runs/rehearsal-data EDGEZSAD_LIMIT=1 $(GRAPH) configs/paper.yaml
 
 # Every benchmark, each also alone; they write benchmarks/results/*.json, which the book's page "Speed" shows.
 # MAPS: score files of a run on photographs (runs/photographs/scores/pytorch/seed*/*.npz), DATA: the photographs' folder.
@@ -72,8 +79,8 @@ bench-photographs: $(BENCH)/.installed
 	PYTHONPATH="$(CURDIR)/$(BENCH)" OMP_NUM_THREADS=1 $(BIN)/python benchmarks/photographs_ablations.py $(if $(DATA),--data "$(DATA)")
 
 $(BENCH)/.installed: $(INSTALLED) benchmarks/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
-		--target $(BENCH) -r benchmarks/requirements.txt
+	mkdir -p $(VENV)/tmp
+	$(PIP) --no-deps --require-hashes --upgrade --target $(BENCH) -r benchmarks/requirements.txt
 	touch $@
 
 lint: $(INSTALLED)
@@ -85,13 +92,18 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # The stamp is written last: an interrupted installation starts again.
-$(INSTALLED): requirements.lock pyproject.toml setup.py
+$(INSTALLED): requirements.lock pyproject.toml setup.py $(BROKEN)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(BROKEN),--clear) $(VENV)
+	mkdir -p $(VENV)/tmp
 	@echo "installing the pinned packages into $(VENV) (about 7 GB, some minutes) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --progress-bar off --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	rm -rf $(VENV)/tmp
 	touch $@
+
+broken:
+	@echo "$(VENV): was moved, or its Python does not start; installed again"
 
 # Needs uv; only after a change of the dependencies in pyproject.toml.
 lock:

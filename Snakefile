@@ -10,23 +10,17 @@ the code behind the notebook (comments and docstrings excepted) or a pinned pack
 """
 
 import json
-import os
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from edgezsad.config import load_profile, save_profile
+from edgezsad.config import save_profile
 from edgezsad.data.manifest import fingerprint
 from edgezsad.execute import code_version
-from edgezsad.run import rehearse
+from edgezsad.run import profile_of_graph
 
-# An environment variable takes folder names that Snakemake's command line cannot.
-profile = load_profile(
-    config.get("profile", "configs/mini.yaml"), os.environ.get("EDGEZSAD_DATA") or config.get("data_root")
-)
-if limit := os.environ.get("EDGEZSAD_LIMIT") or config.get("limit"):
-    profile = rehearse(profile, int(limit))
+profile = profile_of_graph(config.get("profile", "configs/mini.yaml"), config.get("data_root"), config.get("limit"))
 SETS = (*profile.data.source, *profile.data.targets)
 FOLDERS = {item.name: profile.data.folder(item) for item in SETS}
 RUN = profile.run.as_posix()

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,8 @@ import typer
 
 from edgezsad import __version__
 from edgezsad.config import DataSet, load_profile
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
-from edgezsad.files import check_may_be_written, progress, write_csv
+from edgezsad.errors import CheckError, EdgeZSADError, InputError, system_error
+from edgezsad.files import check_may_be_written, growing_csv, progress, write_csv
 from edgezsad.run import open_run
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -71,24 +73,26 @@ def predict(
     destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         prediction.check_csv(table)
-    results = []
+    failures, problems = [], []
     stream = prediction.predict_files(*prediction.load_scorer(config, checkpoint, threshold), chosen, destination)
-    try:
-        for result in progress(stream, "score", len(chosen), disable=len(chosen) < 2):
-            results.append(result)
-            if not as_json and isinstance(result, prediction.Prediction):
+    with growing_csv(table, prediction.CSV_COLUMNS) if table else nullcontext() as add_row:
+        for number, result in enumerate(progress(stream, "score", len(chosen), disable=len(chosen) < 2)):
+            if add_row:
+                add_row(prediction.csv_row(result))
+            if as_json:
+                # The list is closed after the last image: an interrupted command prints no valid JSON.
+                typer.echo(f"{',' if number else '['}\n{json.dumps(result.as_json())}", nl=False)
+            elif isinstance(result, prediction.Prediction):
                 typer.echo(result.as_text())
-    finally:
-        # Keeps what has been scored if the command is interrupted.
-        if table and results:
-            write_csv(table, map(prediction.csv_row, results), prediction.CSV_COLUMNS)
+            if isinstance(result, prediction.Failure):
+                failures.append(result.reason)
+            elif result.problem:
+                problems.append(result.problem)
     if as_json:
-        typer.echo(json.dumps([result.as_json() for result in results], indent=2))
+        typer.echo("\n]")
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
-    failures = [result.reason for result in results if isinstance(result, prediction.Failure)]
-    problems = [result.problem for result in results if isinstance(result, prediction.Prediction) and result.problem]
-    _report(failures, problems, len(results))
+    _report(failures, problems, len(chosen))
 
 
 def _report(failures: list[str], problems: list[str], count: int) -> None:
@@ -321,12 +325,19 @@ def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> 
         raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 
 
+def _stop(number: int, frame: object) -> None:
+    """End the command as an exception, so that it says what it leaves behind."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point: errors of this package become one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # File names may hold bytes that are not text.
             stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     code = EdgeZSADError.exit_code
     try:
         app()
@@ -338,8 +349,7 @@ def main() -> None:
         command = " ".join(sys.argv[1 : 3 if sys.argv[1] in GROUPS else 2])
         text = f"edgezsad {command} needs the extra [train]: pip install 'edgezsad[train]'"
     except OSError as error:
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        text = f"{name}{error.strerror or error}; fix it and try again"
+        text = system_error(error)
     except MemoryError:
         text = "out of memory; use fewer workers, or smaller images"
     else:

@@ -1,5 +1,7 @@
 """Errors and exit codes. Each error carries one line, `FILE: what is wrong; what to do`, which the CLI prints."""
 
+import os
+
 
 class EdgeZSADError(Exception):
     """Base class; `exit_code` is what the command line returns."""
@@ -24,3 +26,9 @@ class RuntimeUnavailable(EdgeZSADError):
 def one_line(error: object, limit: int | None = 160) -> str:
     """Return an exception's text on one line, cut at `limit` characters."""
     return " ".join(str(error).split())[:limit]
+
+
+def system_error(error: OSError) -> str:
+    """Return an error of the operating system as one line that starts with the file."""
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return f"{name}{error.strerror or error}; fix it and try again"

@@ -1,18 +1,21 @@
 """Run one notebook as a step of the graph: `python -m edgezsad.execute NOTEBOOK OUTPUT key=value ...`.
 
-The executed copy moves from the folder `running` to OUTPUT only when every cell has passed.
+The executed copy moves from the folder `running` to OUTPUT only when every cell has passed. `make book` runs the whole
+graph: `python -m edgezsad.execute --graph PROFILE key=value ...`.
 """
 
 import ast
+import fcntl
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,68 @@ from typing import Any
 import yaml
 
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line
+from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line, system_error
 from edgezsad.files import versions, write_text
-from edgezsad.run import open_run
+from edgezsad.run import open_run, profile_of_graph
 
 RECORD_KEY = "edgezsad"  # of the record in a notebook's metadata, next to papermill's own
 VERSIONS = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
 PACKAGES = ("edgezsad", "synthetic", "benchmarks")
+# Variables that say where Snakemake, Jupyter, matplotlib, npm and a GPU's driver write, and folders below runs/.cache.
+CACHES = {
+    "XDG_CACHE_HOME": "",
+    "CUDA_CACHE_PATH": "cuda",
+    "IPYTHONDIR": "ipython",
+    "JUPYTER_CONFIG_DIR": "jupyter/config",
+    "JUPYTER_DATA_DIR": "jupyter/data",
+    "JUPYTER_RUNTIME_DIR": "jupyter/runtime",
+    "MPLCONFIGDIR": "matplotlib",
+    "npm_config_cache": "npm",
+}
+LOCK = "EDGEZSAD_LOCK"  # environment variable: the lock of the graph that started this process
+GRAPH_OPTIONS = ("--nolock", "--rerun-incomplete", "--cores=all", "--resources=gpu=1", "--quiet", "host", "reason")
+
+
+def keep_caches_inside() -> None:
+    """Make this process and its children write caches to runs/.cache, not to the home folder, which may be missing."""
+    Path("runs/.cache").mkdir(parents=True, exist_ok=True)
+    os.environ |= {name: str(Path("runs/.cache", folder).absolute()) for name, folder in CACHES.items()}
+
+
+def run_graph(config: Path | str, settings: Sequence[str] = ()) -> None:
+    """Become Snakemake on the graph of a profile; its temporary files go to RUN/tmp, which is emptied first.
+
+    Snakemake's own lock stays after SIGKILL or a power cut. The lock on RUN/.lock is the kernel's: it ends with the
+    last of the graph's processes.
+
+    Raises:
+        CheckError: another process is at work on the run.
+    """
+    folder = profile_of_graph(config).run.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Kept open, by Snakemake too.
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(lock, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        process = os.read(lock, 20).decode()
+        reason = f"process {process.strip()}, or a notebook that it started, is at work on this run"
+        raise CheckError(f"{folder}: {reason}; wait for it or stop it") from None
+    os.pwrite(lock, f"{os.getpid():<20}".encode(), 0)
+    # Notebooks share it, since they may outlive Snakemake.
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    (folder / "tmp").mkdir()
+    os.environ |= {"TMPDIR": str(folder / "tmp"), LOCK: str(folder / ".lock")}
+    options = [*GRAPH_OPTIONS, "--config", f"profile={config}", *settings]
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *options])
+
+
+def share_lock() -> None:
+    """Hold the lock of the graph that started this process, if any, until this process ends."""
+    if LOCK in os.environ:
+        fcntl.flock(os.open(os.environ[LOCK], os.O_RDONLY), fcntl.LOCK_SH)
 
 
 def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, Any]) -> Path:
@@ -57,6 +115,8 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
     try:
         # Unix sockets instead of TCP ports: kernels that run side by side cannot take each other's.
         with tempfile.TemporaryDirectory(prefix="edgezsad-") as sockets:
+            # The system takes paths of about a hundred characters.
+            sockets = min(sockets, os.path.relpath(sockets), key=len)
             config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             options = {"progress_bar": False, "stderr_file": sys.stderr, "kernel_name": "python3", "config": config}
             papermill.execute_notebook(str(notebook), str(running), dict(parameters), **options)
@@ -203,6 +263,10 @@ def main(arguments: list[str]) -> int:
     # Values are YAML scalars: `seed=0` is a number, `runtime=pytorch` a string.
     pairs = (item.split("=", 1) for item in arguments[2:])
     try:
+        keep_caches_inside()
+        if arguments[0] == "--graph":
+            run_graph(arguments[1], arguments[2:])
+        share_lock()
         # Papermill and its kernel client warn about things that a user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -210,6 +274,9 @@ def main(arguments: list[str]) -> int:
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {system_error(error)}", file=sys.stderr)
+        return EdgeZSADError.exit_code
     return 0
 
 

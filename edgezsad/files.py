@@ -7,12 +7,12 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -39,7 +39,8 @@ def written_beside(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.filename is None or temporary is None or Path(os.fsdecode(error.filename)) == temporary:
-            error.filename, error.filename2 = str(path), None
+            # A second name, that of a failed rename, would stay if only the first were replaced.
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from None
         raise
     finally:
         if temporary is not None:
@@ -76,16 +77,42 @@ def write_json(path: Path | str, value: Any) -> Path:
     return write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+# Rows are written one by one. File names may hold bytes that are not text.
+CSV_FORM = {"mode": "w", "buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+
+
 def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Write rows as CSV with a header, atomically; None and NaN become empty cells. Returns `path`."""
-    # File names may hold bytes that are not text.
-    form = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-    with written_beside(path) as temporary, temporary.open("w", **form) as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        # NaN is the only value that differs from itself.
-        writer.writerows({name: "" if row[name] != row[name] else row[name] for name in columns} for row in rows)
+    with written_beside(path) as temporary, temporary.open(**CSV_FORM) as stream:
+        add = _row_writer(stream, columns)
+        for row in rows:
+            add(row)
     return Path(path)
+
+
+@contextmanager
+def growing_csv(path: Path | str, columns: Sequence[str]) -> Iterator[Callable[[Mapping[str, Any]], object]]:
+    """Yield a function that adds a row to `path`.part, which is renamed to `path` if the block succeeds.
+
+    An interrupted command, even a killed one, leaves its rows in that file.
+    """
+    check_may_be_written(path)
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    with part.open(**CSV_FORM) as stream:
+        try:
+            yield _row_writer(stream, columns)
+        except BaseException:
+            print(f"{part}: incomplete, holds the rows so far", file=sys.stderr)
+            raise
+    part.replace(path)
+
+
+def _row_writer(stream: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
+    writer = csv.DictWriter(stream, columns)
+    writer.writeheader()
+    # NaN is the only value that differs from itself.
+    return lambda row: writer.writerow({name: "" if row[name] != row[name] else row[name] for name in columns})
 
 
 def records(table: Any) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
 """Run: a profile and the paths of everything that is made from it. All paths are decided here."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def open_run(config: Path | str) -> Run:
     if notice := rehearsal_notice(run.profile):
         print(notice)
     return run
+
+
+def profile_of_graph(config: Path | str, data_root: str | None = None, limit: str | None = None) -> Profile:
+    """Load the profile of a graph; the variables that make sets, EDGEZSAD_DATA and EDGEZSAD_LIMIT, come first."""
+    # Environment variables take folder names that Snakemake's command line cannot.
+    profile = load_profile(config, os.environ.get("EDGEZSAD_DATA") or data_root)
+    limit = os.environ.get("EDGEZSAD_LIMIT") or limit
+    if limit and not str(limit).isdecimal():
+        raise InputError(f"LIMIT={limit}: not a whole number; give the number of images of each set, split and label")
+    return rehearse(profile, int(limit)) if limit else profile
 
 
 def rehearse(profile: Profile, limit: int) -> Profile:

@@ -19,8 +19,11 @@ import pytest
 from hypothesis import settings
 
 from edgezsad.config import Profile
+from edgezsad.execute import keep_caches_inside
 from edgezsad.scoring.score_file import RunRecord, ScoreFile
 
+# Matplotlib, Jupyter and the browser write there, not to the home folder.
+keep_caches_inside()
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 # A loaded machine must not make a test fail.

@@ -4,12 +4,13 @@ import errno
 import json
 import math
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgezsad.errors import InputError
-from edgezsad.files import read_json, shipped, write_json, write_text, written_beside
+from edgezsad.files import growing_csv, read_json, shipped, write_json, write_text, written_beside
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -47,6 +48,25 @@ def test_a_full_disk_is_said_of_the_file_that_was_wanted(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError) as caught, written_beside(tmp_path / "a.csv"):
         (tmp_path / "other.csv").read_text()
     assert caught.value.filename == str(tmp_path / "other.csv")
+
+
+def test_an_error_without_a_number_keeps_its_text_and_no_arrow(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, written_beside(tmp_path / "a.png"):
+        raise OSError("cannot write this mode")
+    assert str(caught.value) == f"[Errno None] cannot write this mode: '{tmp_path}/a.png'"
+
+
+def test_a_table_is_partial_until_its_last_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, part = tmp_path / "new" / "t.csv", tmp_path / "new" / "t.csv.part"
+    with growing_csv(path, ("a", "b")) as add:
+        add({"a": 1, "b": math.nan})
+        assert part.read_text() == "a,b\n1,\n" and not path.exists()
+    assert path.read_text() == "a,b\n1,\n" and not part.exists()
+    with pytest.raises(SystemExit), growing_csv(path, ("a", "b")) as add:
+        add({"a": 2, "b": 3})
+        sys.exit(1)
+    assert (path.read_text(), part.read_text()) == ("a,b\n1,\n", "a,b\n2,3\n")
+    assert capsys.readouterr().err == f"{part}: incomplete, holds the rows so far\n"
 
 
 def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -223,6 +224,29 @@ def test_the_command_lists_skipped_images_with_exit_code_1(tmp_path: Path) -> No
     assert "skipped nowhere.png: " in done.stderr
     assert done.stderr.splitlines()[-1] == "error: 1 of 2 images could not be scored (listed above)"
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_command_keeps_finished_rows(tmp_path: Path, number: signal.Signals) -> None:
+    for image in range(300):
+        write_image(tmp_path / "in" / f"{image}.png")
+    command = [sys.executable, "-m", "edgezsad.cli", "predict", "in", "--csv", "t.csv", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(command, cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY), "PATH": ""}, **pipes)
+    # The list's bracket, then an image a line.
+    first = [running.stdout.readline() for _ in range(5)][1]
+    running.send_signal(number)
+    printed, errors = running.communicate()
+    assert running.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert not (tmp_path / "t.csv").exists()
+    with open(tmp_path / "t.csv.part", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert 4 <= len(rows) < 300 and rows[0]["path"] == json.loads(first.rstrip(",\n"))["path"]
+    assert not printed.rstrip().endswith("]")
+    if number != signal.SIGKILL:
+        assert errors.splitlines()[-1] == "t.csv.part: incomplete, holds the rows so far"
+        assert "Traceback" not in errors
 
 
 @pytest.mark.slow

@@ -1,27 +1,68 @@
-"""Scoring stays on the machine: ONNX Runtime's telemetry is off and the home folder stays clean."""
+"""Everything stays on the machine: no telemetry, no name look-ups, nothing in the home folder."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+CELLS = ["config = ''", "import matplotlib.pyplot as plt, torch, onnxruntime; plt.plot([1, 2]); plt.show()"]
+# Records look-ups by Python; those of libraries are seen where strace is installed.
+HOOK = """
+import os, sys
+def hook(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        with open(os.environ["LOOKUPS"], "a") as stream:
+            print(event, arguments, file=stream)
+sys.addaudithook(hook)
+"""
+CONNECTION = re.compile(r"(connect|send\w+)\(.*sa_family=AF_INET")
 
 
-def test_predict_writes_nothing_to_the_home_folder(tmp_path: Path):
-    home, image = tmp_path / "home", tmp_path / "part.png"
+def notebook(path: Path) -> Path:
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [
+        {"cell_type": "code", "id": f"c{n}", "source": text, "metadata": {"tags": [] if n else ["parameters"]}}
+        | {"outputs": [], "execution_count": None}
+        for n, text in enumerate(CELLS)
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["version", "predict", "notebook"])
+def test_nothing_leaves_the_project(command: str, tmp_path: Path) -> None:
+    """The home folder stays empty, and no other machine is looked up or connected to."""
+    home, trace, lookups, image = (tmp_path / name for name in ("home", "trace.txt", "lookups.txt", "part.png"))
     home.mkdir()
     Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(image)
-    left_out = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
-    environment = {key: value for key, value in os.environ.items() if key not in left_out}
-    environment |= {"HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "edgezsad.cli", "predict", str(image)]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    source = notebook(tmp_path / "n.ipynb")
+    arguments = {
+        "version": ["edgezsad.cli", "--version"],
+        "predict": ["edgezsad.cli", "predict", str(image), "--csv", "t.csv"],
+        "notebook": ["edgezsad.execute", str(source), str(tmp_path / "out" / "n.ipynb"), "config=configs/mini.yaml"],
+    }[command]
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
+    kept = {key: os.environ[key] for key in ("PATH", "OMP_NUM_THREADS") if key in os.environ}
+    kept |= {"HOME": str(home), "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'hook'}", "LOOKUPS": str(lookups)}
+    tracer = shutil.which("strace")
+    tracing = [tracer, "-f", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)] if tracer else []
+    whole = [*tracing, sys.executable, "-m", *arguments]
+    done = subprocess.run(whole, env=kept, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert not [path.name for path in home.rglob("*")]
+    assert not sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    assert not lookups.exists(), lookups.read_text()
+    if tracer:
+        assert not [line for line in trace.read_text().splitlines() if CONNECTION.search(line)]
 
 
 def test_telemetry_is_disabled_even_if_the_caller_enables_it():

@@ -19,6 +19,7 @@ from book._ext.footer import add_footer
 from book._ext.reference import write_reference
 from book._ext.tryit import stage_files
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.execute import share_lock
 from edgezsad.files import write_text
 from edgezsad.run import Run, open_run
 
@@ -112,6 +113,7 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
 
 if __name__ == "__main__":
     try:
+        share_lock()
         start = build(sys.argv[1], sys.argv[2], [Path(item) for item in sys.argv[3:]])
         print(f"book: {start}", file=sys.stderr)
     except EdgeZSADError as error:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
         files[use] = {"name": "runtime", "url": url, "bytes": file["bytes"], "integrity": file["integrity"]}
         if local:
             shutil.copy2(cache / file["file"], folder)
+    if local:
+        # The licence asks for its text. The npm package has neither file, the Python package of ONNX Runtime both.
+        package = Path(metadata.distribution("onnxruntime").locate_file("onnxruntime"))
+        for name in ("LICENSE", "ThirdPartyNotices.txt"):
+            shutil.copy2(package / name, folder / f"onnxruntime-{name}")
     colours = heat_colours().tobytes().hex()
     write_json(folder / "files.json", {"files": files, "heat": {"colours": colours, "range": list(HEAT_RANGE)}})
     source = "Both come from this book's own server, and from nowhere else."

@@ -1,6 +1,7 @@
 """The built mini book behind a local server, one browser for all tests, and the accessibility rules."""
 
 import functools
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -57,7 +58,9 @@ def browser(html: Path) -> Iterator[Any]:
         path = find_browser(playwright)
         if path is None:
             pytest.skip("no Chromium is installed: apt-get install chromium, or playwright install chromium")
-        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        # Settings and crash reports stay out of the home folder.
+        environment = os.environ | {"XDG_CONFIG_HOME": os.environ["XDG_CACHE_HOME"]}
+        running = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, env=environment)
         yield running
         running.close()
 

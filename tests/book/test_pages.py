@@ -223,6 +223,7 @@ def test_try_it_lists_its_files_with_their_hashes(tmp_path: Path, npm: Path) -> 
         data = (folder / file["url"]).read_bytes()
         assert (len(data), tryit.integrity(data)) == (file["bytes"], file["integrity"])
     assert facts["megabytes"] == pytest.approx(sum(file["bytes"] for file in files.values()) / 1e6)
+    assert (folder / "onnxruntime-LICENSE").read_text().startswith("MIT License")
     assert len(facts["examples"]) == len(tryit.EXAMPLES) == len(list(folder.glob("*.jpg")))
     # The second build does not need npm.
     npm.write_text("#!/bin/sh\nexit 1\n")
