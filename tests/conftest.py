@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +19,29 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from edgezsad import cli
 from edgezsad.config import Profile
 from edgezsad.execute import keep_caches_inside
 from edgezsad.scoring.score_file import RunRecord, ScoreFile
 
 # Matplotlib, Jupyter and the browser write there, not to the home folder.
 keep_caches_inside()
+# Tests of these fixtures, which take more than two seconds to make, are slow.
+SLOW_FIXTURES = {"browser", "exported", "feature_cache", "full", "returned"}
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 # A loaded machine must not make a test fail.
-settings.register_profile("edgezsad", deadline=None)
+settings.register_profile("edgezsad", deadline=None, max_examples=50)
 settings.load_profile("edgezsad")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of slow fixtures; start the longest file first, or a worker may begin it when the others are done."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +98,36 @@ def make_scores() -> Callable[..., ScoreFile]:
         return ScoreFile(label=label, score=score, record=RunRecord(**(record | replaced)), **arrays)
 
     return make
+
+
+class Bomb:
+    """Unpickling it creates the file `mark`."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Bomb:
+    return Bomb(tmp_path / "executed")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `edgezsad ARGUMENTS` in this process; returns its exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgezsad", *map(str, arguments)])
+        # The command's handlers would replace those of the test run.
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

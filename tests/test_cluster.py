@@ -1,6 +1,5 @@
 """The graph on a cluster: every rule asks for the resources of `profiles/resources.yaml`."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -12,13 +11,12 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PLUGIN = importlib.util.find_spec("snakemake_executor_plugin_slurm")
 NEEDS = yaml.safe_load((REPOSITORY / "profiles" / "resources.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the graph reads; without messages, in whose place Snakemake prints a rule's resources."""
+    """A copy of what the graph reads; without messages, so that Snakemake prints a rule's resources."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("benchmarks", "notebooks", "book", "configs", "edgezsad", "synthetic", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
@@ -32,7 +30,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
     """Return the resources and threads of each rule."""
     here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--workflow-profile", "profiles/slurm", *arguments]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--executor", "local"]
+    command += ["--workflow-profile", "profiles/slurm", *arguments]
     done = subprocess.run(command, cwd=folder, env=os.environ | here, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, dict[str, str]] = {}
@@ -48,18 +47,11 @@ def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("paper", ["--executor", "local"]),
-        ("folder", ["--executor", "local"]),
-        pytest.param("paper", [], marks=pytest.mark.skipif(not PLUGIN, reason="no snakemake-executor-plugin-slurm")),
-    ],
-)
-def test_every_rule_asks_for_what_is_declared(project: Path, name: str, arguments: list[str]) -> None:
+@pytest.mark.parametrize("name", ["paper", "folder"])
+def test_every_rule_asks_for_what_is_declared(project: Path, name: str) -> None:
     (project / "nowhere").mkdir(exist_ok=True)
     config = ["--config", f"profile=configs/{name}.yaml", "data_root=nowhere", "gpus=1"]
-    found = dry_run(project, *arguments, "--cores", "64", *config)
+    found = dry_run(project, "--cores", "64", *config)
     assert set(NEEDS["mini"]) | set(NEEDS["paper"]) <= set(found)
     for rule, resources in found.items():
         wanted = NEEDS["default"] | NEEDS["mini"].get(rule, {})
@@ -75,7 +67,7 @@ def test_every_rule_asks_for_what_is_declared(project: Path, name: str, argument
 
 @pytest.mark.slow
 def test_no_gpu_is_asked_for_by_default(project: Path) -> None:
-    found = dry_run(project, "--executor", "local", "--cores", "1", "--config", "profile=configs/mini.yaml")
+    found = dry_run(project, "--cores", "1", "--config", "profile=configs/mini.yaml")
     assert not [rule for rule, resources in found.items() if "gpu" in resources]
     # A machine with one core is asked for one thread.
     assert {resources["threads"] for resources in found.values()} == {"1"}

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from PIL import Image
 from edgezsad.errors import InputError
 from edgezsad.evaluate import EvaluationReport, evaluate, find_test_images
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 class Brightest:
     """The score is the brightest pixel, the map the image."""
@@ -27,7 +24,7 @@ class Brightest:
         return float(image.max()), image[:, :, 0].astype(np.float32)
 
 
-def picture(path: Path, level: int, spot: int | None = None) -> None:
+def write_image(path: Path, level: int, spot: int | None = None) -> None:
     """8 x 8 pixels of one level, with a 2 x 2 spot of another in the middle."""
     values = np.full((8, 8), level, np.uint8)
     if spot is not None:
@@ -41,13 +38,13 @@ def folder(tmp_path: Path) -> Path:
     """Category `plain`: one of two defective images is brighter than all normal ones; `blind` has no masks."""
     root = tmp_path / "my parts"
     for category in ("plain", "blind"):
-        picture(root / category / "train" / "good" / "0.png", 50)
+        write_image(root / category / "train" / "good" / "0.png", 50)
         for number, level in enumerate((40, 60)):
-            picture(root / category / "test" / "good" / f"{number}.png", level)
+            write_image(root / category / "test" / "good" / f"{number}.png", level)
         for number, spot in enumerate((50, 200)):
-            picture(root / category / "test" / "spot" / f"{number}.png", 30, spot)
+            write_image(root / category / "test" / "spot" / f"{number}.png", 30, spot)
     for number in range(2):
-        picture(root / "plain" / "ground_truth" / "spot" / f"{number}_mask.png", 0, 255)
+        write_image(root / "plain" / "ground_truth" / "spot" / f"{number}_mask.png", 0, 255)
     return root
 
 
@@ -83,20 +80,20 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
     assert found.scores[2]["image"] == "test/spot/0.png"
 
 
-def test_heat_maps_beside_the_images_change_no_number(folder: Path) -> None:
+def test_heat_maps_next_to_the_images_change_no_number(folder: Path) -> None:
     before = evaluate(Brightest(), find_test_images([folder]))
     for path in (*folder.rglob("test/*/*.png"), *folder.rglob("train/good/*.png")):
-        picture(path.with_name(f"{path.name}.heatmap.png"), 255)
+        write_image(path.with_name(f"{path.name}.heatmap.png"), 255)
     evaluate(Brightest(), find_test_images([folder / "plain"]), folder / "plain" / "maps")
     assert evaluate(Brightest(), find_test_images([folder])).as_json() == before.as_json()
 
 
-def test_images_that_cannot_be_read_are_told_and_in_no_number(folder: Path) -> None:
+def test_images_that_cannot_be_read_are_reported_and_in_no_number(folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     bad = folder / "plain" / "test" / "good" / "2.png"
     Image.fromarray(noise).save(bad)
     bad.write_bytes(bad.read_bytes()[:2000])
-    # Nor does a training image matter, which is never looked at.
+    # Nor does a training image matter, which is never read.
     (folder / "plain" / "train" / "good" / "0.png").write_bytes(b"no image")
     found = evaluate(Brightest(), find_test_images([folder]))
     assert row_of(found, "plain")["images"] == 4
@@ -137,8 +134,8 @@ def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
     assert any("all test images have the same label: plain" in note for note in found.notes)
 
 
-def test_a_folder_without_test_images_is_refused(folder: Path, tmp_path: Path) -> None:
-    picture(tmp_path / "half" / "part" / "train" / "good" / "0.png", 1)
+def test_a_folder_without_test_images_is_rejected(folder: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "half" / "part" / "train" / "good" / "0.png", 1)
     with pytest.raises(InputError, match="no test images"):
         find_test_images([tmp_path / "half"])
 
@@ -163,17 +160,17 @@ def test_one_bad_score_or_heat_map_is_reported_and_the_rest_evaluated(folder: Pa
     assert len(list((tmp_path / "maps").rglob("1.png.heatmap.png"))) == 2
 
 
-@pytest.mark.slow
-def test_the_command_prints_and_writes_with_the_committed_checkpoint(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgezsad.cli", "evaluate", str(folder), "--csv", "t.csv", "--json"]
-    command += ["--scores", "s.csv", "--threshold", "1.5"]
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    rows, table, scores = said["rows"], pd.read_csv(tmp_path / "t.csv"), pd.read_csv(tmp_path / "s.csv")
-    assert said["threshold"] == 1.5
+def test_the_command_prints_and_writes_with_the_committed_checkpoint(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--csv", "t.csv", "--json", "--scores", "s.csv", "--threshold", "1.5"]
+    code, output, errors = command("evaluate", folder, *options)
+    assert code == 0, errors
+    report, table, scores = json.loads(output), pd.read_csv(tmp_path / "t.csv"), pd.read_csv(tmp_path / "s.csv")
+    assert report["threshold"] == 1.5
     assert len(scores) == 8
     assert table["missed"].iloc[-1] == (scores["score"][scores["label"] == 1] < 1.5).sum()
-    assert [row["category"] for row in rows] == list(table["category"]) == ["blind", "plain", "2 categories"]
+    categories = [row["category"] for row in report["rows"]]
+    assert categories == list(table["category"]) == ["blind", "plain", "2 categories"]
     assert table["image_auroc"].between(0, 100).all()

@@ -89,7 +89,7 @@ def test_folders_of_the_checkout_and_of_a_built_package(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_json_refuses_what_json_cannot_hold(tmp_path: Path, number: float) -> None:
+def test_json_rejects_what_json_cannot_hold(tmp_path: Path, number: float) -> None:
     path = write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"deep": [{"x": number}]})

@@ -42,11 +42,6 @@ def test_nothing_imports_upward() -> None:
     assert not upward
 
 
-def test_the_generator_imports_only_errors_and_files() -> None:
-    for path in (ROOT / "synthetic").glob("*.py"):
-        assert imported(path) <= {"errors", "files"}, path
-
-
 def test_the_image_generator_is_used_to_prepare_data_alone() -> None:
     """Rules after `data` ignore changes of `synthetic`: they may not compute anything with it."""
     users = [path.name for path in (ROOT / "edgezsad").rglob("*.py") if "from synthetic" in path.read_text("utf-8")]

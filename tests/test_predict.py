@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,6 @@ from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def run_cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
-    command = [sys.executable, "-m", "edgezsad.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
 
 
 def write_image(path: Path) -> Path:
@@ -132,10 +127,10 @@ def test_a_heat_map_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None
     assert "error" not in short.as_json()
 
 
-def test_heat_maps_lie_next_to_the_images_or_below_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heat_maps_are_next_to_the_images_or_below_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [write_image(tmp_path / "in" / name) for name in ("a.png", "x/a.png")]
-    beside = predict_files(Brightness(), 0, paths, HeatMaps.of(paths))
-    assert [result.heatmap for result in beside] == [path.with_name("a.png.heatmap.png") for path in paths]
+    next_to = predict_files(Brightness(), 0, paths, HeatMaps.of(paths))
+    assert [result.heatmap for result in next_to] == [path.with_name("a.png.heatmap.png") for path in paths]
     folder = tmp_path / "out"
     written = [result.heatmap for result in predict_files(Brightness(), 0, paths, HeatMaps.of(paths, folder))]
     assert written == [folder / "a.png.heatmap.png", folder / "x" / "a.png.heatmap.png"]
@@ -197,32 +192,14 @@ def test_the_predictor_returns_score_verdict_and_map(tmp_path: Path) -> None:
         predictor.predict(tmp_path / "nowhere.png")
 
 
-@pytest.mark.slow
-def test_the_command_scores_without_pytorch_and_counts_masks(tmp_path: Path) -> None:
-    for name in ("test/crack/0.png", "test/good/0.png", "ground_truth/crack/0_mask.png"):
-        write_image(tmp_path / "part" / name)
-    heavy = {"torch", "timm", "onnx", "pandas", "scipy", "sklearn", "matplotlib", "numba"}
-    code = (
-        "import sys; from edgezsad.cli import app; app(sys.argv[1:], standalone_mode=False); "
-        f"sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
-    )
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
-    command = [sys.executable, "-c", code, "predict", "--json", "--heatmaps", "maps", "part"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    assert [result["path"] for result in results] == ["part/test/crack/0.png", "part/test/good/0.png"]
-    assert all(np.isfinite((result["score"], result["threshold"])).all() for result in results)
-    assert done.stderr.splitlines()[-1] == "left out: 1 mask in ground_truth"
-
-
-@pytest.mark.slow
-def test_the_command_lists_skipped_images_with_exit_code_1(tmp_path: Path) -> None:
+def test_the_command_lists_skipped_images_with_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "a.png")
-    done = run_cli(tmp_path, "predict", "nowhere.png", "a.png", "--csv", "t.csv")
-    assert done.returncode == 1
-    assert "skipped nowhere.png: " in done.stderr
-    assert done.stderr.splitlines()[-1] == "error: 1 of 2 images could not be scored (listed above)"
+    code, _, errors = command("predict", "nowhere.png", "a.png", "--csv", "t.csv")
+    assert code == 1 and "skipped nowhere.png: " in errors
+    assert errors.splitlines()[-1] == "error: 1 of 2 images could not be scored (listed above)"
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
 
 

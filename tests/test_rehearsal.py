@@ -1,4 +1,4 @@
-"""A rehearsal: few images of each set, a run folder of its own, and no claim that its numbers could bear out."""
+"""A rehearsal: few images of each set, a run folder of its own, and no claim from its numbers."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_few_images_of_the_same_categories() -> None:
     assert sorted(one.image for one in chosen) == ["a/0/0.png", "a/1/0.png", "b/0/0.png", "b/1/0.png"]
 
 
-def test_masks_tell_where_nothing_else_does(paper: Profile, tmp_path: Path) -> None:
+def test_labels_come_from_masks_where_the_layout_has_no_others(paper: Profile, tmp_path: Path) -> None:
     spec = SetSpec("KolektorSDD2", "ksdd2", ("tiles",), 3, 3, 3, (64, 64))
     generate_set(spec, tmp_path / "KolektorSDD2", 0, 1)
     item = next(item for item in paper.data.targets if item.layout == "ksdd2")

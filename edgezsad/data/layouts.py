@@ -135,7 +135,7 @@ def _read_mvtec(root: Path, scan: LayoutScan, normal: tuple[str, ...] = (NORMAL,
                     scan.add(path, category, split, 1, path.parent.name, mask)
                 case first, *_ if first != "ground_truth":
                     expected = f"train/{normal[0]}, test/{normal[0]} and test/DEFECT"
-                    scan.report(path, f"lies outside {expected}; move or remove it")
+                    scan.report(path, f"is outside {expected}; move or remove it")
 
 
 def _read_ksdd2(root: Path, scan: LayoutScan) -> None:
@@ -144,7 +144,7 @@ def _read_ksdd2(root: Path, scan: LayoutScan) -> None:
         files = scan.files(folder)
         for name, path in files.items():
             if path.parent != folder:
-                scan.report(path, "lies outside train and test; move or remove it")
+                scan.report(path, "is outside train and test; move or remove it")
             elif Path(name).stem.endswith("_gt"):
                 scan.masks.append(path)
             # The published archive holds "10301 (copy).png" and its mask, which belong to no split.
@@ -167,7 +167,7 @@ def _read_dagm(root: Path, scan: LayoutScan) -> None:
                 case "train" | "test", "label", _:
                     scan.masks.append(path)
                 case _:
-                    scan.report(path, "lies outside Train and Test; move or remove it")
+                    scan.report(path, "is outside Train and Test; move or remove it")
 
 
 def _read_visa(root: Path, scan: LayoutScan) -> None:

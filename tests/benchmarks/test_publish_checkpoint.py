@@ -25,6 +25,7 @@ class Small(torch.nn.Module):
         return found.mean(dim=(1, 2, 3)), found
 
 
+@pytest.mark.slow
 def test_store_fp16_weights(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
     publish = script("publish_checkpoint")
     full = export_onnx(Small(0.1), tmp_path / "full.onnx", 32)

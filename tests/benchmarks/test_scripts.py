@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR = {"auroc", "average_precision", "f1_max", "aupro"}
@@ -77,3 +79,44 @@ def test_checkpoint_rows_and_speed(script: Callable[[str], ModuleType], tmp_path
     assert (row["set"], row["category"], row["images"], row["defective"]) == ("Plates", "plate", 4, 2)
     assert row["image_auroc"] == 100 and row["pixel_auroc"] > 90
     assert found["recipe"][0]["image_auroc"] == {"mean": 100, "sd": 0} and found["recipe"][0]["seeds"] == 2
+
+
+def test_results_measured_on_a_gpu_are_kept(
+    script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = script("training_step")
+    monkeypatch.setattr(benchmark, "flops", lambda name: {})
+    gpu = {"shape": "paper", "device": "a GPU", "date": "2026-01-02", "mode": "eager", "batch": 64, "status": "ok"}
+    tiny = gpu | {"shape": "tiny", "device": "old"}
+    made = {"rows": [gpu, tiny], "ceilings": [gpu | {"bf16_tflops": 700.0}], "profiles": [gpu], "flops": {}}
+    new = {"rows": [tiny | {"device": "new"}], "ceilings": [], "profiles": [], "flops": {}}
+    found = benchmark.merged(benchmark.merged({}, made), new)
+    assert found["gpu"] == "measured" and found["rows"] == [gpu, *new["rows"]]
+    assert (found["ceilings"], found["profiles"]) == (made["ceilings"], made["profiles"])
+
+
+@pytest.mark.slow
+def test_a_training_step_runs_on_a_processor(script: Callable[[str], ModuleType]) -> None:
+    step = {"job": "step", "shape": "tiny", "device": "cpu", "batch": 2}
+    found = script("one_step").run(step | {"mode": "eager"})
+    assert found["status"] == "ok"
+    assert 0 < found["milliseconds_fastest"] <= found["milliseconds"] <= found["milliseconds_slowest"]
+    # A processor has no such kernel.
+    failed = script("one_step").run(step | {"mode": "attention: cudnn"})
+    assert failed["status"].startswith("failed: RuntimeError: No viable backend")
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_flops_of_a_convolutions_gradients(script: Callable[[str], ModuleType], groups: int) -> None:
+    mapping = {torch.ops.aten.convolution_backward: script("training_step").convolution_backward}
+    layer = torch.nn.Conv2d(8, 8, 3, padding=1, groups=groups, bias=False)
+    image = torch.zeros(2, 8, 5, 5, requires_grad=True)
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+        layer(image).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * (2 * 8 * 5 * 5) * (8 // groups * 9)
+
+
+def test_shares_of_kernels_that_overlap_and_wait(script: Callable[[str], ModuleType]) -> None:
+    kernels = [("cutlass_gemm", 0, 4), ("vectorized_elementwise_kernel", 3, 6), ("fused_adam", 8, 10)]
+    found = script("one_step").shares(reversed(kernels))
+    assert found == pytest.approx({"matrix product": 0.4, "elementwise": 0.2, "optimiser": 0.2, "idle": 0.2})

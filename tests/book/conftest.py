@@ -13,7 +13,7 @@ import pytest
 
 HTML = Path(__file__).resolve().parents[2] / "book" / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# No name but this machine's own is looked up: a page that asks for another machine fails at once, and is seen to.
+# No other host resolves: a page that asks for one fails at once.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

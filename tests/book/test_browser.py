@@ -14,10 +14,10 @@ import pytest
 MEGABYTE = 1_000_000
 START_PAGE = "book/index.html"
 LIGHTEST_START, LIGHTEST_PAGE = 1 * MEGABYTE, 4 * MEGABYTE
-# Pages that differ from another in their numbers alone are not held against the accessibility rules once more.
-TWIN = re.compile(r"-(seed[1-9]\d*|onnx-\w+)\.html$")
+# Pages that differ from another in their numbers alone: the accessibility rules are checked on one of them.
+SAME_FORM = re.compile(r"-(seed[1-9]\d*|onnx-\w+)\.html$")
 
-# What the theme says of its own doings is no complaint.
+# Messages of the theme about itself.
 HARMLESS = ("[PST]: Changed to ", "[PST]: Scrolled ", "[PST]: Set focus ", "[togglebutton]: Adding ")
 
 # What a page holds, asked for in one go.
@@ -38,7 +38,7 @@ FACTS = """() => ({
     .map((one) => Boolean(one.closest('.table-box')?.nextElementSibling?.matches('.download-table'))),
 })"""
 
-# Whatever sticks out of the window and lies in no box that scrolls.
+# Elements wider than the window and outside of any box that scrolls.
 STICKING_OUT = """() => {
   const width = document.documentElement.clientWidth, wide = document.scrollingElement.scrollWidth, found = [];
   if (wide > width) found.push(`page of ${wide} px`);
@@ -52,10 +52,9 @@ STICKING_OUT = """() => {
   return found;
 }"""
 
-# What repeats is measured once or twice, or the rules take minutes: the insides of a drawing, which are one picture;
-# rows of a table beyond the third, unless a cell has a class of its own; words of a program of the same kind; entries
-# of a reference. The list of pages at the side is looked at on the start page alone. A colour that is still on its way
-# to the other scheme would be measured as it is at that moment.
+# The rules would take minutes on all that repeats: insides of a chart, rows of a table beyond the third unless a cell
+# has a class of its own, highlighted words of one kind, entries of a reference, the list of pages. Transitions end at
+# once, or the colours would be measured halfway.
 THINNED = """(start) => {
   const drop = (selector) => document.querySelectorAll(selector).forEach((one) => one.remove());
   drop('figure.chart svg > *');
@@ -142,7 +141,7 @@ def _visit(page: Any, html: Path, origin: str, name: str, axe: str) -> Visit:
     if name == "index.html":
         page.wait_for_url(f"{origin}/{START_PAGE}", wait_until="load")
     visit.facts = page.evaluate(FACTS)
-    # Where it lies when loaded: index.html sends its reader on to the start page.
+    # index.html redirects to the start page.
     loaded = {address.partition("#")[0].partition("?")[0] for address in (page.url, *visit.facts["loaded"])}
     files = [
         html / unquote(address.removeprefix(origin)).lstrip("/") for address in loaded if address.startswith(origin)
@@ -153,7 +152,7 @@ def _visit(page: Any, html: Path, origin: str, name: str, axe: str) -> Visit:
     page.set_viewport_size({"width": 360, "height": 740})
     visit.sticking_out = page.evaluate(STICKING_OUT)
     page.set_viewport_size({"width": 1280, "height": 900})
-    if not TWIN.search(name):
+    if not SAME_FORM.search(name):
         page.evaluate(THINNED, name == START_PAGE)
         page.evaluate(axe)
         for scheme, rules in (("dark", COLOURS), ("light", None)):
@@ -241,10 +240,6 @@ def test_every_figure_has_caption_and_alternative_text(visits: dict[str, Visit])
     assert all(len(label) > 20 for label in charts), charts
 
 
-def test_every_icon_is_drawn(visits: dict[str, Visit]):
-    assert not [f"{name}: {each}" for name, visit in visits.items() for each in visit.facts["icons"]]
-
-
 def test_charts_take_the_reader_s_colours(page: Any, origin: str):
     page.goto(f"{origin}/notebooks/06_benchmarks.html")
     lightness = {}
@@ -265,18 +260,6 @@ def _lightness(colour: str) -> float:
     """Mean of red, green and blue, 0 to 1, of a computed colour: "rgb(206, 214, 221)" or "color(srgb 0.8 0.8 0.9)"."""
     numbers = [float(number) for number in re.findall(r"[\d.]+", colour.partition("(")[2])[:3]]
     return sum(numbers) / 3 / (1 if colour.startswith("color") else 255)
-
-
-def test_search_finds_a_term(page: Any, origin: str):
-    page.goto(f"{origin}/search.html?q=bootstrap")
-    page.wait_for_function("document.querySelector('.search-summary')?.textContent.includes('finished')")
-    assert any(
-        "08_jetson_drift" in link
-        for link in page.eval_on_selector_all("#search-results li a", "all => all.map((one) => one.href)")
-    )
-    page.goto(f"{origin}/search.html?q=qqqxyzzy")
-    page.wait_for_function("document.querySelector('.search-summary')?.textContent.includes('did not match')")
-    assert page.locator("#search-results li").count() == 0
 
 
 def test_every_table_of_results_can_be_downloaded(visits: dict[str, Visit]):

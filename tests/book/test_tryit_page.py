@@ -1,6 +1,6 @@
 """The page "Try it" in a browser: what it asks for, that its scores are the library's, that no failure is a blank.
 
-With `EDGEZSAD_PHOTOGRAPHS=FOLDER` twenty photographs of a folder are scored too, beside those that are always there.
+With `EDGEZSAD_PHOTOGRAPHS=FOLDER` twenty photographs of a folder are scored too, in addition to the generated ones.
 """
 
 import json
@@ -20,7 +20,6 @@ from edgezsad.model import GRAPH
 from edgezsad.predict import load_scorer
 
 PAGE = "book/try-it.html"
-EXAMPLE_FILES = [f"{family}-{'defective' if bad else 'normal'}.jpg" for family, _, bad in EXAMPLES]
 LONGEST = 60_000
 """Milliseconds to wait for what a busy machine does slowly; no time is asserted."""
 
@@ -74,13 +73,9 @@ class TryIt:
 
 
 @pytest.fixture(scope="module")
-def files(html: Path) -> dict[str, dict[str, Any]]:
-    return json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))["files"]
-
-
-@pytest.fixture(scope="module")
-def bundled(html: Path, files: dict[str, dict[str, Any]]) -> None:
-    """The model's own file may have been replaced since the book was built."""
+def bundled(html: Path) -> None:
+    """Skip if the book holds no runtime, or another model than the package has now."""
+    files = json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))["files"]
     if "://" in files["wasm"]["url"]:
         pytest.skip("the book was built without its runtime: npm")
     if (html / "_static/tryit" / files["model"]["url"]).read_bytes() != GRAPH.read_bytes():
@@ -119,42 +114,23 @@ def photographs(script: Callable[[str], ModuleType], tmp_path_factory: pytest.Te
     return script("tryit").photographs(tmp_path_factory.mktemp("photographs"), Path(root) if root else None)
 
 
-def test_nothing_is_loaded_before_a_photograph_is_given(opened: Callable[..., TryIt]):
-    """Every request of the page itself, beside those of the book's theme."""
-    tryit = opened()
-    tryit.page.wait_for_load_state("networkidle")
-    own = {url for url in tryit.asked if "/tryit/" in url}
-    base = "/_static/tryit/"
-    assert own == {f"{base}{name}" for name in ("page.js", "heat.js", "tryit.css", *EXAMPLE_FILES)}
-    assert not [url for url in tryit.asked if not url.startswith("/")]
+def heavy(addresses: list[str]) -> list[str]:
+    return [url for url in addresses if url.endswith((".wasm", ".onnx", ".mjs"))]
 
 
-def test_every_request_is_known_and_stays_with_the_book(
-    opened: Callable[..., TryIt], bundled: None, files: dict[str, dict[str, Any]]
-):
+def test_requests_stay_with_the_book_and_the_model_is_fetched_once(opened: Callable[..., TryIt], bundled: None):
     tryit = opened()
     tryit.page.wait_for_load_state("networkidle")
-    before = len(tryit.asked)
+    assert not heavy(tryit.asked)
     assert "score" in tryit.after(lambda: tryit.page.locator("[data-example]").first.click())
-    base = "/_static/tryit/"
-    scripts = ("worker.js", "download.js", "metadata.js", "photograph.js", "preprocess.js")
-    known = {
-        f"{base}{name}"
-        for name in ("files.json", EXAMPLE_FILES[0], *scripts, *(file["url"] for file in files.values()))
-    }
-    asked = [url for url in tryit.asked[before:] if not url.startswith("blob:/")]
-    assert {url for url in asked if not url.startswith("blob:")} == known
+    assert len(heavy(tryit.asked)) >= 2 and not tryit.complaints
     # The runtime's script is run from memory, after its hash was checked.
-    assert len([url for url in asked if url.startswith("blob:")]) <= 1
-    assert not tryit.complaints
-    # What was fetched is kept.
+    assert not [url for url in tryit.asked if not url.startswith(("/", "blob:"))]
     tryit.page.reload()
     tryit.page.evaluate(SCORED)
     before = len(tryit.asked)
     assert "score" in tryit.after(lambda: tryit.page.locator("[data-example]").last.click())
-    heavy = [url for url in tryit.asked[before:] if url.endswith((".wasm", ".onnx", ".mjs"))]
-    assert not heavy
-    tryit.page.evaluate("() => caches.keys().then((names) => Promise.all(names.map((name) => caches.delete(name))))")
+    assert not heavy(tryit.asked[before:])
 
 
 def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path]):
@@ -189,7 +165,8 @@ def test_a_result_breaks_no_accessibility_rule(one: TryIt, axe: str, scheme: str
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_dropped_and_pasted(one: TryIt, html: Path, kind: str):
-    file = f"../_static/tryit/{EXAMPLE_FILES[1]}"
+    family, _, bad = EXAMPLES[1]
+    file = f"../_static/tryit/{family}-{'defective' if bad else 'normal'}.jpg"
     found = one.after(
         lambda: one.page.evaluate(
             """async ([kind, address]) => {
@@ -207,20 +184,8 @@ def test_dropped_and_pasted(one: TryIt, html: Path, kind: str):
     assert found["name"] == f"{kind}.jpg"
 
 
-def test_what_is_no_photograph_is_told_and_the_next_one_scored(one: TryIt, tmp_path: Path):
-    for name, data, words in (
-        ("notes.jpg", b"not an image", "not a photograph"),
-        ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x08\0\0\0\x08\x08\x02\0\0\0", "damaged or cut off"),
-        ("huge.png", b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\1\0\0\0\1\0\0\x08\x02\0\0\0", "too large for the browser"),
-    ):
-        (tmp_path / name).write_bytes(data)
-        assert words in one.give(tmp_path / name)["error"]
-    assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
-    assert one.part("error").text_content() == ""
-
-
 def test_the_camera(opened: Callable[..., TryIt], bundled: None):
-    """A canvas in the place of a camera, which a test machine has not."""
+    """A canvas instead of a camera."""
     tryit = opened(
         lambda page: page.add_init_script(
             """Object.defineProperty(navigator, 'mediaDevices', {value: {getUserMedia: async (asked) => {
@@ -244,7 +209,7 @@ def test_the_camera(opened: Callable[..., TryIt], bundled: None):
     assert tryit.page.evaluate("window.given.getTracks().every((track) => track.readyState === 'ended')")
 
 
-def test_a_model_that_cannot_be_fetched_is_told_and_asked_for_again(opened: Callable[..., TryIt], bundled: None):
+def test_a_model_that_cannot_be_fetched_is_reported_and_fetched_again(opened: Callable[..., TryIt], bundled: None):
     tryit = opened(lambda page: page.context.route("**/*.onnx", lambda route: route.fulfill(status=404)))
     click = tryit.page.locator("[data-example]").first.click
     assert re.match(r"The model could not be fetched \(the server answered 404\)", tryit.after(click)["error"])

@@ -1,4 +1,4 @@
-"""The page's preprocessing beside the library's, in a browser: equal pixels in, equal pixels out."""
+"""The page's preprocessing against the library's, in a browser: equal pixels in, equal pixels out."""
 
 import base64
 import io
@@ -74,7 +74,7 @@ def as_bytes(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def difference(prepared: Prepared, folder: Path, name: str, data: bytes, size: int = 96) -> np.ndarray:
-    """The page's pixels beside the library's, in levels."""
+    """The page's pixels minus the library's, in levels."""
     (folder / name).write_bytes(data)
     return np.abs(prepared(data, size).astype(int) - load(folder / name, size).astype(int))
 
@@ -97,7 +97,7 @@ def test_every_orientation_is_turned_upright(prepared: Prepared, tmp_path: Path,
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}])
-def test_jpeg_is_decoded_nearly_alike(prepared: Prepared, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_jpeg_is_decoded_almost_equally(prepared: Prepared, tmp_path: Path, options: dict[str, Any]) -> None:
     image = Image.fromarray(cv2.GaussianBlur(scene(480, 640), (0, 0), 1))
     found = difference(prepared, tmp_path, "a.jpg", as_bytes(image, "JPEG", quality=90, **options))
     assert found.max() <= 3
@@ -121,7 +121,7 @@ def test_jpeg_is_decoded_nearly_alike(prepared: Prepared, tmp_path: Path, option
     ],
     ids=["empty", "text", "tiff", "jpeg", "png", "bmp", "large", "cmyk"],
 )
-def test_what_cannot_be_read_is_told_before_it_is_decoded(page: Any, scripts: str, data: bytes, words: str) -> None:
+def test_what_cannot_be_read_is_reported_before_it_is_decoded(page: Any, scripts: str, data: bytes, words: str) -> None:
     found = page.evaluate(PREPARED, [scripts, base64.b64encode(data).decode(), 8])
     assert isinstance(found, str)
     assert words in found
@@ -139,11 +139,11 @@ def test_metadata_is_read_from_the_model(page: Any, scripts: str) -> None:
     assert found == read_metadata(GRAPH)
     assert "threshold" in found
     cut = onnx.ModelProto(producer_name="x" * 300).SerializeToString()[:100]
-    told = page.evaluate(
+    cut_off = page.evaluate(
         """async ([base, bytes]) => (await import(`${base}/metadata.js`)).metadataOf(new Uint8Array(bytes))""",
         [scripts, list(cut)],
     )
-    assert told == {}
+    assert cut_off == {}
 
 
 def test_the_map_is_enlarged_as_the_package_does(page: Any, scripts: str) -> None:

@@ -4,17 +4,18 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from edgezsad.claims.evaluation import CLAIMS, CONDITIONS, FUNCTIONS, GROUPS, ClaimVerdict, check_claims, require_claims
-from edgezsad.config import Profile
+from edgezsad.claims.evaluation import CLAIMS, GROUPS, ClaimVerdict, check_claims, require_claims
+from edgezsad.cli import app
+from edgezsad.config import Profile, save_profile
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
+from edgezsad.show.tables import claim_lines, claims_summary, claims_table
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 UNDECIDED = {"equivalent": 5, "not equivalent": 0, "undecided": 1}
 BOARD = {"status": "ok", "missing": [], "images_needed": 0, "drift_points_below": 0.11, "verdicts": {"equivalent": 6}}
 
@@ -36,15 +37,6 @@ def test_a_number_within_the_tolerance_confirms() -> None:
     ):
         claim = replace(CLAIMS["GFLOPs"], comparison=comparison, bound=10.0, tolerance=0.5)
         assert all(map(claim.holds, holding)) and not any(map(claim.holds, failing))
-
-
-def test_every_claim_is_well_formed() -> None:
-    for claim in CLAIMS.values():
-        assert claim.needs and claim.unit and claim.group in GROUPS
-        assert math.isfinite(claim.bound) and claim.tolerance >= 0 and (NOTEBOOKS / f"{claim.page}.ipynb").is_file()
-        assert set(claim.profiles) <= {"mini", "folder", "paper"}
-        assert set(claim.complete_if) <= set(CONDITIONS) and set(claim.compute[:1]) <= set(FUNCTIONS)
-        assert bool(claim.value) + bool(claim.compute) == bool(claim.profiles)
 
 
 def test_bounds_are_the_published_numbers_and_promises_have_no_tolerance() -> None:
@@ -162,3 +154,29 @@ def test_latency_on_a_board_has_five_percent_of_tolerance(paper: Any) -> None:
     for milliseconds, status in ((34.4, "holds"), (34.6, "fails"), (None, "not run")):
         paper.plant("jetson_drift", "board_latency", "median_ms", value=milliseconds)
         assert (only(paper, "Jetson latency").status, only(paper, "Jetson latency").ours) == (status, milliseconds)
+
+
+def test_a_page_links_each_claim_to_its_notebook_and_shows_html_as_text(mini: Any) -> None:
+    verdicts = check_claims(mini)
+    html = "".join(claims_table(verdicts, group, "all of them").to_html() for group in GROUPS)
+    for page in {claim.page for claim in CLAIMS.values()}:
+        assert html.count(f'<a href="{page}.html">{page}</a>') == sum(each.page == page for each in CLAIMS.values())
+    odd = replace(verdicts[0], reason="the file says <b>")
+    assert "says &lt;b&gt;" in claims_table([odd], "paper", "one").to_html()
+
+
+def test_the_summary_counts_every_claim(mini: Any) -> None:
+    mini.plant("data", "overlaps", value=1)
+    table = claims_summary(check_claims(mini)).set_index("claims")
+    assert list(table.index) == [*GROUPS.values(), "together"]
+    assert table.loc["together"].sum() == len(CLAIMS) and table["fails"].tolist() == [0, 0, 1, 1]
+
+
+def test_the_command_prints_every_claim_and_fails_with_one(mini: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mini.folder)
+    command = ["claims", "check", "--config", str(save_profile(mini.profile, mini.folder / "config.yaml"))]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and done.stdout.splitlines() == claim_lines(check_claims(mini))
+    mini.plant("efficiency", "paper_graph", "backbone_gflops", value=55.0)
+    done = CliRunner().invoke(app, command)
+    assert done.exception and "fails    GFLOPs: ours 55, 53.77 GFLOPs" in done.stdout

@@ -28,7 +28,7 @@ from edgezsad.data.check import (
     check_dataset,
     descriptor_table,
 )
-from edgezsad.data.descriptors import Descriptor, as_published, count_differences, find_descriptor, read_list
+from edgezsad.data.descriptors import as_published, find_descriptor, read_list
 from edgezsad.data.layouts import HEATMAP
 from edgezsad.errors import CheckError, InputError
 
@@ -41,11 +41,6 @@ IMAGES = [
       for number in range(2)),
     *(f"{category}/test/bent/00{number}.png" for category in ("bolt", "nut") for number in range(2)),
 ]  # fmt: skip
-
-
-def find_real(name: str) -> Descriptor:
-    """A descriptor of the repository."""
-    return find_descriptor(name, FOLDER)
 
 
 def mask_of(image: str) -> str:
@@ -82,7 +77,7 @@ def descriptor_text(layout: str = "mvtec", file_list: str | None = "lists/bolts.
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A complete copy; `data_manifests/` beside it describes it."""
+    """A complete copy; `data_manifests/` next to it describes it."""
     lists = tmp_path / "data_manifests" / "lists"
     lists.mkdir(parents=True)
     rows = ["category,split,label,defect,image,mask"]
@@ -161,7 +156,7 @@ def test_any_folder(root: Path) -> None:
     assert files(check_dataset("any", root).problems) == {UNREADABLE: [GOOD]}
 
 
-def test_labels_that_only_masks_tell(root: Path, tmp_path: Path) -> None:
+def test_labels_that_only_masks_give(root: Path, tmp_path: Path) -> None:
     copy = tmp_path / "ksdd2"
     for split in ("train", "test"):
         for number in range(3):
@@ -224,22 +219,15 @@ def test_a_damaged_list(visa: Path) -> None:
         check_dataset("Bolts-2", visa)
 
 
-def test_differences_from_the_published_numbers() -> None:
-    mpdd = find_real("MPDD")
-    images = read_list(mpdd, FOLDER)
-    assert count_differences(mpdd, images) == []
-    assert count_differences(mpdd, images[:-1])[0] == "images 1,345 of 1,346"
-    images[-1] = replace(images[-1], category="connector")
-    assert count_differences(mpdd, images)[0] == "connector: images 173 of 172"
-
-
-def test_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    mpdd = find_real("MPDD")
-    images = read_list(mpdd, FOLDER)
+def test_differences_from_the_published_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgezsad.data.descriptors.shipped", lambda _: FOLDER)
-    item = DataSet(name="MPDD", layout="mpdd", root=Path("x"))
-    assert as_published(item, images) == "yes"
+    for name, layout in (("MVTec-AD", "mvtec"), ("VisA", "visa"), ("MPDD", "mpdd")):
+        images = read_list(find_descriptor(name, FOLDER), FOLDER)
+        item = DataSet(name=name, layout=layout, root=Path("x"))
+        assert as_published(item, images) == "yes"
     assert as_published(item, images[:-1]) == "no: images 1,345 of 1,346"
+    moved = [*images[:-1], replace(images[-1], category="connector")]
+    assert as_published(item, moved).startswith("no: connector: images 173 of 172")
     part = DataSet(name="MPDD", layout="mpdd", root=Path("x"), categories=("tubes",))
     for other in (DataSet(name="bolts", layout="mvtec", root=Path("x")), part):
         assert as_published(other, images) is None

@@ -184,40 +184,28 @@ def test_dagm(make: Maker) -> None:
     ]
 
 
-LABELS = "1\n0576\t1\t0576.PNG\t0\t0576_label.PNG\n0577\t0\t0577.PNG\t0\t0\n"
-
-
-def dagm(make: Maker) -> None:
-    make.images("Class1/Train/0576.PNG", "Class1/Train/0577.PNG")
-    make.masks("Class1/Train/Label/0576_label.PNG")
-    make.text("Class1/Train/Label/Labels.txt", LABELS)
-
-
 @pytest.mark.parametrize(
-    ("layout", "mask"), [("dagm", "Class1/Train/Label/9999_label.PNG"), ("ksdd2", "train/10001_GT.png")]
+    ("layout", "image", "masks"),
+    [
+        ("dagm", "Class1/Train/0576.PNG", ["Class1/Train/Label/0576_label.PNG", "Class1/Train/Label/9999_label.PNG"]),
+        ("ksdd2", "train/10000.png", ["train/10000_GT.png", "train/10001_GT.png"]),
+    ],
 )
-def test_masks_without_an_image(make: Maker, layout: str, mask: str) -> None:
-    dagm(make)
-    make.images("train/10000.png")
-    make.masks("train/10000_GT.png", mask)
-    if layout == "dagm":
-        (make.root / "train").rename(make.root / ".train")
-    rejected(make, mask, "mask without a matching image", layout=layout)
-
-
-def real_iad(make: Maker, *paths: tuple[str, str, str | None]) -> None:
-    items = [
-        {"category": "audiojack", "anomaly_class": kind, "image_path": image, "mask_path": mask}
-        for kind, image, mask in paths
-    ]
-    content = {"meta": {"normal_class": "OK", "prefix": "audiojack/"}, "train": items[:1], "test": items[1:]}
-    make.text("realiad_jsons/realiad_jsons/audiojack.json", json.dumps(content))
+def test_masks_without_an_image(make: Maker, layout: str, image: str, masks: list[str]) -> None:
+    make.images(image)
+    make.masks(*masks)
+    rejected(make, masks[1], "mask without a matching image", layout=layout)
 
 
 def test_real_iad(make: Maker) -> None:
     good = ("OK/S0001/audiojack_0001_OK_C1.jpg", "OK/S0002/audiojack_0002_OK_C3.jpg")
     bad = "NG/QS/S0007/audiojack_0007_NG_QS_C2"
-    real_iad(make, ("OK", good[0], None), ("OK", good[1], None), ("QS", f"{bad}.jpg", f"{bad}_mask.png"))
+    items = [
+        {"category": "audiojack", "anomaly_class": kind, "image_path": image, "mask_path": mask}
+        for kind, image, mask in [("OK", good[0], None), ("OK", good[1], None), ("QS", f"{bad}.jpg", f"{bad}_mask.png")]
+    ]
+    content = {"meta": {"normal_class": "OK", "prefix": "audiojack/"}, "train": items[:1], "test": items[1:]}
+    make.text("realiad_jsons/realiad_jsons/audiojack.json", json.dumps(content))
     top = "realiad_1024/audiojack/"
     make.images(*(top + name for name in (*good, f"{bad}.jpg")))
     make.masks(f"{top}{bad}_mask.png")
@@ -257,7 +245,7 @@ def test_images_of_other_kinds_are_not_left_out_silently(make: Maker, ending: st
 def test_images_where_the_layout_has_none(make: Maker, name: str) -> None:
     bottle(make)
     make.images(f"bottle/{name}")
-    rejected(make, str(make.root / "bottle" / name), "lies outside")
+    rejected(make, str(make.root / "bottle" / name), "is outside")
 
 
 @pytest.mark.parametrize(
@@ -288,9 +276,7 @@ def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
     [
         "candle,val,normal,candle/a.JPG,",
         "candle,test",
-        "candle,test,normal,,",
         "candle,test,anomaly,candle/a.JPG,",
-        'candle,test,normal,candle/a.JPG,"',
     ],
 )
 def test_visa_damaged_row(make: Maker, line: str) -> None:
@@ -306,7 +292,6 @@ OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg",
     [
         "not json",
         '{"train": [{}], "test": []}',
-        '{"train": 3, "test": []}',
         f'{{"trein": [{OK}], "test": []}}',
         f'{{"train": [{OK.replace("OK", "AK", 1)}], "test": []}}',
         f'{{"train": [{OK.replace("null", chr(34) + "OK/a.png" + chr(34))}], "test": []}}',

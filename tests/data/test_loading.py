@@ -28,7 +28,6 @@ from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
 from edgezsad.source.render import plain_images
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SIZE = 8
 
 
@@ -131,11 +130,11 @@ def test_a_batch_holds_pixels_from_0_to_255_as_the_backbone_expects() -> None:
     assert batch.pixels.shape == (12, 3, SIZE, SIZE)
     assert batch.pixels.dtype == torch.float32
     images = Numbered()
-    for place, row in enumerate(batch.rows):
-        assert (batch.pixels[place] == row).all()
-        assert batch.label[place] == images.label[row]
-        assert batch.known[place] == (row % 5 != 0)
-        assert (batch.mask[place] == bool(images.label[row] and row % 5)).all()
+    for position, row in enumerate(batch.rows):
+        assert (batch.pixels[position] == row).all()
+        assert batch.label[position] == images.label[row]
+        assert batch.known[position] == (row % 5 != 0)
+        assert (batch.mask[position] == bool(images.label[row] and row % 5)).all()
 
 
 def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, make_profile: Callable[..., 
         save_small_graph(run.onnx(seed, "fp32"), f"{seed}" * 64, seed)
         to_fp16(run.onnx(seed, "fp32"), run.onnx(seed, "fp16"))
     bench = Bench(run, save_profile(run.profile, folder / "config.yaml"))
-    for place, (name, counts) in enumerate({"bolts": {"good": 4, "a, b:c": 3}, "nuts": {"good": 3, "chip": 2}}.items()):
-        manifest = make_set(folder / "data" / name, name, counts, place)
+    for seed, (name, counts) in enumerate({"bolts": {"good": 4, "a, b:c": 3}, "nuts": {"good": 3, "chip": 2}}.items()):
+        manifest = make_set(folder / "data" / name, name, counts, seed)
         write_manifest(manifest, run.manifest_path(name))
         for precision in ("fp32", "fp16"):
             runtime = "pytorch" if precision == "fp32" else "onnx-fp16"

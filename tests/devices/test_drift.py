@@ -126,7 +126,7 @@ def test_the_mean_over_seeds(pairs: list[Pair]):
 
 
 def test_the_bootstrap_is_paired_over_sides_seeds_and_categories(pairs: list[Pair]):
-    """The same images are drawn for both sides and all seeds: differences of replicates, one by one."""
+    """The same images are resampled for both sides and all seeds: differences of replicates, one by one."""
     for metric, kept in (("image_auroc", "auroc"), ("image_ap", "ap")):
         expected = []
         for host, device in pairs:

@@ -16,7 +16,6 @@ from edgezsad.devices.ingest import ingest
 from edgezsad.devices.kit import make_kit
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
-PAGE = Path(__file__).parents[2] / "book" / "howto-board.md"
 STANDINS = Path(__file__).parent / "standins"
 MakeDevice = Callable[[str], Any]
 FAST = ("--iterations", "5", "--warmup", "3")
@@ -65,13 +64,9 @@ def test_jetson(bench: Any, make_device: MakeDevice, tmp_path: Path, version: st
     assert len(latency.milliseconds) == 5 and "computeMs" in latency.method and "3 ms of warm-up" in latency.method
     assert latency.conditions["power_mode"] == "MAXN_SUPER" and latency.versions["cuda"] == "12.6.68"
     assert list(latency.layers) == ["/Conv + Relu", "Reformatting CopyNode for Input Tensor 0"]
-    build, timing, *runs = commands(device)
+    _, *runs = commands(device)
     # 11.x copies an image to the GPU only with this option.
-    assert all(("--includeDataTransfers" in words) == (version == "11.1.0") for words in (timing, *runs))
-    if version == "10.3.0":
-        page = PAGE.read_text().replace(" \\\n    ", " ")
-        timing = [word.replace("iterations=5", "iterations=300").replace("Up=3", "Up=2000") for word in timing]
-        assert all(" ".join(words) in page for words in (build, timing, *runs))
+    assert all(("--includeDataTransfers" in words) == (version == "11.1.0") for words in runs)
 
 
 @pytest.mark.slow
@@ -93,8 +88,7 @@ def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
     assert "NetRun: median" in latency.method
     # Unpacked images are deleted.
     assert not list((kit / "result" / "in").iterdir())
-    runs = commands(device)[1:]
-    assert len(runs) == 3 and " ".join(runs[0]) in PAGE.read_text().replace(" \\\n    ", " ")
+    assert len(commands(device)) == 4
 
 
 @pytest.mark.slow

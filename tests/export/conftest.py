@@ -25,4 +25,5 @@ def detector() -> Detector:
 @pytest.fixture(scope="session")
 def exported(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "detector.onnx"
-    return export_onnx(detector, path, SIZE, {"profile": "mini", "é": "ü"})
+    metadata = {"profile": "mini", "é": "ü", "source_sha256": "5" * 64, "model_sha256": "m", "threshold": "0.5"}
+    return export_onnx(detector, path, SIZE, metadata)

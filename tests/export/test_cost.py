@@ -18,6 +18,7 @@ def test_small_network_by_hand() -> None:
     assert cost.gflops == pytest.approx((convolution + product) / 1e9)
 
 
+@pytest.mark.slow
 def test_paper_backbone() -> None:
     network = timm.create_model("tiny_vit_21m_512", features_only=True, pretrained=False).eval()
     cost = count_cost(network, 512)

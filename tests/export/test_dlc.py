@@ -1,4 +1,4 @@
-"""A DLC holds the whole graph or there is none; its record tells what it is of."""
+"""A DLC holds the whole graph or there is none; its record names its graph."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_the_whole_graph_is_one_partition(written: Path, exported: Path) -> None
     assert sorted(path.name for path in written.parent.iterdir()) == ["detector.dlc", "detector.json"]
 
 
-def test_fp16_halves_it(written: Path, exported: Path, tmp_path: Path) -> None:
+def test_fp16_has_half_the_size(written: Path, exported: Path, tmp_path: Path) -> None:
     half = to_fp16(exported, tmp_path / "half.onnx")
     record = write_dlc(half, tmp_path / "half.dlc")
     assert record.precision == "fp16" and record.partitions == 1 and record.operations["Cast"] > 0
@@ -50,11 +50,11 @@ def test_fp16_halves_it(written: Path, exported: Path, tmp_path: Path) -> None:
 def gathered(path: Path) -> Path:
     """A small table that the graph expands a hundredfold, as TinyViT's biases are."""
     table = numpy_helper.from_array(np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32), "table")
-    places = numpy_helper.from_array(np.tile(np.arange(16), 100), "places")
+    rows = numpy_helper.from_array(np.tile(np.arange(16), 100), "rows")
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1600, 64]) for name in ("x", "y")]
-    nodes = [helper.make_node("Gather", ["table", "places"], ["wide"]), helper.make_node("Add", ["x", "wide"], ["y"])]
+    nodes = [helper.make_node("Gather", ["table", "rows"], ["wide"]), helper.make_node("Add", ["x", "wide"], ["y"])]
     model = helper.make_model(
-        helper.make_graph(nodes, "biases", ends[:1], ends[1:], [table, places]),
+        helper.make_graph(nodes, "biases", ends[:1], ends[1:], [table, rows]),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=10,
     )
@@ -73,7 +73,7 @@ def test_tables_stay_small_unless_they_are_folded(writer: str, tmp_path: Path) -
 def test_a_graph_that_is_not_taken_whole_leaves_no_file(
     writer: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The library writes DLCs where the caller stands, unless it is told otherwise.
+    # The library writes DLCs into the working directory by default.
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)

@@ -16,7 +16,6 @@ from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.int8 import Quantiser, quantisable_layers, sweep, to_int8
 from edgezsad.export.lint import check_lint, describe, load_graph
 from edgezsad.export.onnx_export import export_onnx
-from edgezsad.model.detector import Detector
 from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
 
 SIZE = 96
@@ -29,24 +28,18 @@ def images(count: int, seed: int = 1) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def full(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("int8") / "full.onnx"
-    return export_onnx(detector, path, SIZE, {"source_sha256": SOURCE, "model_sha256": "m", "threshold": "0.5"})
+def small(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return to_int8(exported, tmp_path_factory.mktemp("int8") / "int8.onnx", images(4), ["conv_stem"], SOURCE)
 
 
-@pytest.fixture(scope="module")
-def small(full: Path) -> Path:
-    return to_int8(full, full.with_name("int8.onnx"), images(4), ["conv_stem"], SOURCE)
-
-
-def test_layers_read_int8(full: Path, small: Path) -> None:
+def test_layers_read_int8(exported: Path, small: Path) -> None:
     graph = onnx.load(small).graph
     inferred = onnx.shape_inference.infer_shapes(onnx.load(small), strict_mode=True).graph
     kinds = {item.name: item.type.tensor_type.elem_type for item in (*inferred.input, *inferred.output)}
     assert set(kinds.values()) == {TensorProto.FLOAT}
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
-    chosen = {layer.node for layer in quantisable_layers(load_graph(full).graph) if layer.name != "conv_stem"}
+    chosen = {layer.node for layer in quantisable_layers(load_graph(exported).graph) if layer.name != "conv_stem"}
     assert len(chosen) > 40 and not any("readout" in name for name in chosen)
     for node in graph.node:
         quantised = [name for name in node.input if name in makers and makers[name].op_type == "DequantizeLinear"]
@@ -59,51 +52,51 @@ def test_layers_read_int8(full: Path, small: Path) -> None:
     check_lint(small)
 
 
-def test_size_and_metadata(full: Path, small: Path) -> None:
-    assert small.stat().st_size < 0.35 * full.stat().st_size
-    assert describe(small)["parameters"] == pytest.approx(describe(full)["parameters"], rel=0.03)
+def test_size_and_metadata(exported: Path, small: Path) -> None:
+    assert small.stat().st_size < 0.35 * exported.stat().st_size
+    assert describe(small)["parameters"] == pytest.approx(describe(exported)["parameters"], rel=0.03)
     metadata = read_metadata(small)
     assert metadata["model_sha256"] == "m" and metadata["threshold"] == "0.5"
     assert metadata["precision"] == "int8" and metadata["calibration_images"] == "4"
     assert metadata["calibration_sha256"] == metadata["source_sha256"] == SOURCE
-    layers = quantisable_layers(load_graph(full).graph)
+    layers = quantisable_layers(load_graph(exported).graph)
     assert metadata["int8_left_out"] == "conv_stem" and int(metadata["int8_layers"]) == len(layers) - 1
 
 
-def test_close_to_float32(full: Path, small: Path) -> None:
-    exact, rounded = OnnxScorer(full), OnnxScorer(small, precision="int8")
+def test_close_to_float32(exported: Path, small: Path) -> None:
+    exact, rounded = OnnxScorer(exported), OnnxScorer(small, precision="int8")
     for image in images(2, seed=2):
         one, other = exact.score(image)[1], rounded.score(image)[1]
         assert 0 < np.abs(one - other).max() < 0.5 * one.std() + 0.1 * np.abs(one).max()
 
 
-def test_same_bytes_in_another_process(full: Path, small: Path, tmp_path: Path) -> None:
+def test_same_bytes_in_another_process(exported: Path, small: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.stack(images(4)))
     program = (
         "import sys, numpy as np; from edgezsad.export.int8 import to_int8; "
         "to_int8(sys.argv[1], sys.argv[2], list(np.load(sys.argv[3])), ['conv_stem'], sys.argv[4])"
     )
     again = tmp_path / "again.onnx"
-    command = [sys.executable, "-c", program, str(full), str(again), str(tmp_path / "images.npy"), SOURCE]
+    command = [sys.executable, "-c", program, str(exported), str(again), str(tmp_path / "images.npy"), SOURCE]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONHASHSEED": "7"})
     assert again.read_bytes() == small.read_bytes()
-    assert {item.name for item in full.parent.iterdir()} == {"full.onnx", "int8.onnx"}
+    assert [item.name for item in small.parent.iterdir()] == ["int8.onnx"]
 
 
-def test_only_the_source_calibrates(full: Path, tmp_path: Path) -> None:
+def test_only_the_source_calibrates(exported: Path, tmp_path: Path) -> None:
     for other in ("a target's", ""):
         with pytest.raises(InputError, match="never on a target"):
-            to_int8(full, tmp_path / "x.onnx", images(1), sha256=other)
+            to_int8(exported, tmp_path / "x.onnx", images(1), sha256=other)
     assert not (tmp_path / "x.onnx").exists()
 
 
-def test_wrong_input(full: Path, small: Path, tmp_path: Path) -> None:
+def test_wrong_input(exported: Path, small: Path, tmp_path: Path) -> None:
     target = tmp_path / "x.onnx"
     with pytest.raises(InputError, match="no calibration images"):
-        to_int8(full, target, [], sha256=SOURCE)
+        to_int8(exported, target, [], sha256=SOURCE)
     with pytest.raises(InputError, match="resize"):
-        to_int8(full, target, [np.zeros((8, 8, 3), np.uint8)], sha256=SOURCE)
-    for other in (small, to_fp16(full, tmp_path / "half.onnx")):
+        to_int8(exported, target, [np.zeros((8, 8, 3), np.uint8)], sha256=SOURCE)
+    for other in (small, to_fp16(exported, tmp_path / "half.onnx")):
         with pytest.raises(InputError, match="give a detector's FP32 graph"):
             to_int8(other, target, images(1), sha256=SOURCE)
     assert not target.exists()
@@ -131,6 +124,7 @@ class Spoilt(torch.nn.Module):
         return anomaly_map.mean(dim=(1, 2, 3)), anomaly_map
 
 
+@pytest.mark.slow
 def test_sweep_finds_the_costly_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgezsad.export.int8.SHARE", 0.4)
     graph = export_onnx(Spoilt(), tmp_path / "g.onnx", SIZE)

@@ -93,33 +93,15 @@ def test_damaged_file_is_one_line(damage: str, exported: Path, tmp_path: Path) -
 HALF, ROOT, ONE = np.float32(0.5), np.float32(2**0.5), np.float32(1)
 
 
-def graph(path: Path, nodes, shape, constants=(), kind=TensorProto.FLOAT) -> Path:
+def graph(path: Path, nodes, shape, constants=()) -> Path:
     """A file with these nodes between x and y, the constants named c0, c1, ..."""
-    tensors = [numpy_helper.from_array(np.asarray(value), f"c{place}") for place, value in enumerate(constants)]
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "planted",
-            [helper.make_tensor_value_info("x", kind, shape)],
-            [onnx.ValueInfoProto(name="y")],
-            tensors,
-        ),
-        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)],
-    )
-    del model.graph.output[:]
-    model.graph.output.append(
-        next(i for i in onnx.shape_inference.infer_shapes(_open_end(model)).graph.value_info if i.name == "y")
-    )
-    onnx.save(model, path)
+    tensors = [numpy_helper.from_array(np.asarray(value), f"c{number}") for number, value in enumerate(constants)]
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)], [onnx.ValueInfoProto(name="y")]
+    planted = helper.make_graph(nodes, "planted", *ends, tensors)
+    model = helper.make_model(planted, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    # Inference gives y its type and shape.
+    onnx.save(onnx.shape_inference.infer_shapes(model), path)
     return path
-
-
-def _open_end(model):
-    """A copy whose y is not the end, so that its shape is inferred."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    copy.graph.node.append(helper.make_node("Identity", ["y"], ["end"]))
-    return copy
 
 
 def problems_of(path: Path, backend: str) -> list[str]:

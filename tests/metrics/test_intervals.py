@@ -6,8 +6,6 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgezsad.errors import InputError
 from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
@@ -56,34 +54,6 @@ def test_multiplicities_are_those_of_the_resamples() -> None:
     found = bootstrap(label, score, replicates=230, seed=5).auroc
     counted = [auroc(np.repeat(label, row), np.repeat(score, row)) for row in times.astype(int)]
     assert found == pytest.approx(counted)
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3).map(float)), max_size=20), st.integers(0, 9))
-def test_resamples_are_stratified_by_label(rows: list[tuple[int, float]], seed: int) -> None:
-    label, score = (
-        np.array([label for label, _ in rows], dtype=int),
-        np.array([score for _, score in rows], dtype=float),
-    )
-    found = stacked(bootstrap(label, score, replicates=20, seed=seed))
-    if len({*label.tolist()}) < 2:
-        assert np.isnan(found).all()
-        return
-    # Stratified, so that no resample lacks a kind, however few of it there are.
-    assert np.isfinite(found).all()
-    assert ((found >= 0) & (found <= 1)).all()
-    # Nothing is below what calling everything defective gives.
-    assert (found[2] >= 2 * label.sum() / (len(label) + label.sum()) - 1e-12).all()
-
-
-def test_models_share_the_resamples_of_the_same_images() -> None:
-    label, score = images(40, 40, 1, seed=1)
-    same = stacked(bootstrap(label, score)) - stacked(bootstrap(label, score))
-    assert interval(same[0]) == (0, 0)
-    # The difference of two similar models varies far less than either of them.
-    near = score + 0.01 * np.random.default_rng(2).normal(size=len(score))
-    low, high = interval(bootstrap(label, near).auroc - bootstrap(label, score).auroc)
-    own = interval(bootstrap(label, score).auroc)
-    assert low <= 0 <= high < low + (own[1] - own[0]) / 5
 
 
 def test_interval() -> None:

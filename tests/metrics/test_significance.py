@@ -14,23 +14,10 @@ from edgezsad.metrics.significance import ALPHA, Equivalence, delong, equivalenc
 
 def naive(label: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """AUROCs and covariance from every pair (DeLong et al., equations 4 to 6)."""
-    won = []
-    for score in scores:
-        pairs = score[label == 1][:, None] - score[label == 0][None]
-        won.append((pairs > 0) + 0.5 * (pairs == 0))
-    values = np.array([each.mean() for each in won])
-    rows, columns = won[0].shape
-    covariance = np.zeros((len(won), len(won)))
-    for one, first in enumerate(won):
-        for other, second in enumerate(won):
-            part_10 = sum((first[i].mean() - values[one]) * (second[i].mean() - values[other]) for i in range(rows)) / (
-                rows - 1
-            )
-            part_01 = sum(
-                (first[:, j].mean() - values[one]) * (second[:, j].mean() - values[other]) for j in range(columns)
-            ) / (columns - 1)
-            covariance[one, other] = part_10 / rows + part_01 / columns
-    return values, covariance
+    difference = scores[:, label == 1, None] - scores[:, None, label == 0]
+    won = (difference > 0) + 0.5 * (difference == 0)
+    covariance = np.cov(won.mean(axis=2)) / won.shape[1] + np.cov(won.mean(axis=1)) / won.shape[2]
+    return won.mean(axis=(1, 2)), covariance
 
 
 # Few distinct scores, so that ties within and between the kinds are common.

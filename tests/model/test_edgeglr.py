@@ -76,16 +76,6 @@ def test_correction_is_bounded(gain: float, offset: float, limit: float, scale: 
     assert (output.correction.abs() <= limit * (1 + 1e-6)).all()
 
 
-@pytest.mark.parametrize(("channels", "strides"), [((5, 7, 9), (8, 16, 32)), ((5, 9), (16, 32)), ((4, 6), (4, 32))])
-def test_the_map_has_the_finest_stride(channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
-    module = build_readout(channels, strides, EdgeGLRConfig(), 128).eval()
-    maps = [
-        torch.randn(2, count, 128 // stride, 192 // stride) for count, stride in zip(channels, strides, strict=True)
-    ]
-    output = forward(module, maps)
-    assert output.map.shape == (2, 1, 128 // strides[0], 192 // strides[0])
-
-
 def test_noise_is_added_in_training_mode_only() -> None:
     module = readout(noise=0.5)
     clean = forward(module, features())

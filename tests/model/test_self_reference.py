@@ -18,7 +18,6 @@ from edgezsad.model.self_reference import (
     NAMES,
     SIMILARITY_FLOOR,
     SIMILARITY_SHARPNESS,
-    ContextHead,
     SelfReferenceReadout,
     SelfReferenceScores,
     SelfSimilarity,
@@ -189,18 +188,6 @@ def test_self_similarity_is_the_soft_nearest_neighbour_by_hand() -> None:
     assert torch.all(relative.square().mean(dim=(2, 3)) <= 1)
     with pytest.raises(ValueError, match="nothing more than 2 steps away"):
         SelfSimilarity(3, reach=2)
-
-
-def test_context_reaches_as_far_as_its_blocks() -> None:
-    torch.manual_seed(0)
-    for blocks, reach in ((1, 2), (2, 4)):
-        head = ContextHead((3,), (8,), EdgeGLRConfig(local_channels=16, context=blocks), 128)
-        features = torch.zeros(1, 3, 16, 16)
-        changed = features.clone()
-        changed[0, :, 8, 8] = 5
-        rows, columns = ((head([changed]) - head([features]))[0, 0].abs() > 1e-6).nonzero(as_tuple=True)
-        assert rows.max() == columns.max() == 8 + reach
-        assert rows.min() == columns.min() == 8 - reach
 
 
 def test_all_parameters_of_edgeglr_with_context_learn() -> None:

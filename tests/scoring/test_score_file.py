@@ -48,33 +48,22 @@ def test_round_trip(scores: ScoreFile, path: Path) -> None:
     assert sorted(item.name for item in path.parent.iterdir()) == ["bolts.json", "bolts.npz"]
 
 
-class Bomb:
-    """Unpickling it leaves a mark."""
-
-    def __init__(self, mark: Path):
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.mark,)
-
-
-def test_pickles_are_rejected(path: Path, scores: ScoreFile, tmp_path: Path) -> None:
-    mark = tmp_path / "executed"
+def test_pickles_are_rejected(path: Path, scores: ScoreFile, bomb: Any) -> None:
     arrays = {name: getattr(scores, name) for name in ARRAYS}
-    arrays["category"] = np.array([Bomb(mark)] * 3, dtype=object)
+    arrays["category"] = np.array([bomb] * 3, dtype=object)
     np.savez(path, **arrays)
     rejected(path, "invalid score file")
-    for data in (pickle.dumps(Bomb(mark)), b"", path.read_bytes()[:-20]):
+    for data in (pickle.dumps(bomb), b"", path.read_bytes()[:-20]):
         path.write_bytes(data)
         rejected(path, "invalid score file")
-    assert not mark.exists()
+    assert not bomb.mark.exists()
 
 
 def test_every_flipped_byte_is_noticed_or_harmless(path: Path, scores: ScoreFile) -> None:
     data = path.read_bytes()
     noticed = 0
-    for place in range(0, len(data), 7):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+    for position in range(0, len(data), 7):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :])
         try:
             read = read_scores(path)
         except InputError:

@@ -71,6 +71,7 @@ def image(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 def test_scores_are_the_graphs(graph, engine):
     scorer = TensorRTScorer(engine, graph, fakes.fake(), ORIN)
     assert (scorer.size, scorer.milliseconds) == (SIZE, 7.5)
@@ -85,6 +86,7 @@ def test_scores_are_the_graphs(graph, engine):
         scorer.score(image()[:-1])
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_load_is_an_error(graph, engine):
     module = fakes.fake()
     module.Runtime.deserialize_cuda_engine = lambda self, data: None

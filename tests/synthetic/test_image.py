@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from synthetic import FAMILIES, families
+from synthetic import families
 from synthetic.defects import COMPONENT_KINDS, KINDS, with_defect
 from synthetic.image import Address, _defective, _scene, defective_image, mask_of, normal_image
 from synthetic.photograph import develop, expose
@@ -37,7 +37,3 @@ def test_normal_images_differ_and_have_contrast():
         first, second = (normal_image(Address(0, "t", name, "test", k, (96, 96), False)) for k in (0, 1))
         assert np.abs(first.astype(int) - second).mean() > 2
         assert 25 < first.mean() < 230 and first.std() > 2
-
-
-def test_every_kind_of_defect_is_used():
-    assert {kind for family in FAMILIES.values() for kind in family.defects} == {*KINDS, *COMPONENT_KINDS}

@@ -41,15 +41,15 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
 
 
 @pytest.fixture(scope="module")
-def cache(sources: list[Manifest], backbone: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def feature_cache(sources: list[Manifest], backbone: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features")
     cache_features(plain_images(sources), backbone, SIZE, folder)
     return folder
 
 
 @pytest.fixture
-def folder(cache: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(cache, tmp_path / "features")
+def folder(feature_cache: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(feature_cache, tmp_path / "features")
 
 
 def test_cache_holds_the_features(sources: list[Manifest], folder: Path, backbone: torch.nn.Module) -> None:
@@ -70,6 +70,7 @@ def test_cache_holds_the_features(sources: list[Manifest], folder: Path, backbon
     assert np.isnan(features.mask_fraction[2]).all()
 
 
+@pytest.mark.slow
 def test_values_beyond_float16_are_rejected(sources: list[Manifest], backbone: torch.nn.Module, tmp_path: Path) -> None:
     loud = copy.deepcopy(backbone)
     with torch.no_grad():

@@ -1,7 +1,6 @@
 """Stands in for Qualcomm's `qnn-net-run`: computes with ONNX Runtime, writes Result_<i>/<tensor>.raw and a log.
 
-The DLC is an ONNX file here. Settings come by environment: STANDIN_LOG and STANDIN_KILL as for trtexec; STANDIN_OLD
-(takes a DLC by libQnnModelDlc.so only); STANDIN_ORDER ("text": results are put down in the order of their names).
+The DLC is an ONNX file here. Settings come by environment: STANDIN_LOG and STANDIN_KILL as for trtexec.
 """
 
 import argparse
@@ -15,15 +14,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-OLD = "STANDIN_OLD" in os.environ
-
 
 def main() -> int:
     if "--version" in sys.argv:
         print("QNN SDK v2.32.0.250228225014_116386")
         return 0
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", help="A network; libQnnModelDlc.so where a DLC is given." if OLD else "A network.")
+    parser.add_argument("--model", help="A network.")
     parser.add_argument("--dlc_path", required=True)
     parser.add_argument("--backend", required=True)
     parser.add_argument("--input_list", required=True)
@@ -39,16 +36,12 @@ def main() -> int:
     found = any(
         (Path(folder) / options.backend).is_file() for folder in os.environ["LD_LIBRARY_PATH"].split(":") if folder
     )
-    if not found or (OLD and options.model != "libQnnModelDlc.so"):
+    if not found:
         print("Error: a library cannot be opened", file=sys.stderr)
         return 1
     session = ort.InferenceSession(options.dlc_path, providers=["CPUExecutionProvider"])
-    lines = Path(options.input_list).read_text().splitlines()
-    order = list(range(len(lines)))
-    if os.environ.get("STANDIN_ORDER") == "text":
-        order = sorted(order, key=str)
     folder, times = Path(options.output_dir), []
-    for number, line in zip(order, lines, strict=True):
+    for number, line in enumerate(Path(options.input_list).read_text().splitlines()):
         name, _, file = line.partition(":=")
         image = np.fromfile(file, dtype="<f4").reshape(session.get_inputs()[0].shape)
         start = time.perf_counter()

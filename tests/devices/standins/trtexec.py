@@ -70,8 +70,8 @@ def main() -> int:
         Path(options["exportOutput"]).write_text("[\n  " + "\n, ".join(tensors) + "\n]\n")
     if "exportTimes" in options:
         rows = []
-        for place, value in enumerate(times):
-            start, copy = 10.0 * place, 0.0 if MAJOR >= 11 else 0.25
+        for index, value in enumerate(times):
+            start, copy = 10.0 * index, 0.0 if MAJOR >= 11 else 0.25
             marks = {
                 "startEnqMs": start, "endEnqMs": start + 0.1, "startH2dMs": start, "endH2dMs": start + copy,
                 "startComputeMs": start + copy, "endComputeMs": start + copy + value,
