@@ -90,7 +90,7 @@ def main() -> None:
         Image.fromarray(np.asarray(Image.open(paths[2]).convert("RGB").resize((4000, 3000)))).save(large, quality=92)
         path = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
+        page = browser.new_page(bypass_csp=True)
         page.goto(f"http://127.0.0.1:{server.server_address[1]}/book/try-it.html")
         page.evaluate(LISTEN)
         give(page, paths[0])

@@ -13,7 +13,7 @@ import typer
 
 from edgezsad import __version__
 from edgezsad.config import DataSet, load_profile
-from edgezsad.errors import CheckError, EdgeZSADError, InputError, system_error
+from edgezsad.errors import CheckError, EdgeZSADError, InputError, printable, system_error
 from edgezsad.files import check_may_be_written, growing_csv, progress, write_csv
 from edgezsad.run import open_run
 
@@ -98,7 +98,7 @@ def predict(
 def _report(failures: list[str], problems: list[str], count: int) -> None:
     """Print images without a score and heat maps that could not be written; exit code 1 if there are any."""
     for line in (*(f"skipped {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in problems)):
-        typer.echo(line, err=True)
+        typer.echo(printable(line), err=True)
     if failures:
         raise CheckError(f"{len(failures)} of {count} images could not be scored (listed above)")
     if problems:
@@ -263,7 +263,7 @@ def show_device_status(config: Config = MINI) -> None:
     """List what was ingested from each board, and what is missing."""
     from edgezsad.devices.ingest import device_status
 
-    typer.echo("\n".join(device_status(open_run(config))))
+    typer.echo("\n".join(map(printable, device_status(open_run(config)))))
 
 
 @app.command()
@@ -278,7 +278,8 @@ def profile(
         if not item.generated and not folder.is_dir():
             raise InputError(f"{folder}: no such folder ({item.name} in {config}); fix data in the profile, or DATA")
     names = [", ".join(item.name for item in items) for items in (checked.data.source, checked.data.targets)]
-    typer.echo(f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}")
+    text = f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}"
+    typer.echo(printable(text))
 
 
 @export_app.command()
@@ -320,7 +321,7 @@ def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> 
     typer.echo(f"{graph}: every operator is on the allow-list")
     table = backend_table({str(graph): graph})
     for row in table.to_dict("records"):
-        typer.echo(f"{row['backend']}, findings: {row['what']} [{row['source']}]")
+        typer.echo(printable(f"{row['backend']}, findings: {row['what']} [{row['source']}]"))
     if table["findings"].any():
         raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 
@@ -354,7 +355,7 @@ def main() -> None:
         text = "out of memory; use fewer workers, or smaller images"
     else:
         return
-    typer.echo(f"error: {text}", err=True)
+    typer.echo(f"error: {printable(text)}", err=True)
     sys.exit(code)
 
 

@@ -9,12 +9,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from edgezsad.errors import InputError, one_line
-from edgezsad.files import write_text
+from edgezsad.files import MAX_YAML, parse_yaml, read_text, write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
 Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16", "tensorrt-fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
+Channels = Annotated[int, Field(gt=0, le=1024)]
 
 
 class Strict(BaseModel):
@@ -115,7 +116,7 @@ class Data(Strict):
 class ReadoutConfig(Strict):
     """Settings of both kinds of readout."""
 
-    local_channels: Positive = 32  # hidden channels of the spatial head
+    local_channels: Channels = 32  # hidden channels of the spatial head
     noise: float = Field(0.5, ge=0)  # on the features in training, in standard deviations of each channel
     context: int = Field(0, ge=0, le=8)  # blocks of context aggregation over all strides; 0: each stride on its own
     # Strides at which the spatial head also reads the dissimilarity of each patch to the rest; needs `context`.
@@ -127,7 +128,7 @@ class EdgeGLRConfig(ReadoutConfig):
     """The paper's readout (see `edgezsad.model.edgeglr`)."""
 
     kind: Literal["edgeglr"] = "edgeglr"
-    global_channels: Positive = 64  # hidden channels of the global head
+    global_channels: Channels = 64  # hidden channels of the global head
     correction_gain: float | None = Field(None, ge=0)  # of the correction by the map's peak; learned if left out
 
 
@@ -159,7 +160,7 @@ class Model(Strict):
 
     backbone: str
     weights: Literal["package", "hub", "random"] = "hub"  # of a pip package, timm's download, or none (for costs)
-    size: Positive = 256  # input height and width in pixels; images are resized to a square
+    size: int = Field(256, gt=0, le=1024)  # input height and width in pixels; images are resized to a square
     strides: tuple[Literal[4, 8, 16, 32], ...] = Field((8, 16, 32), min_length=1)
     tta: Literal["none", "rot180"] = "none"  # test-time augmentation: average over the image and its rotation
     readout: Readout = EdgeGLRConfig()
@@ -265,12 +266,12 @@ def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profi
     """Read and check a profile, a YAML file; `data_root` replaces `data.root` when given."""
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(read_text(path, MAX_YAML))
     except FileNotFoundError:
         raise InputError(f"{path}: no such configuration; see configs/ for the profiles") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; give a YAML file from configs/") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: invalid YAML: {one_line(error)}; fix the file") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: not a profile (no keys); start from configs/mini.yaml")
@@ -294,7 +295,7 @@ def save_profile(profile: Profile, path: Path | str) -> Path:
 def format_validation_errors(error: ValidationError) -> str:
     """Format validation errors on one line, each prefixed by its key path."""
     problems = []
-    for item in error.errors():
+    for item in error.errors()[:10]:
         # A list whose only element is invalid is also reported as too short.
         if item["type"] == "too_short" and item["input"]:
             continue

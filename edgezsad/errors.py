@@ -24,8 +24,13 @@ class RuntimeUnavailable(EdgeZSADError):
 
 
 def one_line(error: object, limit: int | None = 160) -> str:
-    """Return an exception's text on one line, cut at `limit` characters."""
-    return " ".join(str(error).split())[:limit]
+    """Return an exception's text on one line, cut at `limit` characters; control characters are escaped."""
+    return printable(" ".join(str(error).split()))[:limit]
+
+
+def printable(text: object) -> str:
+    """Return text for one line of a terminal: control characters, newlines and undecodable bytes are escaped."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(text))
 
 
 def system_error(error: OSError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, printable
 from edgezsad.files import progress
 from edgezsad.metrics.benchmark_tables import METRIC_TEXT, METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
@@ -43,7 +43,7 @@ class EvaluationReport:
         """Format the metrics, then the decisions, for a terminal."""
         title = f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):"
         metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISION_COLUMNS, 3)
-        return "\n".join([*metrics, "", title, *counts, *self.notes])
+        return "\n".join(map(printable, [*metrics, "", title, *counts, *self.notes]))
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `--json`; undefined metrics are null."""

@@ -20,11 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line, system_error
-from edgezsad.files import versions, write_text
+from edgezsad.files import parse_yaml, versions, write_text
 from edgezsad.run import open_run, profile_of_graph
 
 RECORD_KEY = "edgezsad"  # of the record in a notebook's metadata, next to papermill's own
@@ -270,7 +268,7 @@ def main(arguments: list[str]) -> int:
         # Papermill and its kernel client warn about things that a user cannot change.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            execute(arguments[0], arguments[1], {key: yaml.safe_load(value) for key, value in pairs})
+            execute(arguments[0], arguments[1], {key: parse_yaml(value) for key, value in pairs})
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

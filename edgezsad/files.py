@@ -1,4 +1,4 @@
-"""Write files atomically (temporary file, then rename), read JSON, hash files, show progress."""
+"""Write files atomically (temporary file, then rename), read JSON and YAML, hash files, show progress."""
 
 import csv
 import hashlib
@@ -14,10 +14,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from tqdm import tqdm
 
 import edgezsad
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, one_line, printable
+
+MAX_TEXT = 64_000_000  # bytes of a JSON file; the hash cache of the largest public data set has 43 million
+MAX_YAML = 1_000_000  # bytes of a YAML file; more would take minutes
+MAX_NODES = 10_000  # keys and values of a YAML file, those of aliases included
+MAX_DIGITS = 40  # of a number
 
 
 @contextmanager
@@ -111,8 +117,18 @@ def growing_csv(path: Path | str, columns: Sequence[str]) -> Iterator[Callable[[
 def _row_writer(stream: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
     writer = csv.DictWriter(stream, columns)
     writer.writeheader()
+    return lambda row: writer.writerow({name: csv_cell(row[name]) for name in columns})
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a CSV file: NaN becomes empty, text that a spreadsheet would compute begins with `'`."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "'")):
+        try:
+            float(value)
+        except ValueError:
+            return f"'{value}"
     # NaN is the only value that differs from itself.
-    return lambda row: writer.writerow({name: "" if row[name] != row[name] else row[name] for name in columns})
+    return "" if value != value else value
 
 
 def records(table: Any) -> list[dict[str, object]]:
@@ -120,22 +136,74 @@ def records(table: Any) -> list[dict[str, object]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
+def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
+    """Read a UTF-8 file; more than `limit` bytes are a ValueError."""
+    with open(path, "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"more than {limit:,} bytes")
+    return data.decode()
+
+
 def read_json(path: Path | str, remedy: str) -> Any:
     """Read a JSON file; `remedy` says what to do if it is missing or invalid, for instance "run notebook 03"."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: invalid JSON ({error}); {remedy}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: invalid JSON ({one_line(error)}); {remedy}") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; invalid, deeply nested text and integers of more than `MAX_DIGITS` digits are a ValueError."""
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """Rejects duplicate keys, and what makes a small file large or slow: nesting, nested aliases, long numbers."""
+
+    depth, nodes = 0, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        mark, alias, before = self.peek_event().start_mark, self.check_event(yaml.AliasEvent), self.nodes
+        self.depth += 1
+        node = super().compose_node(parent, index) if self.depth <= 20 else None
+        self.depth -= 1
+        # An alias counts as the nodes that it stands for; inside its own anchor it never ends.
+        self.nodes += getattr(node, "size", MAX_NODES) if alias else 1
+        if node is None or self.nodes > MAX_NODES:
+            raise ValueError(f"more than 20 levels or {MAX_NODES:,} values{mark}")
+        node.size = self.nodes - before
+        if node.tag.endswith((":int", ":float")) and len(node.value) > MAX_DIGITS:
+            raise ValueError(f"a number of {len(node.value)} digits{node.start_mark}")
+        if isinstance(node, yaml.MappingNode) and len({str(key.value) for key, _ in node.value}) < len(node.value):
+            raise ValueError(f"a key is given twice{node.start_mark}")
+        return node
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML; invalid text is an `InputError`, as is what `_YamlLoader` rejects."""
+    try:
+        return yaml.load(text, _YamlLoader)
+    # Invalid values of explicit tags raise KeyError, AttributeError and others.
+    except Exception as error:
+        raise InputError(one_line(error)) from None
 
 
 @cache
 def reported() -> dict[str, Any]:
     """Return the numbers that the paper and others report: `claims/reported.yaml`, which explains them."""
-    import yaml
-
-    return yaml.safe_load((Path(__file__).parent / "claims" / "reported.yaml").read_text(encoding="utf-8"))
+    return parse_yaml((Path(__file__).parent / "claims" / "reported.yaml").read_text(encoding="utf-8"))
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -178,4 +246,4 @@ def progress(
 ) -> tqdm:
     """Return a tqdm progress bar on standard error; into a log it writes every few seconds only."""
     seconds = 0.1 if sys.stderr.isatty() else 5
-    return tqdm(items, what, total, unit=f" {unit}", file=sys.stderr, mininterval=seconds, **more)
+    return tqdm(items, printable(what), total, unit=f" {unit}", file=sys.stderr, mininterval=seconds, **more)

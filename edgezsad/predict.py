@@ -14,7 +14,7 @@ from PIL import Image
 
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
-from edgezsad.errors import InputError, one_line
+from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, written_beside
 from edgezsad.model import GRAPH
 from edgezsad.run import open_run
@@ -49,7 +49,8 @@ class Prediction:
         return "defective" if self.defective else "normal"
 
     def as_text(self) -> str:
-        return f"{self.verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
+        text = f"{self.verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
+        return printable(text)
 
     def as_json(self) -> dict[str, object]:
         row = {"path": str(self.path), "score": self.score, "threshold": self.threshold, "defective": self.defective}
@@ -110,8 +111,10 @@ def load_scorer(
             raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
     checkpoint = Path(checkpoint or GRAPH)
     if checkpoint.suffix.lower() == ".onnx":
-        from edgezsad.scoring.onnx_scorer import OnnxScorer, cores
+        from edgezsad.scoring.onnx_scorer import OnnxScorer, check_graph, cores
 
+        if checkpoint != GRAPH and checkpoint.is_file():
+            check_graph(checkpoint)
         scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=False)
         stored = scorer.threshold
     else:

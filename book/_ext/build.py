@@ -4,6 +4,8 @@ The prose of `book/`, the executed notebooks and the top-level `_config.yml` and
 built by Jupyter Book with warnings as errors, checked for missing pages, and moved into place.
 """
 
+import base64
+import hashlib
 import json
 import re
 import shutil
@@ -30,6 +32,13 @@ ARROW = '<summary><span class="toctree-toggle"'
 ICON_SCRIPT = re.compile(r"<(?:script|link)[^>]*fontawesome\.js[^>]*>(?:</script>)?")
 # Only the search page needs the index, which grows with every word of the book.
 SEARCH_INDEX = re.compile(r"<script[^>]*searchindex\.js[^>]*></script>")
+# The character set must come first in a page.
+CHARSET = re.compile(r'<meta charset="utf-8" ?/?>')
+# Inline scripts of the theme: all in a page's head, but for those of the search page and of two buttons.
+SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", re.DOTALL)
+HANDLERS = ("toggleFullScreen()", "window.print()")
+# The page "Try it" compiles WebAssembly, and imports its runtime from memory after checking the hash.
+TRYIT = " 'wasm-unsafe-eval' blob:"
 REDIRECT = re.compile(r'<meta http-equiv="Refresh" content="0; url=(?P<first>[^"]+)" ?/>')
 
 
@@ -66,7 +75,7 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
 
 
 def fix_pages(html: Path) -> None:
-    """Fix accessibility and weight of every built page, in place."""
+    """Fix accessibility and weight of every built page, in place, and add a content security policy."""
     for path in sorted(html.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
         if path != html / "search.html":
@@ -74,12 +83,25 @@ def fix_pages(html: Path) -> None:
         text = LOGO.sub(r'<nav aria-label="Start page">\g<0></nav>', ICON_SCRIPT.sub("", text))
         text = text.replace('role="doc-biblioentry"', 'role="listitem"')
         text = text.replace(ARROW, ARROW.replace("<summary", '<summary aria-label="The pages below"'))
-        write_text(path, text)
+        write_text(path, add_policy(text, path == html / "search.html"))
     start = html / "index.html"
     if redirect := REDIRECT.search(start.read_text(encoding="utf-8")):
         head = f'<head><meta charset="utf-8"><title>EdgeZSAD</title><link rel="icon" href="data:,">{redirect[0]}</head>'
         body = f'<body><main><h1>EdgeZSAD</h1><p><a href="{redirect["first"]}">To the first page</a></p></main></body>'
-        write_text(start, f'<!doctype html>\n<html lang="en">\n{head}\n{body}\n</html>\n')
+        write_text(start, add_policy(f'<!doctype html>\n<html lang="en">\n{head}\n{body}\n</html>\n'))
+
+
+def add_policy(text: str, search: bool = False) -> str:
+    """Insert a content security policy: only the theme's scripts run, and nothing is loaded from another server."""
+    inline = [*HANDLERS, *SCRIPT.findall(text if search else text.partition("</head>")[0])]
+    hashes = {base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in inline}
+    scripts = " ".join(f"'sha256-{one}'" for one in sorted(hashes)) + (TRYIT if 'id="tryit"' in text else "")
+    policy = (
+        f"default-src 'self'; script-src 'self' 'unsafe-hashes' {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'"
+    )
+    tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    return CHARSET.sub(lambda found: found[0] + tag, text, count=1)
 
 
 def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:

@@ -62,7 +62,8 @@ def sources(run: Run) -> dict[str, Any]:
 
 def _format(value: Any) -> str:
     if isinstance(value, str | StrictUndefined):
-        return str(value)
+        # Names of data sets and devices are text, not HTML.
+        return str(value).replace("<", "&lt;")
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if value is None:

@@ -14,8 +14,10 @@
   /* RFC 4180 with a byte-order mark, which spreadsheets need to recognise UTF-8. */
   const csvOf = (table, names) => {
     const lines = [names, ...[...table.tBodies[0].rows].map((row) => [...row.cells].map(textOf))];
+    // A spreadsheet would compute text that begins like a formula.
+    const inert = (text) => (/^[=+\-@]/.test(text) && !/^[-+][-\d.,%±() to]*$/.test(text) ? `'${text}` : text);
     const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    return "\ufeff" + lines.map((line) => line.map(quoted).join(",") + "\r\n").join("");
+    return "\ufeff" + lines.map((line) => line.map((text) => quoted(inert(text))).join(",") + "\r\n").join("");
   };
 
   const addDownload = (table, names, title, place) => {

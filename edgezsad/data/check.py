@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from edgezsad.data.descriptors import ANY, count_differences, descriptors, find_descriptor, read_list
 from edgezsad.data.images import decode_image, decode_mask
-from edgezsad.data.layouts import ImageItem, images_below, is_generated, printable, scan_layout
-from edgezsad.errors import CheckError, InputError
+from edgezsad.data.layouts import ImageItem, images_below, is_generated, scan_layout
+from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import progress
 from edgezsad.run import Run
 
@@ -54,20 +54,20 @@ class CheckReport:
         """Return a summary for a terminal."""
         verdict = "complete" if self.complete else "incomplete or damaged"
         how = " by names alone, no file was opened" if self.quick else ""
-        lines = [f"{self.name} in {printable(self.root)}: {self.images:,} images, {verdict}{how}"]
+        lines = [f"{self.name} in {self.root}: {self.images:,} images, {verdict}{how}"]
         for kind, found in self.problems.items():
             lines.append(f"  {kind}: {len(found):,}")
-            lines += [f"    {printable(one)}" for one in found[:SHOWN]]
+            lines += [f"    {one}" for one in found[:SHOWN]]
             if len(found) > SHOWN:
                 lines.append(f"    and {len(found) - SHOWN:,} more (--json lists all)")
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        return "\n".join(map(printable, lines + [f"  note: {note}" for note in self.notes]))
 
     def require_complete(self) -> None:
         """Raise CheckError, with one line, if anything is wrong."""
         if not self.complete:
             kinds = ", ".join(f"{kind}: {len(found):,}" for kind, found in self.problems.items())
             remedy = f"get missing or damaged files from {self.home}" if self.home else "fix or remove these files"
-            raise CheckError(f"{printable(self.root)}: {kinds}; {remedy}")
+            raise CheckError(f"{self.root}: {kinds}; {remedy}")
 
 
 def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int = 2) -> CheckReport:
@@ -103,7 +103,7 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     elif without_mask:
         notes.append(f"{NO_MASK}, left out of pixel metrics: {len(without_mask):,}")
     if unread and not public:
-        notes.append(f"image files that the layout does not read: {len(unread):,} ({printable(min(unread))}, ...)")
+        notes.append(f"image files that the layout does not read: {len(unread):,} ({min(unread)}, ...)")
     problems = {kind: lines for kind, lines in problems.items() if lines}
     name, home = (descriptor.name, descriptor.home) if descriptor else (ANY, "")
     return CheckReport(name, root, quick, len(items), problems, notes, home)

@@ -5,7 +5,6 @@
 """
 
 import csv
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -15,7 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgezsad.errors import InputError
+from edgezsad.errors import InputError, printable
+from edgezsad.files import parse_json, read_text
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 OTHER_IMAGE_ENDINGS = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
@@ -194,7 +194,7 @@ def _read_real_iad(root: Path, scan: LayoutScan) -> None:
     """Read ``realiad_jsons/**/CATEGORY.json``, which list images relative to realiad_1024/CATEGORY."""
     for source in sorted((root / "realiad_jsons").glob("**/[!.]*.json")):
         try:
-            content = json.loads(source.read_text(encoding="utf-8-sig"))
+            content = parse_json(read_text(source).removeprefix("\ufeff"))
             scan.items += [_real_iad_item(source.stem, split, row) for split in SPLITS for row in content[split]]
         except (KeyError, TypeError, ValueError) as error:
             scan.report(source, f"invalid Real-IAD list ({type(error).__name__}: {printable(error)}); {UNPACK}")
@@ -209,7 +209,7 @@ def _real_iad_item(category: str, split: str, row: dict[str, Any]) -> ImageItem:
 def _listed_item(folder: str, image: str, mask: str | None, category: str, split: str, defect: str) -> ImageItem:
     """Return a row of a data set's list, with paths relative to `folder`, as an item."""
     label = int(defect != NORMAL)
-    if not image or bool(mask) != bool(label):
+    if not image or not isinstance(defect, str) or bool(mask) != bool(label):
         raise ValueError(f"{image!a} is {defect} {'and has' if mask else 'without'} a mask")
     paths = [PurePosixPath(folder, path) for path in (image, mask) if path]
     for path in paths:
@@ -290,8 +290,3 @@ def is_generated(root: Path) -> bool:
 def _folded(text: str) -> str:
     """Return a name without differences in case and in the Unicode form of accents."""
     return unicodedata.normalize("NFC", text).casefold()
-
-
-def printable(text: object) -> str:
-    """Return text for one line of a terminal: control characters and undecodable bytes are escaped."""
-    return str(text) if str(text).isprintable() else ascii(str(text))[1:-1]

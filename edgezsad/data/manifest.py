@@ -13,9 +13,9 @@ from pathlib import Path
 
 from edgezsad.config import DataSet
 from edgezsad.data.images import decode_mask, measure
-from edgezsad.data.layouts import NORMAL, ImageItem, printable, scan_layout
-from edgezsad.errors import InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes, write_text, written_beside
+from edgezsad.data.layouts import NORMAL, ImageItem, scan_layout
+from edgezsad.errors import InputError, printable
+from edgezsad.files import csv_cell, progress, read_json, sha256_of_bytes, write_text, written_beside
 from edgezsad.run import Run
 
 Choice = Callable[[list[ImageItem]], list[ImageItem]]
@@ -76,7 +76,7 @@ def _rows(manifest: Manifest) -> list[list[str]]:
 def write_manifest(manifest: Manifest, path: Path | str) -> Path:
     """Write a manifest as CSV, atomically; returns `path`."""
     with written_beside(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(_rows(manifest))
+        csv.writer(stream, lineterminator="\n").writerows(map(csv_cell, row) for row in _rows(manifest))
     return Path(path)
 
 
@@ -86,7 +86,8 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     try:
         # utf-8-sig: spreadsheets write a byte-order mark.
         with open(path, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream, strict=True))
+            # `csv_cell` marks text that a spreadsheet would compute.
+            rows = [[cell.removeprefix("'") for cell in row] for row in csv.reader(stream, strict=True)]
         entries = (Entry(*row[:3], int(row[3]), *row[4:6], int(row[6]), int(row[7]), *row[8:]) for row in rows[1:-1])
         manifest = Manifest(name or Path(path).stem, Path(root), tuple(entries))
     except FileNotFoundError:

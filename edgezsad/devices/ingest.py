@@ -4,7 +4,7 @@ A target with a fault is rejected as a whole, because a table over part of its i
 earlier files stay. A board that computes badly is never rejected for it: that is drift, which is to be reported.
 """
 
-import json
+import io
 import math
 import re
 import tarfile
@@ -24,14 +24,15 @@ from edgezsad.config import format_validation_errors
 from edgezsad.devices import BOARDS
 from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, image_bytes, target_manifest
 from edgezsad.devices.latency import NETRUN, Latency, board_latency, read_qnn_times
-from edgezsad.errors import CheckError, InputError, one_line
-from edgezsad.files import progress, sha256_of_bytes, write_json, write_text
+from edgezsad.errors import CheckError, InputError, one_line, printable
+from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
 
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
+MAX_FILES, MAX_BYTES = 100_000, 64_000_000  # of a result, and of one file in it
 SHOWN = 5  # faults of each target that the text names
 AGAIN = "copy the result from the board again"
 _Image = namedtuple("_Image", "key target sha256 id")
@@ -57,7 +58,7 @@ class Ingested:
             lines += [f"{name}: rejected: {fault}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
                 lines.append(f"{name}: and {len(faults) - SHOWN} more, see {name}.rejected.txt next to the score files")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def require_all(self) -> None:
         """Raise a CheckError if anything was rejected."""
@@ -133,6 +134,22 @@ def device_status(run: Run) -> list[str]:
     return lines
 
 
+class _Archive(io.FileIO):
+    """An archive in which no header can make `tarfile` read more than a file's largest size into memory."""
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return super().read(size)
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for number, member in enumerate(archive):
+        if number == MAX_FILES or member.size > MAX_BYTES or member.issparse():
+            raise tarfile.ReadError(f"more than {MAX_FILES:,} files, or one of more than {MAX_BYTES:,} bytes")
+        yield member
+
+
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """Yield the result as a folder."""
@@ -142,13 +159,13 @@ def _unpacked(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="edgezsad-result-") as folder:
         try:
             # "r:" rejects compressed archives, which could grow without limit.
-            with tarfile.open(path, "r:") as archive, open(path, "rb") as stream:
-                archive.extractall(folder, filter="data")
+            with _Archive(path) as stream, tarfile.open(mode="r:", fileobj=stream) as archive:
+                archive.extractall(folder, _members(archive), filter="data")
                 # A complete archive ends with zeros; one that is cut off or has a damaged header does not.
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.TarError("cut off or damaged")
-        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+        except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(f"{path}: not a complete result of run.sh ({one_line(error)}); {AGAIN}") from None
         yield Path(folder)
 
@@ -272,8 +289,8 @@ def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
     """Read a file of trtexec, a JSON list of objects in which C++ streams write nan and inf; `what` is its name."""
     try:
         text = re.sub(r"([\[,:]\s*)-?nan\b", r"\1NaN", data.decode("utf-8"))
-        return [dict(item) for item in json.loads(re.sub(r"([\[,:]\s*)-?inf\b", r"\1Infinity", text))]
-    except (ValueError, TypeError, RecursionError):
+        return [dict(item) for item in parse_json(re.sub(r"([\[,:]\s*)-?inf\b", r"\1Infinity", text))]
+    except (ValueError, TypeError):
         raise InputError(f"{what}: damaged, cut off, or not a file of trtexec") from None
 
 

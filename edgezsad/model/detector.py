@@ -117,7 +117,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             info = CheckpointInfo.model_validate_json((stream.metadata() or {})[HEADER])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a checkpoint of this package ({one_line(error, 120)}); train it again") from None
+        raise InputError(f"{path}: not a checkpoint of this package ({one_line(error)}); train it again") from None
     tuned = {name.removeprefix(TUNED): tensors.pop(name) for name in list(tensors) if name.startswith(TUNED)}
     return Checkpoint(info, tensors, tuned)
 
@@ -134,18 +134,19 @@ def load_detector(
     made_for, wanted = (f"{one.backbone} at {one.size} px, strides {one.strides}" for one in models)
     if made_for != wanted:
         raise InputError(f"{path}: made for {made_for}, expected {wanted}; train again or change the profile")
-    detector = build_detector(checkpoint.info.model, backbone)
-    if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
-        name = detector.backbone.name
-        raise InputError(f"{path}: trained on other weights of {name}; train again with the installed ones")
     try:
+        detector = build_detector(checkpoint.info.model, backbone)
+        if detector.backbone.sha256() != checkpoint.info.backbone_sha256:
+            name = detector.backbone.name
+            raise InputError(f"{path}: trained on other weights of {name}; train again with the installed ones")
         if checkpoint.tuned:
             detector.backbone = copy.deepcopy(detector.backbone)
             if unknown := detector.backbone.load_state_dict(checkpoint.tuned, strict=False).unexpected_keys:
                 raise RuntimeError(f"unknown {unknown[0]}")
         detector.readout.load_state_dict(checkpoint.weights, strict=True)
-    except RuntimeError as error:
-        raise InputError(f"{path}: weights do not fit ({one_line(error, 120)}); train again") from None
+    # Some of them by timm; an `InputError` is none of them.
+    except (RuntimeError, AttributeError, TypeError, AssertionError, LookupError) as error:
+        raise InputError(f"{path}: weights do not fit ({one_line(error)}); train again") from None
     reset_attention_bias_cache(detector)
     return detector, checkpoint.info
 

@@ -4,6 +4,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,8 @@ from edgezsad.files import versions
 from edgezsad.model import THRESHOLD
 
 RUN_EXPORT = "run notebook 04_export"
+MAX_SIZE = 4096  # input height and width of a graph in pixels
+MAX_SECONDS, MAX_MEMORY = 120, 1_000_000_000  # of one image by an unknown graph; memory on top of four times its file
 
 # What the device line of a record adds for each precision.
 ARITHMETIC = {
@@ -35,8 +38,11 @@ class SessionScorer:
 
     def __init__(self, session: ort.InferenceSession, path: Path | str):
         self.session, self.path = session, path
-        self.size = input_size(session, path)
-        self.metadata = dict(session.get_modelmeta().custom_metadata_map)
+        try:
+            self.size = input_size(session, path)
+            self.metadata = dict(session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: a name is not UTF-8; {RUN_EXPORT} again") from None
         self.detector_sha256 = self.metadata.get("model_sha256", "")
 
     @property
@@ -54,7 +60,16 @@ class SessionScorer:
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         """Score one image (see `Scorer.score`)."""
-        score, anomaly_map = self.session.run(["score", "map"], {"image": as_tensor(image, self.size)})
+        tensor = as_tensor(image, self.size)
+        try:
+            score, anomaly_map = self.session.run(["score", "map"], {"image": tensor})
+        # ONNX Runtime's exceptions share no base class but Exception.
+        except Exception as error:
+            raise InputError(
+                f"{self.path}: ONNX Runtime cannot run it ({one_line(error)}); {RUN_EXPORT} again"
+            ) from None
+        if score.shape != (1,) or anomaly_map.shape[:2] != (1, 1) or anomaly_map.ndim != 4 or not anomaly_map.size:
+            raise InputError(f"{self.path}: outputs {score.shape}, {anomaly_map.shape}; expected (1,), (1, 1, h, w)")
         return float(score[0]), anomaly_map[0, 0]
 
 
@@ -71,8 +86,8 @@ class OnnxScorer(SessionScorer):
         """Open a graph; another `precision` than expected is an `InputError`. `warm_up` runs it once, untimed."""
         super().__init__(cpu_session(path, threads), path)
         self.precision = self.metadata.get("precision", "fp32")
-        if precision is not None and self.precision != precision:
-            raise InputError(f"{path}: expected an {precision} graph, got {self.precision}; {RUN_EXPORT}")
+        if self.precision not in ((precision,) if precision else ARITHMETIC):
+            raise InputError(f"{path}: expected an {precision or 'fp32'} graph, got {self.precision:.20}; {RUN_EXPORT}")
         self.runtime = f"onnx-{self.precision}"
         count = f"{threads} thread{'' if threads == 1 else 's'}"
         self.device = f"CPU: {cpu_name()}, {count}{ARITHMETIC[self.precision]}"
@@ -95,10 +110,25 @@ def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.In
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False)
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {RUN_EXPORT} again") from None
+
+
+def check_graph(path: Path | str) -> None:
+    """Run a graph of unknown origin once in another process; InputError if it crashes or exceeds a limit."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OPENBLAS_NUM_THREADS": "1"}
+    # -P: modules in the current folder, which may come with the graph, are not imported.
+    command = [sys.executable, "-P", "-m", "edgezsad.scoring.onnx_scorer", os.fspath(path)]
+    try:
+        done = subprocess.run(command, env=environment, timeout=MAX_SECONDS, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{path}: no result within {MAX_SECONDS} s; use another graph") from None
+    if done.returncode == InputError.exit_code:
+        raise InputError(one_line(os.fsdecode(done.stderr), None))
+    if done.returncode:
+        raise InputError(f"{path}: crashes or needs too much memory (exit code {done.returncode}); use another graph")
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -113,8 +143,8 @@ def input_size(session: ort.InferenceSession, path: Path | str) -> int:
     if names != ["image", "score", "map"] or {item.type for item in ends} != {"tensor(float)"}:
         raise InputError(f"{path}: inputs and outputs are {names}, expected image, score, map in FP32; {RUN_EXPORT}")
     shape = ends[0].shape
-    if len(shape) != 4 or shape[:2] != [1, 3] or shape[2] != shape[3] or not isinstance(shape[2], int):
-        raise InputError(f"{path}: input shape {shape}, expected [1, 3, size, size]; {RUN_EXPORT}")
+    if shape not in [[1, 3, size, size] for size in shape[2:3] if isinstance(size, int) and 0 < size <= MAX_SIZE]:
+        raise InputError(f"{path}: input shape {shape}, expected [1, 3, size, size] up to {MAX_SIZE}; {RUN_EXPORT}")
     return shape[2]
 
 
@@ -141,3 +171,15 @@ def cpu_name() -> str:
     else:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    import resource
+
+    limit = MAX_MEMORY + 4 * Path(sys.argv[1]).stat().st_size
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    try:
+        OnnxScorer(sys.argv[1])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

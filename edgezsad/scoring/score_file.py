@@ -16,6 +16,7 @@ from edgezsad.files import read_json, write_json, written_beside
 
 ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
 DIMENSIONS = (1, 1, 1, 1, 3, 1)
+MAX_BYTES = 1_000_000_000  # of a file's arrays: 60,000 maps of 64 x 64
 REMEDY = "run notebook 05_scoring to write it again"
 
 
@@ -127,6 +128,8 @@ def read_scores(path: Path | str) -> ScoreFile:
     raw = read_json(path.with_suffix(".json"), REMEDY)
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if sum(item.file_size for item in arrays.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES:,} bytes")
             scores = ScoreFile(*(arrays[name] for name in ARRAYS), RunRecord.model_validate(raw))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {REMEDY}") from None

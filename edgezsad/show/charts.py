@@ -170,7 +170,7 @@ def image_grid(panels: Sequence[Panel], columns: int, scale: bool = True) -> Fig
             axes.set_axis_off()
             if panel:
                 axes.imshow(panel[1], interpolation="none")
-                axes.set_title(panel[0], loc="left", fontsize=7, pad=2)
+                axes.set_title(panel[0], loc="left", fontsize=7, pad=2, parse_math=False)
         figure.subplots_adjust(left=0, right=right, top=1 - words / height, bottom=0, wspace=0.03, hspace=words / cell)
         if scale:
             bar = figure.add_axes((0.945, 0.1, 0.012, 0.75))

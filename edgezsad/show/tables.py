@@ -49,11 +49,11 @@ def label(name: str) -> str:
 def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", caption: str = "") -> Styler:
     """Format a table for a page, without its index: labelled columns, `digits` decimals, `missing` for NaN and None.
 
-    HTML in its cells is shown as text.
+    HTML in cells, headers and caption is shown as text.
     """
-    styler = frame.rename(columns=label).style.hide(axis="index")
+    styler = frame.rename(columns=label).style.hide(axis="index").format_index(escape="html", axis=1)
     styler = styler.format(precision=digits, na_rep=missing, escape="html")
-    return styler.set_caption(caption) if caption else styler
+    return styler.set_caption(escape(caption, quote=False)) if caption else styler
 
 
 def settings(*parts: BaseModel) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
 from edgezsad.errors import CheckError, InputError, one_line
-from edgezsad.files import progress, read_json, save_tensors, versions, write_csv, write_json
+from edgezsad.files import parse_json, progress, read_json, save_tensors, versions, write_csv, write_json
 from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
 from edgezsad.model.detector import CheckpointInfo, Detector, build_readout, save_checkpoint
@@ -328,13 +328,13 @@ def find_state(folder: Path, made_with: dict[str, Any]) -> tuple[dict[str, Tenso
         try:
             with safe_open(path, framework="pt") as stream:
                 tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-                header = json.loads(stream.metadata()["edgezsad"])
+                header = parse_json(stream.metadata()["edgezsad"])
             changed = [name for name, value in made_with.items() if header["made_with"].get(name) != value]
             if not changed:
                 return tensors, header
             reason = f"made with another {', '.join(changed)}"
         except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-            reason = f"damaged state ({one_line(error, 120)})"
+            reason = f"damaged state ({one_line(error)})"
         warnings.warn(f"{path}: {reason}; training starts from the first step", stacklevel=3)
     for name in (STATE, "checkpoint.safetensors", "curve.csv", "metrics.json"):
         (folder / name).unlink(missing_ok=True)

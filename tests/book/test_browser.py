@@ -166,7 +166,7 @@ def _visit(page: Any, html: Path, origin: str, name: str, axe: str) -> Visit:
 def _read(page: Any, scheme: str) -> None:
     """Read light on dark ("dark"), or dark on light ("light")."""
     page.emulate_media(color_scheme=scheme)
-    page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    page.wait_for_selector(f"html[data-theme={scheme}]")
 
 
 def _list(visits: dict[str, Visit], what: str) -> str:
@@ -200,6 +200,17 @@ def test_every_internal_link_and_anchor_leads_somewhere(visits: dict[str, Visit]
                 broken.append(f"{name}: {link.removeprefix(origin)}")
     assert not broken, "\n".join(broken)
     assert inside > 500
+
+
+def test_a_planted_script_does_not_run(html: Path, page: Any, origin: str):
+    pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    assert not [path for path in pages if '"Content-Security-Policy"' not in path.read_text(encoding="utf-8")[:1000]]
+    planted = "<script>window.planted = 1</script><img src=x onerror='window.planted = 1'></body>"
+    body = (html / START_PAGE).read_text(encoding="utf-8").replace("</body>", planted)
+    page.route(f"**/{START_PAGE}", lambda route: route.fulfill(body=body, content_type="text/html"))
+    page.goto(f"{origin}/{START_PAGE}")
+    assert page.evaluate("document.querySelector('img[src=x]') && !window.planted")
+    page.unroute(f"**/{START_PAGE}")
 
 
 def test_no_page_scrolls_sideways_on_a_phone(visits: dict[str, Visit]):

@@ -1,5 +1,7 @@
 """How the book's pages are assembled: computed numbers, figures, footers, the page "Try it", the reference."""
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from book._ext import tryit
+from book._ext.build import add_policy
 from book._ext.figures import place_figures
 from book._ext.fill import fill, sources
 from book._ext.footer import add_footer, launch_links
@@ -231,3 +234,16 @@ def test_the_reference_lists_every_package_and_command(tmp_path: Path) -> None:
     for words in ("## `edgezsad predict`", "## `edgezsad device kit`", "--heatmaps", "Usage: edgezsad predict"):
         assert words in cli, words
     assert " at 0x" not in cli
+
+
+def test_a_page_allows_the_scripts_of_its_head_alone() -> None:
+    page = (
+        '<head><meta charset="utf-8"><script>head</script></head><body><script>body</script><b onclick="body"></body>'
+    )
+    hashes = [base64.b64encode(hashlib.sha256(text).digest()).decode() for text in (b"head", b"body")]
+    for search in (False, True):
+        policy = add_policy(page, search)
+        assert policy.startswith('<head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy"')
+        assert hashes[0] in policy and (hashes[1] in policy) == search
+        assert "wasm" not in policy and "script-src 'self' 'unsafe-hashes'" in policy
+    assert "'wasm-unsafe-eval' blob:" in add_policy(f'{page}<div id="tryit">')

@@ -28,8 +28,13 @@ SCORED = """() => {
   document.getElementById('tryit').addEventListener('tryit-scored', ({detail}) =>
     window.scored.push({...detail, map: [...detail.map]}));
 }"""
-SETTLED = """(before) => window.scored.length > before
-  || document.querySelector('#tryit [data-part=error]').textContent !== ''"""
+# Playwright's own waiting evaluates text, which the page's policy forbids.
+WAIT = """([before, most]) => new Promise((done, failed) => {{
+  const end = Date.now() + most;
+  const look = () => ({}) ? done() : Date.now() > end ? failed(new Error('nothing')) : setTimeout(look, 50);
+  look();
+}})"""
+SETTLED = "window.scored.length > before || document.querySelector('#tryit [data-part=error]').textContent !== ''"
 VIOLATIONS = """(only) => axe.run('#tryit', {preload: false, resultTypes: ['violations']})
   .then((found) => found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`)))"""
 
@@ -64,7 +69,7 @@ class TryIt:
         """Do something that gives a photograph; returns the result, or {"error": the sentence}."""
         before = self.page.evaluate("window.scored.length")
         act()
-        self.page.wait_for_function(SETTLED, arg=before, timeout=LONGEST)
+        self.page.evaluate(WAIT.format(SETTLED), [before, LONGEST])
         error = self.part("error").text_content()
         return {"error": error} if error else self.page.evaluate("window.scored.at(-1)")
 
@@ -153,7 +158,7 @@ def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_result_breaks_no_accessibility_rule(one: TryIt, axe: str, scheme: str):
     one.page.emulate_media(color_scheme=scheme)
-    one.page.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    one.page.wait_for_selector(f"html[data-theme={scheme}]")
     one.page.add_style_tag(content="* { transition: none !important; }")
     assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
     one.page.evaluate(axe)
@@ -201,7 +206,7 @@ def test_the_camera(opened: Callable[..., TryIt], bundled: None):
     )
     assert tryit.part("viewfinder").is_hidden()
     tryit.part("camera").click()
-    tryit.page.wait_for_function("document.querySelector('#tryit video').videoWidth > 0")
+    tryit.page.evaluate(WAIT.format("document.querySelector('#tryit video').videoWidth > 0"), [0, LONGEST])
     found = tryit.after(lambda: tryit.part("shoot").click())
     assert (found["name"], found["width"], found["height"]) == ("Camera photograph", 640, 480)
     assert tryit.part("viewfinder").is_hidden()
