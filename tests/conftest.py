@@ -22,6 +22,7 @@ from hypothesis import settings
 from edgezsad import cli
 from edgezsad.config import Profile
 from edgezsad.execute import keep_caches_inside
+from edgezsad.files import write_json
 from edgezsad.scoring.score_file import RunRecord, ScoreFile
 
 # Matplotlib, Jupyter and the browser write there, not to the home folder.
@@ -98,6 +99,23 @@ def make_scores() -> Callable[..., ScoreFile]:
         return ScoreFile(label=label, score=score, record=RunRecord(**(record | replaced)), **arrays)
 
     return make
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Callable[..., Path]:
+    """Write a notebook of code cells, the first of which holds the parameters."""
+
+    def write(*cells: str) -> Path:
+        found = [
+            {"cell_type": "code", "id": f"c{number}", "source": source, "execution_count": None, "outputs": []}
+            | {"metadata": {"tags": [] if number else ["parameters"]}}
+            for number, source in enumerate(cells)
+        ]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        whole = {"cells": found, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+        return write_json(tmp_path / "source.ipynb", whole)
+
+    return write
 
 
 class Bomb:

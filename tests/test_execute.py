@@ -1,6 +1,7 @@
 """A notebook is a result only when every cell has passed; which source files it runs, and when they have changed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,31 +10,12 @@ import edgezsad
 from edgezsad.errors import InputError
 from edgezsad.execute import code_version, execute, main, notebook_library
 
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-
-
-def notebook(path: Path, *cells: str) -> Path:
-    """Write a notebook whose first cell holds the parameters."""
-    made = [
-        {
-            "cell_type": "code",
-            "id": f"cell{number}",
-            "source": source,
-            "metadata": {} if number else {"tags": ["parameters"]},
-            "execution_count": None,
-            "outputs": [],
-        }
-        for number, source in enumerate(cells)
-    ]
-    whole = {"cells": made, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
-    path.write_text(json.dumps(whole))
-    return path
+Write = Callable[..., Path]
 
 
 @pytest.mark.slow
-def test_parameters_arrive_with_their_types(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_parameters_arrive_with_their_types(notebook: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = notebook(
-        tmp_path / "good.ipynb",
         'seed: int = 0\nruntime: str = "x"\nwhere = ""',
         "import sys\nprint('a line of progress', file=sys.stderr)",
         "from pathlib import Path\nPath(where).write_text(repr((seed, runtime)))",
@@ -61,9 +43,9 @@ def test_parameters_arrive_with_their_types(tmp_path: Path, capfd: pytest.Captur
     ids=["any error", "wrong input"],
 )
 def test_a_notebook_that_fails_leaves_no_result(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], raised: str, exit_code: int, words: str
+    notebook: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str], raised: str, exit_code: int, words: str
 ) -> None:
-    source = notebook(tmp_path / "bad.ipynb", "seed = 0", "print('it got here')", f"raise {raised}", "print('never')")
+    source = notebook("seed = 0", "print('it got here')", f"raise {raised}", "print('never')")
     output = tmp_path / "out" / "bad.ipynb"
     assert main([str(source), str(output), "seed=1"]) == exit_code
     assert not output.exists()
@@ -75,8 +57,10 @@ def test_a_notebook_that_fails_leaves_no_result(
 
 
 @pytest.mark.slow
-def test_a_kernel_that_dies_is_a_failure_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    source = notebook(tmp_path / "dead.ipynb", "seed = 0", "import os\nos._exit(9)")
+def test_a_kernel_that_dies_is_a_failure_in_one_line(
+    notebook: Write, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = notebook("seed = 0", "import os\nos._exit(9)")
     output = tmp_path / "out" / "dead.ipynb"
     assert main([str(source), str(output)]) == 1
     assert not output.exists()
@@ -84,12 +68,12 @@ def test_a_kernel_that_dies_is_a_failure_in_one_line(tmp_path: Path, capfd: pyte
     assert error.startswith(f"error: {source}: the kernel died")
 
 
-def test_unknown_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = notebook(tmp_path / "good.ipynb", "seed = 0\nruntime = 'x'")
+def test_unknown_parameter(notebook: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = notebook("seed = 0\nruntime = 'x'")
     assert main([str(source), str(tmp_path / "out.ipynb"), "sed=1"]) == 2
     line = f"error: {source}: unknown parameter 'sed'; expected one of ['runtime', 'seed']\n"
     assert capsys.readouterr().err == line
-    assert [item.name for item in tmp_path.iterdir()] == ["good.ipynb"]
+    assert [item.name for item in tmp_path.iterdir()] == ["source.ipynb"]
 
 
 def test_missing_and_damaged_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,11 @@
 """Everything stays on the machine: no telemetry, no name look-ups, nothing in the home folder."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +26,14 @@ sys.addaudithook(hook)
 CONNECTION = re.compile(r"(connect|send\w+)\(.*sa_family=AF_INET")
 
 
-def notebook(path: Path) -> Path:
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [
-        {"cell_type": "code", "id": f"c{n}", "source": text, "metadata": {"tags": [] if n else ["parameters"]}}
-        | {"outputs": [], "execution_count": None}
-        for n, text in enumerate(CELLS)
-    ]
-    path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["version", "predict", "notebook"])
-def test_nothing_leaves_the_project(command: str, tmp_path: Path) -> None:
+def test_nothing_leaves_the_project(notebook: Callable[..., Path], command: str, tmp_path: Path) -> None:
     """The home folder stays empty, and no other machine is looked up or connected to."""
     home, trace, lookups, image = (tmp_path / name for name in ("home", "trace.txt", "lookups.txt", "part.png"))
     home.mkdir()
     Image.fromarray(np.full((64, 64, 3), 120, np.uint8)).save(image)
-    source = notebook(tmp_path / "n.ipynb")
+    source = notebook(*CELLS)
     arguments = {
         "version": ["edgezsad.cli", "--version"],
         "predict": ["edgezsad.cli", "predict", str(image), "--csv", "t.csv"],

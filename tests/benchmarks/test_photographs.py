@@ -43,26 +43,6 @@ def test_every_set_has_the_same_weight(benchmark: ModuleType) -> None:
     assert benchmark.mean_of_sets(rows, "pixel_auroc") == pytest.approx(70)
 
 
-def rows_of(benchmark: ModuleType, planted: float) -> list[dict]:
-    rows = []
-    for name in ("a", "b"):
-        generator = np.random.default_rng(len(rows))
-        label, fraction = np.repeat([0, 1], 40), np.zeros((80, 4, 4))
-        fraction[40:, 1, 2] = 0.1
-        cells = planted * (fraction > 0) + generator.normal(size=fraction.shape)
-        said = {"label": label.tolist(), "image_auroc": (planted * label + generator.normal(size=80)).tolist()}
-        said["cells"] = benchmark.cells_of(label, cells, fraction, "x")
-        rows.append({"set": name, "seed": 0, "scores": {"x": said}})
-    return rows
-
-
-@pytest.mark.parametrize("measure", ["image_auroc", "cells"])
-def test_a_planted_difference_is_found(benchmark: ModuleType, measure: str) -> None:
-    good, bad = rows_of(benchmark, 2.0), rows_of(benchmark, 0.5)
-    found = benchmark.compared(bad, measure, good, measure)
-    assert found["low"] < found["difference"] < found["high"] < -5
-
-
 @pytest.mark.slow
 def test_measured_scores_are_those_of_the_scorer(benchmark: ModuleType, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)

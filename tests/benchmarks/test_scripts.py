@@ -10,10 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
+
+from edgezsad.errors import CheckError, InputError
+from edgezsad.export.lint import lint
+from edgezsad.export.onnx_export import export_onnx
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR = {"auroc", "average_precision", "f1_max", "aupro"}
@@ -120,3 +125,55 @@ def test_shares_of_kernels_that_overlap_and_wait(script: Callable[[str], ModuleT
     kernels = [("cutlass_gemm", 0, 4), ("vectorized_elementwise_kernel", 3, 6), ("fused_adam", 8, 10)]
     found = script("one_step").shares(reversed(kernels))
     assert found == pytest.approx({"matrix product": 0.4, "elementwise": 0.2, "optimiser": 0.2, "idle": 0.2})
+
+
+def test_held_out_families(script: Callable[[str], ModuleType]) -> None:
+    benchmark = script("ablations")
+    group = np.repeat([f"set/{n:02d}" for n in range(25)], 3)
+    parts = [benchmark.held_out_families(group, seed) for seed in range(5)]
+    assert [len(part) for part in parts] == [5] * 5 and len(set().union(*parts)) == 25
+
+
+def test_paired_differences_by_hand(script: Callable[[str], ModuleType]) -> None:
+    benchmark = script("ablations")
+    values = {
+        ("x", 1): {"c": 70.0, "d": 60.0},
+        ("full", 0): {"a": 80.0, "b": 90.0},
+        ("x", 0): {"a": 82.0, "b": 89.0},
+        ("full", 1): {"c": 75.0, "d": 61.0},
+    }
+    rows = [{"variant": name, "seed": seed, "image_auroc": v, "pixel_auroc": v} for (name, seed), v in values.items()]
+    assert benchmark.paired(rows, "x", "full", "image_auroc").tolist() == [[2, -1], [-5, -1]]
+    entry = benchmark.summarised(rows, {"full": "full", "x": "full"})[1]["image_auroc"]
+    # Means of the seeds: 85.5 and 65; of their differences: 0.5 and -3.
+    assert (entry["mean"], entry["difference"]) == (75.25, -1.25)
+    assert entry["spread"] == pytest.approx(20.5 / 2**0.5, abs=1e-4)
+    with pytest.raises(InputError, match="other seeds or families than full"):
+        benchmark.paired(rows[:3], "x", "full", "image_auroc")
+
+
+class Small(torch.nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.first, self.last = torch.nn.Conv2d(3, 32, 8, stride=8), torch.nn.Conv2d(32, 1, 1)
+        torch.nn.init.normal_(self.first.weight, std=scale, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = self.last(self.first(image / 255).relu())
+        return found.mean(dim=(1, 2, 3)), found
+
+
+@pytest.mark.slow
+def test_weights_stored_in_fp16_halve_the_graph(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    publish = script("publish_checkpoint")
+    full = export_onnx(Small(0.1), tmp_path / "full.onnx", 32)
+    graph = publish.store_fp16_weights(full, tmp_path / "graph.onnx")
+    assert graph.stat().st_size < 0.7 * full.stat().st_size and lint(graph) == []
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 32, 32)).astype(np.float32)
+    maps = [
+        ort.InferenceSession(path, providers=["CPUExecutionProvider"]).run(["map"], {"image": image})[0]
+        for path in (full, graph)
+    ]
+    assert 0 < np.abs(maps[0] - maps[1]).max() < 1e-3
+    with pytest.raises(CheckError, match="exceeds the range of FP16"):
+        publish.store_fp16_weights(export_onnx(Small(1e5), tmp_path / "large.onnx", 32), tmp_path / "x.onnx")

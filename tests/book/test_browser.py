@@ -25,10 +25,6 @@ FACTS = """() => ({
   links: [...document.querySelectorAll('a[href]')].map((link) => link.href),
   names: [...document.querySelectorAll('[id], a[name]')].map((one) => one.id || one.name),
   loaded: performance.getEntriesByType('resource').map((one) => one.name),
-  icons: [...document.querySelectorAll('i[class*="fa-"]')]
-    .filter((one) => one.checkVisibility() && !/Font Awesome/.test(getComputedStyle(one, '::before').fontFamily)
-      && !/Font Awesome/.test(getComputedStyle(one).fontFamily))
-    .map((one) => one.outerHTML),
   bare: [...document.querySelectorAll('.bd-article .cell_output :is(img, figure.chart)')]
     .filter((one) => !one.closest('figure')?.querySelector('figcaption')?.textContent.trim())
     .map((one) => one.outerHTML.slice(0, 120)),

@@ -40,13 +40,7 @@ VIOLATIONS = """(only) => axe.run('#tryit', {preload: false, resultTypes: ['viol
 
 
 class TryIt:
-    """The page, opened, with what it has asked for and said.
-
-    Attributes:
-        page: the tab.
-        asked: addresses of all requests, workers' included, without the server's.
-        complaints: of the console, uncaught errors included.
-    """
+    """The page, the addresses of all its requests without the server's, and errors and warnings of its console."""
 
     def __init__(self, page: Any, origin: str):
         self.page = page

@@ -107,19 +107,16 @@ def test_jpeg_is_decoded_almost_equally(prepared: Prepared, tmp_path: Path, opti
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "not a photograph"),
         (b"<html>404</html>", "not a photograph"),
         (b"II*\0" + bytes(40), "TIFF file, which browsers do not show"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "damaged or cut off"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(4), "damaged or cut off"),
-        (b"BM" + bytes(4), "damaged or cut off"),
         (
             b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 20_000, 10_000) + bytes(9),
             "20,000 × 10,000 pixels is too large",
         ),
         (as_bytes(Image.new("CMYK", (8, 8)), "JPEG"), "CMYK"),
     ],
-    ids=["empty", "text", "tiff", "jpeg", "png", "bmp", "large", "cmyk"],
+    ids=["text", "tiff", "jpeg", "large", "cmyk"],
 )
 def test_what_cannot_be_read_is_reported_before_it_is_decoded(page: Any, scripts: str, data: bytes, words: str) -> None:
     found = page.evaluate(PREPARED, [scripts, base64.b64encode(data).decode(), 8])

@@ -108,6 +108,9 @@ def test_a_complete_copy(root: Path, quick: bool) -> None:
     assert report.complete and report.problems == {} and report.notes == []
     report.require_complete()
     assert report.as_text().splitlines()[0].startswith(f"Bolts-2 in {root}: 12 images, complete")
+    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["complete"]
+    shutil.rmtree(root)
+    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == ["not here"]
 
 
 def files(problems: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -135,6 +138,9 @@ def test_each_damage_is_reported_and_nothing_else(root: Path, damage: Damage, pr
     assert files(report.problems) == problems
     assert (COUNTS not in report.problems) == counts_agree
     assert all(names[0] in report.as_text() for names in problems.values())
+    # The table decodes no images.
+    found_quickly = not counts_agree or INVALID in problems
+    assert descriptor_table({"Bolts-2": root})["on this machine"][0].startswith("incomplete: ") == found_quickly
     with pytest.raises(CheckError, match=r"https://example.org$"):
         report.require_complete()
 
@@ -246,17 +252,3 @@ def test_command(root: Path) -> None:
     content = json.loads(done.stdout)
     assert content["complete"] is False
     assert len(content["problems"][EXTRA]) == SHOWN + 2
-
-
-@pytest.mark.parametrize(
-    ("damage", "status"),
-    [
-        (lambda root: None, "complete"),
-        (lambda root: [(root / name).unlink() for name in (GOOD, BENT_MASK)], "incomplete: missing files: 2"),
-        (lambda root: (root / "bolt/train/good/9.gif").touch(), f"incomplete: {INVALID}: 1"),
-        (lambda root: shutil.rmtree(root), "not here"),
-    ],
-)
-def test_status_of_a_copy(root: Path, damage: Damage, status: str) -> None:
-    damage(root)
-    assert descriptor_table({"Bolts-2": root})["on this machine"].tolist() == [status]

@@ -72,7 +72,6 @@ COPIES = {
     "bmp": (lambda i: i, "copy.bmp", {}, ORIENTATIONS[0]),
     "jpeg": (lambda i: i, "copy.jpg", {"quality": 60}, ORIENTATIONS[0]),
     "smaller": (lambda i: i.resize((i.width * 6 // 10, i.height * 6 // 10), SCALE), "copy.png", {}, ORIENTATIONS[0]),
-    "larger": (lambda i: i.resize((i.width * 7 // 4, i.height * 7 // 4), SCALE), "copy.jpg", {}, ORIENTATIONS[0]),
     "square": (lambda i: i.resize((200, 200), SCALE), "copy.png", {}, ORIENTATIONS[0]),
     "grey": (lambda i: i.convert("L"), "copy.png", {}, ORIENTATIONS[0]),
     "brighter": (lambda i: i.point(lambda v: v * 1.1 + 4), "copy.png", {}, ORIENTATIONS[0]),

@@ -9,8 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
-from edgezsad.export import dlc
-from edgezsad.export.dlc import WRITER, dlc_record_path, qnn_uses, read_dlc, write_dlc
+from edgezsad.export.dlc import WRITER, dlc_record_path, read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 
 
@@ -87,15 +86,6 @@ def test_a_graph_that_is_not_taken_whole_leaves_no_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["erf.onnx", "here"]
 
 
-def test_more_than_one_partition_is_rejected(
-    writer: str, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dlc, "partitions", lambda session: 2)
-    with pytest.raises(CheckError, match="2 partitions, expected 1"):
-        write_dlc(exported, tmp_path / "x.dlc")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_files_that_do_not_belong_together_are_rejected(written: Path, tmp_path: Path) -> None:
     copy = tmp_path / "detector.dlc"
     copy.write_bytes(written.read_bytes() + b"x")
@@ -107,14 +97,3 @@ def test_files_that_do_not_belong_together_are_rejected(written: Path, tmp_path:
     dlc_record_path(copy).write_text(json.dumps({"partitions": 1}))
     with pytest.raises(InputError, match="not the record of a DLC"):
         read_dlc(copy)
-
-
-def test_qnn_s_description_is_read() -> None:
-    tensors = {
-        "w": {"dims": [1, 2, 3, 4, 5], "type": 4, "data_type": 0x0216},
-        "x": {"dims": [1, 2], "type": 0, "data_type": 0x0216},
-        "y": {"dims": [1, 2, 1], "type": 1, "data_type": 0x0232},
-    }
-    nodes = {"n": {"type": "Foo", "input_names": ["x", "w"], "output_names": ["y"]}}
-    (use,) = qnn_uses({"graph": {"nodes": nodes, "tensors": tensors}})
-    assert (use.node, use.operator, use.ranks, use.types) == ("n", "Foo", {2, 3}, {"FP32"})

@@ -67,22 +67,6 @@ def test_quiet_and_equal_bytes(
     assert out.out == "" and out.err == ""
 
 
-@pytest.mark.slow
-def test_interrupted_export_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "detector.onnx"
-    path.write_bytes(b"old")
-
-    def interrupt(self: Path, data: bytes) -> int:
-        with open(self, "wb") as stream:
-            stream.write(data[:100])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Path, "write_bytes", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        export_onnx(Small(), path, 16)
-    assert path.read_bytes() == b"old" and [item.name for item in tmp_path.iterdir()] == ["detector.onnx"]
-
-
 class Small(nn.Module):
     """The least that has the detector's form."""
 

@@ -56,14 +56,6 @@ def test_multiplicities_are_those_of_the_resamples() -> None:
     assert found == pytest.approx(counted)
 
 
-def test_interval() -> None:
-    values = np.random.default_rng(0).permutation(np.arange(1001.0))
-    assert interval(values) == pytest.approx((25, 975))
-    # Undefined values are left out.
-    assert interval(np.append(values, [np.nan, np.nan])) == interval(values)
-    assert interval(np.array([0.7])) == (0.7, 0.7)
-
-
 @pytest.mark.parametrize(("normal", "defective", "gap"), [(60, 60, 1.0), (200, 30, 0.5), (40, 150, 1.5)])
 def test_standard_deviation_of_auroc_agrees_with_delong(normal: int, defective: int, gap: float) -> None:
     label, score = images(normal, defective, gap, seed=5)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from edgezsad.errors import InputError
 from edgezsad.metrics.significance import ALPHA, Equivalence, delong, equivalence
 
 
@@ -56,13 +55,6 @@ def test_coverage_of_the_intervals_of_a_change() -> None:
         held += abs(change) <= norm.ppf(0.975) * error
     # 95 in 100, give or take three standard deviations of a share of 400.
     assert abs(held / 400 - 0.95) <= 3 * math.sqrt(0.95 * 0.05 / 400)
-
-
-def test_invalid_input() -> None:
-    with pytest.raises(InputError, match="3 labels but 2 scores"):
-        delong(np.array([0, 1, 1]), [np.zeros(3), np.zeros(2)])
-    with pytest.raises(InputError, match="score 1 is not finite"):
-        delong(np.array([0, 1, 1]), [np.array([0, np.nan, 1])])
 
 
 FINE = {"margin": 0.2, "images": 1000, "step": 1e-4}

@@ -101,22 +101,6 @@ def test_an_interrupted_run_leaves_the_earlier_set(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_failed_rename_restores_the_earlier_set(tmp_path, monkeypatch):
-    root = generate_set(small(names=("tiles",)), tmp_path / "set", 0, 1)
-    before, real = contents(root), Path.replace
-
-    def fail(source, target):
-        if source.name == "new":
-            raise OSError("no")
-        return real(source, target)
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError):
-        generate_set(small(names=("tiles",)), root, 1, 1)
-    assert contents(root) == before
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]
-
-
 def test_a_new_set_replaces_the_earlier_one(tmp_path):
     root = generate_set(small(test_normal=5), tmp_path / "set", 0, 1)
     generate_set(small(), root, 0, 1)

@@ -1,4 +1,4 @@
-"""Stands in for `qnn-profile-viewer`: a CSV of all events, and averages as text."""
+"""Stands in for `qnn-profile-viewer`: a CSV of all events."""
 
 import json
 import sys
@@ -15,11 +15,3 @@ for number, value in enumerate(times):
     rows.append(f"{1000 + number},EXECUTE,0,US,BACKEND,ROOT,Accelerator (execute) time")
 rows.append("9999,EXECUTE,214.8,INF/SEC,NETRUN,ROOT,NetRun IPS")
 Path(options["--output"]).write_text("\n".join(rows) + "\n")
-mean = round(sum(times) / len(times))
-sections = {
-    "Init": ["NetRun:  74748 us"],
-    "Execute Stats (Average)": [f"NetRun:  {mean + 50} us", f"Backend (QNN accelerator (execute) time): {mean} us"],
-    "Execute Stats (Overall)": ["NetRun IPS:  9.1 inf/sec"],
-}
-for title, lines in sections.items():
-    print(f"{title}:", "", "---", *(f"    {line}" for line in lines), "", sep="\n")

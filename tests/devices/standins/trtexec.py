@@ -71,13 +71,8 @@ def main() -> int:
     if "exportTimes" in options:
         rows = []
         for index, value in enumerate(times):
-            start, copy = 10.0 * index, 0.0 if MAJOR >= 11 else 0.25
-            marks = {
-                "startEnqMs": start, "endEnqMs": start + 0.1, "startH2dMs": start, "endH2dMs": start + copy,
-                "startComputeMs": start + copy, "endComputeMs": start + copy + value,
-                "startD2hMs": start + copy + value, "endD2hMs": start + copy + value + copy / 2,
-                "h2dMs": copy, "computeMs": value, "d2hMs": copy / 2, "latencyMs": value + 1.5 * copy,
-            }  # fmt: skip
+            copy = 0.0 if MAJOR >= 11 else 0.25
+            marks = {"startEnqMs": 10.0 * index, "h2dMs": copy, "computeMs": value, "latencyMs": value + copy}
             rows.append("{ " + ", ".join(f'"{key}" : {number(mark)}' for key, mark in marks.items()) + " }")
         Path(options["exportTimes"]).write_text("[\n  " + "\n, ".join(rows) + "\n]\n")
     if "exportProfile" in options:
