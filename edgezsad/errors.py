@@ -36,4 +36,4 @@ def printable(text: object) -> str:
 def system_error(error: OSError) -> str:
     """Return an error of the operating system as one line that starts with the file."""
     name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return f"{name}{error.strerror or error}; fix it and try again"
+    return printable(f"{name}{error.strerror or error}; fix it and try again")

@@ -109,7 +109,7 @@ def growing_csv(path: Path | str, columns: Sequence[str]) -> Iterator[Callable[[
         try:
             yield _row_writer(stream, columns)
         except BaseException:
-            print(f"{part}: incomplete, holds the rows so far", file=sys.stderr)
+            print(f"{printable(part)}: incomplete, holds the rows so far", file=sys.stderr)
             raise
     part.replace(path)
 
