@@ -149,14 +149,6 @@ def test_data_set_named_twice(reject: Reject, profile_values: Values, side: str)
     assert "data set named twice: bolts" in reject(values)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("a: [1", "invalid YAML"), ("\t- x", "invalid YAML"), ("", "not a profile"), ("3", "not a profile")],
-)
-def test_no_profile(reject: Reject, text: str, words: str) -> None:
-    assert words in reject(text)
-
-
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: no such configuration; see configs/") as caught:
         load_profile(tmp_path / "none.yaml")

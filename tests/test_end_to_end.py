@@ -67,12 +67,6 @@ MISSING = (
     ("14_int8", {}, "results/sensitivity.json", "04_export"),
     ("14_int8", {}, "scores/onnx-int8", "05_scoring"),
 )
-# These show recorded benchmarks: the parameter that names the file, and what writes it.
-RECORDED = (
-    ("12_speed", "results", "make bench"),
-    ("12_speed", "training_step", "make bench"),
-    ("13_recipe", "results", "make bench"),
-)
 
 
 def run_cells(notebook: Path, parameters: dict[str, Any]) -> None:
@@ -181,17 +175,6 @@ def test_a_missing_input_names_the_notebook_that_makes_it(
     finally:
         hidden.rename(path)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("notebook", "parameter", "maker"), RECORDED)
-def test_a_missing_recorded_benchmark_names_its_command(
-    project: Path, monkeypatch: pytest.MonkeyPatch, notebook: str, parameter: str, maker: str
-):
-    monkeypatch.chdir(project)
-    given = {"config": "configs/tiny.yaml", parameter: "benchmarks/results/gone.json"}
-    with pytest.raises(InputError, match=maker) as caught:
-        run_cells(project / f"notebooks/{notebook}.ipynb", given)
-    assert "gone.json" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_wrong_score_file_fails_the_claims(project: Path, edgezsad: Command):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgezsad.errors import InputError
-from edgezsad.files import growing_csv, read_json, shipped, write_json, write_text, written_beside
+from edgezsad.files import growing_csv, shipped, write_json, write_text, written_beside
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -94,15 +94,3 @@ def test_json_rejects_what_json_cannot_hold(tmp_path: Path, number: float) -> No
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"deep": [{"x": number}]})
     assert json.loads(path.read_text()) == {"x": 1}
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b'{"a": }', b"\xff\xfe"])
-def test_damaged_or_missing_json_names_file_and_remedy(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.json: invalid JSON .*; run notebook 03") as caught:
-        read_json(path, "run notebook 03")
-    assert "\n" not in str(caught.value)
-    path.unlink()
-    with pytest.raises(InputError, match=r"a\.json: missing; run notebook 03"):
-        read_json(path, "run notebook 03")

@@ -1,4 +1,4 @@
-"""Benchmark scripts in their smallest mode: they run, and their numbers agree with each other."""
+"""Benchmarks: scripts in their smallest mode agree with each other; statistics and tables by hand."""
 
 import json
 import os
@@ -13,9 +13,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import page_speed
+from benchmarks.recorded import difference_figure, difference_text, read_recorded, verdict
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import lint
 from edgezsad.export.onnx_export import export_onnx
@@ -63,27 +64,6 @@ def test_every_runtime_gives_the_same_score(tmp_path: Path) -> None:
 def test_near_duplicates_are_found(tmp_path: Path) -> None:
     search = results_of("duplicates", tmp_path / "out.json", "--part", "0.01")["search"]
     assert (search["found"], search["others"]) == (search["planted"], 0)
-
-
-@pytest.mark.slow
-def test_checkpoint_rows_and_speed(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
-    folder = tmp_path / "Plates" / "plate"
-    mask = np.zeros((96, 96), np.uint8)
-    mask[40:56, 20:36] = 255
-    for name in ("test/good/0", "test/good/1", "test/spot/0", "test/spot/1"):
-        path = folder / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(0).integers(90, 110, (96, 96), dtype=np.uint8)
-        Image.fromarray(np.maximum(pixels, mask) if "spot" in name else pixels).save(path)
-    (folder / "ground_truth" / "spot").mkdir(parents=True)
-    for number in range(2):
-        Image.fromarray(mask).save(folder / "ground_truth" / "spot" / f"{number}_mask.png")
-    benchmark = script("checkpoint")
-    found = benchmark.measure(tmp_path, ("Plates",), [benchmark.GRAPH, benchmark.GRAPH])
-    (row,) = found["rows"]
-    assert (row["set"], row["category"], row["images"], row["defective"]) == ("Plates", "plate", 4, 2)
-    assert row["image_auroc"] == 100 and row["pixel_auroc"] > 90
-    assert found["recipe"][0]["image_auroc"] == {"mean": 100, "sd": 0} and found["recipe"][0]["seeds"] == 2
 
 
 def test_results_measured_on_a_gpu_are_kept(
@@ -177,3 +157,45 @@ def test_weights_stored_in_fp16_halve_the_graph(script: Callable[[str], ModuleTy
     assert 0 < np.abs(maps[0] - maps[1]).max() < 1e-3
     with pytest.raises(CheckError, match="exceeds the range of FP16"):
         publish.store_fp16_weights(export_onnx(Small(1e5), tmp_path / "large.onnx", 32), tmp_path / "x.onnx")
+
+
+def test_a_set_is_left_out_whole_and_no_other(script: Callable[[str], ModuleType]) -> None:
+    group = np.array(["cells/a", "cells-2/a", "cells/b", "paper/a"])
+    assert script("photographs").rows_without(group, "cells").tolist() == [1, 3]
+    with pytest.raises(InputError, match="no images of wood"):
+        script("photographs").rows_without(group, "wood")
+
+
+def test_every_set_has_the_same_weight(script: Callable[[str], ModuleType]) -> None:
+    rows = [
+        {"set": "many", "seed": 0, "categories": {"a": {"image_auroc": 80.0}, "b": {"image_auroc": 100.0}}},
+        {"set": "many", "seed": 1, "categories": {"a": {"image_auroc": 60.0}, "b": {"image_auroc": 80.0}}},
+        {"set": "one", "seed": 0, "categories": {"c": {"image_auroc": 50.0, "pixel_auroc": 70.0}}},
+    ]
+    # (90 + 70) / 2 for the first set, 50 for the second; only the second has masks.
+    assert script("photographs").mean_of_sets(rows, "image_auroc") == pytest.approx(65)
+    assert script("photographs").mean_of_sets(rows, "pixel_auroc") == pytest.approx(70)
+
+
+def test_recorded_results_that_are_missing_or_of_another_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: missing; .*`make bench`"):
+        read_recorded(tmp_path / "none.json")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(InputError, match=r"other\.json: not the results of this benchmark"):
+        read_recorded(tmp_path / "other.json", "rows")
+
+
+def test_differences_and_their_chart() -> None:
+    rows = [{"difference": middle, "low": middle - 1, "high": middle + 1} for middle in (-2, 0, 2)]
+    assert [verdict(row) for row in rows] == ["worse", "no", "better"]
+    assert difference_text({"difference": -0.04, "low": -1, "high": 1}) == "+0.0 (-1.0 to +1.0)"
+    figure = difference_figure(["a", "b", "c"], {"points": rows, "other": [None, rows[1], None]})
+    dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [dot.get_markerfacecolor() for dot in dots] == ["black", "white", "black"]
+
+
+def test_the_cost_of_training_by_hand() -> None:
+    row = {"shape": "paper", "device": "a GPU", "date": "2026-01-02", "mode": "eager", "batch": 64, "status": "ok"}
+    found = {"rows": [row | {"images_per_second": 320.0}], "cost": {"seeds": 3, "steps": 2000}}
+    # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
+    assert page_speed.cost_table(found)["GPU-hours"].tolist() == ["0.33"]

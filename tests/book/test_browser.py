@@ -247,28 +247,6 @@ def test_every_figure_has_caption_and_alternative_text(visits: dict[str, Visit])
     assert all(len(label) > 20 for label in charts), charts
 
 
-def test_charts_take_the_reader_s_colours(page: Any, origin: str):
-    page.goto(f"{origin}/notebooks/06_benchmarks.html")
-    lightness = {}
-    for scheme in ("light", "dark"):
-        _read(page, scheme)
-        found = page.evaluate(
-            """() => { const chart = document.querySelector('figure.chart svg');
-              const ground = getComputedStyle(chart.querySelector('path')).fill;
-              return [getComputedStyle(chart).fill, ground]; }"""
-        )
-        lightness[scheme] = [_lightness(colour) for colour in found]
-    page.emulate_media(color_scheme="light")
-    assert lightness["light"][0] < 0.3 < 0.9 < lightness["light"][1]
-    assert lightness["dark"][1] < 0.2 < 0.7 < lightness["dark"][0]
-
-
-def _lightness(colour: str) -> float:
-    """Mean of red, green and blue, 0 to 1, of a computed colour: "rgb(206, 214, 221)" or "color(srgb 0.8 0.8 0.9)"."""
-    numbers = [float(number) for number in re.findall(r"[\d.]+", colour.partition("(")[2])[:3]]
-    return sum(numbers) / 3 / (1 if colour.startswith("color") else 255)
-
-
 def test_every_table_of_results_can_be_downloaded(visits: dict[str, Visit]):
     tables = [(name, fine) for name, visit in visits.items() for fine in visit.facts["tables"]]
     assert len(tables) > 40

@@ -13,7 +13,7 @@ import pytest
 
 from book._ext import tryit
 from book._ext.build import add_policy
-from book._ext.figures import place_figures
+from book._ext.figures import inline_figure, place_figures
 from book._ext.fill import fill, sources
 from book._ext.footer import add_footer, launch_links
 from book._ext.reference import write_reference
@@ -106,6 +106,13 @@ def test_charts_get_caption_alternative_text_and_their_own_names() -> None:
 def test_a_figure_without_caption_or_text_is_rejected(about: dict[str, Any], kind: str) -> None:
     with pytest.raises(CheckError, match=r"06\.ipynb: figure without caption or alternative text"):
         place_figures(notebook({kind: SVG}, **about), "06.ipynb")
+
+
+def test_greys_follow_the_page_and_colours_stay() -> None:
+    drawing = inline_figure(SVG, "a", "c")
+    assert "#0173b2" in drawing and not re.search(r"#(262626|ffffff|000000)", drawing)
+    assert "stroke: var(--grey-26); fill: var(--grey-ff)" in drawing
+    assert "--grey-26: color-mix(in srgb, var(--ground) 15%, var(--ink))" in drawing
 
 
 def executed(run: Run, name: str, parameters: dict[str, Any]) -> Path:

@@ -110,16 +110,6 @@ def test_missing_folder_empty_and_text(tmp_path: Path, read) -> None:
         assert reason in one_line(caught, tmp_path / name)
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
-def test_cut_off(tmp_path: Path, ending: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    path = save(noise, tmp_path / f"a.{ending}")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError) as caught:
-        decode_image(path)
-    one_line(caught, path)
-
-
 def test_reading_leaves_the_warning_filters_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(Image.new("1", (50, 30)), tmp_path / "large.png")
     # Pillow warns above this number.

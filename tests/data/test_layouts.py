@@ -282,21 +282,3 @@ def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
 def test_visa_damaged_row(make: Maker, line: str) -> None:
     visa(make, extra=line + "\n")
     rejected(make, "1cls.csv", "unpack", layout="visa")
-
-
-OK = '{"category": "audiojack", "anomaly_class": "OK", "image_path": "OK/a.jpg", "mask_path": null}'
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "not json",
-        '{"train": [{}], "test": []}',
-        f'{{"trein": [{OK}], "test": []}}',
-        f'{{"train": [{OK.replace("OK", "AK", 1)}], "test": []}}',
-        f'{{"train": [{OK.replace("null", chr(34) + "OK/a.png" + chr(34))}], "test": []}}',
-    ],
-)
-def test_real_iad_damaged_list(make: Maker, text: str) -> None:
-    make.text("realiad_jsons/realiad_jsons/audiojack.json", text)
-    rejected(make, "audiojack.json", "unpack", layout="real_iad")

@@ -78,15 +78,6 @@ def test_every_cut_in_the_file_is_found(tmp_path: Path) -> None:
             read_manifest(path, "data")
 
 
-def test_files_that_are_not_manifests(tmp_path: Path) -> None:
-    for content, reason in ((b"a,b\n1,2\n", "not a manifest"), (b"\xff\xfe\x00", "damaged"), (b"", "not a manifest")):
-        (tmp_path / "other.csv").write_bytes(content)
-        with pytest.raises(InputError, match=reason):
-            read_manifest(tmp_path / "other.csv", tmp_path)
-    with pytest.raises(InputError, match="no such manifest"):
-        read_manifest(tmp_path / "missing.csv", tmp_path)
-
-
 # The hash cache -------------------------------------------------------------------------------------------------------
 
 ITEM = DataSet(name="bolts", layout="mvtec", root=Path("set"))

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from edgezsad.devices import BOARDS
 from edgezsad.devices.latency import Latency, board_latency, latency_result, latency_table, read_qnn_times
@@ -24,12 +23,6 @@ def record(**changes: Any) -> Latency:
         "versions": {"tensorrt": "10.3.0"}, "conditions": {"power_mode": "MAXN_SUPER"}, "command": "trtexec",
     }  # fmt: skip
     return Latency(**(values | changes))
-
-
-@pytest.mark.parametrize("times", [[], [1.0, float("nan")], [0.0], ["3"], [None]])
-def test_invalid_times(times: list[Any]):
-    with pytest.raises(ValidationError):
-        record(milliseconds=times)
 
 
 def test_latency_next_to_the_papers(make_profile: Any, make_scores: Any, tmp_path: Any):
@@ -88,18 +81,3 @@ def test_profiles_of_both_tools():
     assert read_qnn_times(NEW.encode(), "o") == {"QNN (execute) time": [2.5]}
     # A second session appends with or without its header.
     assert read_qnn_times((OLD + OLD.split("\n", 1)[1] + NEW).encode(), "o")["QNN (execute) time"] == [2.8, 2.8, 2.5]
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"\x00\xff\xfe", "not a CSV"),
-        (b"hello", "not a CSV"),
-        (HEADER.encode(), "no time of an execution"),
-        (VIEWER.replace("331158", "x").encode(), "not a CSV"),
-        (VIEWER.replace('cycles)"', "cycles)").encode(), "not a CSV"),
-    ],
-)
-def test_invalid_profiles(data: bytes, said: str):
-    with pytest.raises(InputError, match=rf"^p: .*({said})"):
-        read_qnn_times(data, "p")

@@ -35,13 +35,6 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
         def __init__(self, min_severity: int) -> None:
             assert min_severity == Logger.WARNING
 
-    class TimingCache:
-        def __init__(self, data: bytes) -> None:
-            self.data = data
-
-        def serialize(self) -> memoryview:
-            return memoryview(self.data + b"+")
-
     class Network:
         data: bytes | None = None
 
@@ -49,7 +42,6 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
         def __init__(self) -> None:
             self.flags: set[enum.Enum] = set()
             self.pool: dict[enum.Enum, int] = {}
-            self._cache: TimingCache | None = None
 
         def set_flag(self, flag: enum.Enum) -> None:
             assert isinstance(flag, module.BuilderFlag)
@@ -58,20 +50,6 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
         def set_memory_pool_limit(self, pool: enum.Enum, pool_size: int) -> None:
             assert isinstance(pool, module.MemoryPoolType)
             self.pool[pool] = pool_size
-
-        def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
-            assert isinstance(serialized_timing_cache, bytes)
-            return TimingCache(serialized_timing_cache)
-
-        def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
-            # A cache of another GPU or version is not taken.
-            if b"foreign" in cache.data and not ignore_mismatch:
-                return False
-            self._cache = cache
-            return True
-
-        def get_timing_cache(self) -> TimingCache | None:
-            return self._cache
 
     class Builder:
         built: ClassVar[list[Config]] = []

@@ -9,9 +9,7 @@ import pytest
 
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
-from edgezsad.errors import RuntimeUnavailable
-from edgezsad.export import export_run as module
-from edgezsad.export.export_run import compare_scores, dlc_row, sample_source
+from edgezsad.export.export_run import compare_scores, sample_source
 from edgezsad.model.detector import Detector
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
@@ -57,12 +55,3 @@ def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, t
     (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), manifests, 3).to_dict("records")
     assert row["seed"] == 3 and row["image"] == "m/a.jpg"
     assert row["score_difference"] == abs(row["pytorch"] - row["onnx"]) < 1e-4 and row["map_difference"] < 1e-3
-
-
-def test_dlcs_that_cannot_be_written_state_why(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*_: object) -> None:
-        raise RuntimeUnavailable("onnxruntime-qnn is not installed")
-
-    monkeypatch.setattr(module, "write_dlc", absent)
-    row = dlc_row("fp32", exported, tmp_path / "x.dlc")
-    assert row["status"] == "not run: onnxruntime-qnn is not installed" and row["partitions"] is None

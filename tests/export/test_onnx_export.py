@@ -16,7 +16,7 @@ from edgezsad.config import Model
 from edgezsad.errors import CheckError
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import check_lint
-from edgezsad.export.onnx_export import CompactBiases, OrderedGelu, _portable_copy, export_onnx, merged_axes
+from edgezsad.export.onnx_export import CompactBiases, _portable_copy, export_onnx, merged_axes
 from edgezsad.model.detector import Detector, build_detector
 from edgezsad.scoring.onnx_scorer import read_metadata
 
@@ -140,11 +140,6 @@ def test_every_attention_of_the_installed_timm_is_known() -> None:
     model = timm.create_model("tiny_vit_5m_224", pretrained=False, features_only=True)
     compact = [module for module in _portable_copy(model).modules() if "get_attention_biases" in vars(module)]
     assert len(compact) == sum(isinstance(module, Attention) for module in model.modules()) == 10
-
-
-def test_ordered_gelu() -> None:
-    x = torch.linspace(-6, 6, 101)
-    torch.testing.assert_close(OrderedGelu()(x), nn.functional.gelu(x))
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 5), (2, 1, 3, 1), (1, 1, 1, 1)])

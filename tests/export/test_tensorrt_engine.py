@@ -1,6 +1,5 @@
 """Engines: the right graph, the right calls and words for each version, and no engine of another board or model."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -13,20 +12,14 @@ from typer.testing import CliRunner
 from edgezsad.cli import app
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.tensorrt_engine import (
-    build_engine,
-    tensorrt_status,
-)
+from edgezsad.export.tensorrt_engine import build_engine, tensorrt_status
 from edgezsad.scoring.tensorrt_scorer import (
     TensorRTDevice,
     graph_precision,
     read_engine_record,
     tensorrt_package,
 )
-
-spec = importlib.util.spec_from_file_location("fake_tensorrt", Path(__file__).with_name("fake_tensorrt.py"))
-fakes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fakes)
+from tests.export import fake_tensorrt as fakes
 
 ORIN = TensorRTDevice("Orin", "8.7", "10.3.0")
 LATER = TensorRTDevice("NVIDIA L4", "8.9", "11.0.0")
@@ -65,16 +58,6 @@ def test_an_engine_that_fits_is_kept_and_one_that_does_not_is_built_again(export
     newer = TensorRTDevice("Orin", "8.7", "10.4.0")
     build_engine(exported, engine, newer, trt)
     assert len(trt.Builder.built) == 2 and read_engine_record(engine, newer).tensorrt == "10.4.0"
-
-
-def test_the_timing_cache_grows_and_a_foreign_one_is_put_aside(exported: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "timing.cache"
-    for number, board in enumerate((ORIN, TensorRTDevice("Orin", "8.7", "10.3.1"))):
-        build_engine(exported, tmp_path / "e.plan", board, fakes.fake(), cache)
-        assert cache.read_bytes() == b"+" * (number + 1)
-    cache.write_bytes(b"foreign")
-    build_engine(exported, tmp_path / "f.plan", ORIN, fakes.fake(), cache)
-    assert cache.read_bytes() == b"+"
 
 
 def test_what_tensorrt_rejects_leaves_no_file(exported: Path, tmp_path: Path) -> None:

@@ -97,16 +97,6 @@ def test_another_precision_is_rejected(full: Path, half: Path, quarter: Path) ->
                 OnnxScorer(path, precision=precision)
 
 
-@pytest.mark.parametrize("scorer", [OnnxScorer, QnnHtpScorer])
-def test_missing_and_damaged_files(scorer: type, full: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(full.read_bytes()[:-400])
-    for path in (tmp_path / "missing.onnx", damaged):
-        with pytest.raises(InputError, match="run notebook 04_export") as caught:
-            scorer(path)
-        assert path.name in str(caught.value) and "\n" not in str(caught.value)
-
-
 def test_emulator_scores(network: Small, full: Path, half: Path, emulator: str, capfd: pytest.CaptureFixture) -> None:
     score, anomaly_map = expected(network)
     scorer = QnnHtpScorer(full)

@@ -1,7 +1,5 @@
 """The engine scorer, end to end on a stand-in that computes at the addresses it is given."""
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,12 +12,7 @@ from edgezsad.export.onnx_export import export_onnx
 from edgezsad.export.tensorrt_engine import build_engine
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.tensorrt_scorer import TensorRTDevice, TensorRTScorer
-
-spec = importlib.util.spec_from_file_location(
-    "fake_tensorrt", Path(__file__).parents[1] / "export" / "fake_tensorrt.py"
-)
-fakes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fakes)
+from tests.export import fake_tensorrt as fakes
 
 ORIN, SIZE = TensorRTDevice("Orin", "8.7", "10.3.0"), 32
 

@@ -13,7 +13,6 @@ import pytest
 from matplotlib.figure import Figure
 
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.devices.drift import MEAN, metric_changes
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.show import charts
 from edgezsad.show.maps import HEAT_RANGE, OUTLINE, heat_colours
@@ -51,29 +50,6 @@ def make_manifest(folder: Path, labels: np.ndarray) -> Manifest:
 def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
     """Title and image of every panel."""
     return [(axes.get_title(loc="left"), axes.images[0].get_array()) for axes in figure.axes if axes.images]
-
-
-def test_scatter_and_limits_of_agreement(pairs: list[Pair]) -> None:
-    left, right = charts.drift_scatter(pairs, ("FP32", "FP16")).axes
-    assert (left.get_xlabel(), left.get_ylabel()) == ("score, FP32", "score, FP16")
-    difference = np.concatenate([device.score.astype(float) - host.score for host, device in pairs])
-    mean, reach = difference.mean(), 1.96 * difference.std()
-    assert sorted(line.get_ydata()[0] for line in right.lines) == pytest.approx(
-        sorted([0, mean, mean + reach, mean - reach])
-    )
-    drawn = np.concatenate([points.get_offsets().data for points in right.collections])
-    assert sorted(drawn[:, 1]) == pytest.approx(sorted(difference))
-
-
-def test_forest_draws_intervals_against_the_band(pairs: list[Pair]) -> None:
-    changes = metric_changes(pairs)
-    (axes,) = charts.forest(changes).axes
-    (mean,) = [each for each in changes if each.seed == MEAN and each.metric == "image_auroc"]
-    spans = [tuple(line.get_xdata()) for line in axes.lines]
-    assert (mean.delong_low, mean.delong_high) in spans and (mean.test.low, mean.test.high) in spans
-    assert {(-0.2, -0.2), (0.2, 0.2)} <= set(spans)
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["bolts"]
-    assert sum(line.get_marker() == "|" for line in axes.lines) == 2
 
 
 def test_the_images_that_moved_most_once_each(pairs: list[Pair], tmp_path: Path) -> None:
