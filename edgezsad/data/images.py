@@ -124,7 +124,8 @@ def decode_image(path: Path | str) -> np.ndarray:
         elif mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
             # Pillow treats every CMYK JPEG as one of Adobe's, in which 0 is full ink.
             image = ImageChops.invert(image)
-        return np.array(image.convert("RGB"))
+        # Converting to the same mode would copy.
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:

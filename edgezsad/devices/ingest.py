@@ -32,7 +32,7 @@ from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, re
 
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
-MAX_FILES, MAX_BYTES = 100_000, 64_000_000  # of a result, and of one file in it
+MAX_FILES, MAX_BYTES = 20_000, 64_000_000  # of a result, and of one file in it
 SHOWN = 5  # faults of each target that the text names
 AGAIN = "copy the result from the board again"
 _Image = namedtuple("_Image", "key target sha256 id")
@@ -160,7 +160,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
         try:
             # "r:" rejects compressed archives, which could grow without limit.
             with _Archive(path) as stream, tarfile.open(mode="r:", fileobj=stream) as archive:
-                archive.extractall(folder, _members(archive), filter="data")
+                archive.extractall(folder, list(_members(archive)), filter="data")
                 # A complete archive ends with zeros; one that is cut off or has a damaged header does not.
                 stream.seek(archive.offset)
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

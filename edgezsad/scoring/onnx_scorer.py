@@ -38,11 +38,8 @@ class SessionScorer:
 
     def __init__(self, session: ort.InferenceSession, path: Path | str):
         self.session, self.path = session, path
-        try:
-            self.size = input_size(session, path)
-            self.metadata = dict(session.get_modelmeta().custom_metadata_map)
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: a name is not UTF-8; {RUN_EXPORT} again") from None
+        self.size = input_size(session, path)
+        self.metadata = dict(session.get_modelmeta().custom_metadata_map)
         self.detector_sha256 = self.metadata.get("model_sha256", "")
 
     @property
@@ -128,7 +125,7 @@ def check_graph(path: Path | str) -> None:
     if done.returncode == InputError.exit_code:
         raise InputError(one_line(os.fsdecode(done.stderr), None))
     if done.returncode:
-        raise InputError(f"{path}: crashes or needs too much memory (exit code {done.returncode}); use another graph")
+        raise InputError(f"{path}: damaged, or needs too much memory (exit code {done.returncode}); use another graph")
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
