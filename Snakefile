@@ -5,8 +5,10 @@
     snakemake --cores all --config profile=configs/paper.yaml data_root=DATASETS limit=2      a rehearsal, in minutes
     snakemake --workflow-profile profiles/slurm --config profile=configs/paper.yaml data_root=DATASETS gpus=1    a cluster
 
-Each rule executes one notebook with papermill. It runs again when its notebook, its input files, its part of the profile,
-the code behind the notebook (comments and docstrings excepted) or a pinned package has changed.
+Each rule executes one notebook with papermill. It runs again when the content of its notebook or of its input files, its
+part of the profile, the code behind the notebook (comments and docstrings excepted) or a pinned package has changed:
+`--rerun-triggers params input code`, as `make book` does, ignores time stamps. Files of the repository count by their hash
+(`contents`), files of the run by the records of `edgezsad.files.verified`.
 """
 
 import json
@@ -18,12 +20,14 @@ from snakemake.exceptions import WorkflowError
 from edgezsad.config import save_profile
 from edgezsad.data.manifest import fingerprint
 from edgezsad.execute import code_version
+from edgezsad.files import sha256_of_bytes, sha256_of_file, start_records
 from edgezsad.run import profile_of_graph
 
 profile = profile_of_graph(config.get("profile", "configs/mini.yaml"), config.get("data_root"), config.get("limit"))
 SETS = (*profile.data.source, *profile.data.targets)
 FOLDERS = {item.name: profile.data.folder(item) for item in SETS}
 RUN = profile.run.as_posix()
+start_records(RUN)
 CONFIG = save_profile(profile, f"{RUN}/config.yaml").as_posix()
 SEEDS = list(profile.seeds)
 RUNTIMES = list(profile.evaluation.runtimes)
@@ -77,7 +81,28 @@ def recorded(*names):
 
 
 def scores(*runtimes):
-    return [f"{RUN}/scores/{runtime}" for runtime in runtimes if runtime in RUNTIMES]
+    """Score files of these runtimes and their records; the emulator scores one seed."""
+    emulated = [profile.evaluation.emulator.seed] if profile.evaluation.emulator else []
+    return [
+        f"{RUN}/scores/{runtime}/seed{seed}/{item.name}.{ending}"
+        for runtime in runtimes
+        if runtime in RUNTIMES
+        for seed in (emulated if runtime == "qnn-htp-fp16" else SEEDS)
+        for item in profile.data.targets
+        for ending in ("npz", "json")
+    ]
+
+
+def contents(files):
+    """Return a hash of the files that no rule makes: a rule runs again when their content changes."""
+    made = f"{RUN}/"
+    names = [name for name in files if not name.startswith(made) and name not in GENERATED and Path(name).is_file()]
+    return sha256_of_bytes("".join(f"{name} {sha256_of_file(name)}\n" for name in names).encode())[:16]
+
+
+def flat(names):
+    """Return the names in nested lists."""
+    return [names] if isinstance(names, str) else [name for each in names for name in flat(each)]
 
 
 def board_files(name):
@@ -152,14 +177,18 @@ JOBS = {
         "output": [*GRAPHS, result("export"), result("sensitivity")],
         "ignore": AFTER_DATA,
     },
-    "score": {
-        "notebook": "05_scoring",
-        "input": [lambda wildcards: CHECKPOINTS if wildcards.runtime == "pytorch" else GRAPHS, MANIFESTS],
-        "output": directory(f"{RUN}/scores/{{runtime}}"),
-        "params": lambda wildcards: part("evaluation.emulator") if wildcards.runtime == "qnn-htp-fp16" else "",
-        "arguments": lambda wildcards: f"runtime={wildcards.runtime}",
-        "copies": "-{runtime}",
-        "ignore": AFTER_DATA,
+    **{
+        f"score_{runtime.replace('-', '_')}": {
+            "notebook": "05_scoring",
+            "input": [CHECKPOINTS if runtime == "pytorch" else GRAPHS, MANIFESTS],
+            "output": scores(runtime),
+            "params": part("evaluation.emulator") if runtime == "qnn-htp-fp16" else "",
+            "arguments": f"runtime={runtime}",
+            "copies": f"-{runtime}",
+            "ignore": AFTER_DATA,
+            "needs": "score",
+        }
+        for runtime in RUNTIMES
     },
     "benchmarks": {
         "notebook": "06_benchmarks",
@@ -233,14 +262,25 @@ JOBS = {
 PAGES = [
     executed(job["notebook"] + suffix)
     for job in JOBS.values()
-    for suffix in (expand(job["copies"], seed=SEEDS, runtime=RUNTIMES) if "copies" in job else [""])
+    for suffix in (expand(job["copies"], seed=SEEDS) if "copies" in job else [""])
 ]
+# The prose shows numbers from recorded benchmarks and profiles, and the reference every docstring.
+BOOK = ["_config.yml", "_toc.yml", *SHIPPED] + sorted(
+    path.as_posix()
+    for folder, pattern in {"benchmarks/results": "*", "configs": "*", "edgezsad": "*.py", "book": "*", ".": "edgezsad/claims/*.yaml"}.items()
+    for path in Path(folder).rglob(pattern)
+    if path.is_file() and not {"_build", "__pycache__"} & {*path.parts}
+)
+# A deleted result is made again, not only the pages.
+RESULTS = [name for job in JOBS.values() for name in flat(job["output"]) if name.startswith(f"{RUN}/results/")]
 
 
 rule all:
     default_target: True
     input:
         f"{HTML}/index.html",
+        RESULTS,
+        scores(*RUNTIMES),
 
 
 for name, job in JOBS.items():
@@ -257,11 +297,12 @@ for name, job in JOBS.items():
             notebook=executed(job["notebook"] + job.get("copies", "")),
         params:
             job.get("params", ""),
+            contents=contents(["requirements.lock", f"notebooks/{job['notebook']}.ipynb", *flat(job.get("input", []))]),
             code=code_version(f"notebooks/{job['notebook']}.ipynb", job.get("ignore", ())),
             arguments=job.get("arguments", ""),
-        threads: needs(name)["threads"]
+        threads: needs(job.get("needs", name))["threads"]
         resources:
-            **resources(name),
+            **resources(job.get("needs", name)),
         shell:
             # Evaluated when the job runs: it must not use the loop's variables.
             "python -m edgezsad.execute {input.notebook:q} {output.notebook:q} config={CONFIG:q} {params.arguments}"
@@ -270,19 +311,14 @@ for name, job in JOBS.items():
 rule book:
     message: "book: render {output.page}"
     input:
-        "_config.yml",
-        "_toc.yml",
-        # The prose shows numbers from recorded benchmarks and profiles, and the reference every docstring.
-        [path.as_posix() for folder in ("benchmarks/results", "configs") for path in sorted(Path(folder).iterdir())],
-        sorted(path.as_posix() for pattern in ("*.py", "*.yaml") for path in Path("edgezsad").rglob(pattern)),
-        sorted(path.as_posix() for path in Path("book").rglob("*") if path.is_file() and "_build" not in path.parts
-               and "__pycache__" not in path.parts),
-        SHIPPED,
+        BOOK,
         notebooks=PAGES,
     output:
         page=f"{HTML}/index.html",
+        record=f"{RUN}/book.json",
     params:
         part("title"),
+        contents=contents(BOOK),
         html=HTML,
     threads: needs("book")["threads"]
     resources:

@@ -165,6 +165,20 @@ def claims_check(config: Config = MINI) -> None:
     require_claims(verdicts)
 
 
+@app.command("verify")
+def verify_files(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, for instance runs/mini.")],
+) -> None:
+    """Check that every file of a run is as its step wrote it, and every image as indexed; exit code 1 if one is not."""
+    from edgezsad.verify import verify_run
+
+    found = verify_run(open_run(run / "config.yaml"))
+    for problem in found.problems:
+        typer.echo(problem)
+    found.require_intact()
+    typer.echo(f"{run}: {found.files:,} files and {found.images:,} images verified; fingerprint {found.fingerprint}")
+
+
 def _folder(text: str) -> Path:
     # An empty text, for instance of an unset variable, would mean the current folder.
     if not text:

@@ -99,7 +99,7 @@ def score_manifest(
     """Score the images of a manifest; images without a score are left out, and listed in `report`."""
     report = report or EvaluationReport(0.0)
     maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
-    paths = [manifest.path(entry) for entry in manifest.entries]
+    paths = [manifest.root / entry.id for entry in manifest.entries]
     entries, results = [], []
     stream = progress(predict_files(scorer, 0.0, paths, maps), f"score {manifest.name}", len(paths))
     for entry, result in zip(manifest.entries, stream, strict=True):

@@ -22,8 +22,9 @@ from typing import Any
 
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.errors import CheckError, EdgeZSADError, InputError, one_line, system_error
-from edgezsad.files import parse_yaml, versions, write_text
+from edgezsad.files import USED_LOG, parse_yaml, start_records, take_used, versions, write_text
 from edgezsad.run import open_run, profile_of_graph
+from edgezsad.verify import remove_outdated
 
 RECORD_KEY = "edgezsad"  # of the record in a notebook's metadata, next to papermill's own
 VERSIONS = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
@@ -41,6 +42,7 @@ CACHES = {
 }
 LOCK = "EDGEZSAD_LOCK"  # environment variable: the lock of the graph that started this process
 GRAPH_OPTIONS = ("--nolock", "--rerun-incomplete", "--cores=all", "--resources=gpu=1", "--quiet", "host", "reason")
+GRAPH_OPTIONS += ("--rerun-triggers", "params", "input", "code")  # contents, not time stamps: see the Snakefile
 
 
 def keep_caches_inside() -> None:
@@ -50,13 +52,13 @@ def keep_caches_inside() -> None:
 
 
 def run_graph(config: Path | str, settings: Sequence[str] = ()) -> None:
-    """Become Snakemake on the graph of a profile; its temporary files go to RUN/tmp, which is emptied first.
+    """Become Snakemake on the graph of a profile; its temporary files go to RUN/.tmp, which is emptied first.
 
     Snakemake's own lock stays after SIGKILL or a power cut. The lock on RUN/.lock is the kernel's: it ends with the
     last of the graph's processes.
 
     Raises:
-        CheckError: another process is at work on the run.
+        CheckError: another process is at work on the run, or a file has changed since a step wrote it.
     """
     folder = profile_of_graph(config).run.absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,9 +74,12 @@ def run_graph(config: Path | str, settings: Sequence[str] = ()) -> None:
     os.pwrite(lock, f"{os.getpid():<20}".encode(), 0)
     # Notebooks share it, since they may outlive Snakemake.
     fcntl.flock(lock, fcntl.LOCK_SH)
-    shutil.rmtree(folder / "tmp", ignore_errors=True)
-    (folder / "tmp").mkdir()
-    os.environ |= {"TMPDIR": str(folder / "tmp"), LOCK: str(folder / ".lock")}
+    shutil.rmtree(folder / ".tmp", ignore_errors=True)
+    (folder / ".tmp").mkdir()
+    start_records(folder)
+    for path in remove_outdated(folder):
+        print(f"{path}: made from files that have changed; it is made again", file=sys.stderr)
+    os.environ |= {"TMPDIR": str(folder / ".tmp"), LOCK: str(folder / ".lock")}
     options = [*GRAPH_OPTIONS, "--config", f"profile={config}", *settings]
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *options])
 
@@ -117,7 +122,9 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
             sockets = min(sockets, os.path.relpath(sockets), key=len)
             config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
             options = {"progress_bar": False, "stderr_file": sys.stderr, "kernel_name": "python3", "config": config}
+            os.environ[USED_LOG] = str(Path(sockets, "used").absolute())  # inherited by the kernel
             papermill.execute_notebook(str(notebook), str(running), dict(parameters), **options)
+            take_used(Path(sockets, "used"))
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = isinstance(error, PapermillExecutionError)
         reason = f"{error.ename}: {one_line(error.evalue, None)}" if failed else "the kernel died (out of memory?)"
@@ -126,8 +133,8 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         raise failure from None
     content = json.loads(running.read_text(encoding="utf-8"))
     content["metadata"][RECORD_KEY] = execution_record(defaults | dict(parameters))
-    write_text(running, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    running.replace(output)
+    write_text(output, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    running.unlink()
     return output
 
 

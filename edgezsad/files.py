@@ -1,4 +1,9 @@
-"""Write files atomically (temporary file, then rename), read JSON and YAML, hash files, show progress."""
+"""Write files atomically, record and verify their hashes, read JSON and YAML, show progress.
+
+A run's folder holds `file-records/NAME.json` for every file `NAME` that a step wrote: its SHA-256, and those of the
+run's files that the writing process had read. Readers pass their paths through `verified`; `edgezsad verify` checks all
+of them at once.
+"""
 
 import csv
 import hashlib
@@ -18,7 +23,11 @@ import yaml
 from tqdm import tqdm
 
 import edgezsad
-from edgezsad.errors import InputError, one_line, printable
+from edgezsad.errors import CheckError, InputError, one_line, printable
+
+RECORDS = "file-records"  # the folder in a run's folder; without it nothing is recorded or verified
+USED_LOG = "EDGEZSAD_USED"  # environment variable: the file in which kernels list the run's files that they read
+_used: dict[Path, str] = {}  # files of a run that this process has read, with their hashes
 
 MAX_TEXT = 64_000_000  # bytes of a JSON file; the hash cache of the largest public data set has 43 million
 MAX_YAML = 1_000_000  # bytes of a YAML file; more would take minutes
@@ -42,6 +51,7 @@ def written_beside(path: Path | str) -> Iterator[Path]:
         yield temporary
         # mkstemp makes private files.
         temporary.chmod(0o644)
+        record_written(path, temporary)
         temporary.replace(path)
     except OSError as error:
         if error.filename is None or temporary is None or Path(os.fsdecode(error.filename)) == temporary:
@@ -51,6 +61,90 @@ def written_beside(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _in_run(path: Path) -> tuple[Path | None, str]:
+    """Return the folder of a file's run, None without one whose files are recorded, and the file's name in it."""
+    path = path.absolute()
+    folder = next((folder for folder in path.parents if (folder / RECORDS).is_dir()), None)
+    name = path.relative_to(folder).as_posix() if folder else ""
+    # Hidden folders are temporary; caches are checked by what they hold, and change whenever they are used.
+    return (None, "") if "/." in f"/{name}" or ".cache." in name else (folder, name)
+
+
+def start_records(folder: Path | str) -> None:
+    """Record the files of a run from now on; a file without a record is rejected."""
+    (Path(folder) / RECORDS).mkdir(parents=True, exist_ok=True)
+
+
+def read_record(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of a run's file, None without one: "sha256", the "previous" one, "inputs", "package"."""
+    try:
+        found = json.loads((folder / RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+        return found if isinstance(found["inputs"], dict) and found["sha256"] else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def verified(path: Path | str) -> Path:
+    """Return `path`, whose file is as a step of its run wrote it; elsewhere than in a run nothing is checked.
+
+    Raises:
+        CheckError: no step has written the file, or it has changed since.
+    """
+    path = Path(path)
+    folder, name = _in_run(path)
+    if folder is None or not path.is_file():
+        return path
+    known = read_record(folder, name)
+    sha256 = sha256_of_file(path)
+    if known is None or known["sha256"] != sha256:
+        problem = "changed since it was written" if known else "no step of this run has written it"
+        raise CheckError(f"{path}: {problem}; delete it and run `make book`")
+    _use(path.absolute(), sha256)
+    return path
+
+
+def _use(path: Path, sha256: str) -> None:
+    """Count a file among the inputs of whatever this process writes next."""
+    _used[path] = sha256
+    if log := os.environ.get(USED_LOG):
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(f"{sha256} {path}\n")
+
+
+def take_used(log: Path) -> None:
+    """Count the files that a kernel has listed in its log as read by this process."""
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        sha256, _, path = line.partition(" ")
+        _used[Path(path)] = sha256
+
+
+def record_written(path: Path, temporary: Path) -> None:
+    """Record a file before it is renamed: an interruption in between leaves the "previous" content."""
+    folder, name = _in_run(path)
+    if folder is None:
+        return
+    sha256 = sha256_of_file(temporary)
+    inputs = {file.relative_to(folder).as_posix(): used for file, used in _used.items() if folder in file.parents}
+    known = read_record(folder, name) or {}
+    previous = known.get("previous") if known.get("sha256") == sha256 else known.get("sha256")
+    inputs.pop(name, None)
+    found = {"sha256": sha256, "previous": previous, "inputs": inputs, "package": package_version()}
+    target = folder / RECORDS / f"{name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = target.with_name(f".{target.name}.{os.getpid()}")
+    written.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    written.replace(target)
+    if path.absolute() in _used:
+        _used[path.absolute()] = sha256
+
+
+@cache
+def package_version() -> str:
+    """Return this package's version and the start of a hash of its source files."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    return f"{edgezsad.__version__}+{sha256_of_bytes(b''.join(path.read_bytes() for path in sources))[:12]}"
 
 
 def check_may_be_written(path: Path | str, remedy: str = "give another name") -> None:
@@ -148,7 +242,7 @@ def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
 def read_json(path: Path | str, remedy: str) -> Any:
     """Read a JSON file; `remedy` says what to do if it is missing or invalid, for instance "run notebook 03"."""
     try:
-        return parse_json(read_text(path))
+        return parse_json(read_text(verified(path)))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
     except ValueError as error:

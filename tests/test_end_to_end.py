@@ -17,6 +17,7 @@ from skimage import data
 
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
+from edgezsad.files import write_json, write_text, written_beside
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_file import read_scores, write_scores
 
@@ -81,7 +82,7 @@ def run_cells(notebook: Path, parameters: dict[str, Any]) -> None:
 
 
 def snakemake(folder: Path) -> subprocess.CompletedProcess[str]:
-    command = ["snakemake", "--cores", "2", "--quiet", "host", "reason", "--config", "profile=configs/tiny.yaml"]
+    command = [sys.executable, "-m", "edgezsad.execute", "--graph", "configs/tiny.yaml"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "MPLBACKEND": "agg"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -123,6 +124,36 @@ def test_a_second_run_has_nothing_to_do(project: Path):
     assert "Nothing to be done" in again.stderr + again.stdout
 
 
+def test_what_changed_is_noticed_by_its_content_not_its_time(
+    project: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+):
+    monkeypatch.chdir(project)
+    run = project / "runs" / "tiny"
+    assert command("verify", "runs/tiny")[0] == 0
+    result = run / "results" / "benchmarks.json"
+    times, content = result.stat(), result.read_bytes()
+    result.write_bytes(content.replace(b"mean", b"Mean", 1))
+    os.utime(result, ns=(times.st_atime_ns, times.st_mtime_ns))
+    stopped = snakemake(project)
+    assert stopped.returncode and "benchmarks.json: changed since it was written; delete it" in stopped.stderr
+    code, output, _ = command("verify", "runs/tiny")
+    assert code == 1 and "benchmarks.json: changed since it was written" in output
+    result.unlink()
+    deleted = run / "scores" / "onnx-int8" / "seed1" / "cloth.npz"
+    deleted.unlink()
+    # What was made from the deleted score file is made again too.
+    page = run / "notebooks" / "14_int8.ipynb"
+    before = page.stat().st_mtime_ns
+    again = snakemake(project)
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert result.exists() and deleted.exists() and page.stat().st_mtime_ns > before
+    assert command("verify", "runs/tiny")[0] == 0
+    # A new time alone is no reason to run anything.
+    for path in (result, run / "manifests" / "cloth.csv", project / "requirements.lock"):
+        path.touch()
+    assert "Nothing to be done" in snakemake(project).stderr
+
+
 def test_scores_of_every_runtime_parity_and_drift(project: Path):
     run = project / "runs" / "tiny"
     for runtime, seeds in {"pytorch": 2, "onnx-fp32": 2, "onnx-fp16": 2, "onnx-int8": 2, "qnn-htp-fp16": 1}.items():
@@ -153,12 +184,16 @@ def test_claims_check_and_a_planted_number(project: Path, edgezsad: Command):
         wrong["paper_graph"]["backbone_gflops"] = 12.3
         path.write_text(json.dumps(wrong))
         code, _, errors = edgezsad("claims", "check")
+        assert code == 1 and "efficiency.json: changed since it was written; delete it" in errors
+        # A number that the notebook itself would write.
+        write_json(path, wrong)
+        code, _, errors = edgezsad("claims", "check")
         assert code == 1 and "GFLOPs: 12.3" in errors
         path.unlink()
         code, _, errors = edgezsad("claims", "check")
         assert code == 2 and "run notebook 07_efficiency" in errors
     finally:
-        path.write_text(text)
+        write_text(path, text)
 
 
 @pytest.mark.parametrize(("notebook", "parameters", "needed", "maker"), MISSING)
@@ -192,7 +227,8 @@ def test_a_wrong_score_file_fails_the_claims(project: Path, edgezsad: Command):
         assert code == 1 and re.search(wrong, errors), errors
     finally:
         for path, content in kept.items():
-            path.write_bytes(content)
+            with written_beside(path) as temporary:
+                temporary.write_bytes(content)
     assert not re.search(wrong, edgezsad("claims", "check")[2])
 
 

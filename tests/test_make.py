@@ -129,7 +129,7 @@ def test_a_killed_graph_goes_on_and_leaves_no_temporary_files(project: Path) -> 
     folder, before = project / "runs" / "tiny", set(Path(tempfile.gettempdir()).glob("tmp.*"))
     for number in range(4):
         running = start(project)
-        wait_for(folder / "tmp")
+        wait_for(folder / ".tmp")
         wait_for(folder / f"{number}.txt")
         time.sleep(0.1 * number)
         os.killpg(running.pid, signal.SIGKILL)
@@ -140,14 +140,14 @@ def test_a_killed_graph_goes_on_and_leaves_no_temporary_files(project: Path) -> 
     for number in range(4):
         assert (folder / f"{number}.txt").read_text() == "".join(f"{line}\n" for line in range(number, 100))
     # Those of the killed starts are gone, and none was elsewhere.
-    assert len(list((folder / "tmp").glob("tmp.*"))) <= 4
+    assert len(list((folder / ".tmp").glob("tmp.*"))) <= 4
     assert set(Path(tempfile.gettempdir()).glob("tmp.*")) == before
 
 
 @pytest.mark.slow
 def test_a_run_at_work_is_left_alone(project: Path) -> None:
     first = start(project)
-    wait_for(project / "runs" / "tiny" / "tmp")
+    wait_for(project / "runs" / "tiny" / ".tmp")
     second = start(project)
     line = f"{project}/runs/tiny: process {first.pid}, or a notebook that it started, is at work on this run"
     assert second.communicate()[1] == f"error: {line}; wait for it or stop it\n"

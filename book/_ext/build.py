@@ -22,7 +22,7 @@ from book._ext.reference import write_reference
 from book._ext.tryit import stage_files
 from edgezsad.errors import CheckError, EdgeZSADError, InputError
 from edgezsad.execute import share_lock
-from edgezsad.files import write_text
+from edgezsad.files import read_json, write_json, write_text
 from edgezsad.run import Run, open_run
 
 # Accessibility of the theme: the logo is outside every landmark, a role is obsolete, an arrow has no name.
@@ -59,7 +59,7 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     for notebook in notebooks:
         if not notebook.is_file():
             raise InputError(f"{notebook}: missing executed notebook; run `make book`")
-        content = json.loads(notebook.read_text(encoding="utf-8"))
+        content = read_json(notebook, "run `make book`")
         if parameter := notebook.stem.partition("-")[2]:
             # "Training: one seed" executed as 03_training-seed0 becomes "Training: seed 0".
             first = content["cells"][0]
@@ -111,7 +111,7 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
         CheckError: jupyter-book warned or failed (its output is printed), or a page is missing.
     """
     run, html = open_run(config), Path(html)
-    staging = run.folder / "book-staging"
+    staging = run.folder / ".book-staging"
     pages = stage(Path("book"), notebooks, run, staging)
     # The program next to this interpreter: the environment need not be activated.
     command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
@@ -130,6 +130,8 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
         html.replace(old)
     built.replace(html)
     shutil.rmtree(old, ignore_errors=True)
+    # Its record names the notebooks and results that the pages show.
+    write_json(run.folder / "book.json", {"pages": pages})
     return html / "index.html"
 
 

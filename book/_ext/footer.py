@@ -12,6 +12,7 @@ from typing import Any
 
 from edgezsad.errors import InputError
 from edgezsad.execute import RECORD_KEY, results_of
+from edgezsad.files import verified
 from edgezsad.run import Run
 
 
@@ -35,7 +36,7 @@ def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mappin
     for path in results:
         if not path.is_file():
             raise InputError(f"{path}: missing; run {source} first")
-        shutil.copyfile(path, offered / path.name)
+        shutil.copyfile(verified(path), offered / path.name)
         titles[f"Numbers: {path.name}"] = path.name
     links = [f"{{download}}`{title} <../downloads/{stem}/{name}>`" for title, name in titles.items()]
     links += launch_links(source, config)

@@ -80,7 +80,7 @@ def check_disjoint(
     `cache` keeps thumbnails by content hash, so that an image is decoded only once.
     """
     source, target = (
-        [(entry.sha256, manifest.path(entry)) for manifest in manifests for entry in manifest.entries]
+        [(entry.sha256, manifest.root / entry.id) for manifest in manifests for entry in manifest.entries]
         for manifests in (sources, targets)
     )
     if not source or not target:

@@ -8,14 +8,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from edgezsad.config import DataSet
 from edgezsad.data.images import decode_mask, measure
 from edgezsad.data.layouts import NORMAL, ImageItem, scan_layout
-from edgezsad.errors import InputError, printable
-from edgezsad.files import csv_cell, progress, read_json, sha256_of_bytes, write_text, written_beside
+from edgezsad.errors import CheckError, InputError, printable
+from edgezsad.files import (
+    csv_cell,
+    progress,
+    read_json,
+    sha256_of_bytes,
+    sha256_of_file,
+    verified,
+    write_text,
+    written_beside,
+)
 from edgezsad.run import Run
 
 Choice = Callable[[list[ImageItem]], list[ImageItem]]
@@ -56,14 +65,30 @@ class Manifest:
         return sha256_of_bytes("".join(lines).encode())
 
     def path(self, entry: Entry) -> Path:
-        return self.root / entry.id
+        """Return the path of an image; CheckError if it is not the indexed one."""
+        return indexed(self.root, entry.id, entry.sha256)
 
     def mask_path(self, entry: Entry) -> Path | None:
-        return self.root / entry.mask if entry.mask else None
+        """Return the path of a mask, None without one; CheckError if it is not the indexed one."""
+        return indexed(self.root, entry.mask, entry.mask_sha256) if entry.mask else None
 
     def select(self, split: str) -> "Manifest":
         """Return the same data set with only one split."""
         return replace(self, entries=tuple(entry for entry in self.entries if entry.split == split))
+
+
+def indexed(root: Path, name: str, sha256: str) -> Path:
+    """Return the path of a listed file; a file that changed after it was indexed is a `CheckError`."""
+    path = root / name
+    if path.is_file() and _hash(path, path.stat().st_size, path.stat().st_mtime_ns) != sha256:
+        raise CheckError(f"{path}: changed after it was indexed; restore it, or run notebook 01_data again")
+    return path
+
+
+# Training reads an image many times.
+@cache
+def _hash(path: Path, size: int, modified: int) -> str:
+    return sha256_of_file(path)
 
 
 def _rows(manifest: Manifest) -> list[list[str]]:
@@ -85,7 +110,7 @@ def read_manifest(path: Path | str, root: Path | str, name: str | None = None) -
     remedy = "run notebook 01_data, or `edgezsad data index`, to write it again"
     try:
         # utf-8-sig: spreadsheets write a byte-order mark.
-        with open(path, newline="", encoding="utf-8-sig") as stream:
+        with open(verified(path), newline="", encoding="utf-8-sig") as stream:
             # `csv_cell` marks text that a spreadsheet would compute.
             rows = [[cell.removeprefix("'") for cell in row] for row in csv.reader(stream, strict=True)]
         entries = (Entry(*row[:3], int(row[3]), *row[4:6], int(row[6]), int(row[7]), *row[8:]) for row in rows[1:-1])

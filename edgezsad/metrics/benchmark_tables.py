@@ -186,7 +186,8 @@ def pixel_labels(scores: ScoreFile, manifest: Manifest, pixels: int) -> Iterator
     entries = {entry.id: entry for entry in manifest.entries}
     for image_id in scores.image_id[has_pixel_labels(scores, manifest)]:
         entry = entries[str(image_id)]
-        mask = decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
+        path = manifest.mask_path(entry)
+        mask = decode_mask(path, (entry.height, entry.width)) if path else None
         yield None if mask is None else reduce_mask(mask, pixels)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, cat, nn
 
 from edgezsad.config import Model, ReadoutConfig
 from edgezsad.errors import InputError, one_line
-from edgezsad.files import save_tensors
+from edgezsad.files import save_tensors, verified
 from edgezsad.model import THRESHOLD
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache, sha256_of_tensors
 from edgezsad.model.edgeglr import EdgeGLR, GlobalLocalReadout, Output, SpatialHead, rotate180
@@ -113,7 +113,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"{path}: missing checkpoint; train one with `make book` or notebook 03_training")
     try:
-        with safe_open(path, framework="pt") as stream:
+        with safe_open(verified(path), framework="pt") as stream:
             info = CheckpointInfo.model_validate_json((stream.metadata() or {})[HEADER])
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 import onnxruntime as ort
 
-from edgezsad.errors import InputError, one_line
-from edgezsad.files import versions
+from edgezsad.errors import CheckError, InputError, one_line
+from edgezsad.files import verified, versions
 from edgezsad.model import THRESHOLD
 
 RUN_EXPORT = "run notebook 04_export"
@@ -107,7 +107,10 @@ def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.In
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"], enable_fallback=False)
+        source = str(verified(path))
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
+    except CheckError:
+        raise
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {RUN_EXPORT} again") from None

@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from edgezsad.errors import InputError, one_line
-from edgezsad.files import read_json, write_json, written_beside
+from edgezsad.errors import CheckError, InputError, one_line
+from edgezsad.files import read_json, verified, write_json, written_beside
 
 ARRAYS = ("image_id", "category", "label", "score", "map", "milliseconds")
 DIMENSIONS = (1, 1, 1, 1, 3, 1)
@@ -127,12 +127,14 @@ def read_scores(path: Path | str) -> ScoreFile:
     path = Path(path)
     raw = read_json(path.with_suffix(".json"), REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(verified(path), allow_pickle=False) as arrays:
             if sum(item.file_size for item in arrays.zip.infolist()) > MAX_BYTES:
                 raise ValueError(f"more than {MAX_BYTES:,} bytes")
             scores = ScoreFile(*(arrays[name] for name in ARRAYS), RunRecord.model_validate(raw))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {REMEDY}") from None
+    except CheckError:
+        raise
     # Damaged bytes raise BadZipFile, zlib.error, ValueError, KeyError, EOFError, ...
     except Exception as error:
         raise InputError(f"{path}: invalid score file ({one_line(error)}); {REMEDY}") from None

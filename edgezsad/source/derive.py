@@ -59,7 +59,7 @@ def read_defect_grids(manifest: Manifest, workers: int = 1) -> dict[str, np.ndar
     """Read every mask of a data set once; return the counts of defective pixels by image id."""
 
     def read(entry: Entry) -> np.ndarray:
-        return count_defects(decode_mask(manifest.root / entry.mask, (entry.height, entry.width)))
+        return count_defects(decode_mask(manifest.mask_path(entry), (entry.height, entry.width)))
 
     entries = [entry for entry in manifest.entries if entry.mask]
     grids = progress(in_order(read, entries, workers), f"masks of {manifest.name}", len(entries), "mask")

@@ -16,7 +16,7 @@ import numpy as np
 from edgezsad.config import DataSet, Derive
 from edgezsad.data.images import decode_image, decode_mask, prepare
 from edgezsad.data.loading import Sample, load_fast, resize_mask
-from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
+from edgezsad.data.manifest import Entry, Manifest, indexed, read_run_manifest
 from edgezsad.errors import InputError
 from edgezsad.files import read_json, sha256_of_bytes
 from edgezsad.run import Run
@@ -114,18 +114,19 @@ def _plain(manifest: Manifest, fast: bool) -> Iterator[SourceImage]:
     for entry in manifest.entries:
         group, parent = f"{manifest.name}/{entry.category}", f"{manifest.name}/{entry.id}"
         read = partial(_read, manifest.root, entry, fast)
-        yield SourceImage(entry.label, group, parent, str(manifest.path(entry)), read)
+        yield SourceImage(entry.label, group, parent, str(manifest.root / entry.id), read)
 
 
 def _read(root: Path, entry: Entry, fast: bool, size: int) -> Sample:
     """Read an image; its mask has the file's own size."""
-    pixels = load_fast(root / entry.id, size) if fast else prepare(decode_image(root / entry.id), size)
+    path = indexed(root, entry.id, entry.sha256)
+    pixels = load_fast(path, size) if fast else prepare(decode_image(path), size)
     return Sample(pixels, _mask(root, entry))
 
 
 def _mask(root: Path, entry: Entry) -> np.ndarray | None:
     if entry.mask:
-        return decode_mask(root / entry.mask, (entry.height, entry.width))
+        return decode_mask(indexed(root, entry.mask, entry.mask_sha256), (entry.height, entry.width))
     return None if entry.label else np.zeros((entry.height, entry.width), dtype=bool)
 
 
@@ -173,16 +174,12 @@ def render_crop(row: Row, root: Path, entries: Mapping[str, Entry], size: int) -
     if row.donor:
         donor, mask = _cut(root, entries[row.donor], row.donor_crop)
         pixels = paste(pixels, donor, mask)
-    if mask is not None and bool(mask.any()) != bool(row.label) and row.kind not in ("whole", "synthetic"):
-        raise InputError(f"{root / row.parent}: a mask has changed ({row.id}); run notebook 01_data again")
     return Sample(prepare(pixels, size), None if mask is None else resize_mask(mask, size, size))
 
 
 def _cut(root: Path, entry: Entry, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
     """Read a part of an image and of its mask."""
-    pixels = decode_image(root / entry.id)
-    if pixels.shape[:2] != (entry.height, entry.width):
-        raise InputError(f"{root / entry.id}: size differs from the manifest; run notebook 01_data again")
+    pixels = decode_image(indexed(root, entry.id, entry.sha256))
     part, mask = (slice(box.top, box.bottom), slice(box.left, box.right)), _mask(root, entry)
     return np.ascontiguousarray(pixels[part]), None if mask is None else mask[part]
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from edgezsad.data.loading import in_order
 from edgezsad.errors import InputError, one_line
-from edgezsad.files import progress, read_json, sha256_of_bytes, sha256_of_file, write_json
+from edgezsad.files import progress, read_json, record_written, sha256_of_bytes, sha256_of_file, verified, write_json
 from edgezsad.model.backbone import Backbone
 from edgezsad.source.render import SourceImages
 
@@ -64,11 +64,12 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
     (folder / "features.json").unlink(missing_ok=True)
     count, cells = len(sources), size // backbone.strides[0]
     paths = [*(folder / f"stride{stride:02d}.npy" for stride in backbone.strides), folder / "mask_fraction.npy"]
+    unfinished = [path.with_name(f"{path.name}.part") for path in paths]
     maps = [
         np.lib.format.open_memmap(path, "w+", np.float16, (count, channels, size // stride, size // stride))
-        for path, channels, stride in zip(paths, backbone.channels, backbone.strides, strict=False)
+        for path, channels, stride in zip(unfinished, backbone.channels, backbone.strides, strict=False)
     ]
-    fraction = np.lib.format.open_memmap(paths[-1], "w+", np.float32, (count, cells, cells))
+    fraction = np.lib.format.open_memmap(unfinished[-1], "w+", np.float32, (count, cells, cells))
     extract = feature_extractor(backbone, size)
     samples = in_order(lambda row: sources.read(row, size), range(count), workers=2)
     for row, sample in enumerate(progress(samples, "source features", total=count)):
@@ -82,8 +83,10 @@ def cache_features(sources: SourceImages, backbone: Backbone, size: int, folder:
             stored[row] = one
         if sources.label[row]:
             fraction[row] = np.nan if sample.mask is None else cell_mask_fraction(sample.mask, cells)
-    for stored in (*maps, fraction):
+    for path, part, stored in zip(paths, unfinished, (*maps, fraction), strict=True):
         stored.flush()
+        record_written(path, part)
+        part.replace(path)
     # Written last: an interrupted cache is never read.
     hashes = {"backbone_sha256": backbone.sha256(), "source_sha256": sources.sha256}
     hashes["features_sha256"] = sha256_of_bytes("\n".join(map(sha256_of_file, paths)).encode())
@@ -120,8 +123,8 @@ def read_features(folder: Path | str, sources: SourceImages) -> Features:
     record = read_json(folder / "features.json", REMEDY)
     try:
         info = CacheInfo.model_validate(record)
-        maps = [np.load(folder / f"stride{stride:02d}.npy", mmap_mode="r") for stride in info.strides]
-        fraction = np.load(folder / "mask_fraction.npy")
+        maps = [np.load(verified(folder / f"stride{stride:02d}.npy"), mmap_mode="r") for stride in info.strides]
+        fraction = np.load(verified(folder / "mask_fraction.npy"))
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{folder}: damaged feature cache ({one_line(error, 120)}); {REMEDY}") from None
     if (info.recipe, info.source_sha256, info.images) != (FEATURE_RECIPE, sources.sha256, len(sources)):

@@ -25,7 +25,8 @@ from edgezsad.data.loading import (
     resize_mask,
 )
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.errors import InputError
+from edgezsad.errors import CheckError, InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.source.render import plain_images
 
 SIZE = 8
@@ -137,7 +138,8 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
     entries = []
     for number in range(6):
         Image.new("RGB", (64, 64), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
-        entries.append(Entry(f"{number}.jpg", "nut", "train", number % 2, "x", "", 64, 64, "a" * 64, ""))
+        facts = ("", 64, 64, sha256_of_file(tmp_path / f"{number}.jpg"), "")
+        entries.append(Entry(f"{number}.jpg", "nut", "train", number % 2, "x", *facts))
     data = (tmp_path / "3.jpg").read_bytes()
     images = plain_images([Manifest("nuts", tmp_path, tuple(entries))], fast=True)
     plan = BatchPlan(images.label, images.group, 6, 0)
@@ -145,7 +147,7 @@ def test_a_bad_file_ends_the_run_with_its_name(tmp_path: Path) -> None:
     for damaged in (data[: len(data) // 2], b"", b"no image"):
         (tmp_path / "3.jpg").write_bytes(damaged)
         before = threading.active_count()
-        with pytest.raises(InputError, match=r"3\.jpg: ") as caught:
+        with pytest.raises(CheckError, match=r"3\.jpg: changed after") as caught:
             list(read_batches(images, plan, 16, range(5)))
         assert "\n" not in str(caught.value)
         assert threading.active_count() == before

@@ -27,6 +27,7 @@ from edgezsad.devices.drift import (
     runtime_drift,
 )
 from edgezsad.errors import CheckError, InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
@@ -182,7 +183,16 @@ def make_manifest(root: Path, name: str, labels: np.ndarray, categories: np.ndar
             top, left = generator.integers(0, 14, size=2)
             image[top : top + 8, left : left + 9] = 255
             cv2.imwrite(str(root / mask), image)
-        facts = ("test", label, "cut" if label else "good", mask, 32, 24, "a" * 64, "b" * 64 if mask else "")
+        facts = (
+            "test",
+            label,
+            "cut" if label else "good",
+            mask,
+            32,
+            24,
+            "a" * 64,
+            sha256_of_file(root / mask) if mask else "",
+        )
         entries.append(Entry(f"{number:03d}.png", str(category), *facts))
     return Manifest(name, root, tuple(entries))
 

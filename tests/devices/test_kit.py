@@ -15,7 +15,7 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.devices import BOARDS, find_board, kit
 from edgezsad.devices.kit import KitRecord, make_kit
-from edgezsad.errors import InputError
+from edgezsad.errors import CheckError, InputError
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.scoring.onnx_scorer import as_tensor
 from edgezsad.scoring.score_run import subset
@@ -90,7 +90,7 @@ def test_an_image_that_is_not_the_manifests(bench: Any, tmp_path: Path):
     before = path.read_bytes()
     try:
         path.write_bytes(other.read_bytes())
-        with pytest.raises(InputError, match="not the image in the manifest"):
+        with pytest.raises(CheckError, match="changed after it was indexed"):
             jetson(bench, tmp_path / "kit")
     finally:
         path.write_bytes(before)

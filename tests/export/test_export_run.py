@@ -10,6 +10,7 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.export.export_run import compare_scores, sample_source
+from edgezsad.files import sha256_of_file
 from edgezsad.model.detector import Detector
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
@@ -30,7 +31,11 @@ def run(make_profile: Callable[..., Profile], tmp_path: Path) -> Run:
         cv2.imwrite(str(root / f"{row:04d}.png"), np.full((40, 40, 3), 10 * row + 5, np.uint8))
         label = row % 2
         kind = "x" if label else "good"
-        entries.append(Entry(f"{row:04d}.png", "bolt", "test", label, kind, "", 40, 40, f"{row:064x}", ""))
+        entries.append(
+            Entry(
+                f"{row:04d}.png", "bolt", "test", label, kind, "", 40, 40, sha256_of_file(root / f"{row:04d}.png"), ""
+            )
+        )
     write_manifest(Manifest(item.name, root, tuple(entries)), run.manifest_path(item.name))
     return run
 
@@ -50,7 +55,7 @@ def test_source_samples_are_disjoint(run: Run) -> None:
 def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), image)
-    entry = Entry("a.jpg", "bolt", "test", 0, "good", "", 300, 200, "0" * 64, "")
+    entry = Entry("a.jpg", "bolt", "test", 0, "good", "", 300, 200, sha256_of_file(tmp_path / "a.jpg"), "")
     manifests = [Manifest("m", tmp_path, (entry,))]
     (row,) = compare_scores(TorchScorer(detector), OnnxScorer(exported), manifests, 3).to_dict("records")
     assert row["seed"] == 3 and row["image"] == "m/a.jpg"

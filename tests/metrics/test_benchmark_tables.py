@@ -13,6 +13,7 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.metrics.benchmark_tables import (
     IMAGE_METRICS,
     METRICS,
@@ -47,7 +48,7 @@ def manifest(tmp_path: Path) -> Manifest:
             mask = np.zeros((16, 16), dtype=np.uint8)
             mask[row : row + 4, 2:6] = 255
             cv2.imwrite(str(tmp_path / name), mask)
-        hashes = ("a" * 64, "b" * 64 if name else "")
+        hashes = ("a" * 64, sha256_of_file(tmp_path / name) if name else "")
         entries.append(Entry(f"{row:03d}.png", str(category), "test", label, "x", name, 16, 16, *hashes))
     return Manifest("things", tmp_path, tuple(entries))
 

@@ -63,6 +63,7 @@ def run(make_profile: Callable[..., Profile], tmp_path: Path, backbone: Backbone
         entries = (entry(0, split="train"), entry(1), entry(2, label=1))
         for each in entries:
             cv2.imwrite(str(root / each.id), generator.integers(0, 256, (50, 70, 3), dtype=np.uint8))
+        entries = tuple(replace(each, sha256=sha256_of_file(root / each.id)) for each in entries)
         write_manifest(Manifest(item.name, root, entries), run.manifest_path(item.name))
     for seed in profile.seeds:
         torch.manual_seed(seed)

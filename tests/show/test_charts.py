@@ -13,6 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.show import charts
 from edgezsad.show.maps import HEAT_RANGE, OUTLINE, heat_colours
@@ -43,7 +44,8 @@ def make_manifest(folder: Path, labels: np.ndarray) -> Manifest:
         cv2.imwrite(str(folder / f"{row:03d}.png"), np.full((80, 120, 3), 20 * row, np.uint8))
         cv2.imwrite(str(folder / f"{row:03d}_mask.png"), mask)
         own = f"{row:03d}_mask.png" if label else ""
-        entries.append(Entry(f"{row:03d}.png", "bolt", "test", int(label), f"kind {row}", own, 120, 80, "a" * 64, ""))
+        hashes = (sha256_of_file(folder / f"{row:03d}.png"), sha256_of_file(folder / own) if own else "")
+        entries.append(Entry(f"{row:03d}.png", "bolt", "test", int(label), f"kind {row}", own, 120, 80, *hashes))
     return Manifest("bolts", folder, tuple(entries))
 
 

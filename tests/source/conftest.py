@@ -1,6 +1,7 @@
 """Manifests with masks, without and with files."""
 
 import hashlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from edgezsad.config import Derive
 from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.files import sha256_of_file
 from edgezsad.source.derive import count_defects, derive_list, read_defect_grids
 from edgezsad.source.render import Row
 
@@ -58,7 +60,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         entries.append(entry(f"{number}.png", category, label, (width, height), f"{number}_mask.png" if label else ""))
     cv2.imwrite(str(root / "z.png"), np.full((70, 90, 3), RED[::-1], dtype=np.uint8))
     entries.append(entry("z.png", "b", 1, (90, 70)))
-    return Manifest("small", root, tuple(sorted(entries, key=lambda one: one.id)))
+    entries = [
+        replace(
+            one, sha256=sha256_of_file(root / one.id), mask_sha256=sha256_of_file(root / one.mask) if one.mask else ""
+        )
+        for one in sorted(entries, key=lambda one: one.id)
+    ]
+    return Manifest("small", root, tuple(entries))
 
 
 @pytest.fixture(scope="session")

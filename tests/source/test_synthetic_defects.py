@@ -10,6 +10,7 @@ from edgezsad.config import Derive
 from edgezsad.data.loading import Sample
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.source.derive import derive_list, row_counts
 from edgezsad.source.render import render
 from edgezsad.source.synthetic_defects import (
@@ -103,9 +104,11 @@ def test_kinds_can_be_chosen(tmp_path: Path) -> None:
         # Warping gives only colours that were there, and mixtures of the two.
         assert defective(part_on_white()[0], seed, ("warped",)).pixels[..., 1].min() >= 170
     config = Derive(images=40, whole=50, defect_crop=0, normal_crop=0, paste=0, synthetic=50)
-    entries = [Entry(f"{k}.png", "a", "train", 0, "good", "", SIZE, SIZE, f"{k:064d}", "") for k in range(4)]
+    entries = []
     for number in range(4):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), surface(number))
+        path = tmp_path / f"{number}.png"
+        cv2.imwrite(str(path), surface(number))
+        entries.append(Entry(path.name, "a", "train", 0, "good", "", SIZE, SIZE, sha256_of_file(path), ""))
     normals = Manifest("normals", tmp_path, tuple(entries))
     with pytest.raises(InputError, match="unknown kind of defect 'scratches'; use texture, "):
         derive_list(normals, config.model_copy(update={"defects": ("scratches",)}), 0, {})

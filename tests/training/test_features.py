@@ -16,6 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.source.render import plain_images
 from edgezsad.training.features import cache_features, cell_mask_fraction, read_features
 
@@ -30,7 +31,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
 
     def entry(name: str, label: int, mask: str = "") -> Entry:
         cv2.imwrite(str(root / name), generator.integers(0, 256, (40, 48, 3), dtype=np.uint8))
-        hashes = (f"{len(list(root.iterdir())):064x}", "b" * 64 if mask else "")
+        hashes = (sha256_of_file(root / name), sha256_of_file(root / mask) if mask else "")
         return Entry(name, "bolt", "test", label, "x", mask, 48, 40, *hashes)
 
     mask = np.zeros((40, 48), dtype=np.uint8)
