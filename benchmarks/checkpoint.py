@@ -57,7 +57,11 @@ def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str,
     """Compute mean and standard deviation over checkpoints of each metric and category of a set, percent."""
     manifests = find_test_images([data / name])
     tables = pd.DataFrame(
-        [row for path in checkpoints for row in evaluate(load_scorer(checkpoint=path)[0], manifests).rows[:-1]]
+        [
+            row
+            for path in checkpoints
+            for row in evaluate(lambda *_, path=path: load_scorer(checkpoint=path), manifests).rows[:-1]
+        ]
     )
     rows: list[dict[str, Any]] = []
     for category, table in tables.groupby("category", sort=False):
@@ -71,8 +75,8 @@ def over_seeds(data: Path, name: str, checkpoints: list[Path]) -> list[dict[str,
 
 def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] = ()) -> dict[str, Any]:
     """Measure metrics of the sets, speed on the first category, and `recipe`, checkpoints, on the last set."""
-    scorer, threshold = load_scorer()
-    found: Any = evaluate(scorer, find_test_images([data / name for name in names])).as_json()["rows"]
+    opened = load_scorer()
+    found: Any = evaluate(lambda *_: opened, find_test_images([data / name for name in names])).as_json()["rows"]
     # Without the mean and without folders of this machine.
     rows = [{"set": Path(row.pop("folder")).name} | row for row in found[:-1]]
     timed = rows[0]["category"]
@@ -82,7 +86,7 @@ def measure(data: Path, names: tuple[str, ...] = UNSEEN, recipe: Sequence[Path] 
         "graph_sha256": sha256_of_bytes(GRAPH.read_bytes()),
         "graph_megabytes": GRAPH.stat().st_size / 1e6,
         "checkpoint_megabytes": CHECKPOINT.stat().st_size / 1e6,
-        "threshold": threshold,
+        "threshold": opened[0].threshold,
         "pixels": PIXELS,
         "rows": rows,
         "recipe": over_seeds(data, names[-1], list(recipe)) if recipe else [],

@@ -16,8 +16,9 @@ from edgezsad.export.export_run import compare_scores
 from edgezsad.export.lint import check_lint, load_graph, save_graph
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import written_beside
-from edgezsad.model import CHECKPOINT, GRAPH
-from edgezsad.model.detector import graph_metadata, load_detector
+from edgezsad.model import CHECKPOINT, GRAPH, REFERENCES
+from edgezsad.model.detector import DetectorModule, graph_metadata, load_detector
+from edgezsad.model.references import DESCRIPTION, REPLACED, ReferenceDetector
 from edgezsad.run import Run, open_run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_run import subset
@@ -46,7 +47,26 @@ def publish(run: Run) -> float:
         for made, kept in ((graph, GRAPH), (path, CHECKPOINT)):
             with written_beside(kept) as temporary:
                 shutil.copyfile(made, temporary)
+        publish_references(detector, REFERENCES, graph_metadata(detector, info))
     return largest
+
+
+def publish_references(detector: DetectorModule, target: Path, metadata: dict[str, str]) -> Path:
+    """Write the graph that `edgezsad.references` completes: without the tensors of a part, its descriptions named."""
+    with tempfile.TemporaryDirectory() as folder:
+        module, full = ReferenceDetector(detector), Path(folder) / "full.onnx"
+        export_onnx(module, full, detector.size, metadata, more_outputs=DESCRIPTION)
+        model = load_graph(store_fp16_weights(full, Path(folder) / "graph.onnx"))
+    # Shapes depend on the number of reference patches.
+    del model.graph.value_info[:]
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in REPLACED]:
+        model.graph.initializer.remove(tensor)
+    for output in [output for output in model.graph.output if output.name in DESCRIPTION]:
+        model.graph.output.remove(output)
+    model.graph.node.insert(0, helper.make_node("Cast", ["bank.fp16"], ["bank"], to=TensorProto.FLOAT))
+    with written_beside(target) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    return target
 
 
 def store_fp16_weights(source: Path, target: Path, least: int = 1024) -> Path:

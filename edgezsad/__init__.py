@@ -21,7 +21,7 @@ _PUBLIC = {
     "read_scores": "scoring.score_file",
     "pixel_metrics": "metrics.pixel_metrics",
     "Prediction": "predict",
-    "Predictor": "predict",
+    "Detector": "predict",
 }
 __all__ = [*_PUBLIC]
 

@@ -32,7 +32,10 @@ TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
 AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
-Threshold = Annotated[float | None, typer.Option(help="Defective at or above this score; default: the checkpoint's.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
+]
+FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -60,10 +63,11 @@ def predict(
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare the images with one another.")] = False,
     table: Table = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score images: higher is more anomalous; an image with at least the threshold's score is defective.
+    """Score images: higher is more anomalous. Verdicts need a detector adapted to the part, --compare or --threshold.
 
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
@@ -73,8 +77,17 @@ def predict(
     destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         prediction.check_csv(table)
-    failures, problems = [], []
-    stream = prediction.predict_files(*prediction.load_scorer(config, checkpoint, threshold), chosen, destination)
+    failures, scored = [], []
+    if compare:
+        if config or checkpoint:
+            raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")
+        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold)
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+    else:
+        scorer, decision = prediction.load_scorer(config, checkpoint, threshold)
+    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination)
+    ranked = decision.threshold is None and len(chosen) > 1
     with growing_csv(table, prediction.CSV_COLUMNS) if table else nullcontext() as add_row:
         for number, result in enumerate(progress(stream, "score", len(chosen), disable=len(chosen) < 2)):
             if add_row:
@@ -82,17 +95,51 @@ def predict(
             if as_json:
                 # The list is closed after the last image: an interrupted command prints no valid JSON.
                 typer.echo(f"{',' if number else '['}\n{json.dumps(result.as_json())}", nl=False)
-            elif isinstance(result, prediction.Prediction):
+            elif isinstance(result, prediction.Prediction) and not ranked:
                 typer.echo(result.as_text())
             if isinstance(result, prediction.Failure):
                 failures.append(result.reason)
-            elif result.problem:
-                problems.append(result.problem)
+            else:
+                scored.append(result)
     if as_json:
         typer.echo("\n]")
+    elif ranked:
+        for rank, result in enumerate(sorted(scored, key=lambda result: -result.score), 1):
+            typer.echo(f"{rank:5}  {result.as_text()}")
+    for note in prediction.decision_notes(decision, scored):
+        typer.echo(note, err=True)
     if masks:
         typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
-    _report(failures, problems, len(chosen))
+    _report(failures, [result.problem for result in scored if result.problem], len(chosen))
+
+
+@app.command("adapt")
+def adapt_to_part(
+    images: Annotated[list[Path], typer.Argument(help="Images of good parts: files, folders, quoted patterns.")],
+    output: Annotated[Path, typer.Option(help="The part's detector, an ONNX file.")] = Path("part.onnx"),
+    calibrate: Annotated[list[Path] | None, typer.Option(help="More images of good parts, for the threshold.")] = None,
+    false_alarms: FalseAlarms = "5%",
+    rotations: Annotated[str, typer.Option(help="auto, none, or 8: also rotated references.")] = "auto",
+) -> None:
+    """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
+    from edgezsad.predict import find_images
+    from edgezsad.references import adapt
+
+    found, more = (find_images(given)[0] if given else [] for given in (images, calibrate))
+    for line in adapt(found, output, more, _share(false_alarms), rotations).as_text().splitlines():
+        typer.echo(printable(line))
+    typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(str(output))}", err=True)
+
+
+def _share(text: str) -> float:
+    """Parse a share such as 2% or 0.02."""
+    try:
+        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise InputError(f"--false-alarms {text}: expected a share such as 2%")
+    return value
 
 
 def _report(failures: list[str], problems: list[str], count: int) -> None:
@@ -111,6 +158,8 @@ def evaluate_folders(
     config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
+    references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
+    false_alarms: FalseAlarms = "5%",
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
     table: Table = None,
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
@@ -120,15 +169,20 @@ def evaluate_folders(
 
     Images that cannot be scored are excluded and listed at the end, with exit code 1.
     """
-    from edgezsad.evaluate import REPORT_COLUMNS, evaluate, find_test_images
+    from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
     from edgezsad.predict import check_csv, load_scorer
 
     for path in (table, scores):
         if path:
             check_csv(path)
     manifests = find_test_images(folders)
-    scorer, threshold = load_scorer(config, checkpoint, threshold)
-    report = evaluate(scorer, manifests, heatmaps, threshold)
+    if references:
+        if config or checkpoint:
+            raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
+        report = evaluate(adapted_by_category(references, _share(false_alarms), threshold), manifests, heatmaps)
+    else:
+        found = load_scorer(config, checkpoint, threshold)
+        report = evaluate(lambda *_: found, manifests, heatmaps)
     if table:
         write_csv(table, report.rows, REPORT_COLUMNS)
     if scores:

@@ -3,25 +3,37 @@
 import itertools
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgezsad.config import DataSet
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError, printable
-from edgezsad.files import progress
+from edgezsad.files import progress, sha256_of_file
 from edgezsad.metrics.benchmark_tables import METRIC_TEXT, METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
-from edgezsad.predict import Failure, HeatMaps, predict_files
+from edgezsad.predict import Decision, Failure, HeatMaps, find_images, load_scorer, predict_files
+from edgezsad.references import adapt
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
 COUNT_COLUMNS = ("images", "defective", "without_mask", "missed", "false_alarms")
 METRIC_COLUMNS = ("folder", "category", *COUNT_COLUMNS[:3], *METRICS)
-REPORT_COLUMNS = (*METRIC_COLUMNS, *COUNT_COLUMNS[3:], "best_threshold")
-DECISION_COLUMNS = ("folder", "category", "images", "defective", "missed", "false_alarms", "best_threshold")
+REPORT_COLUMNS = (*METRIC_COLUMNS, *COUNT_COLUMNS[3:], "threshold", "best_threshold")
+DetectorOf = Callable[[Manifest, str], tuple[Scorer, Decision]]
+DECISION_COLUMNS = (
+    "folder",
+    "category",
+    "images",
+    "defective",
+    "missed",
+    "false_alarms",
+    "threshold",
+    "best_threshold",
+)
 
 
 @dataclass
@@ -32,7 +44,7 @@ class EvaluationReport:
     balanced accuracy on these images. `missed` are defective images below the threshold.
     """
 
-    threshold: float
+    decisions: dict[str, Decision] = field(default_factory=dict)  # of each category
     rows: list[dict[str, Any]] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)  # folder, image, category, label and score of each image
     notes: list[str] = field(default_factory=list)  # which metrics are undefined and why
@@ -41,14 +53,15 @@ class EvaluationReport:
 
     def as_text(self) -> str:
         """Format the metrics, then the decisions, for a terminal."""
-        title = f"Decisions at the threshold {self.threshold:.3f} (change it with --threshold):"
+        title = f"Decisions; threshold: {'; '.join(sorted({one.basis for one in self.decisions.values()}))}"
         metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISION_COLUMNS, 3)
         return "\n".join(map(printable, [*metrics, "", title, *counts, *self.notes]))
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `--json`; undefined metrics are null."""
         rows = [{name: None if _undefined(value) else value for name, value in row.items()} for row in self.rows]
-        about = {"unit": "percent", "pixels": PIXELS, "threshold": self.threshold}
+        bases = {name: decision.basis for name, decision in self.decisions.items()}
+        about = {"unit": "percent", "pixels": PIXELS, "thresholds": bases}
         return {**about, "rows": rows, "notes": self.notes, "unread": self.skipped}
 
 
@@ -70,19 +83,25 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
     return list(found.values())
 
 
-def evaluate(
-    scorer: Scorer, manifests: Sequence[Manifest], heatmaps: Path | None = None, threshold: float = 0.0
-) -> EvaluationReport:
-    """Compute the metrics of each category from all images with a score; heat maps go to HEATMAPS/NAME/CATEGORY."""
-    report = EvaluationReport(threshold)
-    for manifest in manifests:
+def evaluate(detector_of: DetectorOf, manifests: Sequence[Manifest], heatmaps: Path | None = None) -> EvaluationReport:
+    """Compute the metrics of each category from all images with a score; heat maps go to HEATMAPS/NAME/CATEGORY.
+
+    `detector_of` returns scorer and decision for a manifest and one of its categories.
+    """
+    report = EvaluationReport()
+    for whole, category in _categories(manifests):
+        scorer, decision = detector_of(whole, category)
+        manifest = replace(whole, entries=tuple(one for one in whole.entries if one.category == category))
+        report.decisions[f"{whole.name}/{category}"] = decision
         scores = score_manifest(scorer, manifest, heatmaps, report)
         folder = str(manifest.root)
         for row in category_metrics(scores, manifest, PIXELS):
-            part = scores.category == row["category"]
-            label, score = scores.label[part], scores.score[part]
-            decided = decisions(label, score, threshold)
-            row |= {"folder": folder, "missed": decided.missed, "false_alarms": decided.false_alarms}
+            label, score = scores.label, scores.score
+            row |= {"folder": folder, "missed": math.nan, "false_alarms": math.nan, "threshold": math.nan}
+            if decision.threshold is not None:
+                decided = decisions(label, score, decision.threshold)
+                row |= {"missed": decided.missed, "false_alarms": decided.false_alarms}
+                row["threshold"] = decision.threshold
             report.rows.append(row | {"best_threshold": best_balanced(label, score)})
         columns = ("image", "category", "label", "score")
         arrays = (scores.image_id, scores.category, scores.label, scores.score)
@@ -93,15 +112,43 @@ def evaluate(
     return report
 
 
+def adapted_by_category(references: str, false_alarms: float, threshold: float | None) -> DetectorOf:
+    """Return a `detector_of` that adapts the detector to the images in CATEGORY/`references`, such as train/good.
+
+    An InputError if there are none, or if one is also a test image.
+    """
+
+    def detector_of(manifest: Manifest, category: str) -> tuple[Scorer, Decision]:
+        # The root is that of a single category, or the folder above.
+        folders = (manifest.root / category / references, manifest.root / references)
+        folder = next((path for path in folders if path.is_dir()), None)
+        if folder is None:
+            raise InputError(f"{folders[0]}: no such folder; give for instance --references train/good")
+        images, _ = find_images([folder])
+        tested = {entry.sha256: entry.id for entry in manifest.entries}
+        for path in images:
+            if (digest := sha256_of_file(path)) in tested:
+                raise InputError(f"{path}: also the test image {tested[digest]}; references must not be tested")
+        with tempfile.TemporaryDirectory() as scratch:
+            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms).path
+            return load_scorer(checkpoint=part, threshold=threshold)
+
+    return detector_of
+
+
+def _categories(manifests: Sequence[Manifest]) -> list[tuple[Manifest, str]]:
+    return [(one, category) for one in manifests for category in sorted({entry.category for entry in one.entries})]
+
+
 def score_manifest(
     scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: EvaluationReport | None = None
 ) -> ScoreFile:
     """Score the images of a manifest; images without a score are left out, and listed in `report`."""
-    report = report or EvaluationReport(0.0)
+    report = report or EvaluationReport()
     maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
     paths = [manifest.root / entry.id for entry in manifest.entries]
     entries, results = [], []
-    stream = progress(predict_files(scorer, 0.0, paths, maps), f"score {manifest.name}", len(paths))
+    stream = progress(predict_files(scorer, None, paths, maps), f"score {manifest.name}", len(paths))
     for entry, result in zip(manifest.entries, stream, strict=True):
         if isinstance(result, Failure):
             report.skipped.append(result.reason)
@@ -119,7 +166,8 @@ def score_manifest(
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the metrics over the categories that have them, and add up the counts."""
     mean: dict[str, Any] = {"folder": "mean", "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
-    mean |= {name: sum(row[name] for row in rows) for name in COUNT_COLUMNS} | {"best_threshold": math.nan}
+    mean |= {name: sum(row[name] for row in rows) for name in COUNT_COLUMNS}
+    mean |= dict.fromkeys(("threshold", "best_threshold"), math.nan)
     for name in METRICS:
         values = [row[name] for row in rows if not _undefined(row[name])]
         mean[name] = sum(values) / len(values) if values else math.nan

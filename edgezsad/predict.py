@@ -1,13 +1,14 @@
-"""Score images and write heat maps: `Predictor` for Python, `predict_files` for the command line and `evaluate`."""
+"""Score images and write heat maps: `Detector` for Python, `predict_files` for the command line and `evaluate`."""
 
 import glob
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,13 +16,21 @@ from PIL import Image
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, one_line, printable
-from edgezsad.files import check_may_be_written, written_beside
-from edgezsad.model import GRAPH
+from edgezsad.files import check_may_be_written, progress, written_beside
+from edgezsad.model import CALIBRATION, GRAPH
+from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
+SEVERAL = 5  # images on one side of a threshold are a reason to warn from this number on
+GIVEN = "the given threshold"
+BATCH_RULE = f"{BATCH_DEVIATIONS:g} robust standard deviations above the median of these images, most of them good"
+UNCALIBRATED = (
+    "none, scores only rank images; for verdicts, adapt the detector to your part (`edgezsad adapt GOOD/*.jpg --output "
+    "part.onnx`), compare the images of a folder (--compare), or give --threshold"
+)
 CSV_COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 
 
@@ -29,31 +38,32 @@ CSV_COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
 class Prediction:
     """Result of one image, defective if its score is at least the threshold; `heatmap` is the file written, if any.
 
-    Score (higher is more anomalous) and map, (h, w) float32 at the model's resolution, are raw logits. `problem` says
-    why a requested heat map was not written.
+    Without a threshold the score only ranks images: the verdict is "uncalibrated". Score (higher is more anomalous) and
+    map, (h, w) float32 at the model's resolution, are raw logits. `problem` says why a requested heat map was not
+    written.
     """
 
     path: Path
     score: float
-    threshold: float
+    threshold: float | None
     map: np.ndarray = field(repr=False, compare=False)
     heatmap: Path | None = None
     problem: str = ""
 
     @property
-    def defective(self) -> bool:
-        return self.score >= self.threshold
+    def defective(self) -> bool | None:
+        return None if self.threshold is None else self.score >= self.threshold
 
     @property
     def verdict(self) -> str:
-        return "defective" if self.defective else "normal"
+        return {None: "uncalibrated", True: "defective", False: "normal"}[self.defective]
 
     def as_text(self) -> str:
         text = f"{self.verdict:9}  {self.score:+8.3f}  {self.path}" + (f"  ({self.heatmap})" if self.heatmap else "")
         return printable(text)
 
     def as_json(self) -> dict[str, object]:
-        row = {"path": str(self.path), "score": self.score, "threshold": self.threshold, "defective": self.defective}
+        row = {"path": str(self.path), "score": self.score, "threshold": self.threshold, "verdict": self.verdict}
         row["heatmap"] = str(self.heatmap) if self.heatmap else None
         return row | ({"error": self.problem} if self.problem else {})
 
@@ -73,20 +83,38 @@ def csv_row(result: Prediction | Failure) -> dict[str, object]:
     """Return the row of `--csv`, with six significant digits."""
     row = dict.fromkeys(CSV_COLUMNS, "") | result.as_json()
     if isinstance(result, Prediction):
-        row |= {"verdict": result.verdict, "score": f"{result.score:.6g}", "threshold": f"{result.threshold:.6g}"}
+        numbers = {"score": result.score, "threshold": result.threshold}
+        row |= {name: "" if value is None else f"{value:.6g}" for name, value in numbers.items()}
     return {name: row[name] or "" for name in CSV_COLUMNS}
 
 
-class Predictor:
-    """A detector for Python scripts: `Predictor().predict("part.jpg").verdict`."""
+@dataclass(frozen=True)
+class Decision:
+    """The threshold of a detector and what justifies it; without a threshold, scores only rank images."""
+
+    threshold: float | None = None
+    basis: str = UNCALIBRATED
+
+
+class Detector:
+    """A detector for Python scripts.
+
+    detector = Detector.adapt(["good/1.jpg", "good/2.jpg"], "part.onnx")
+    print(detector.predict("part.jpg").verdict)
+    """
 
     def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
-        """Open a graph (.onnx) or a checkpoint (.safetensors); by default the shipped graph with its own threshold."""
-        self.scorer, self.threshold = load_scorer(None, checkpoint, threshold)
+        """Open a graph (.onnx) or a checkpoint (.safetensors); the default, the shipped graph, gives no verdicts."""
+        self.scorer, self.decision = load_scorer(None, checkpoint, threshold)
+
+    @classmethod
+    def adapt(cls, images: Sequence[Path | str], output: Path | str = "part.onnx", **options: Any) -> "Detector":
+        """Adapt the shipped detector to images of good parts and write it; options: `edgezsad.references.adapt`."""
+        return cls(adapt([Path(path) for path in images], Path(output), **options).path)
 
     def predict(self, image: Path | str) -> Prediction:
         """Score one image file; a file that cannot be read or scored is an `InputError`."""
-        (result,) = predict_files(self.scorer, self.threshold, [Path(image)])
+        (result,) = predict_files(self.scorer, self.decision.threshold, [Path(image)])
         if isinstance(result, Failure):
             raise InputError(result.reason)
         return result
@@ -94,11 +122,11 @@ class Predictor:
 
 def load_scorer(
     config: Path | str | None = None, checkpoint: Path | str | None = None, threshold: float | None = None
-) -> tuple[Scorer, float]:
+) -> tuple[Scorer, Decision]:
     """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
 
-    The shipped graph is the default. Returns the scorer and the threshold: the given one, else the checkpoint's. An
-    InputError if config and checkpoint are given, the run is not trained, or no threshold is stored.
+    The shipped graph is the default. Returns the scorer and its decision: by the given threshold, else by the graph's
+    if it was calibrated on good parts. An InputError if config and checkpoint are given, or the run is not trained.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
@@ -116,18 +144,64 @@ def load_scorer(
         if checkpoint != GRAPH and checkpoint.is_file():
             check_graph(checkpoint)
         scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=False)
-        stored = scorer.threshold
+        check_seal(checkpoint, scorer.metadata)
+        # A threshold fitted to the source is no basis for a decision on another part.
+        basis = scorer.metadata.get(CALIBRATION)
+        decision = Decision(scorer.threshold, basis) if basis else Decision()
     else:
         # PyTorch takes seconds to import.
         from edgezsad.model.detector import load_detector
         from edgezsad.scoring.torch_scorer import TorchScorer
 
-        detector, info = load_detector(checkpoint)
-        scorer, stored = TorchScorer(detector), info.threshold
-    threshold = stored if threshold is None else threshold
-    if threshold is None:
-        raise InputError(f"{checkpoint}: the graph has no threshold; give --threshold")
-    return scorer, threshold
+        scorer, decision = TorchScorer(load_detector(checkpoint)[0]), Decision()
+    return scorer, decision if threshold is None else Decision(threshold, GIVEN)
+
+
+class _Replay:
+    """A scorer that returns known results, one after the other."""
+
+    def __init__(self, size: int, results: Iterable[tuple[float, np.ndarray]]):
+        self.size, self._results = size, iter(results)
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        return next(self._results)
+
+
+class _Describing(_Replay):
+    """A scorer that only collects the descriptions of images."""
+
+    def __init__(self) -> None:
+        self.describer, self.found = Describer(), []
+        super().__init__(self.describer.size, ())
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        self.found.append(self.describer.describe(image))
+        return 0.0, np.zeros((1, 1), np.float32)
+
+
+def compare_images(images: Sequence[Path], threshold: float | None) -> tuple[Scorer, Decision, list[Path], list[str]]:
+    """Compare the images of a folder with one another; returns their scorer, decision, order, and warnings.
+
+    Images that cannot be read come last and fail again when they are scored.
+    """
+    scorer = _Describing()
+    results = list(progress(predict_files(scorer, None, images), "describe", len(images)))
+    readable = [result.path for result in results if isinstance(result, Prediction)]
+    found = compare(scorer.found)
+    replay = _Replay(scorer.size, zip(map(float, found.scores), found.maps, strict=True))
+    decision = Decision(found.threshold, BATCH_RULE) if threshold is None else Decision(threshold, GIVEN)
+    return replay, decision, readable + [path for path in images if path not in set(readable)], found.warnings
+
+
+def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[str]:
+    """Say what the verdicts rest on, and warn if a threshold puts all of at least `SEVERAL` images on one side."""
+    verdicts = {result.verdict for result in results}
+    notes = [f"verdicts: {decision.basis}"]
+    if decision.threshold is not None and len(results) >= SEVERAL and len(verdicts) == 1:
+        notes.append(
+            f"warning: all {len(results)} images are {verdicts.pop()}; check that the threshold fits this part"
+        )
+    return notes
 
 
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
@@ -199,7 +273,7 @@ def _absolute(path: Path) -> Path:
 
 
 def predict_files(
-    scorer: Scorer, threshold: float, images: Sequence[Path], heatmaps: HeatMaps | None = None
+    scorer: Scorer, threshold: float | None, images: Sequence[Path], heatmaps: HeatMaps | None = None
 ) -> Iterator[Prediction | Failure]:
     """Score images in order, while threads read the next ones; an error with one image does not stop the rest.
 

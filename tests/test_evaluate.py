@@ -13,6 +13,7 @@ from PIL import Image
 
 from edgezsad.errors import InputError
 from edgezsad.evaluate import EvaluationReport, evaluate, find_test_images
+from edgezsad.predict import Decision
 
 
 class Brightest:
@@ -22,6 +23,11 @@ class Brightest:
 
     def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
         return float(image.max()), image[:, :, 0].astype(np.float32)
+
+
+def fixed(scorer: Any, decision: Decision | None = None) -> Callable[..., tuple[Any, Decision]]:
+    """The same detector for every category."""
+    return lambda *_: (scorer, decision or Decision())
 
 
 def write_image(path: Path, level: int, spot: int | None = None) -> None:
@@ -53,7 +59,7 @@ def row_of(found: EvaluationReport, category: str) -> dict[str, Any]:
 
 
 def test_the_table_is_as_by_hand(folder: Path) -> None:
-    found = evaluate(Brightest(), find_test_images([folder]))
+    found = evaluate(fixed(Brightest()), find_test_images([folder]))
     plain = row_of(found, "plain")
     # Normal 40 and 60, defective 50 and 200: three of four pairs are in order.
     assert plain["image_auroc"] == 75
@@ -65,7 +71,7 @@ def test_the_table_is_as_by_hand(folder: Path) -> None:
 
 
 def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
-    found = evaluate(Brightest(), find_test_images([folder / "plain"]), threshold=55)
+    found = evaluate(fixed(Brightest(), Decision(55, "by hand")), find_test_images([folder / "plain"]))
     plain, mean = found.rows[0], found.rows[-1]
     # Of 50 and 200 the first is missed; of 40 and 60 the second is called defective.
     assert (plain["missed"], plain["false_alarms"]) == (mean["missed"], mean["false_alarms"]) == (1, 1)
@@ -73,19 +79,19 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
     # 60 and 200.
     assert plain["best_threshold"] in (45, 130)
     assert np.isnan(mean["best_threshold"])
-    assert "threshold 55.000" in found.as_text()
-    exact = evaluate(Brightest(), find_test_images([folder / "plain"]), threshold=50)
+    assert "Decisions; threshold: by hand" in found.as_text() and " 55.000 " in found.as_text()
+    exact = evaluate(fixed(Brightest(), Decision(50)), find_test_images([folder / "plain"]))
     assert exact.rows[0]["missed"] == 0
     assert [(row["label"], row["score"]) for row in found.scores] == [(0, 40), (0, 60), (1, 50), (1, 200)]
     assert found.scores[2]["image"] == "test/spot/0.png"
 
 
 def test_heat_maps_next_to_the_images_change_no_number(folder: Path) -> None:
-    before = evaluate(Brightest(), find_test_images([folder]))
+    before = evaluate(fixed(Brightest()), find_test_images([folder]))
     for path in (*folder.rglob("test/*/*.png"), *folder.rglob("train/good/*.png")):
         write_image(path.with_name(f"{path.name}.heatmap.png"), 255)
-    evaluate(Brightest(), find_test_images([folder / "plain"]), folder / "plain" / "maps")
-    assert evaluate(Brightest(), find_test_images([folder])).as_json() == before.as_json()
+    evaluate(fixed(Brightest()), find_test_images([folder / "plain"]), folder / "plain" / "maps")
+    assert evaluate(fixed(Brightest()), find_test_images([folder])).as_json() == before.as_json()
 
 
 def test_images_that_cannot_be_read_are_reported_and_in_no_number(folder: Path) -> None:
@@ -95,18 +101,18 @@ def test_images_that_cannot_be_read_are_reported_and_in_no_number(folder: Path) 
     bad.write_bytes(bad.read_bytes()[:2000])
     # Nor does a training image matter, which is never read.
     (folder / "plain" / "train" / "good" / "0.png").write_bytes(b"no image")
-    found = evaluate(Brightest(), find_test_images([folder]))
+    found = evaluate(fixed(Brightest()), find_test_images([folder]))
     assert row_of(found, "plain")["images"] == 4
     (skipped,) = found.skipped
     assert "plain/test/good/2.png" in skipped
     for path in (folder / "blind" / "test").rglob("*.png"):
         path.write_bytes(bad.read_bytes())
     with pytest.raises(InputError, match="no test image could be scored"):
-        evaluate(Brightest(), find_test_images([folder / "blind"]))
+        evaluate(fixed(Brightest()), find_test_images([folder / "blind"]))
 
 
 def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Path) -> None:
-    found = evaluate(Brightest(), find_test_images([folder]))
+    found = evaluate(fixed(Brightest()), find_test_images([folder]))
     blind = row_of(found, "blind")
     assert blind["image_auroc"] == 75
     assert np.isnan(blind["pixel_auroc"])
@@ -119,7 +125,7 @@ def test_a_category_without_masks_gets_image_metrics_only_and_says_so(folder: Pa
 def test_folders_of_one_name_are_kept_apart_and_one_folder_counts_once(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other" / "plain"
     shutil.copytree(folder / "plain", other)
-    evaluate(Brightest(), find_test_images([folder / "plain", other]), tmp_path / "maps")
+    evaluate(fixed(Brightest()), find_test_images([folder / "plain", other]), tmp_path / "maps")
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["plain", "plain-2"]
     assert (tmp_path / "maps" / "plain-2" / "test" / "spot" / "1.png.heatmap.png").is_file()
     with pytest.raises(InputError, match="given twice"):
@@ -129,7 +135,7 @@ def test_folders_of_one_name_are_kept_apart_and_one_folder_counts_once(folder: P
 def test_normal_images_alone_have_no_image_metrics(folder: Path) -> None:
     for name in ("test", "ground_truth"):
         shutil.rmtree(folder / "plain" / name / "spot")
-    found = evaluate(Brightest(), find_test_images([folder / "plain"]))
+    found = evaluate(fixed(Brightest()), find_test_images([folder / "plain"]))
     assert np.isnan(found.rows[0]["image_auroc"])
     assert any("all test images have the same label: plain" in note for note in found.notes)
 
@@ -146,14 +152,14 @@ def test_one_bad_score_or_heat_map_is_reported_and_the_rest_evaluated(folder: Pa
             value, anomaly_map = super().score(image)
             return (float("nan") if value == 60 else value), anomaly_map
 
-    found = evaluate(SometimesNan(), find_test_images([folder / "plain"]))
+    found = evaluate(fixed(SometimesNan()), find_test_images([folder / "plain"]))
     assert row_of(found, "plain")["images"] == 3
     assert row_of(found, "plain")["image_auroc"] == 100
     (reason,) = found.skipped
     assert "plain/test/good/1.png: the score is not finite" in reason
     # A folder stands where a heat map is to be written.
     (tmp_path / "maps" / "plain" / "test" / "good" / "0.png.heatmap.png").mkdir(parents=True)
-    found = evaluate(Brightest(), find_test_images([folder / "plain"]), tmp_path / "maps")
+    found = evaluate(fixed(Brightest()), find_test_images([folder / "plain"]), tmp_path / "maps")
     assert row_of(found, "plain")["images"] == 4
     (problem,) = found.problems
     assert "0.png.heatmap.png: is a folder" in problem
@@ -168,7 +174,7 @@ def test_the_command_prints_and_writes_with_the_committed_checkpoint(
     code, output, errors = command("evaluate", folder, *options)
     assert code == 0, errors
     report, table, scores = json.loads(output), pd.read_csv(tmp_path / "t.csv"), pd.read_csv(tmp_path / "s.csv")
-    assert report["threshold"] == 1.5
+    assert set(report["thresholds"].values()) == {"the given threshold"} and report["rows"][0]["threshold"] == 1.5
     assert len(scores) == 8
     assert table["missed"].iloc[-1] == (scores["score"][scores["label"] == 1] < 1.5).sum()
     categories = [row["category"] for row in report["rows"]]

@@ -12,18 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgezsad import Predictor
+from edgezsad import Detector
 from edgezsad.errors import InputError
+from edgezsad.export.onnx_append import appended
 from edgezsad.files import write_csv
-from edgezsad.model import CHECKPOINT, GRAPH
+from edgezsad.model import CALIBRATION, CHECKPOINT, GRAPH
 from edgezsad.model.detector import load_detector
 from edgezsad.predict import (
     CSV_COLUMNS,
+    SEVERAL,
+    Decision,
     Failure,
     HeatMaps,
     Prediction,
     check_csv,
     csv_row,
+    decision_notes,
     find_images,
     load_scorer,
     predict_files,
@@ -34,9 +38,9 @@ from edgezsad.scoring.torch_scorer import TorchScorer
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def write_image(path: Path) -> Path:
+def write_image(path: Path, level: int = 100) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((8, 9, 3), 100, np.uint8)).save(path)
+    Image.fromarray(np.full((8, 9, 3), level, np.uint8)).save(path)
     return path
 
 
@@ -170,26 +174,45 @@ def test_options_that_contradict(tmp_path: Path) -> None:
         load_scorer("configs/mini.yaml", CHECKPOINT)
 
 
-def test_a_graph_without_a_threshold_needs_one(tmp_path: Path) -> None:
-    import onnx
+def test_only_a_given_or_calibrated_threshold_decides(tmp_path: Path) -> None:
+    # The shipped graph's threshold was fitted to its source: no basis on another part.
+    assert load_scorer()[1].threshold is None
+    assert load_scorer(threshold=1.5)[1].threshold == 1.5
+    calibrated = tmp_path / "part.onnx"
+    calibrated.write_bytes(appended(GRAPH.read_bytes(), metadata={CALIBRATION: "at most 5%"}))
+    found = load_scorer(checkpoint=calibrated)[1]
+    assert found.basis == "at most 5%" and found.threshold == pytest.approx(-0.4755, abs=1e-4)
 
-    model = onnx.load(GRAPH)
-    del model.metadata_props[:]
-    path = tmp_path / "bare.onnx"
-    path.write_bytes(model.SerializeToString())
-    with pytest.raises(InputError, match="--threshold"):
-        load_scorer(checkpoint=path)
-    assert load_scorer(checkpoint=path, threshold=1.5)[1] == 1.5
+
+def test_without_a_basis_there_is_no_verdict(tmp_path: Path, command: Callable[..., tuple[int, str, str]]) -> None:
+    names = [write_image(tmp_path / f"{name}.png", level) for name, level in (("a", 40), ("b", 220), ("c", 90))]
+    code, output, errors = command("predict", *map(str, names), "--csv", str(tmp_path / "t.csv"))
+    ranks = [line.split() for line in output.splitlines()]
+    assert code == 0 and [row[0] for row in ranks] == ["1", "2", "3"] and {row[1] for row in ranks} == {"uncalibrated"}
+    assert [float(row[2]) for row in ranks] == sorted((float(row[2]) for row in ranks), reverse=True)
+    assert errors.splitlines()[-1].startswith("verdicts: none, scores only rank images; for verdicts, adapt")
+    table = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert {(row["verdict"], row["threshold"]) for row in table} == {("uncalibrated", "")}
+    code, output, _ = command("predict", *map(str, names), "--json")
+    assert {(row["verdict"], row["threshold"]) for row in json.loads(output)} == {("uncalibrated", None)}
+
+
+def test_a_threshold_with_all_images_on_one_side_is_a_reason_to_warn(tmp_path: Path) -> None:
+    paths = [write_image(tmp_path / f"{number}.png", 100 + number) for number in range(SEVERAL)]
+    decision = Decision(0.0, "the given threshold")
+    results = list(predict_files(Brightness(), decision.threshold, paths))
+    assert decision_notes(decision, results)[1].startswith("warning: all 5 images are defective; check")
+    assert len(decision_notes(decision, results[1:])) == 1
 
 
 def test_the_predictor_returns_score_verdict_and_map(tmp_path: Path) -> None:
-    predictor = Predictor(threshold=0.5)
-    result = predictor.predict(write_image(tmp_path / "part.png"))
+    detector = Detector(threshold=0.5)
+    result = detector.predict(write_image(tmp_path / "part.png"))
     assert np.isfinite(result.score)
     assert result.verdict == ("defective" if result.score >= 0.5 else "normal")
     assert result.map.ndim == 2
     with pytest.raises(InputError, match="nowhere"):
-        predictor.predict(tmp_path / "nowhere.png")
+        detector.predict(tmp_path / "nowhere.png")
 
 
 def test_the_command_lists_skipped_images_with_exit_code_1(
@@ -229,8 +252,8 @@ def test_an_interrupted_command_keeps_finished_rows(tmp_path: Path, number: sign
 @pytest.mark.slow
 def test_the_shipped_graph_is_the_shipped_checkpoint(tmp_path: Path) -> None:
     detector, info = load_detector(CHECKPOINT)
-    graph, threshold = load_scorer()
-    assert threshold == load_scorer(checkpoint=CHECKPOINT)[1] == info.threshold
+    graph, _ = load_scorer()
+    assert graph.threshold == info.threshold
     assert read_metadata(GRAPH)["model_sha256"] == detector.sha256()
     image = np.random.default_rng(0).integers(0, 256, (detector.size, detector.size, 3), dtype=np.uint8)
     expected, expected_map = TorchScorer(detector).score(image)

@@ -9,7 +9,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
@@ -31,11 +31,17 @@ OUTPUTS = ("score", "map")
 MOST_AXES = 4  # of a transposition; QNN's GPU transposes at most five
 
 
-def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict[str, str] | None = None) -> Path:
+def export_onnx(
+    detector: nn.Module,
+    path: Path | str,
+    size: int,
+    metadata: dict[str, str] | None = None,
+    more_outputs: Sequence[str] = (),
+) -> Path:
     """Export a detector to `path`, atomically, with `metadata` as `metadata_props`; returns `path`.
 
-    The detector takes (B, 3, size, size) float32, returns score (B,) and map (B, 1, h, w), and is not changed. A
-    CheckError if the exporter cannot express it, or the graph has other inputs or outputs.
+    The detector takes (B, 3, size, size) float32, returns score (B,), map (B, 1, h, w) and `more_outputs`, and is not
+    changed. A CheckError if the exporter cannot express it, or the graph has other inputs or outputs.
     """
     module = _portable_copy(detector)
     try:
@@ -46,14 +52,14 @@ def export_onnx(detector: nn.Module, path: Path | str, size: int, metadata: dict
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=[*OUTPUTS, *more_outputs],
                 external_data=False,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
         raise CheckError(f"{path}: PyTorch cannot export this detector ({one_line(error)}); simplify it") from None
     model = _tidy(program.model)
-    _check_signature(model, size, path)
+    _check_signature(model, size, path, more_outputs)
     set_metadata(model, metadata or {})
     return save_graph(model, path)
 
@@ -159,13 +165,13 @@ def merged_axes(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[i
     return lengths, tuple(runs_in_input.index(run) for run in runs)
 
 
-def _check_signature(model: onnx.ModelProto, size: int, path: Path | str) -> None:
+def _check_signature(model: onnx.ModelProto, size: int, path: Path | str, more_outputs: Sequence[str]) -> None:
     shapes = {
         item.name: tuple(axis.dim_value for axis in item.type.tensor_type.shape.dim)
         for item in (*model.graph.input, *model.graph.output)
     }
-    good = list(shapes) == [INPUT, *OUTPUTS] and shapes[INPUT] == (1, 3, size, size) and shapes["score"] == (1,)
-    if not (good and len(shapes["map"]) == 4 and shapes["map"][:2] == (1, 1)):
+    good = list(shapes) == [INPUT, *OUTPUTS, *more_outputs] and shapes[INPUT] == (1, 3, size, size)
+    if not (good and shapes["score"] == (1,) and len(shapes["map"]) == 4 and shapes["map"][:2] == (1, 1)):
         raise CheckError(f"{path}: inputs and outputs are {shapes}, expected image, score (1,) and map (1, 1, h, w)")
 
 

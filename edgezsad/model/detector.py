@@ -47,7 +47,7 @@ class Checkpoint:
     tuned: dict[str, Tensor]
 
 
-class Detector(nn.Module):
+class DetectorModule(nn.Module):
     """Backbone and readout, in eval mode; `tta` is the test-time augmentation, "none" or "rot180"."""
 
     def __init__(self, backbone: Backbone, readout: GlobalLocalReadout, size: int, tta: str = "none"):
@@ -91,11 +91,11 @@ def build_readout(
     return EdgeGLR(channels, head, config)
 
 
-def build_detector(model: Model, backbone: Backbone | None = None) -> Detector:
+def build_detector(model: Model, backbone: Backbone | None = None) -> DetectorModule:
     """Build a detector with an untrained readout; `backbone`, if given, is shared and not loaded again."""
     backbone = backbone or Backbone(model.backbone, model.weights, model.strides)
     readout = build_readout(backbone.channels, backbone.strides, model.readout, model.size)
-    return Detector(backbone, readout, model.size, model.tta)
+    return DetectorModule(backbone, readout, model.size, model.tta)
 
 
 def save_checkpoint(
@@ -124,7 +124,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 def load_detector(
     path: Path | str, backbone: Backbone | None = None, expected: Model | None = None
-) -> tuple[Detector, CheckpointInfo]:
+) -> tuple[DetectorModule, CheckpointInfo]:
     """Build the detector of a checkpoint; InputError if it is damaged or made for another model than `expected`.
 
     Seeds share `backbone` if given; a detector with tuned weights gets a copy.
@@ -151,7 +151,7 @@ def load_detector(
     return detector, checkpoint.info
 
 
-def graph_metadata(detector: Detector, info: CheckpointInfo) -> dict[str, str]:
+def graph_metadata(detector: DetectorModule, info: CheckpointInfo) -> dict[str, str]:
     """Metadata of a graph exported from a checkpoint's detector."""
     preprocessing = f"RGB, resized to {detector.size} x {detector.size}, 0..255, NCHW; normalised inside"
     hashes = {"model_sha256": detector.sha256(), "source_sha256": info.source_sha256}

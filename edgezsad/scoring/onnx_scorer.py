@@ -94,8 +94,13 @@ class OnnxScorer(SessionScorer):
             self.score(np.zeros((self.size, self.size, 3), dtype=np.uint8))
 
 
-def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.InferenceSession:
-    """Open a graph on ONNX Runtime's CPU provider; without `optimise` faster, for a graph that is only inspected."""
+def cpu_session(
+    path: Path | str, threads: int, optimise: bool = True, data: bytes | None = None
+) -> ort.InferenceSession:
+    """Open a graph on ONNX Runtime's CPU provider; without `optimise` faster, for a graph that is only inspected.
+
+    `data` are the bytes of the graph if they are not those of the file.
+    """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such ONNX file; {RUN_EXPORT} to write it")
     options = ort.SessionOptions()
@@ -107,7 +112,7 @@ def cpu_session(path: Path | str, threads: int, optimise: bool = True) -> ort.In
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        source = str(verified(path))
+        source = str(verified(path)) if data is None else data
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except CheckError:
         raise

@@ -11,7 +11,7 @@ from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
-from edgezsad.model.detector import Detector, extract_features, load_detector
+from edgezsad.model.detector import DetectorModule, extract_features, load_detector
 
 
 class LastFeatures:
@@ -38,7 +38,7 @@ class TorchScorer:
     precision = "fp32"
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
-    def __init__(self, detector: Detector, features: LastFeatures | None = None, timed: bool = True):
+    def __init__(self, detector: DetectorModule, features: LastFeatures | None = None, timed: bool = True):
         """Wrap a detector; `timed` is False if `features` are shared with a scorer that computes them."""
         self.detector, self.size, self.timed = detector, detector.size, timed
         self.detector_sha256 = detector.sha256()

@@ -34,7 +34,7 @@ from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import parse_json, progress, read_json, save_tensors, versions, write_csv, write_json
 from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
-from edgezsad.model.detector import CheckpointInfo, Detector, build_readout, save_checkpoint
+from edgezsad.model.detector import CheckpointInfo, DetectorModule, build_readout, save_checkpoint
 from edgezsad.model.edgeglr import GlobalLocalReadout
 from edgezsad.model.self_reference import SelfReferenceReadout
 from edgezsad.training import losses
@@ -256,7 +256,7 @@ def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.n
     if inputs.backbone is None and model.tta == "none":
         outputs = [result.readout(trainer.to_device(example.inputs)) for example in inputs.read(rows)]
     else:
-        detector = trainer.to_device(Detector(result.backbone or backbone, result.readout, model.size, model.tta))
+        detector = trainer.to_device(DetectorModule(result.backbone or backbone, result.readout, model.size, model.tta))
         outputs = [detector.output(trainer.to_device(pixels)) for pixels in inputs.read_pixels(rows)]
     label = inputs.label[rows]
     heads = {name: torch.cat([getattr(one, name).float().cpu() for one in outputs]).numpy() for name in HEADS}

@@ -11,7 +11,7 @@ from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.export.export_run import compare_scores, sample_source
 from edgezsad.files import sha256_of_file
-from edgezsad.model.detector import Detector
+from edgezsad.model.detector import DetectorModule
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.torch_scorer import TorchScorer
@@ -52,7 +52,7 @@ def test_source_samples_are_disjoint(run: Run) -> None:
     assert len(rehearsal.calibration) == len(rehearsal.others) == 2
 
 
-def test_compare_scores_starts_at_the_file(detector: Detector, exported: Path, tmp_path: Path) -> None:
+def test_compare_scores_starts_at_the_file(detector: DetectorModule, exported: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), image)
     entry = Entry("a.jpg", "bolt", "test", 0, "good", "", 300, 200, sha256_of_file(tmp_path / "a.jpg"), "")

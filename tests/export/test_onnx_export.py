@@ -17,7 +17,7 @@ from edgezsad.errors import CheckError
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import check_lint
 from edgezsad.export.onnx_export import CompactBiases, _portable_copy, export_onnx, merged_axes
-from edgezsad.model.detector import Detector, build_detector
+from edgezsad.model.detector import DetectorModule, build_detector
 from edgezsad.scoring.onnx_scorer import read_metadata
 
 SIZE = 96
@@ -31,7 +31,7 @@ def pixels(size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (1, 3, size, size)).astype(np.float32)
 
 
-def test_parity_with_pytorch(detector: Detector, exported: Path) -> None:
+def test_parity_with_pytorch(detector: DetectorModule, exported: Path) -> None:
     for seed in range(2):
         image = pixels(SIZE, seed)
         with torch.inference_mode():
@@ -58,7 +58,7 @@ def test_no_path_of_this_machine(exported: Path) -> None:
 
 
 def test_quiet_and_equal_bytes(
-    detector: Detector, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+    detector: DetectorModule, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     metadata = dict(reversed(read_metadata(exported).items()))
     again = export_onnx(detector, tmp_path / "again.onnx", SIZE, metadata)

@@ -13,7 +13,7 @@ from edgezsad.errors import InputError
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import (
     CheckpointInfo,
-    Detector,
+    DetectorModule,
     build_detector,
     load_detector,
     read_checkpoint,
@@ -30,7 +30,7 @@ def backbone() -> Backbone:
 
 
 @pytest.fixture
-def detector(backbone: Backbone) -> Detector:
+def detector(backbone: Backbone) -> DetectorModule:
     torch.manual_seed(1)
     built = build_detector(MODEL, backbone)
     with torch.no_grad():
@@ -57,19 +57,19 @@ def info(backbone: Backbone) -> Callable[..., CheckpointInfo]:
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, detector: Detector, info: Callable[..., CheckpointInfo]) -> Path:
+def checkpoint(tmp_path: Path, detector: DetectorModule, info: Callable[..., CheckpointInfo]) -> Path:
     return save_checkpoint(tmp_path / "seed" / "checkpoint.safetensors", detector.readout, info())
 
 
 @torch.inference_mode()
-def scores(detector: Detector) -> tuple[np.ndarray, np.ndarray]:
+def scores(detector: DetectorModule) -> tuple[np.ndarray, np.ndarray]:
     image = torch.randint(0, 256, (2, 3, 64, 64), generator=torch.Generator().manual_seed(5)).float()
     score, anomaly_map = detector(image)
     return score.numpy(), anomaly_map.numpy()
 
 
 def test_round_trip_to_the_bit(
-    checkpoint: Path, detector: Detector, backbone: Backbone, info: Callable[..., CheckpointInfo]
+    checkpoint: Path, detector: DetectorModule, backbone: Backbone, info: Callable[..., CheckpointInfo]
 ) -> None:
     loaded, read = load_detector(checkpoint, backbone, expected=MODEL)
     assert read == info()
@@ -116,7 +116,7 @@ def test_trained_on_other_backbone_weights(checkpoint: Path) -> None:
 
 
 def test_weights_of_another_readout(
-    tmp_path: Path, detector: Detector, backbone: Backbone, info: Callable[..., CheckpointInfo]
+    tmp_path: Path, detector: DetectorModule, backbone: Backbone, info: Callable[..., CheckpointInfo]
 ) -> None:
     other = MODEL.model_copy(update={"readout": MODEL.readout.model_copy(update={"global_channels": 8})})
     path = save_checkpoint(tmp_path / "other.safetensors", detector.readout, info(model=other))

@@ -1,0 +1,100 @@
+"""Compare the patches of an image with patches of reference images of good parts, in one graph with the detector.
+
+After PatchCore (Roth et al., 2022): the distance of each patch to the nearest reference patch. Three things are ours:
+features are averaged over the image and its rotation by 180 degrees, which the detector computes anyway; the detector's
+own map, which needs no references, is part of the distance; and so is the distance to the nearest patch of the same
+image, since what occurs only once in a part is more often a defect.
+
+The reference patches are the weights of a 1 x 1 convolution, so that a part's detector is one graph of plain operators.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgezsad.model import DETAIL_WEIGHT, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, SMALLEST
+from edgezsad.model.detector import DetectorModule, extract_features
+from edgezsad.model.edgeglr import rotate180
+
+OWN_REACH = 1 / 4  # share of the side within which a patch of the same image does not count
+NEAR = 1e4  # added to the squared distance of patches that are not compared; FP16 can represent it
+REPLACED = ("bank", "offset", "scale", "shift")
+DESCRIPTION = ("patches", "detector_map", "own_distance")
+"""Tensors of the shipped graph that describe an image: (1, C, g, g), (1, 1, g, g) and (1, 1, g, g)."""
+
+
+class ReferenceDetector(nn.Module):
+    """A detector whose score and map are distances to reference patches.
+
+    The buffers `REPLACED` are missing in the shipped graph; `edgezsad.references` adds them. `bank` (M, C, 1, 1) is
+    twice the reference patches, `offset` (M,) is `MAP_WEIGHT` times the detector's map there less the patches' squared
+    lengths. Scores and maps are multiplied by `scale`, and `shift` is added.
+    """
+
+    def __init__(self, detector: DetectorModule):
+        super().__init__()
+        self.detector, self.size = detector, detector.size
+        self.side = detector.size // detector.backbone.strides[1]
+        step = torch.arange(self.side)
+        near = ((step[:, None] - step).abs() <= OWN_REACH * self.side).float()
+        self.register_buffer("near", NEAR * torch.kron(near, near))
+        coarse = self.side // 2
+        # Bilinear interpolation as a matrix: few boards support Resize.
+        enlarge = functional.interpolate(torch.eye(coarse)[None], size=self.side, mode="linear", align_corners=False)
+        self.register_buffer("enlarge", enlarge[0].T.contiguous())
+        channels = sum(detector.backbone.channels)
+        self.register_buffer("bank", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("offset", torch.ones(1))
+        self.register_buffer("scale", torch.full((1, 1, 1, 1), 2.0))
+        self.register_buffer("shift", torch.full((1, 1, 1, 1), 3.0))
+        self.eval()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Score (1, 3, S, S) pixels 0..255: score (1,), map (1, 1, h, w), and the tensors of `DESCRIPTION`."""
+        patches, local_map = self.describe(image)
+        coarse_map = functional.avg_pool2d(local_map, 2)
+        length = patches.square().sum(dim=1, keepdim=True) + MAP_WEIGHT * coarse_map
+        similarity = functional.conv2d(patches, self.bank, self.offset).amax(dim=1, keepdim=True)
+        own = self.own_distance(patches, coarse_map)
+        distance = (length - similarity).clamp(min=SMALLEST).sqrt() + OWN_WEIGHT * own
+        # The finer detector's map adds the detail within a patch.
+        detail = local_map - _repeat(coarse_map)
+        fine = (_repeat(distance).square() + DETAIL_WEIGHT * detail).clamp(min=SMALLEST).sqrt()
+        score = mean_of_highest(distance.flatten(1)).view(1, 1, 1, 1)
+        return (score * self.scale + self.shift).view(1), fine * self.scale + self.shift, patches, coarse_map, own
+
+    def describe(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the patches (1, C, g, g), each stride of length one, and the detector's map (1, 1, 2 g, 2 g)."""
+        views = extract_features(self.detector.backbone, image, "rot180")
+        local_map = self.detector.readout(*(views if self.detector.tta == "rot180" else (views[0], None))).map
+        fine, middle, coarse = ((one + rotate180(other)) / 2 for one, other in zip(*views, strict=True))
+        coarse = torch.matmul(torch.matmul(self.enlarge, coarse), self.enlarge.T)
+        joint = [functional.avg_pool2d(fine, 2), middle, coarse]
+        return torch.cat(
+            [one / (one.square().sum(dim=1, keepdim=True).sqrt() + 1e-6) for one in joint], dim=1
+        ), local_map
+
+    def own_distance(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
+        """Compute the distance of each patch to the nearest patch of the same image that is far enough away."""
+        flat, own = patches.flatten(2), MAP_WEIGHT * coarse_map.flatten(2)
+        length = flat.square().sum(dim=1, keepdim=True)
+        others = 2 * torch.matmul(flat.transpose(1, 2), flat) - (length - own) - self.near
+        squared = (length + own).transpose(1, 2) - others.amax(dim=2, keepdim=True)
+        return squared.clamp(min=SMALLEST).sqrt().transpose(1, 2).view_as(coarse_map)
+
+
+def mean_of_highest(values: Tensor, count: int = PEAK_CELLS) -> Tensor:
+    """Average the `count` highest of (B, N) values: one maximum after the other, since boards have no TopK."""
+    highest = []
+    for _ in range(count):
+        top = values.amax(dim=1, keepdim=True)
+        highest.append(top)
+        # One at the maximum, zero elsewhere.
+        values = values - NEAR * functional.relu((values - top) * NEAR + 1)
+    return torch.cat(highest, dim=1).mean(dim=1)
+
+
+def _repeat(maps: Tensor) -> Tensor:
+    """Repeat each cell twice along both sides: (1, 1, g, g) to (1, 1, 2 g, 2 g)."""
+    side = maps.shape[-1]
+    return maps.reshape(1, side, 1, side, 1).expand(-1, -1, 2, -1, 2).reshape(1, 1, 2 * side, 2 * side)

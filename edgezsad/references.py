@@ -1,0 +1,344 @@
+"""Adapt the shipped detector to a part by a few images of good parts: one ONNX file, in seconds, without PyTorch.
+
+The file is the shipped graph `references.onnx` and, appended, the reference patches with a threshold calibrated on
+good images; `edgezsad.model.references` has the method. `compare` does without references: it compares the images of a
+folder with one another, after MuSc (Li et al., 2024).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgezsad.data.images import load
+from edgezsad.errors import CheckError, InputError
+from edgezsad.export.onnx_append import appended
+from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
+from edgezsad.metrics.calibration import Calibration, calibrate
+from edgezsad.model import CALIBRATION, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, REFERENCES, SMALLEST, THRESHOLD
+from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
+
+MOST_IMAGES = 16  # references; further images calibrate the threshold
+SPLIT_FROM = 20  # images from which half of them calibrate
+MOST_PATCHES = 3_200  # in the file: 3 MB, and a third of the graph's operations
+ANGLES = tuple(range(45, 360, 45))
+ROTATED_BELOW = 0.95  # ratio of the leave-one-out scores with and without rotated references from which they are used
+GAIN = 12.5  # scores are deviations from a good part's mean in units of 8% of it
+OUTLIER = 5.0  # score of a reference, left out, from which it is suspicious
+FEW = 2  # images below which nothing can be left out
+FEWEST, RELIABLE = 4, 16  # images of a folder that can be compared, and from which on the comparison is reliable
+NEAREST_SHARE = 0.3  # of the other images, to which a patch is compared
+BATCH_DEVIATIONS = 3.0  # robust standard deviations above the median from which an image stands out
+SMALLEST_DEVIATION, MIXED = 0.02, 0.25  # robust deviation of log scores: least, and from which a folder seems mixed
+
+
+@dataclass(frozen=True)
+class Description:
+    """Patches of one image (N, C), the detector's map there (N,), and distances within the image (N,), all float32."""
+
+    patches: np.ndarray
+    detector_map: np.ndarray
+    own: np.ndarray
+
+    @property
+    def bank(self) -> np.ndarray:
+        """Twice the patches, (N, C): the weights with which they are references."""
+        return 2 * self.patches
+
+    @property
+    def offset(self) -> np.ndarray:
+        """The biases of these weights, (N,)."""
+        return MAP_WEIGHT * self.detector_map - np.square(self.patches).sum(axis=1)
+
+    def distances(self, bank: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Compute the distance (N,) of each patch to the nearest reference patch, weights (M, C) and biases (M,)."""
+        length = np.square(self.patches).sum(axis=1) + MAP_WEIGHT * self.detector_map
+        nearest = (self.patches @ bank.T + offset).max(axis=1)
+        return np.sqrt(np.maximum(length - nearest, SMALLEST))
+
+
+class Describer:
+    """The shipped graph with outputs that describe an image."""
+
+    def __init__(self) -> None:
+        placeholder = {"bank.fp16": np.zeros((1, 472, 1, 1), np.float16), "offset": np.zeros(1, np.float32)}
+        placeholder |= standard(1.0, 0.0)
+        outputs = {"patches": (1, 472, 20, 20), "detector_map": (1, 1, 20, 20), "own_distance": (1, 1, 20, 20)}
+        self.session = cpu_session(
+            REFERENCES, cores(), data=appended(REFERENCES.read_bytes(), placeholder, outputs=outputs)
+        )
+        self.outputs, self.size = [*outputs], self.session.get_inputs()[0].shape[2]
+
+    def describe(self, image: np.ndarray) -> Description:
+        """Describe an image (size, size, 3) uint8 RGB."""
+        patches, detector_map, own = self.session.run(self.outputs, {"image": as_tensor(image, self.size)})
+        return Description(patches[0].reshape(patches.shape[1], -1).T.copy(), detector_map.ravel(), own.ravel())
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A part's detector: what was written, what its threshold promises, and what is suspicious about the images."""
+
+    path: Path
+    references: int
+    patches: int
+    rotated: bool
+    calibration: Calibration | None
+    basis: str
+    warnings: list[str]
+
+    def as_text(self) -> str:
+        """Describe the file in one line, then its threshold, then the warnings."""
+        size = self.path.stat().st_size / 1e6
+        turned = ", rotated in steps of 45 degrees" if self.rotated else ""
+        lines = [f"{self.path}: {self.references} reference images{turned}, {self.patches:,} patches, {size:.1f} MB"]
+        limit = "" if self.calibration is None else f"{self.calibration.threshold:.3f}, "
+        return "\n".join([*lines, f"threshold: {limit}{self.basis}", *(f"warning: {text}" for text in self.warnings)])
+
+
+def adapt(
+    images: Sequence[Path],
+    output: Path,
+    calibrate_on: Sequence[Path] = (),
+    false_alarms: float = 0.05,
+    rotations: str = "auto",
+) -> Adapted:
+    """Write the detector of a part.
+
+    Args:
+        images: of good parts; up to `MOST_IMAGES` become references, the rest calibrates the threshold.
+        output: the ONNX file.
+        calibrate_on: more images of good parts, for the threshold alone.
+        false_alarms: largest share of good parts that may be called defective.
+        rotations: "8" adds the references rotated in steps of 45 degrees, "none" does not, "auto" does if references
+            then resemble one another more.
+
+    Raises:
+        InputError: no images, one given twice or unreadable, or images of different shape.
+    """
+    check_references([*images, *calibrate_on])
+    chosen, held_out = split_references(images, calibrate_on)
+    describer = Describer()
+    pixels = [load(path, describer.size) for path in progress(chosen, "read", disable=len(chosen) < 8)]
+    found = [describer.describe(image) for image in progress(pixels, "describe references")]
+    left_out = leave_one_out(found)
+    turned: list[list[Description]] = [[] for _ in found]
+    if rotations == "8" or (rotations == "auto" and len(found) >= FEW and _turned_helps(describer, pixels, found)):
+        rotated = progress(pixels, "describe rotated references")
+        turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in rotated]
+        left_out = leave_one_out(found, turned)
+    everything = [one for image in zip(found, turned, strict=True) for one in (image[0], *image[1])]
+    bank, offset = select_patches(everything, MOST_PATCHES)
+    # One reference has nothing to be compared with but itself.
+    level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
+    rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
+    scores = [rescale(score) for score in left_out]
+    calibration, basis = None, "none: one image gives no threshold; add images of good parts"
+    if held_out:
+        described = (describer.describe(load(path, describer.size)) for path in progress(held_out, "calibrate"))
+        calibration = calibrate([rescale(compare_with(one, bank, offset)) for one in described], false_alarms)
+        basis = calibration.as_text()
+    elif scores:
+        calibration = calibrate(scores, false_alarms)
+        basis = f"an estimate, each reference compared with the others; {calibration.as_text()}"
+    suspicious = [
+        f"{path}: unlike the other references (score {score:+.1f}); is it defective, or another part?"
+        for path, score in zip(chosen, scores, strict=False)
+        if score > OUTLIER
+    ]
+    metadata = {
+        "references": json.dumps([sha256_of_file(path) for path in chosen]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "base_sha256": sha256_of_file(REFERENCES),
+        "rotations": "8" if turned[0] else "none",
+    }
+    if calibration is not None:
+        metadata |= {THRESHOLD: repr(calibration.threshold), CALIBRATION: basis}
+    tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
+    with written_beside(output) as temporary:
+        temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
+    return Adapted(output, len(chosen), len(bank), bool(turned[0]), calibration, basis, suspicious)
+
+
+def standard(scale: float, shift: float) -> dict[str, np.ndarray]:
+    """Return the tensors by which a graph scales its scores and maps."""
+    return {name: np.full((1, 1, 1, 1), value, np.float32) for name, value in (("scale", scale), ("shift", shift))}
+
+
+def sealed(data: bytes) -> bytes:
+    """Append the hash of a file as its last metadata entry; `check_seal` compares it."""
+    return appended(data, metadata={"sha256": sha256_of_bytes(data)})
+
+
+def check_seal(path: Path, metadata: dict[str, str]) -> None:
+    """Reject a part's FP32 detector that was edited, or that belongs to another version of the shipped graph."""
+    if "references" not in metadata or metadata.get("precision", "fp32") != "fp32":
+        return
+    data, digest = path.read_bytes(), metadata.get("sha256", "")
+    if metadata.get("base_sha256") != sha256_of_file(REFERENCES):
+        raise InputError(f"{path}: made for another version of the shipped detector; run `edgezsad adapt` again")
+    if data != sealed(data[: len(data) - len(appended(b"", metadata={"sha256": digest}))]):
+        raise CheckError(f"{path}: changed since `edgezsad adapt` wrote it; run it again")
+
+
+def check_references(images: Sequence[Path]) -> None:
+    """Reject no images, one that is given twice, and images of different shape."""
+    from PIL import Image
+
+    if not images:
+        raise InputError("no references; give images of good parts")
+    seen: dict[str, Path] = {}
+    shapes: dict[Path, float] = {}
+    for path in images:
+        if not path.is_file():
+            raise InputError(f"{path}: no such image; give images of good parts")
+        if (twice := seen.setdefault(sha256_of_file(path), path)) != path or [*images].count(path) > 1:
+            raise InputError(f"{path}: the same image as {twice}; give each image once")
+        with Image.open(path) as image:
+            shapes[path] = image.width / image.height
+    usual = float(np.median([*shapes.values()]))
+    for path, shape in shapes.items():
+        if not 0.8 < shape / usual < 1.25:
+            raise InputError(f"{path}: another shape than the other references; give images of one part and one camera")
+
+
+def split_references(images: Sequence[Path], calibrate_on: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Choose references, spread evenly, and images for the threshold: the rest if there are many, and those given."""
+    count = len(images)
+    if calibrate_on or count >= SPLIT_FROM:
+        count = min(count if calibrate_on else count // 2, MOST_IMAGES)
+    rows = set(np.linspace(0, len(images) - 1, count).round().astype(int).tolist())
+    rest = [path for row, path in enumerate(images) if row not in rows]
+    return [images[row] for row in sorted(rows)], [*calibrate_on, *rest]
+
+
+def rotate(image: np.ndarray, angle: int) -> np.ndarray:
+    """Rotate an image (S, S, 3) by degrees around its centre; the border is repeated outwards."""
+    if angle % 90 == 0:
+        return np.ascontiguousarray(np.rot90(image, angle // 90))
+    height, width = image.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def score_of(distances: np.ndarray) -> float:
+    """Average the highest distances: the image score before it is rescaled."""
+    return float(np.partition(distances, -PEAK_CELLS)[-PEAK_CELLS:].mean())
+
+
+def compare_with(one: Description, bank: np.ndarray, offset: np.ndarray) -> float:
+    """Score an image against reference patches (M, C), as the graph does."""
+    return score_of(one.distances(np.float32(bank), offset) + OWN_WEIGHT * one.own)
+
+
+def leave_one_out(found: Sequence[Description], turned: Sequence[Sequence[Description]] = ()) -> list[float]:
+    """Score each reference against the others, and their rotated copies if given; empty for a single one."""
+    scores = []
+    for row, one in enumerate(found):
+        others = [other for number, other in enumerate(found) if number != row]
+        others += [copy for number, copies in enumerate(turned) if number != row for copy in copies]
+        if others:
+            bank, offset = (np.concatenate([getattr(other, name) for other in others]) for name in ("bank", "offset"))
+            scores.append(compare_with(one, bank, offset))
+    return scores
+
+
+def _turned_helps(describer: Describer, pixels: Sequence[np.ndarray], found: Sequence[Description]) -> bool:
+    """Return whether at most four references resemble one another more if the others are rotated too."""
+    few = [*found[:4]]
+    turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in pixels[:4]]
+    return float(np.mean(leave_one_out(few, turned))) < ROTATED_BELOW * float(np.mean(leave_one_out(few)))
+
+
+def select_patches(found: Sequence[Description], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Choose at most `most` patches, each far from those chosen before; returns (M, C) FP16 weights and (M,) biases."""
+    patches = np.concatenate([one.patches for one in found])
+    detector_map = np.concatenate([one.detector_map for one in found])
+    if len(patches) > most:
+        rows = farthest_points(patches, most)
+        patches, detector_map = patches[rows], detector_map[rows]
+    bank = (2 * patches).astype(np.float16)
+    # Of the rounded patches, or a reference would not be at distance zero from itself.
+    lengths = np.square(bank.astype(np.float32) / 2).sum(axis=1)
+    return bank, (MAP_WEIGHT * detector_map - lengths).astype(np.float32)
+
+
+def farthest_points(points: np.ndarray, count: int, batch: int = 64, dimensions: int = 64) -> np.ndarray:
+    """Choose `count` of (N, C) points so that every point is near a chosen one: greedily, `batch` points at a time."""
+    random = np.random.default_rng(0)
+    # Distances are preserved well enough by a random projection.
+    small = points @ random.normal(size=(points.shape[1], dimensions)).astype(np.float32)
+    lengths = np.square(small).sum(axis=1)
+    chosen, nearest = [0], np.full(len(points), np.inf, np.float32)
+    while len(chosen) < count:
+        new = small[chosen[-batch:]]
+        squared = lengths[:, None] - 2 * small @ new.T + np.square(new).sum(axis=1)
+        nearest = np.minimum(nearest, squared.min(axis=1))
+        size = min(batch, count - len(chosen))
+        chosen += np.argpartition(nearest, -size)[-size:].tolist()
+    return np.array(chosen[:count])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Scores (N,) and maps (N, h, w) of a folder's images, and the threshold of its robust rule."""
+
+    scores: np.ndarray
+    maps: np.ndarray
+    threshold: float
+    warnings: list[str]
+
+
+def compare(found: Sequence[Description], most: int = 64, seed: int = 0) -> Compared:
+    """Score each image against others of the same folder, most of them good, without labels or references.
+
+    The distance of a patch is the mean of the lowest 30% of its distances to the other images. In a second pass only
+    the half with the lower scores serves for comparison, so that defects that occur often do not excuse each other.
+    Each image is compared with at most `most` others: time and memory grow in proportion to the number of images.
+
+    The rule: an image is defective if the logarithm of its score is more than `BATCH_DEVIATIONS` robust standard
+    deviations (from the median absolute deviation) above the median.
+
+    Raises:
+        InputError: fewer than `FEWEST` images.
+    """
+    if len(found) < FEWEST:
+        raise InputError(f"--compare: {len(found)} images; give at least {FEWEST}, or references (`edgezsad adapt`)")
+    random, everyone = np.random.default_rng(seed), np.arange(len(found))
+    first = _scores_against(found, everyone, most, random, "compare, first pass")[0]
+    better = np.argsort(first)[: max(FEWEST - 1, len(found) // 2)]
+    scores, distances = _scores_against(found, better, most, random, "compare, second pass")
+    logs = np.log(scores)
+    deviation = max(1.4826 * float(np.median(np.abs(logs - np.median(logs)))), SMALLEST_DEVIATION)
+    threshold = float(np.exp(np.median(logs) + BATCH_DEVIATIONS * deviation))
+    warnings = []
+    if len(found) < RELIABLE:
+        warnings.append(f"{len(found)} images are few; from {RELIABLE} on the comparison is reliable")
+    if deviation > MIXED:
+        warnings.append("the images differ much from one another; give images of one part and one camera")
+    if (share := float((scores >= threshold).mean())) > 0.3:
+        warnings.append(f"{share:.0%} of the images stand out; more than a third of defective images cannot be judged")
+    level = float(np.exp(np.median(logs)))
+    rescale = lambda values: GAIN * (values / level - 1)  # noqa: E731
+    side = int(len(found[0].own) ** 0.5)
+    return Compared(rescale(scores), rescale(distances.reshape(-1, side, side)), float(rescale(threshold)), warnings)
+
+
+def _scores_against(
+    found: Sequence[Description], others: np.ndarray, most: int, random: np.random.Generator, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores (N,) and distances (N, cells) of all images against (a sample of) the `others`."""
+    scores, maps = [], []
+    for row, one in enumerate(progress(found, what)):
+        chosen = others[others != row]
+        if len(chosen) > most:
+            chosen = random.choice(chosen, most, replace=False)
+        distances = np.sort([one.distances(found[other].bank, found[other].offset) for other in chosen], axis=0)
+        nearest = distances[: max(1, int(np.ceil(NEAREST_SHARE * len(chosen))))].mean(axis=0)
+        maps.append(nearest + OWN_WEIGHT * one.own)
+        scores.append(score_of(maps[-1]))
+    return np.array(scores), np.array(maps, dtype=np.float32)
