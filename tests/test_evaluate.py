@@ -71,7 +71,7 @@ def test_the_table_is_as_by_hand(folder: Path) -> None:
 
 
 def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
-    found = evaluate(fixed(Brightest(), Decision(55, "by hand")), find_test_images([folder / "plain"]))
+    found = evaluate(fixed(Brightest(), Decision(55.0, "by hand")), find_test_images([folder / "plain"]))
     plain, mean = found.rows[0], found.rows[-1]
     # Of 50 and 200 the first is missed; of 40 and 60 the second is called defective.
     assert (plain["missed"], plain["false_alarms"]) == (mean["missed"], mean["false_alarms"]) == (1, 1)
@@ -80,7 +80,7 @@ def test_what_thresholds_decide_is_as_by_hand(folder: Path) -> None:
     assert plain["best_threshold"] in (45, 130)
     assert np.isnan(mean["best_threshold"])
     assert "Decisions; threshold: by hand" in found.as_text() and " 55.000 " in found.as_text()
-    exact = evaluate(fixed(Brightest(), Decision(50)), find_test_images([folder / "plain"]))
+    exact = evaluate(fixed(Brightest(), Decision(50.0)), find_test_images([folder / "plain"]))
     assert exact.rows[0]["missed"] == 0
     assert [(row["label"], row["score"]) for row in found.scores] == [(0, 40), (0, 60), (1, 50), (1, 200)]
     assert found.scores[2]["image"] == "test/spot/0.png"
