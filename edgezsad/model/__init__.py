@@ -28,15 +28,5 @@ PEAK_CELLS = 4  # patches whose mean distance is the image score: one in a hundr
 SMALLEST = 1e-4  # squared distance
 
 SEEN = ("PIPED", "PV-Vision-EL")  # sets of photographs that the shipped checkpoint was trained on, test images too
-UNCALIBRATION = "calibration"
-"""Metadata key of the bound on false alarms that the threshold keeps; a graph without it gives no verdicts."""
-
-# Comparison with references (`edgezsad.model.references`, `edgezsad.references`).
-MAP_WEIGHT = 0.2  # of the detector's map (logits) in a squared distance
-DETAIL_WEIGHT = 0.8  # of what that map, twice as fine, adds within a patch
-OWN_WEIGHT = 0.25  # of the distance to the nearest patch of the same image
-PEAK_CELLS = 4  # patches whose mean distance is the image score: one in a hundred
-SMALLEST = 1e-4  # squared distance
-
-SEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
+UNSEEN = ("AWS-LookoutVision", "BSData", "MVTec-AD")
 """Sets of photographs that it is tested on and was never trained on; the targets of `configs/checkpoint.yaml`."""
