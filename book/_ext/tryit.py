@@ -1,4 +1,4 @@
-"""Files of the page "Try it": the shipped graph, ONNX Runtime Web, example images and the heat map's colours.
+"""Files of the page "Try it": the shipped graphs, ONNX Runtime Web, example images and the heat map's colours.
 
 The page's scripts are in `book/_static/tryit`; `files.json` next to them lists what they load, with size and hash.
 ONNX Runtime Web comes from npm (`book/tryit/package-lock.json`); without npm the page loads it from the pinned address
@@ -18,9 +18,10 @@ from typing import Any
 import onnx
 from PIL import Image
 
+from edgezsad import references
 from edgezsad.errors import CheckError
 from edgezsad.files import read_json, write_json, written_beside
-from edgezsad.model import GRAPH
+from edgezsad.model import GRAPH, REFERENCES
 from edgezsad.show.maps import HEAT_RANGE, heat_colours
 from synthetic.image import Address, defective_image, normal_image
 
@@ -30,6 +31,8 @@ NPM_SECONDS = 300
 
 # (family, index, defective), chosen to show misses and false alarms too.
 EXAMPLES = (("button", 0, False), ("button", 0, True), ("wood", 1, True), ("washer", 0, True))
+GOOD = tuple(("button", index, False) for index in range(1, 5))
+METHOD = ("MAP_WEIGHT", "OWN_WEIGHT", "PEAK_CELLS", "SMALLEST", "GAIN", "OUTLIER", "MOST_PATCHES")
 
 
 def integrity(data: bytes) -> str:
@@ -76,9 +79,11 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
     local = fetch_runtime(pinned, cache)
     folder = prose / "_static" / "tryit"
     folder.mkdir(parents=True, exist_ok=True)
-    model = GRAPH.read_bytes()
-    shutil.copy2(GRAPH, folder)
-    files = {"model": {"name": "model", "url": GRAPH.name, "bytes": len(model), "integrity": integrity(model)}}
+    files = {}
+    for use, path in {"single": GRAPH, "references": REFERENCES}.items():
+        model = path.read_bytes()
+        shutil.copy2(path, folder)
+        files[use] = {"name": "model", "url": path.name, "bytes": len(model), "integrity": integrity(model)}
     for use, file in pinned["files"].items():
         url = file["file"] if local else pinned["address"] + file["file"]
         files[use] = {"name": "runtime", "url": url, "bytes": file["bytes"], "integrity": file["integrity"]}
@@ -89,17 +94,19 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
         package = Path(metadata.distribution("onnxruntime").locate_file("onnxruntime"))
         for name in ("LICENSE", "ThirdPartyNotices.txt"):
             shutil.copy2(package / name, folder / f"onnxruntime-{name}")
-    colours = heat_colours().tobytes().hex()
-    write_json(folder / "files.json", {"files": files, "heat": {"colours": colours, "range": list(HEAT_RANGE)}})
+    heat = {"colours": heat_colours().tobytes().hex(), "range": list(HEAT_RANGE)}
+    method = {name: getattr(references, name) for name in METHOD}
+    write_json(folder / "files.json", {"files": files, "heat": heat, "references": method})
     source = "Both come from this book's own server, and from nowhere else."
     if not local:
         source = f"The model comes from this book's server, the runtime (hash checked) from {pinned['address']}."
     return {
-        "megabytes": sum(file["bytes"] for file in files.values()) / 1e6,
+        "megabytes": {use: file["bytes"] / 1e6 for use, file in files.items()},
         "size": onnx.load_from_string(model).graph.input[0].type.tensor_type.shape.dim[3].dim_value,
         "version": pinned["version"],
         "source": source,
         "examples": [write_example(folder, *example) for example in EXAMPLES],
+        "good": [write_example(folder, *example) for example in GOOD],
     }
 
 
@@ -107,7 +114,7 @@ def write_example(folder: Path, family: str, index: int, defective: bool) -> dic
     """Generate an example as JPEG and return its file and name; the image is the same each time."""
     address = Address(0, "try-it", family, "test", index, (384, 384), False)
     image = defective_image(address)[0] if defective else normal_image(address)
-    file = f"{family}-{'defective' if defective else 'normal'}.jpg"
+    file = f"{family}-{'defective' if defective else 'normal'}-{index}.jpg"
     with written_beside(folder / file) as temporary:
         Image.fromarray(image).save(temporary, quality=88)
     return {"file": file, "name": f"{family.capitalize()}, {'with' if defective else 'without'} a defect"}

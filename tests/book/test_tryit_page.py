@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from book._ext.tryit import EXAMPLES
 from edgezsad.data.images import load
-from edgezsad.model import GRAPH
-from edgezsad.predict import load_scorer
+from edgezsad.model import GRAPH, REFERENCES
+from edgezsad.predict import Decision, Detector, load_scorer
+from edgezsad.references import adapt
+from synthetic.image import Address, defective_image, normal_image
 
 PAGE = "book/try-it.html"
 LONGEST = 60_000
@@ -27,6 +29,8 @@ SCORED = """() => {
   window.scored = [];
   document.getElementById('tryit').addEventListener('tryit-scored', ({detail}) =>
     window.scored.push({...detail, map: [...detail.map]}));
+  window.adapted = [];
+  document.getElementById('tryit').addEventListener('tryit-adapted', ({detail}) => window.adapted.push(detail));
 }"""
 # Playwright's own waiting evaluates text, which the page's policy forbids.
 WAIT = """([before, most]) => new Promise((done, failed) => {{
@@ -34,7 +38,7 @@ WAIT = """([before, most]) => new Promise((done, failed) => {{
   const look = () => ({}) ? done() : Date.now() > end ? failed(new Error('nothing')) : setTimeout(look, 50);
   look();
 }})"""
-SETTLED = "window.scored.length > before || document.querySelector('#tryit [data-part=error]').textContent !== ''"
+SETTLED = "window.{}.length > before || document.querySelector('#tryit [data-part=error]').textContent !== ''"
 VIOLATIONS = """(only) => axe.run('#tryit', {preload: false, resultTypes: ['violations']})
   .then((found) => found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`)))"""
 
@@ -59,16 +63,19 @@ class TryIt:
     def part(self, name: str) -> Any:
         return self.page.locator(f'#tryit [data-part="{name}"]')
 
-    def after(self, act: Callable[[], object]) -> dict[str, Any]:
-        """Do something that gives a photograph; returns the result, or {"error": the sentence}."""
-        before = self.page.evaluate("window.scored.length")
+    def after(self, act: Callable[[], object], event: str = "scored") -> dict[str, Any]:
+        """Do something that gives an image; returns the result, or {"error": the sentence}."""
+        before = self.page.evaluate(f"window.{event}.length")
         act()
-        self.page.evaluate(WAIT.format(SETTLED), [before, LONGEST])
+        self.page.evaluate(WAIT.format(SETTLED.format(event)), [before, LONGEST])
         error = self.part("error").text_content()
-        return {"error": error} if error else self.page.evaluate("window.scored.at(-1)")
+        return {"error": error} if error else self.page.evaluate(f"window.{event}.at(-1)")
 
     def give(self, path: Path | dict[str, Any]) -> dict[str, Any]:
         return self.after(lambda: self.part("file").set_input_files(path))
+
+    def give_good(self, paths: list[Path]) -> dict[str, Any]:
+        return self.after(lambda: self.part("good-file").set_input_files(paths), "adapted")
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +84,9 @@ def bundled(html: Path) -> None:
     files = json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))["files"]
     if "://" in files["wasm"]["url"]:
         pytest.skip("the book was built without its runtime: npm")
-    if (html / "_static/tryit" / files["model"]["url"]).read_bytes() != GRAPH.read_bytes():
-        pytest.skip("the book holds another model than the package: make book")
+    for use, path in {"single": GRAPH, "references": REFERENCES}.items():
+        if (html / "_static/tryit" / files[use]["url"]).read_bytes() != path.read_bytes():
+            pytest.skip("the book holds another model than the package: make book")
 
 
 @pytest.fixture
@@ -133,7 +141,7 @@ def test_requests_stay_with_the_book_and_the_model_is_fetched_once(opened: Calla
 
 
 def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path]):
-    scorer, threshold = load_scorer()
+    scorer, _ = load_scorer()
     for path in photographs:
         found = one.give(path)
         assert "error" not in found, (path, found)
@@ -142,11 +150,79 @@ def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path
         print(f"{path.name}: score {score:+.4f}, off by {found['score'] - score:+.1e}, map {correlation:.6f}")
         assert abs(found["score"] - score) <= 2e-3, path
         assert correlation >= 0.999, path
-        assert found["threshold"] == pytest.approx(threshold)
-        word = "defective" if score >= threshold else "normal"
-        assert one.part("verdict").text_content() == word
-        assert f"{path.name}: {word}, score" in one.part("status").text_content()
+        # One image gives no reason for a verdict.
+        assert (found["threshold"], found["verdict"]) == (None, "uncalibrated")
+        assert one.part("verdict").text_content() == "uncalibrated" and one.part("advice").is_visible()
+        assert f"{path.name}: uncalibrated, score" in one.part("status").text_content()
     assert not one.complaints
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Four good caps, and two to judge, the second of them defective."""
+    folder = tmp_path_factory.mktemp("parts")
+    made = {"good": [], "judged": []}
+    for index, defective in enumerate([False] * 5 + [True]):
+        address = Address(2, "try-it", "cap", "test", index, (360, 400), False)
+        made["good" if index < 4 else "judged"].append(folder / f"{index}.png")
+        image = defective_image(address)[0] if defective else normal_image(address)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    return made
+
+
+def test_good_images_make_the_detector_of_adapt(
+    opened: Callable[..., TryIt], parts: dict[str, list[Path]], bundled: None, tmp_path: Path
+):
+    tryit = opened()
+    found = tryit.give_good(parts["good"])
+    assert "error" not in found, found
+    adapted = adapt(parts["good"], tmp_path / "adapted.onnx", rotations="none")
+    expected = Detector(adapted.path)
+    assert found["threshold"] == pytest.approx(adapted.calibration.threshold, abs=2e-3)
+    assert tryit.part("basis").text_content() == adapted.basis
+    with tryit.page.expect_download() as download:
+        tryit.part("download").click()
+    download.value.save_as(tmp_path / "part.onnx")
+    # The file passes the checks of hash and base model.
+    loaded = Detector(tmp_path / "part.onnx")
+    assert loaded.decision == Decision(found["threshold"], adapted.basis)
+    for path in parts["judged"]:
+        scored, prediction = tryit.give(path), expected.predict(path)
+        correlation = np.corrcoef(scored["map"], prediction.map.ravel())[0, 1]
+        print(f"{path.name}: score {prediction.score:+.4f}, off by {scored['score'] - prediction.score:+.1e}")
+        assert scored["score"] == pytest.approx(prediction.score, abs=2e-3)
+        assert loaded.predict(path).score == pytest.approx(prediction.score, abs=2e-3)
+        assert correlation >= 0.999
+        assert scored["verdict"] == prediction.verdict == tryit.part("verdict").text_content()
+    assert not tryit.complaints
+
+
+def test_the_slider_decides(opened: Callable[..., TryIt], parts: dict[str, list[Path]], bundled: None, tmp_path: Path):
+    tryit = opened()
+    good, (normal, _) = parts["good"], parts["judged"]
+    assert "score" in tryit.give(normal)
+
+    def rescored(paths: list[Path]) -> dict[str, Any]:
+        """The result of the judged image, which is scored again after each change of the good ones."""
+        return tryit.after(lambda: tryit.part("good-file").set_input_files(paths))
+
+    # One good image gives no threshold.
+    assert rescored(good[:1])["verdict"] == "uncalibrated"
+    assert tryit.part("calibration").is_hidden()
+    assert rescored(good[1:])["verdict"] in ("normal", "defective")
+    slider = tryit.part("limit")
+    for value, word in (("min", "defective"), ("max", "normal")):
+        slider.evaluate(f"(one) => {{ one.value = one.{value}; one.dispatchEvent(new Event('input')); }}")
+        assert tryit.part("verdict").text_content() == word
+    assert "good images flagged" in slider.get_attribute("aria-valuetext")
+    with tryit.page.expect_download() as download:
+        tryit.part("download").click()
+    download.value.save_as(tmp_path / "part.onnx")
+    decision = Detector(tmp_path / "part.onnx").decision
+    assert decision == Decision(float(slider.input_value()), "set by hand in the browser on 4 good images")
+    assert tryit.give_good(good[:1]) == {"error": "0.png: given twice."}
+    assert tryit.part("verdict").text_content() == "normal"
+    assert tryit.after(tryit.part("clear").click)["verdict"] == "uncalibrated"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -157,15 +233,17 @@ def test_a_result_breaks_no_accessibility_rule(one: TryIt, axe: str, scheme: str
     assert "score" in one.after(lambda: one.page.locator("[data-example]").first.click())
     one.page.evaluate(axe)
     assert one.page.evaluate(VIOLATIONS) == []
+    assert "error" not in one.after(one.part("good-examples").click, "adapted")
+    assert one.page.evaluate(VIOLATIONS) == []
+    one.after(one.part("clear").click)
     assert "not" in one.give({"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"})["error"]
     assert one.page.evaluate(VIOLATIONS) == []
     one.page.emulate_media(color_scheme="light")
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_dropped_and_pasted(one: TryIt, html: Path, kind: str):
-    family, _, bad = EXAMPLES[1]
-    file = f"../_static/tryit/{family}-{'defective' if bad else 'normal'}.jpg"
+def test_dropped_and_pasted(one: TryIt, kind: str):
+    file = one.page.locator("[data-example]").first.get_attribute("data-example")
     found = one.after(
         lambda: one.page.evaluate(
             """async ([kind, address]) => {
@@ -175,7 +253,7 @@ def test_dropped_and_pasted(one: TryIt, html: Path, kind: str):
               const event = kind === 'drop'
                 ? new DragEvent('drop', {dataTransfer: items, bubbles: true, cancelable: true})
                 : new ClipboardEvent('paste', {clipboardData: items, bubbles: true, cancelable: true});
-              document.querySelector('#tryit .drop').dispatchEvent(event);
+              document.querySelector('#tryit [data-part=drop]').dispatchEvent(event);
             }""",
             [kind, file],
         )

@@ -9,13 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from PIL import Image
 
 from edgezsad.data.images import load
-from edgezsad.model import GRAPH
-from edgezsad.scoring.onnx_scorer import read_metadata
+from edgezsad.export.onnx_append import appended
+from edgezsad.references import sealed
 
 Prepared = Callable[[bytes, int], np.ndarray]
 
@@ -125,22 +124,39 @@ def test_what_cannot_be_read_is_reported_before_it_is_decoded(page: Any, scripts
     assert found.endswith(".")
 
 
-def test_metadata_is_read_from_the_model(page: Any, scripts: str) -> None:
+def test_bytes_are_appended_as_the_package_does(page: Any, scripts: str) -> None:
+    weights = np.random.default_rng(0).normal(size=(3, 200, 1, 1)).astype(np.float32)
     found = page.evaluate(
-        """async (base) => {
-          const { metadataOf } = await import(`${base}/metadata.js`);
-          return metadataOf(new Uint8Array(await (await fetch(`${base}/photographs.onnx`)).arrayBuffer()));
+        """async ([base, weights]) => {
+          const { appended, sealed, toHalf } = await import(`${base}/onnx.js`);
+          const tensors = {
+            "bank.fp16": {type: "float16", dims: [3, 200, 1, 1], data: toHalf(weights).bits},
+            offset: {type: "float32", dims: [3], data: Float32Array.from([1, 2, 3])},
+          };
+          const more = { tensors, metadata: {calibration: "x".repeat(300)}, outputs: {own: [1, 1, 20, 20]} };
+          return Array.from(await sealed(appended(Uint8Array.from([8, 9]), more)));
         }""",
-        scripts,
+        [scripts, weights.ravel().tolist()],
     )
-    assert found == read_metadata(GRAPH)
-    assert "threshold" in found
-    cut = onnx.ModelProto(producer_name="x" * 300).SerializeToString()[:100]
-    cut_off = page.evaluate(
-        """async ([base, bytes]) => (await import(`${base}/metadata.js`)).metadataOf(new Uint8Array(bytes))""",
-        [scripts, list(cut)],
+    tensors = {"bank.fp16": weights.astype(np.float16), "offset": np.array([1, 2, 3], np.float32)}
+    expected = sealed(appended(bytes([8, 9]), tensors, {"calibration": "x" * 300}, {"own": (1, 1, 20, 20)}))
+    assert bytes(found) == expected
+
+
+def test_fp16_numbers_are_rounded_as_numpy_does(page: Any, scripts: str) -> None:
+    exponents = np.random.default_rng(0).uniform(-30, 15, 4_000)
+    values = np.float32(2**exponents * np.random.default_rng(1).choice([-1, 1], 4_000))
+    # Ties, zeros and the limits of subnormal numbers.
+    values = np.append(values, np.float32([0, 1 + 2**-11, 1 + 3 * 2**-11, 2**-24, 2**-25, 3 * 2**-25, 2**-14]))
+    found = page.evaluate(
+        """async ([base, values]) => {
+          const { bits, rounded } = (await import(`${base}/onnx.js`)).toHalf(Float32Array.from(values));
+          return [Array.from(bits), Array.from(rounded)];
+        }""",
+        [scripts, values.tolist()],
     )
-    assert cut_off == {}
+    assert np.array_equal(np.uint16(found[0]).view(np.float16), values.astype(np.float16))
+    assert np.array_equal(np.float32(found[1]), values.astype(np.float16).astype(np.float32))
 
 
 def test_the_map_is_enlarged_as_the_package_does(page: Any, scripts: str) -> None:

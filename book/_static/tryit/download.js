@@ -71,8 +71,8 @@ const fetched = async (file, tell) => {
 
 /* Several files at once; what an earlier version of the book has left in the store is removed.
 
-   tell: called with the bytes that are there and the bytes of all. */
-export const fetchAll = async (files, tell) => {
+   tell: called with the bytes that are there and the bytes of all. all: every file of the page. */
+export const fetchAll = async (files, tell, all) => {
   const there = files.map(() => 0);
   const total = files.reduce((sum, file) => sum + file.bytes, 0);
   const got = await Promise.all(
@@ -84,7 +84,7 @@ export const fetchAll = async (files, tell) => {
     ),
   );
   const kept = await store();
-  const meant = new Set(files.map((file) => encodeURIComponent(file.integrity)));
+  const meant = new Set(all.map((file) => encodeURIComponent(file.integrity)));
   for (const request of (await kept?.keys()) ?? [])
     if (!meant.has(new URL(request.url).search.slice(1))) await kept.delete(request);
   return got;

@@ -1,7 +1,8 @@
 /* The page "Try it": takes a photograph from wherever the reader has it, lets the worker score it, and shows the result.
 
-   Nothing but this script is loaded before the first photograph is given. The photograph never leaves the browser. */
+   Nothing but the page's scripts is loaded before the first photograph is given. No photograph leaves the browser. */
 
+import { goodImages } from "./good.js";
 import { enlarge, highest, painted } from "./heat.js";
 
 const root = document.getElementById("tryit");
@@ -10,20 +11,33 @@ const SHOWN = 960;
 
 let worker = null;
 let facts = null;
-let ready = null;
+// Promises of what is fetched: the runtime with the model "single" or "references".
+let ready = {};
 let latest = 0;
+// What was scored last: {source, name}, and its result.
+let given = null;
+let shown = null;
 const waiting = new Map();
 
-class Told extends Error {}
+class Problem extends Error {}
 
 const say = (sentence) => {
   part("status").textContent = sentence;
 };
 
-const complain = (sentence) => {
+const clear = () => {
+  part("error").textContent = "";
+};
+
+const complain = (problem) => {
   say("");
   part("progress").hidden = true;
-  part("error").textContent = sentence;
+  part("error").textContent =
+    typeof problem === "string"
+      ? problem
+      : problem instanceof Problem
+        ? problem.message
+        : `Something went wrong (${problem}); try again.`;
 };
 
 /* ---- the worker ---- */
@@ -37,15 +51,17 @@ const start = () => {
     if (data.tell === "progress") return tell?.(data.done, data.total);
     waiting.delete(data.id);
     if (data.tell !== "failed") return settle(data);
-    if (data.again) ready = null;
-    return refuse(new Told(data.sentence));
+    if (data.again) ready = {};
+    return refuse(Object.assign(new Problem(data.sentence), { again: data.again }));
   });
   worker.addEventListener("error", (event) => {
     event.preventDefault();
     worker.terminate();
-    worker = ready = null;
-    for (const { refuse } of waiting.values()) refuse(new Told(LOST));
+    worker = null;
+    ready = {};
+    for (const { refuse } of waiting.values()) refuse(Object.assign(new Problem(LOST), { again: true }));
     waiting.clear();
+    good.lose();
   });
 };
 
@@ -58,20 +74,24 @@ const ask = (message, tell) =>
     worker.postMessage({ id, ...message });
   });
 
-/* Runtime and model, once; told of while they come. */
-const open = () => {
-  ready ??= (async () => {
-    try {
-      facts ??= await (await fetch(new URL("files.json", import.meta.url))).json();
-    } catch {
-      throw new Told("The list of files could not be fetched; check the connection and try again.");
-    }
-    const base = new URL(".", import.meta.url);
-    const files = Object.fromEntries(
-      Object.entries(facts.files).map(([name, file]) => [name, { ...file, url: new URL(file.url, base).href }]),
-    );
+const allFacts = async () => {
+  let found;
+  try {
+    found = await (await fetch(new URL("files.json", import.meta.url))).json();
+  } catch {
+    throw new Problem("The list of files could not be fetched; check the connection and try again.");
+  }
+  for (const file of Object.values(found.files)) file.url = new URL(file.url, import.meta.url).href;
+  return found;
+};
+
+/* Runtime and model, once, with a progress bar. */
+const open = (model) => {
+  ready[model] ??= (async () => {
+    say("Fetching runtime and model.");
+    facts ??= await allFacts();
     const bar = part("progress");
-    await ask({ ask: "open", files }, (done, total) => {
+    await ask({ ask: "open", facts, model }, (done, total) => {
       bar.hidden = false;
       bar.querySelector("progress").value = done / total;
       const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
@@ -80,10 +100,10 @@ const open = () => {
     });
     bar.hidden = true;
   })().catch((error) => {
-    ready = null;
+    delete ready[model];
     throw error;
   });
-  return ready;
+  return ready[model];
 };
 
 /* ---- the result ---- */
@@ -111,16 +131,25 @@ const draw = ({ picture, map, rows, columns }) => {
   }
 };
 
+/* The verdict on what is shown; without good images there is none. */
+const judge = () => {
+  const threshold = good.threshold();
+  const word = threshold === null ? "uncalibrated" : shown.score >= threshold ? "defective" : "normal";
+  part("verdict").textContent = word;
+  part("verdict").dataset.verdict = word;
+  part("threshold").textContent = threshold === null ? "none" : signed(threshold, 3);
+  part("advice").hidden = threshold !== null;
+  return { word, threshold };
+};
+
 const show = (result, name) => {
-  const defective = result.score >= result.threshold;
-  const word = defective ? "defective" : "normal";
+  shown = result;
+  if (good.count()) good.mark(result.score);
+  const { word, threshold } = judge();
   const { where, value } = highest(result.map, result.rows, result.columns);
   const [low, high] = facts.heat.range;
   part("result").hidden = false;
-  part("verdict").textContent = word;
-  part("verdict").dataset.verdict = word;
   part("score").textContent = signed(result.score, 3);
-  part("threshold").textContent = signed(result.threshold, 3);
   part("time").textContent = `${(result.milliseconds / 1000).toFixed(2)} s`;
   part("name").textContent = `${name}, ${result.width} × ${result.height} pixels`;
   part("low").textContent = signed(low, 0);
@@ -128,37 +157,54 @@ const show = (result, name) => {
   draw(result);
   part("picture").setAttribute(
     "aria-label",
-    `${name} with its heat map, which is highest at the ${where}, ${signed(value, 1)} logits.`,
+    `${name} with its heat map, which is highest at the ${where}, ${signed(value, 1)}.`,
   );
   say(
-    `${name}: ${word}, score ${signed(result.score, 3)}, threshold ${signed(result.threshold, 3)}. ` +
-      `The heat map is highest at the ${where}.`,
+    `${name}: ${word}, score ${signed(result.score, 3)}` +
+      `${threshold === null ? "" : `, threshold ${signed(threshold, 3)}`}. The heat map is highest at the ${where}.`,
   );
-  const { score, threshold, map, rows, columns, width, height, milliseconds } = result;
-  const detail = { name, score, threshold, map, rows, columns, width, height, milliseconds };
+  const { score, map, rows, columns, width, height, milliseconds } = result;
+  const detail = { name, verdict: word, score, threshold, map, rows, columns, width, height, milliseconds };
   root.dispatchEvent(new CustomEvent("tryit-scored", { detail }));
 };
 
 /* A photograph: a File or Blob, or a function that fetches one. A later one takes the place of one that is under way. */
 const take = async (source, name) => {
   const turn = ++latest;
-  part("error").textContent = "";
-  say(ready ? "Scoring." : "Fetching runtime and model.");
+  given = { source, name };
+  clear();
   root.setAttribute("aria-busy", "true");
   try {
-    await open();
+    const model = good.count() ? "references" : "single";
+    await open(model);
     if (turn !== latest) return;
     say("Scoring.");
     const file = typeof source === "function" ? await source() : source;
-    const result = await ask({ ask: "score", file, shown: SHOWN });
+    const result = await ask({ ask: "score", file, shown: SHOWN, model });
     if (turn === latest) show(result, name);
     else result.picture.close();
   } catch (error) {
-    if (turn === latest) complain(error instanceof Told ? error.message : `Something went wrong (${error}); try again.`);
+    if (turn === latest) complain(error);
   } finally {
     if (turn === latest) root.removeAttribute("aria-busy");
   }
 };
+
+const good = goodImages({
+  root,
+  part,
+  ask,
+  open,
+  say,
+  clear,
+  complain,
+  signed,
+  method: () => facts.references,
+  changed: (scores) => {
+    if (scores && given) take(given.source, given.name);
+    else if (shown) judge();
+  },
+});
 
 /* ---- where photographs come from ---- */
 
@@ -182,32 +228,46 @@ document.addEventListener("paste", (event) => {
   takeFirst(event.clipboardData.files);
 });
 
+// What is dropped outside of both boxes is judged.
+const boxOf = (event) => (part("good").contains(event.target) ? "good" : "drop");
+const highlight = (name) => {
+  for (const box of ["good", "drop"]) part(box).classList.toggle("over", box === name);
+};
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
 for (const kind of ["dragenter", "dragover"])
   document.addEventListener(kind, (event) => {
     if (!holdsFiles(event)) return;
     event.preventDefault();
-    part("drop").classList.add("over");
+    highlight(boxOf(event));
   });
 document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) part("drop").classList.remove("over");
+  if (!event.relatedTarget) highlight(null);
 });
 document.addEventListener("drop", (event) => {
   if (!holdsFiles(event)) return;
   event.preventDefault();
-  part("drop").classList.remove("over");
-  takeFirst(event.dataTransfer.files);
+  highlight(null);
+  if (boxOf(event) === "good") good.files(event.dataTransfer.files);
+  else takeFirst(event.dataTransfer.files);
 });
 
+const fetchExample = async (address) => {
+  const answer = await fetch(address).catch(() => null);
+  if (!answer?.ok) throw new Problem("The example could not be fetched; check the connection and try again.");
+  return answer.blob();
+};
+
 for (const button of root.querySelectorAll("[data-example]"))
-  button.addEventListener("click", () => {
-    const fetchIt = async () => {
-      const answer = await fetch(button.dataset.example).catch(() => null);
-      if (!answer?.ok) throw new Told("The example could not be fetched; check the connection and try again.");
-      return answer.blob();
-    };
-    take(fetchIt, button.dataset.name);
-  });
+  button.addEventListener("click", () => take(() => fetchExample(button.dataset.example), button.dataset.name));
+
+part("good-examples").addEventListener("click", ({ currentTarget }) =>
+  good.give(
+    currentTarget.dataset.files.split(" ").map((address, index) => ({
+      name: `Good button ${index + 1}`,
+      read: () => fetchExample(address),
+    })),
+  ),
+);
 
 part("opacity").addEventListener("input", fade);
 fade();
@@ -224,7 +284,7 @@ const closeCamera = () => {
 };
 
 part("camera").addEventListener("click", async () => {
-  part("error").textContent = "";
+  clear();
   try {
     camera.stream = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: "environment", width: { ideal: 1920 } },
