@@ -18,14 +18,14 @@ from edgezsad.data.images import load
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
 from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
-from edgezsad.metrics.calibration import Calibration, calibrate
+from edgezsad.metrics.calibration import calibrate, estimate, estimate_text
 from edgezsad.model import CALIBRATION, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, REFERENCES, SMALLEST, THRESHOLD
 from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
 
 MOST_IMAGES = 16  # references; further images calibrate the threshold
 SPLIT_FROM = 20  # images from which half of them calibrate
-MOST_PATCHES = 3_200  # in the file: 3 MB, and a third of the graph's operations
-ANGLES = tuple(range(45, 360, 45))
+MOST_PATCHES = 800  # of the references: 0.8 MB, a tenth of the graph's operations; twice as many if they are rotated
+ANGLES = (45, 90, 135)  # degrees; patches are the same after a rotation by 180
 ROTATED_BELOW = 0.95  # ratio of the leave-one-out scores with and without rotated references from which they are used
 GAIN = 12.5  # scores are deviations from a good part's mean in units of 8% of it
 OUTLIER = 5.0  # score of a reference, left out, from which it is suspicious
@@ -87,7 +87,7 @@ class Adapted:
     references: int
     patches: int
     rotated: bool
-    calibration: Calibration | None
+    threshold: float | None
     basis: str
     warnings: list[str]
 
@@ -96,7 +96,7 @@ class Adapted:
         size = self.path.stat().st_size / 1e6
         turned = ", rotated in steps of 45 degrees" if self.rotated else ""
         lines = [f"{self.path}: {self.references} reference images{turned}, {self.patches:,} patches, {size:.1f} MB"]
-        limit = "" if self.calibration is None else f"{self.calibration.threshold:.3f}, "
+        limit = "" if self.threshold is None else f"{self.threshold:.3f}, "
         return "\n".join([*lines, f"threshold: {limit}{self.basis}", *(f"warning: {text}" for text in self.warnings)])
 
 
@@ -132,19 +132,18 @@ def adapt(
         turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in rotated]
         left_out = leave_one_out(found, turned)
     everything = [one for image in zip(found, turned, strict=True) for one in (image[0], *image[1])]
-    bank, offset = select_patches(everything, MOST_PATCHES)
+    bank, offset = select_patches(everything, patch_limit(bool(turned[0])))
     # One reference has nothing to be compared with but itself.
     level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
     rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
     scores = [rescale(score) for score in left_out]
-    calibration, basis = None, "none: one image gives no threshold; add images of good parts"
+    threshold, basis = None, "none: one image gives no threshold; add images of good parts"
     if held_out:
         described = (describer.describe(load(path, describer.size)) for path in progress(held_out, "calibrate"))
         calibration = calibrate([rescale(compare_with(one, bank, offset)) for one in described], false_alarms)
-        basis = calibration.as_text()
+        threshold, basis = calibration.threshold, calibration.as_text()
     elif scores:
-        calibration = calibrate(scores, false_alarms)
-        basis = f"an estimate, each reference compared with the others; {calibration.as_text()}"
+        threshold, basis = rescale(estimate(left_out, false_alarms)), estimate_text(len(left_out), false_alarms)
     suspicious = [
         f"{path}: unlike the other references (score {score:+.1f}); is it defective, or another part?"
         for path, score in zip(chosen, scores, strict=False)
@@ -156,12 +155,12 @@ def adapt(
         "base_sha256": sha256_of_file(REFERENCES),
         "rotations": "8" if turned[0] else "none",
     }
-    if calibration is not None:
-        metadata |= {THRESHOLD: repr(calibration.threshold), CALIBRATION: basis}
+    if threshold is not None:
+        metadata |= {THRESHOLD: repr(threshold), CALIBRATION: basis}
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
-    return Adapted(output, len(chosen), len(bank), bool(turned[0]), calibration, basis, suspicious)
+    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, suspicious)
 
 
 def standard(scale: float, shift: float) -> dict[str, np.ndarray]:
@@ -236,14 +235,13 @@ def compare_with(one: Description, bank: np.ndarray, offset: np.ndarray) -> floa
 
 
 def leave_one_out(found: Sequence[Description], turned: Sequence[Sequence[Description]] = ()) -> list[float]:
-    """Score each reference against the others, and their rotated copies if given; empty for a single one."""
+    """Score each reference against patches of the others, and of their rotated copies; empty for a single one."""
     scores = []
     for row, one in enumerate(found):
         others = [other for number, other in enumerate(found) if number != row]
         others += [copy for number, copies in enumerate(turned) if number != row for copy in copies]
         if others:
-            bank, offset = (np.concatenate([getattr(other, name) for other in others]) for name in ("bank", "offset"))
-            scores.append(compare_with(one, bank, offset))
+            scores.append(compare_with(one, *select_patches(others, patch_limit(bool(turned)))))
     return scores
 
 
@@ -252,6 +250,11 @@ def _turned_helps(describer: Describer, pixels: Sequence[np.ndarray], found: Seq
     few = [*found[:4]]
     turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in pixels[:4]]
     return float(np.mean(leave_one_out(few, turned))) < ROTATED_BELOW * float(np.mean(leave_one_out(few)))
+
+
+def patch_limit(rotated: bool) -> int:
+    """Return the number of patches that a part's detector holds at most."""
+    return 2 * MOST_PATCHES if rotated else MOST_PATCHES
 
 
 def select_patches(found: Sequence[Description], most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -267,20 +270,25 @@ def select_patches(found: Sequence[Description], most: int) -> tuple[np.ndarray,
     return bank, (MAP_WEIGHT * detector_map - lengths).astype(np.float32)
 
 
-def farthest_points(points: np.ndarray, count: int, batch: int = 64, dimensions: int = 64) -> np.ndarray:
-    """Choose `count` of (N, C) points so that every point is near a chosen one: greedily, `batch` points at a time."""
-    random = np.random.default_rng(0)
-    # Distances are preserved well enough by a random projection.
-    small = points @ random.normal(size=(points.shape[1], dimensions)).astype(np.float32)
-    lengths = np.square(small).sum(axis=1)
-    chosen, nearest = [0], np.full(len(points), np.inf, np.float32)
+def farthest_points(points: np.ndarray, count: int, dimensions: int = 64) -> np.ndarray:
+    """Choose rows of (N, C) points, each farthest from those chosen before: a few that represent all.
+
+    Distances are those of a fixed pseudo-random projection, which preserves them well enough.
+    """
+    row, column = np.ogrid[: points.shape[1], :dimensions]
+    # Whole numbers, so that the page "Try it" computes the same ones.
+    projection = (row * 7919 + column * 104729 + 12345) ** 2 % 65521 / 65521 - 0.5
+    small = points @ projection.astype(np.float32)
+    start = int(np.square(small - small.mean(axis=0)).sum(axis=1).argmax())
+    chosen, nearest = [start], np.full(len(small), np.inf, np.float32)
+    # Several at a time of many points, which would take seconds.
+    several = max(1, len(points) // 4000)
     while len(chosen) < count:
-        new = small[chosen[-batch:]]
-        squared = lengths[:, None] - 2 * small @ new.T + np.square(new).sum(axis=1)
-        nearest = np.minimum(nearest, squared.min(axis=1))
-        size = min(batch, count - len(chosen))
+        for new in chosen[-several:]:
+            nearest = np.minimum(nearest, np.square(small - small[new]).sum(axis=1))
+        size = min(several, count - len(chosen))
         chosen += np.argpartition(nearest, -size)[-size:].tolist()
-    return np.array(chosen[:count])
+    return np.array(chosen)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ P(Binomial(m, a) < r), whatever the distribution of the scores.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 CONFIDENCE = 0.95
+USUAL_DEVIATION, PRIOR_SCORES = 0.07, 6  # of log scores of good images, and how many scores that knowledge is worth
+TIGHTER = 0.912  # times the normal quantile: on photographs, 10% of good parts instead of 8%, and 20% of defects missed
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,27 @@ def calibrate(scores: Sequence[float] | np.ndarray, false_alarms: float = 0.05) 
     # An image is defective from the threshold on, so it must be above the score itself.
     threshold = float(np.nextafter(ordered[rank - 1], np.float32(np.inf)))
     return Calibration(threshold, count, bound, false_alarms, int((ordered >= threshold).sum()))
+
+
+def estimate(scores: Sequence[float] | np.ndarray, false_alarms: float = 0.05) -> float:
+    """Estimate a threshold from few positive scores, each of an image compared with the others; without a guarantee.
+
+    Logarithms of scores are taken for normal; their standard deviation is shrunk towards `USUAL_DEVIATION`, as if
+    `PRIOR_SCORES` more had been seen.
+    """
+    logs = np.log(np.asarray(scores, dtype=float))
+    squared = np.square(logs - logs.mean()).sum() + PRIOR_SCORES * USUAL_DEVIATION**2
+    deviation = math.sqrt(squared / (len(logs) - 1 + PRIOR_SCORES))
+    return float(np.exp(logs.mean() + TIGHTER * NormalDist().inv_cdf(1 - false_alarms) * deviation))
+
+
+def estimate_text(count: int, false_alarms: float) -> str:
+    """State what an estimated threshold is worth."""
+    return (
+        f"an estimate from {count} references, each compared with the others: between {percent(false_alarms)} and "
+        f"{percent(2 * false_alarms)} of good parts flagged on the parts it was tried on, no guarantee; "
+        f"{percent(false_alarms)} with {CONFIDENCE:.0%} confidence needs {images_needed(false_alarms)} more good images"
+    )
 
 
 def images_needed(false_alarms: float) -> int:

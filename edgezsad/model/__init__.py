@@ -22,7 +22,8 @@ CALIBRATION = "calibration"
 
 # Comparison with references (`edgezsad.model.references`, `edgezsad.references`).
 MAP_WEIGHT = 0.2  # of the detector's map (logits) in a squared distance
-DETAIL_WEIGHT = 0.8  # of what that map, twice as fine, adds within a patch
+DETAIL_WEIGHT, DETAIL_SHARE = 1.2, 0.05  # of what that map, twice as fine, adds within a patch, and to all of the map
+STRIDE_WEIGHTS = (0.4, 1.15, 1.15)  # of the features of each stride, finest first
 OWN_WEIGHT = 0.25  # of the distance to the nearest patch of the same image
 PEAK_CELLS = 4  # patches whose mean distance is the image score: one in a hundred
 SMALLEST = 1e-4  # squared distance

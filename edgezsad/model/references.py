@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgezsad.model import DETAIL_WEIGHT, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, SMALLEST
+from edgezsad.model import DETAIL_SHARE, DETAIL_WEIGHT, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, SMALLEST, STRIDE_WEIGHTS
 from edgezsad.model.detector import DetectorModule, extract_features
 from edgezsad.model.edgeglr import rotate180
 
@@ -38,10 +38,8 @@ class ReferenceDetector(nn.Module):
         step = torch.arange(self.side)
         near = ((step[:, None] - step).abs() <= OWN_REACH * self.side).float()
         self.register_buffer("near", NEAR * torch.kron(near, near))
-        coarse = self.side // 2
-        # Bilinear interpolation as a matrix: few boards support Resize.
-        enlarge = functional.interpolate(torch.eye(coarse)[None], size=self.side, mode="linear", align_corners=False)
-        self.register_buffer("enlarge", enlarge[0].T.contiguous())
+        self.register_buffer("enlarge", _enlarging(self.side // 2))
+        self.register_buffer("enlarge_map", _enlarging(self.side))
         channels = sum(detector.backbone.channels)
         self.register_buffer("bank", torch.zeros(1, channels, 1, 1))
         self.register_buffer("offset", torch.ones(1))
@@ -58,21 +56,22 @@ class ReferenceDetector(nn.Module):
         own = self.own_distance(patches, coarse_map)
         distance = (length - similarity).clamp(min=SMALLEST).sqrt() + OWN_WEIGHT * own
         # The finer detector's map adds the detail within a patch.
-        detail = local_map - _repeat(coarse_map)
-        fine = (_repeat(distance).square() + DETAIL_WEIGHT * detail).clamp(min=SMALLEST).sqrt()
+        enlarged, enlarged_map = (_enlarge(one, self.enlarge_map) for one in (distance, coarse_map))
+        squared = enlarged.square() + DETAIL_WEIGHT * (local_map - enlarged_map)
+        fine = squared.clamp(min=SMALLEST).sqrt() + DETAIL_SHARE * local_map
         score = mean_of_highest(distance.flatten(1)).view(1, 1, 1, 1)
         return (score * self.scale + self.shift).view(1), fine * self.scale + self.shift, patches, coarse_map, own
 
     def describe(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the patches (1, C, g, g), each stride of length one, and the detector's map (1, 1, 2 g, 2 g)."""
+        """Compute the patches (1, C, g, g), each stride of its length in `STRIDE_WEIGHTS`, and the detector's map."""
         views = extract_features(self.detector.backbone, image, "rot180")
         local_map = self.detector.readout(*(views if self.detector.tta == "rot180" else (views[0], None))).map
         fine, middle, coarse = ((one + rotate180(other)) / 2 for one, other in zip(*views, strict=True))
-        coarse = torch.matmul(torch.matmul(self.enlarge, coarse), self.enlarge.T)
-        joint = [functional.avg_pool2d(fine, 2), middle, coarse]
-        return torch.cat(
-            [one / (one.square().sum(dim=1, keepdim=True).sqrt() + 1e-6) for one in joint], dim=1
-        ), local_map
+        joint = zip(
+            (functional.avg_pool2d(fine, 2), middle, _enlarge(coarse, self.enlarge)), STRIDE_WEIGHTS, strict=True
+        )
+        parts = [weight * one / (one.square().sum(dim=1, keepdim=True).sqrt() + 1e-6) for one, weight in joint]
+        return torch.cat(parts, dim=1), local_map
 
     def own_distance(self, patches: Tensor, coarse_map: Tensor) -> Tensor:
         """Compute the distance of each patch to the nearest patch of the same image that is far enough away."""
@@ -94,7 +93,11 @@ def mean_of_highest(values: Tensor, count: int = PEAK_CELLS) -> Tensor:
     return torch.cat(highest, dim=1).mean(dim=1)
 
 
-def _repeat(maps: Tensor) -> Tensor:
-    """Repeat each cell twice along both sides: (1, 1, g, g) to (1, 1, 2 g, 2 g)."""
-    side = maps.shape[-1]
-    return maps.reshape(1, side, 1, side, 1).expand(-1, -1, 2, -1, 2).reshape(1, 1, 2 * side, 2 * side)
+def _enlarging(side: int) -> Tensor:
+    """Return the (2 side, side) matrix of bilinear interpolation: few boards support Resize."""
+    rows = functional.interpolate(torch.eye(side)[None], size=2 * side, mode="linear", align_corners=False)
+    return rows[0].T.contiguous()
+
+
+def _enlarge(maps: Tensor, matrix: Tensor) -> Tensor:
+    return torch.matmul(torch.matmul(matrix, maps), matrix.T)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgezsad.metrics.calibration import calibrate, images_needed
+from edgezsad.metrics.calibration import calibrate, estimate, estimate_text, images_needed
 
 
 @pytest.mark.parametrize(("share", "images"), [(0.1, 29), (0.05, 59), (0.02, 149), (0.01, 299)])
@@ -55,3 +55,18 @@ def test_equal_scores_are_not_flagged() -> None:
 def test_nonsense_is_rejected(scores: list[float], share: float) -> None:
     with pytest.raises(ValueError, match="expected at least one score"):
         calibrate(scores, share)
+
+
+def test_the_estimate_from_few_scores_is_between_their_level_and_the_guarantee() -> None:
+    random = np.random.default_rng(2)
+    flagged = []
+    for _ in range(400):
+        scores = np.exp(random.normal(0.0, 0.07, 210))
+        threshold = estimate(scores[:10], 0.05)
+        flagged.append((scores[10:] >= threshold).mean())
+    # Of normal logarithms with the usual deviation: somewhat more than asked, as the text says.
+    assert 0.05 < np.mean(flagged) < 0.1
+    # One score is not a deviation of zero, and equal scores are not a threshold at their own level.
+    assert estimate([1.0, 1.0]) > 1.05
+    assert estimate([1.0, 2.0, 4.0]) > estimate([1.9, 2.0, 2.1])
+    assert "59 more good images" in estimate_text(10, 0.05)
