@@ -1,26 +1,31 @@
 """Render the book of a run: `python -m book._ext.build CONFIG HTML NOTEBOOK...`.
 
-The prose of `book/`, the executed notebooks and the top-level `_config.yml` and `_toc.yml` are staged in one folder,
-built by Jupyter Book with warnings as errors, checked for missing pages, and moved into place.
+The prose of `book/`, the executed notebooks, a reference, `_config.yml` and `_toc.yml` are staged in one folder, built
+by Jupyter Book with warnings as errors, checked for missing pages, and moved into place.
 """
 
 import base64
 import hashlib
 import json
+import pkgutil
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import typer.main
 import yaml
+from typer.testing import CliRunner
 
+import edgezsad
 from book._ext.figures import place_figures
 from book._ext.fill import fill, sources
 from book._ext.footer import add_footer
-from book._ext.reference import write_reference
 from book._ext.tryit import stage_files
-from edgezsad.errors import CheckError, EdgeZSADError, InputError
+from edgezsad.cli import app
+from edgezsad.errors import CheckError, EdgeZSADError
 from edgezsad.execute import share_lock
 from edgezsad.files import read_json, write_json, write_text
 from edgezsad.run import Run, open_run
@@ -57,8 +62,6 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     write_reference(folder / "book")
     config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
     for notebook in notebooks:
-        if not notebook.is_file():
-            raise InputError(f"{notebook}: missing executed notebook; run `make book`")
         content = read_json(notebook, "run `make book`")
         if parameter := notebook.stem.partition("-")[2]:
             # "Training: one seed" executed as 03_training-seed0 becomes "Training: seed 0".
@@ -72,6 +75,33 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
     pages = [*(folder / "book").rglob("*.md"), *(folder / "notebooks").rglob("*.ipynb")]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in pages)
+
+
+def write_reference(folder: Path) -> None:
+    """Write `reference-cli.md` from `--help`, and `reference-root.md` and `reference-PACKAGE.md` from docstrings."""
+    modules = sorted(item.name for item in pkgutil.walk_packages(edgezsad.__path__, "edgezsad."))
+    packages: dict[str, list[str]] = {}
+    for name in modules:
+        parts = name.split(".")
+        is_package = any(other.startswith(name + ".") for other in modules)
+        packages.setdefault(parts[1] if len(parts) > 2 or is_package else "root", []).append(name)
+    for package, names in packages.items():
+        title = "edgezsad" if package == "root" else f"edgezsad.{package}"
+        blocks = [f"# `{title}`\n"]
+        for name in names:
+            heading = "" if name == title else f"## `{name.removeprefix(title + '.')}`\n\n"
+            blocks.append(f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+        write_text(folder / f"reference-{package}.md", "\n".join(blocks))
+    text = "# Command line\n\n" + "\n".join(_help(typer.main.get_command(app), []))
+    write_text(folder / "reference-cli.md", text)
+
+
+def _help(command: Any, path: list[str]) -> list[str]:
+    """Return the help text of a command, or of each of a group's commands, as Markdown sections."""
+    if inner := getattr(command, "commands", None):
+        return [section for name, item in inner.items() for section in _help(item, [*path, name])]
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="edgezsad", env={"COLUMNS": "100", "TERM": "dumb"})
+    return [f"## `edgezsad {' '.join(path)}`\n\n```text\n{shown.stdout.strip()}\n```\n"]
 
 
 def fix_pages(html: Path) -> None:
@@ -138,8 +168,7 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
 if __name__ == "__main__":
     try:
         share_lock()
-        start = build(sys.argv[1], sys.argv[2], [Path(item) for item in sys.argv[3:]])
-        print(f"book: {start}", file=sys.stderr)
+        print("book:", build(sys.argv[1], sys.argv[2], [Path(item) for item in sys.argv[3:]]), file=sys.stderr)
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from book._ext import tryit
-from book._ext.build import add_policy
+from book._ext.build import add_policy, write_reference
 from book._ext.figures import inline_figure, place_figures
 from book._ext.fill import fill, sources
 from book._ext.footer import add_footer, launch_links
-from book._ext.reference import write_reference
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
 from edgezsad.run import Run
@@ -173,30 +172,14 @@ def test_launch_links_need_a_repository(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program `npm` whose script a test writes, and pins of a runtime with two small files."""
-    pins, command = tmp_path / "pins", tmp_path / "bin" / "npm"
-    pins.mkdir()
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        (pins / name).write_text("{}")
-    files = {
-        use: {"file": f"{use}.bin", "bytes": len(use), "integrity": tryit.integrity(use.encode())}
-        for use in ("script", "wasm")
-    }
-    pinned = {"package": "one", "version": "1.2.3", "address": "https://cdn.example/one/", "files": files}
-    (pins / "runtime.json").write_text(json.dumps(pinned))
+    """A program `npm` whose script a test writes; at first it fails."""
+    command = tmp_path / "bin" / "npm"
     command.parent.mkdir()
     command.write_text("#!/bin/sh\nexit 1\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(tryit, "PINS", pins)
+    monkeypatch.chdir(ROOT)
     return command
-
-
-def install(wasm: str) -> str:
-    return (
-        f"#!/bin/sh\nmkdir -p node_modules/one/dist && cd node_modules/one/dist\n"
-        f"printf script > script.bin && printf {wasm} > wasm.bin\n"
-    )
 
 
 def listed(book: Path) -> dict[str, Any]:
@@ -204,15 +187,18 @@ def listed(book: Path) -> dict[str, Any]:
 
 
 def test_try_it_lists_its_files_with_their_hashes(tmp_path: Path, npm: Path) -> None:
-    npm.write_text(install("wasm"))
+    dist = f"node_modules/{tryit.PACKAGE}/dist"
+    files = " ".join(f"{dist}/{file}" for file in tryit.RUNTIME.values())
+    npm.write_text(f"#!/bin/sh\nmkdir -p {dist} && echo one | tee {files}\n")
     facts = tryit.stage_files(tmp_path / "book", tmp_path / "kept")
     folder = tmp_path / "book" / "_static" / "tryit"
     files = listed(tmp_path / "book")["files"]
     assert set(files) == {"single", "references", "script", "wasm"}
     for file in files.values():
         data = (folder / file["url"]).read_bytes()
-        assert (len(data), tryit.integrity(data)) == (file["bytes"], file["integrity"])
-    assert facts["megabytes"]["references"] == pytest.approx(files["references"]["bytes"] / 1e6)
+        digest = base64.b64encode(hashlib.sha384(data).digest()).decode()
+        assert (file["bytes"], file["integrity"]) == (len(data), f"sha384-{digest}")
+    assert facts["megabytes"] == pytest.approx(sum(file["bytes"] for file in files.values()) / 1e6)
     assert (folder / "onnxruntime-LICENSE").read_text().startswith("MIT License")
     assert len(facts["examples"]) + len(facts["good"]) == len(list(folder.glob("*.jpg"))) > 4
     # The second build does not need npm.
@@ -220,17 +206,10 @@ def test_try_it_lists_its_files_with_their_hashes(tmp_path: Path, npm: Path) -> 
     assert tryit.stage_files(tmp_path / "again", tmp_path / "kept") == facts
 
 
-def test_without_npm_the_runtime_comes_from_the_pinned_address(tmp_path: Path, npm: Path) -> None:
-    facts = tryit.stage_files(tmp_path / "book", tmp_path / "kept")
-    wasm = listed(tmp_path / "book")["files"]["wasm"]
-    assert (wasm["url"], wasm["integrity"]) == ("https://cdn.example/one/wasm.bin", tryit.integrity(b"wasm"))
-    assert "https://cdn.example/one/" in facts["source"]
-
-
-def test_an_npm_package_with_other_files_stops_the_build(tmp_path: Path, npm: Path) -> None:
-    npm.write_text(install("other"))
-    with pytest.raises(CheckError, match=r"runtime\.json: hashes differ"):
-        tryit.stage_files(tmp_path / "book", tmp_path / "kept")
+def test_without_npm_the_page_lacks_its_runtime(tmp_path: Path, npm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tryit.stage_files(tmp_path / "book", tmp_path / "kept")
+    assert set(listed(tmp_path / "book")["files"]) == {"single", "references"}
+    assert "cannot score without its runtime" in capsys.readouterr().err
 
 
 def test_the_reference_lists_every_package_and_command(tmp_path: Path) -> None:

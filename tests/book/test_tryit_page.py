@@ -82,7 +82,7 @@ class TryIt:
 def bundled(html: Path) -> None:
     """Skip if the book holds no runtime, or another model than the package has now."""
     files = json.loads((html / "_static/tryit/files.json").read_text(encoding="utf-8"))["files"]
-    if "://" in files["wasm"]["url"]:
+    if "wasm" not in files:
         pytest.skip("the book was built without its runtime: npm")
     for use, path in {"single": GRAPH, "references": REFERENCES}.items():
         if (html / "_static/tryit" / files[use]["url"]).read_bytes() != path.read_bytes():

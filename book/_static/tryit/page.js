@@ -81,6 +81,8 @@ const allFacts = async () => {
   } catch {
     throw new Problem("The list of files could not be fetched; check the connection and try again.");
   }
+  if (!found.files.wasm)
+    throw new Problem("This book was built without npm and lacks the runtime; build it again, or use edgezsad predict.");
   for (const file of Object.values(found.files)) file.url = new URL(file.url, import.meta.url).href;
   return found;
 };

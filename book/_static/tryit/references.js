@@ -28,17 +28,25 @@ export const description = (patches, map, own, { MAP_WEIGHT }) => {
   return { patches: rows, offset, length, map: Float32Array.from(map), own: Float32Array.from(own), nearest: new Map() };
 };
 
-/* Compares two images, both ways. */
+/* Compares two images, both ways: a matrix product, and the maxima of its rows and columns. */
 export const compare = (one, other) => {
   const cells = one.own.length;
   const channels = one.patches.length / cells;
+  const [left, right] = [one.patches, other.patches];
   const forth = new Float32Array(cells).fill(-Infinity);
   const back = new Float32Array(cells).fill(-Infinity);
   for (let row = 0; row < cells; row++) {
-    const patch = one.patches.subarray(row * channels, (row + 1) * channels);
-    for (let column = 0, at = 0; column < cells; column++) {
-      let product = 0;
-      for (let channel = 0; channel < channels; channel++) product += patch[channel] * other.patches[at++];
+    for (let column = 0; column < cells; column++) {
+      // Four sums, of every fourth channel each: a processor adds them at the same time.
+      let first = 0, second = 0, third = 0, fourth = 0;
+      let to = column * channels;
+      for (let from = row * channels; from < (row + 1) * channels; from += 4, to += 4) {
+        first += left[from] * right[to];
+        second += left[from + 1] * right[to + 1];
+        third += left[from + 2] * right[to + 2];
+        fourth += left[from + 3] * right[to + 3];
+      }
+      const product = first + second + third + fourth;
       forth[row] = Math.max(forth[row], 2 * product + other.offset[column]);
       back[column] = Math.max(back[column], 2 * product + one.offset[row]);
     }
