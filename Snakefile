@@ -132,7 +132,7 @@ METRICS = expand(f"{SEED}/metrics.json", seed=SEEDS)
 GRAPHS = expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=["fp32", "fp16", "int8"])
 OPERATORS = sorted(path.as_posix() for path in Path("edgezsad/export/operators").glob("*.*"))
 REPORTED = "edgezsad/claims/reported.yaml"
-SHIPPED = ["edgezsad/checkpoints/photographs.onnx", "edgezsad/checkpoints/photographs.safetensors"]
+SHIPPED = [f"edgezsad/checkpoints/{name}" for name in ("photographs.onnx", "photographs.safetensors", "references.onnx")]
 
 # Rule: notebook, input files, output files, parts of the profile; optionally `arguments` of the notebook, `copies` (what
 # a wildcard adds to the executed notebook's name) and `ignore` (code that does not count: only the presentation).
@@ -246,6 +246,11 @@ JOBS = {
         "input": [recorded("photographs", "cues", "photographs_ablations"), SHIPPED],
         "output": result("photographs"),
     },
+    "references": {
+        "notebook": "16_references",
+        "input": [MANIFESTS, SHIPPED, [name for name in recorded("references") if Path(name).is_file()]],
+        "output": result("references"),
+    },
     "claims": {
         "notebook": "11_claims",
         "input": [
@@ -253,7 +258,10 @@ JOBS = {
             "edgezsad/claims/claims.yaml",
             [
                 result(name)
-                for name in ("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift", "training", "int8")
+                for name in (
+                    *("data", "export", "benchmarks", "efficiency", "latency", "jetson_drift", "rb5_drift"),
+                    *("training", "int8", "references"),
+                )
             ],
         ],
         "output": result("claims"),

@@ -36,7 +36,8 @@ def dry_run(folder: Path, *arguments: str) -> dict[str, dict[str, str]]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, dict[str, str]] = {}
     for block in re.split(r"^(?=(?:local)?rule )", done.stdout + done.stderr, flags=re.MULTILINE)[1:]:
-        name = re.match(r"(?:local)?rule (\w+):", block)[1]
+        # One rule for each runtime, with the same needs.
+        name = re.sub("^score_.*", "score", re.match(r"(?:local)?rule (\w+):", block)[1])
         resources = re.search(r"^    resources: (.*)$", block, re.MULTILINE)[1]
         threads = re.search(r"^    threads: (\d+)$", block, re.MULTILINE)
         # Snakemake does not print a single thread.

@@ -67,6 +67,7 @@ MISSING = (
     ("13_recipe", {}, "seeds/1/metrics.json", "03_training"),
     ("14_int8", {}, "results/sensitivity.json", "04_export"),
     ("14_int8", {}, "scores/onnx-int8", "05_scoring"),
+    ("16_references", {}, "manifests/cloth.csv", "01_data"),
 )
 
 
