@@ -18,6 +18,7 @@ from PIL import Image
 
 from edgezsad import references
 from edgezsad.files import read_json, write_json, written_beside
+from edgezsad.metrics import calibration
 from edgezsad.model import GRAPH, REFERENCES
 from edgezsad.show.maps import HEAT_RANGE, heat_colours
 from synthetic.image import Address, defective_image, normal_image
@@ -31,6 +32,8 @@ NPM_SECONDS = 300  # without a network it retries for minutes
 EXAMPLES = (("button", 0, False), ("button", 0, True), ("wood", 1, True), ("washer", 0, True))
 GOOD = tuple(("button", index, False) for index in range(1, 5))
 METHOD = ("MAP_WEIGHT", "OWN_WEIGHT", "PEAK_CELLS", "SMALLEST", "GAIN", "OUTLIER", "MOST_PATCHES")
+THRESHOLD = ("USUAL_DEVIATION", "PRIOR_SCORES", "TIGHTER")
+MOST_GOOD, FALSE_ALARMS = 10, 0.05
 
 
 def fetch_runtime(folder: Path) -> None:
@@ -72,6 +75,8 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
             shutil.copy2(path, folder)
     heat = {"colours": heat_colours().tobytes().hex(), "range": list(HEAT_RANGE)}
     method = {name: getattr(references, name) for name in METHOD}
+    method |= {name: getattr(calibration, name) for name in THRESHOLD}
+    method["texts"] = [calibration.estimate_text(count, FALSE_ALARMS) for count in range(MOST_GOOD + 1)]
     write_json(folder / "files.json", {"files": files, "heat": heat, "references": method})
     return {
         "megabytes": sum(file["bytes"] for file in files.values()) / 1e6,

@@ -178,7 +178,7 @@ def test_good_images_make_the_detector_of_adapt(
     assert "error" not in found, found
     adapted = adapt(parts["good"], tmp_path / "adapted.onnx", rotations="none")
     expected = Detector(adapted.path)
-    assert found["threshold"] == pytest.approx(adapted.calibration.threshold, abs=2e-3)
+    assert found["threshold"] == pytest.approx(adapted.threshold, abs=2e-3)
     assert tryit.part("basis").text_content() == adapted.basis
     with tryit.page.expect_download() as download:
         tryit.part("download").click()

@@ -1,22 +1,8 @@
 /* The page's images of good parts: the list, the histogram of their scores with the threshold, and the part's file. */
 
-const MOST_IMAGES = 10;
 const THUMBNAIL = 160;
 const BARS = 32;
-const CONFIDENCE = 0.95, FALSE_ALARMS = 0.05;
 const SVG = "http://www.w3.org/2000/svg";
-
-const percent = (share) => `${Number((100 * share).toPrecision(2))}%`;
-
-/* What the highest score of so many good images promises (edgezsad/metrics/calibration.py). */
-const promise = (count) => {
-  const bound = 1 - (1 - CONFIDENCE) ** (1 / count);
-  const needed = Math.ceil(Math.log(1 - CONFIDENCE) / Math.log(1 - FALSE_ALARMS));
-  return (
-    `an estimate, each reference compared with the others; at most ${percent(bound)} of good parts flagged, with ` +
-    `${percent(CONFIDENCE)} confidence (from ${count} good images); ${percent(FALSE_ALARMS)} needs ${needed}`
-  );
-};
 
 /* Of the page: its root and functions; `method`: constants of edgezsad/references.py; `changed` is called when the good
    images or the threshold have changed, with true if scores have too. */
@@ -30,7 +16,8 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
   let judged = null;
   let keys = 0;
 
-  const calibration = () => (byHand ? `set by hand in the browser on ${images.length} good images` : promise(images.length));
+  const calibration = () =>
+    byHand ? `set by hand in the browser on ${images.length} good images` : method().texts[images.length];
 
   const draw = () => {
     const slider = part("limit");
@@ -94,6 +81,7 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
   };
 
   const adapt = async () => {
+    if (images.length > 1) say("Comparing the good images.");
     const { scores, threshold } = images.length ? await ask({ ask: "adapt" }) : { scores: [], threshold: null };
     settle({ scores, threshold });
     changed(true);
@@ -128,8 +116,9 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
   const describe = async (sources) => {
     const problems = [];
     const before = images.length;
-    const wanted = sources.slice(0, Math.max(0, MOST_IMAGES - images.length));
-    if (wanted.length < sources.length) problems.push(`At most ${MOST_IMAGES} good images; the rest was left out.`);
+    const most = method().texts.length - 1;
+    const wanted = sources.slice(0, most - images.length);
+    if (wanted.length < sources.length) problems.push(`At most ${most} good images; the rest was left out.`);
     for (const [index, { name, read }] of wanted.entries()) {
       say(`Good image ${index + 1} of ${wanted.length}.`);
       const image = { key: ++keys, name, item: document.createElement("li"), score: null };

@@ -1,58 +1,100 @@
 /* Comparison with images of good parts: the arithmetic of edgezsad/references.py, without rotated references.
 
-   `method` holds that module's constants; files.json brings them. */
+   `method` holds constants of that module and of edgezsad/metrics/calibration.py; files.json brings them. */
 
 import { toHalf } from "./onnx.js";
+
+const DIMENSIONS = 64;
+// Of the standard normal distribution, for 5% of false alarms.
+const QUANTILE = 1.6448536269514722;
+
+/* A fixed pseudo-random projection of so many channels, plane after plane. */
+const projection = (channels) =>
+  Float32Array.from({ length: channels * DIMENSIONS }, (_, at) => {
+    const [row, column] = [Math.floor(at / DIMENSIONS), at % DIMENSIONS];
+    return (((row * 7919 + column * 104729 + 12345) ** 2) % 65521) / 65521 - 0.5;
+  });
 
 /* What the graph says of an image, ready to be compared.
 
    patches: Float32Array (channels * cells), plane after plane. map, own: Float32Array (cells).
-   Returns {patches (cells * channels), offset, length, own, nearest}; `nearest` maps other images to the similarity of
-   each patch to that image's most similar one. */
+   Returns {patches (cells * channels), points (cells * DIMENSIONS: the patches' projections), length, map, own}. */
 export const description = (patches, map, own, { MAP_WEIGHT }) => {
   const cells = own.length;
   const channels = patches.length / cells;
   const rows = new Float32Array(patches.length);
-  const offset = new Float32Array(cells);
+  const points = new Float32Array(cells * DIMENSIONS);
   const length = new Float32Array(cells);
+  const weights = projection(channels);
   for (let cell = 0; cell < cells; cell++) {
     let squared = 0;
+    const point = new Float64Array(DIMENSIONS);
     for (let channel = 0; channel < channels; channel++) {
       const value = patches[channel * cells + cell];
       rows[cell * channels + channel] = value;
       squared += value * value;
+      for (let axis = 0; axis < DIMENSIONS; axis++) point[axis] += value * weights[channel * DIMENSIONS + axis];
     }
-    offset[cell] = MAP_WEIGHT * map[cell] - squared;
+    points.set(point, cell * DIMENSIONS);
     length[cell] = squared + MAP_WEIGHT * map[cell];
   }
-  return { patches: rows, offset, length, map: Float32Array.from(map), own: Float32Array.from(own), nearest: new Map() };
+  return { patches: rows, points, length, map, own };
 };
 
-/* Compares two images, both ways: a matrix product, and the maxima of its rows and columns. */
-export const compare = (one, other) => {
-  const cells = one.own.length;
-  const channels = one.patches.length / cells;
-  const [left, right] = [one.patches, other.patches];
-  const forth = new Float32Array(cells).fill(-Infinity);
-  const back = new Float32Array(cells).fill(-Infinity);
-  for (let row = 0; row < cells; row++) {
-    for (let column = 0; column < cells; column++) {
-      // Four sums, of every fourth channel each: a processor adds them at the same time.
-      let first = 0, second = 0, third = 0, fourth = 0;
-      let to = column * channels;
-      for (let from = row * channels; from < (row + 1) * channels; from += 4, to += 4) {
-        first += left[from] * right[to];
-        second += left[from + 1] * right[to + 1];
-        third += left[from + 2] * right[to + 2];
-        fourth += left[from + 3] * right[to + 3];
-      }
-      const product = first + second + third + fourth;
-      forth[row] = Math.max(forth[row], 2 * product + other.offset[column]);
-      back[column] = Math.max(back[column], 2 * product + one.offset[row]);
+/* Rows of points, each farthest from those chosen before. */
+const farthestPoints = (points, count) => {
+  const rows = points.length / DIMENSIONS;
+  const mean = new Float64Array(DIMENSIONS);
+  points.forEach((value, at) => {
+    mean[at % DIMENSIONS] += value / rows;
+  });
+  const nearest = new Float32Array(rows).fill(Infinity);
+  // The row that is farthest of all, after the distances to another point were taken into account.
+  const farthestFrom = (point, from) => {
+    let best = 0;
+    for (let row = 0; row < rows; row++) {
+      let squared = 0;
+      let to = from;
+      // A sum that exceeds the least one so far need not be completed.
+      for (let at = row * DIMENSIONS; at < (row + 1) * DIMENSIONS && squared < nearest[row]; at += 4, to += 4)
+        squared +=
+          (points[at] - point[to]) ** 2 +
+          (points[at + 1] - point[to + 1]) ** 2 +
+          (points[at + 2] - point[to + 2]) ** 2 +
+          (points[at + 3] - point[to + 3]) ** 2;
+      if (squared < nearest[row]) nearest[row] = squared;
+      if (nearest[row] > nearest[best]) best = row;
     }
-  }
-  one.nearest.set(other, forth);
-  other.nearest.set(one, back);
+    return best;
+  };
+  const chosen = [farthestFrom(mean, 0)];
+  nearest.fill(Infinity);
+  while (chosen.length < count) chosen.push(farthestFrom(points, chosen.at(-1) * DIMENSIONS));
+  return chosen;
+};
+
+/* At most `MOST_PATCHES` patches of images as weights and biases of the graph, FP16 and FP32. */
+const selectPatches = (images, { MAP_WEIGHT, MOST_PATCHES }) => {
+  const cells = images[0].own.length;
+  const channels = images[0].patches.length / cells;
+  const points = new Float32Array(images.length * cells * DIMENSIONS);
+  images.forEach((image, number) => points.set(image.points, number * image.points.length));
+  const count = Math.min(images.length * cells, MOST_PATCHES);
+  const rows = count < images.length * cells ? farthestPoints(points, count) : Array.from({ length: count }, (_, row) => row);
+  const chosen = rows.map((row) => ({ image: images[Math.floor(row / cells)], cell: row % cells }));
+  const bank = new Float32Array(count * channels);
+  chosen.forEach(({ image, cell }, row) => {
+    const patch = image.patches.subarray(cell * channels, (cell + 1) * channels);
+    bank.set(patch.map((value) => 2 * value), row * channels);
+  });
+  const { bits, rounded } = toHalf(bank);
+  // Of the rounded patches, or an image would not be at distance zero from itself.
+  const offset = Float32Array.from(chosen, ({ image, cell }, row) => {
+    let squared = 0;
+    for (let at = row * channels; at < (row + 1) * channels; at++) squared += (rounded[at] / 2) ** 2;
+    return MAP_WEIGHT * image.map[cell] - squared;
+  });
+  return { bits, rounded, offset, channels };
 };
 
 const scoreOf = (distances, { PEAK_CELLS }) => {
@@ -60,43 +102,32 @@ const scoreOf = (distances, { PEAK_CELLS }) => {
   return highest.reduce((sum, value) => sum + value, 0) / PEAK_CELLS;
 };
 
-/* The score of each image against all others, before it is scaled; empty for a single one. */
-const leaveOneOut = (images, method) =>
-  images.length < 2
-    ? []
-    : images.map((image) => {
-        const others = images.filter((other) => other !== image).map((other) => image.nearest.get(other));
-        return scoreOf(
-          image.own.map((own, cell) => {
-            const nearest = Math.max(...others.map((similarity) => similarity[cell]));
-            return Math.sqrt(Math.max(image.length[cell] - nearest, method.SMALLEST)) + method.OWN_WEIGHT * own;
-          }),
-          method,
-        );
-      });
-
-/* Which patches are kept, as [image, cell]: all, or the `MOST_PATCHES` that differ most from patches of earlier images.
-
-   Only nine or ten images have more. The library chooses by another rule; what is left out has a near match either way. */
-const chosenPatches = (images, { MOST_PATCHES }) => {
-  const all = images.flatMap((image, number) => {
-    const earlier = images.slice(0, number).map((other) => image.nearest.get(other));
-    return Array.from(image.own, (_, cell) => {
-      const nearest = Math.max(...earlier.map((similarity) => similarity[cell]));
-      return { image, cell, distance: image.length[cell] - nearest };
-    });
+/* The score of an image against patches of others, before it is scaled. */
+const compareWith = ({ patches, length, own }, { rounded, offset, channels }, method) => {
+  const distances = own.map((value, cell) => {
+    let nearest = -Infinity;
+    for (let row = 0, at = 0; row < offset.length; row++) {
+      // Four sums, of every fourth channel each: a processor adds them at the same time.
+      let first = 0, second = 0, third = 0, fourth = 0;
+      for (let from = cell * channels; from < (cell + 1) * channels; from += 4, at += 4) {
+        first += patches[from] * rounded[at];
+        second += patches[from + 1] * rounded[at + 1];
+        third += patches[from + 2] * rounded[at + 2];
+        fourth += patches[from + 3] * rounded[at + 3];
+      }
+      nearest = Math.max(nearest, first + second + third + fourth + offset[row]);
+    }
+    return Math.sqrt(Math.max(length[cell] - nearest, method.SMALLEST)) + method.OWN_WEIGHT * value;
   });
-  if (all.length <= MOST_PATCHES) return all;
-  return all.sort((a, b) => b.distance - a.distance).slice(0, MOST_PATCHES);
+  return scoreOf(distances, method);
 };
 
-/* The next FP32 number: an image is defective from the threshold on, and the highest good score must be below it. */
-const justAbove = (value) => {
-  const number = new Float32Array([value]);
-  const bits = new Int32Array(number.buffer);
-  if (number[0] === 0) return 2 ** -149;
-  bits[0] += number[0] > 0 ? 1 : -1;
-  return number[0];
+/* The threshold that edgezsad/metrics/calibration.py estimates from few scores. */
+const estimate = (scores, { USUAL_DEVIATION, PRIOR_SCORES, TIGHTER }) => {
+  const logs = scores.map(Math.log);
+  const mean = logs.reduce((sum, value) => sum + value, 0) / logs.length;
+  const squared = logs.reduce((sum, value) => sum + (value - mean) ** 2, PRIOR_SCORES * USUAL_DEVIATION ** 2);
+  return Math.exp(mean + TIGHTER * QUANTILE * Math.sqrt(squared / (logs.length - 1 + PRIOR_SCORES)));
 };
 
 const constant = (value) => ({ type: "float32", dims: [1, 1, 1, 1], data: new Float32Array([value]) });
@@ -111,37 +142,25 @@ export const placeholder = (channels) => ({
 
 /* What a part's detector consists of: {tensors, scores (of the good images, left out one by one), threshold}.
 
-   images: descriptions, all compared with one another. The threshold is that of `edgezsad adapt`, null for one image. */
+   The threshold is that of `edgezsad adapt`, null for one image. */
 export const adapted = (images, method) => {
-  const { GAIN, MAP_WEIGHT, OWN_WEIGHT } = method;
-  const leftOut = leaveOneOut(images, method);
+  const others = images.map((image) => images.filter((other) => other !== image));
+  const leftOut =
+    images.length < 2 ? [] : images.map((image, row) => compareWith(image, selectPatches(others[row], method), method));
   // One image has nothing to be compared with but itself.
   const level = leftOut.length
     ? leftOut.reduce((sum, score) => sum + score, 0) / leftOut.length
-    : scoreOf(images[0].own.map((own) => (1 + OWN_WEIGHT) * own), method);
-  const scores = leftOut.map((score) => GAIN * (score / level - 1));
-  const kept = chosenPatches(images, method);
-  const channels = images[0].patches.length / images[0].own.length;
-  const bank = new Float32Array(kept.length * channels);
-  kept.forEach(({ image, cell }, row) => {
-    for (let channel = 0; channel < channels; channel++)
-      bank[row * channels + channel] = 2 * image.patches[cell * channels + channel];
-  });
-  const { bits, rounded } = toHalf(bank);
-  // Of the rounded patches, or an image would not be at distance zero from itself.
-  const offset = Float32Array.from(kept, ({ image, cell }, row) => {
-    let squared = 0;
-    for (let at = row * channels; at < (row + 1) * channels; at++) squared += (rounded[at] / 2) ** 2;
-    return MAP_WEIGHT * image.map[cell] - squared;
-  });
+    : scoreOf(images[0].own.map((own) => (1 + method.OWN_WEIGHT) * own), method);
+  const rescale = (score) => method.GAIN * (score / level - 1);
+  const { bits, offset, channels } = selectPatches(images, method);
   return {
     tensors: {
-      "bank.fp16": { type: "float16", dims: [kept.length, channels, 1, 1], data: bits },
-      offset: { type: "float32", dims: [kept.length], data: offset },
-      scale: constant(GAIN / level),
-      shift: constant(-GAIN),
+      "bank.fp16": { type: "float16", dims: [offset.length, channels, 1, 1], data: bits },
+      offset: { type: "float32", dims: [offset.length], data: offset },
+      scale: constant(method.GAIN / level),
+      shift: constant(-method.GAIN),
     },
-    scores,
-    threshold: scores.length ? justAbove(Math.max(...scores)) : null,
+    scores: leftOut.map(rescale),
+    threshold: leftOut.length ? rescale(estimate(leftOut, method)) : null,
   };
 };

@@ -14,7 +14,7 @@ import { fetchAll, NotFetched } from "./download.js";
 import { appended, sealed, sha256 } from "./onnx.js";
 import { MOST_BYTES, NoPhotograph, readPhotograph } from "./photograph.js";
 import { decode, planes, square } from "./preprocess.js";
-import { adapted, compare, description, placeholder } from "./references.js";
+import { adapted, description, placeholder } from "./references.js";
 
 const CHANNELS = 472, CELLS = 20;
 const DESCRIPTION = {
@@ -154,16 +154,12 @@ const tasks = {
     if (Math.max(ratio, 1 / ratio) > MOST_DIFFERENT)
       throw new Problem("another shape than the first good image; give images of one part and one camera.");
     const image = { hash, width, height, ...description(found.patches, found.detector_map, found.own_distance, method) };
-    for (const other of good.values()) compare(image, other);
     good.set(key, image);
     return { picture: found.picture, milliseconds: performance.now() - begin };
   },
 
   forget: ({ keys }) => {
-    for (const key of keys) {
-      for (const other of good.values()) other.nearest.delete(good.get(key));
-      good.delete(key);
-    }
+    for (const key of keys) good.delete(key);
   },
 
   adapt: () => {
