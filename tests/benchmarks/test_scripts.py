@@ -13,13 +13,19 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import page_speed
 from benchmarks.recorded import difference_figure, difference_text, read_recorded, verdict
+from edgezsad.data.images import load
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import lint
 from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model import GRAPH
+from edgezsad.references import adapt
+from edgezsad.scoring.onnx_scorer import OnnxScorer
+from synthetic.image import Address, defective_image, normal_image
 
 ROOT = Path(__file__).resolve().parents[2]
 FOUR = {"auroc", "average_precision", "f1_max", "aupro"}
@@ -199,3 +205,65 @@ def test_the_cost_of_training_by_hand() -> None:
     found = {"rows": [row | {"images_per_second": 320.0}], "cost": {"seeds": 3, "steps": 2000}}
     # 3 x 2,000 steps of 64 images at 320 a second: 1,200 seconds.
     assert page_speed.cost_table(found)["GPU-hours"].tolist() == ["0.33"]
+
+
+@pytest.fixture
+def caps(tmp_path: Path) -> Path:
+    for number in range(17):
+        defective = number >= 14
+        kind = "test/hole" if defective else "test/good" if number >= 9 else "train/good"
+        address = Address(1, "caps", "cap", "test", number, (120, 120), False)
+        path = tmp_path / "set/cap" / kind / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image, mask = defective_image(address) if defective else (normal_image(address), None)
+        Image.fromarray(image).save(path)
+        if mask is not None:
+            path = tmp_path / "set/cap/ground_truth/hole" / f"{number:02d}_mask.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.uint8(mask != 0) * 255).save(path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_references_are_measured_on_images_that_are_not_among_them(
+    script: Callable[[str], ModuleType], caps: Path, tmp_path: Path
+) -> None:
+    benchmark = script("references")
+    settings = benchmark.SETTINGS | {"pool": 10, "draws": 1, "calibrated_on": 3, "calibrations": 1, "batches": 1}
+    parts = list(benchmark.parts_in(caps, settings))
+    assert len(parts) == 1 and len(parts[0].pool) == 10 and parts[0].label.tolist() == [0] * 4 + [1] * 3
+    assert not set(parts[0].pool) & set(parts[0].tested)
+    found = benchmark.measured(parts, settings, None, tmp_path / "kept")
+    row = found["categories"][0]
+    assert row["counted"] and not row["trained_on"] and row["images"] == 7
+    assert all(0 <= one["low"] <= one["high"] <= 1 for one in row["k"].values())
+    assert row["k"]["8"]["mean"] > 0.5 and 0.5 < row["pixel_auroc_4"] <= 1 and set(row["batch"]) == {"5", "10", "30"}
+    assert found["means"]["all"] == {"sets": 1} | {name: row[name] for name in found["means"]["all"] if name != "sets"}
+
+
+@pytest.mark.slow
+def test_maps_of_the_benchmark_are_those_of_a_parts_detector(
+    script: Callable[[str], ModuleType], caps: Path, tmp_path: Path
+) -> None:
+    benchmark = script("references")
+    images = sorted(caps.glob("set/cap/train/good/*"))[:2]
+    part = OnnxScorer(adapt(images, tmp_path / "part.onnx", rotations="none").path)
+    describer, single = benchmark.Describer(), OnnxScorer(GRAPH)
+    bank, offset = benchmark.select_patches([describer.describe(load(path, 320)) for path in images], 800)
+    image = load(next(caps.glob("set/cap/test/hole/*")), 320)
+    one = describer.describe(image)
+    distance = one.distances(np.float32(bank), offset) + benchmark.OWN_WEIGHT * one.own
+    fine = benchmark.fine_map(distance, one, single.score(image)[1])
+    score, anomaly_map = part.score(image)
+    # Scores and maps of a part's detector are scaled and shifted.
+    scale = (anomaly_map.max() - anomaly_map.min()) / (fine.max() - fine.min())
+    assert (anomaly_map - anomaly_map.min()) / scale == pytest.approx(fine - fine.min(), abs=2e-3)
+    assert (score - anomaly_map.min()) / scale == pytest.approx(benchmark.score_of(distance) - fine.min(), abs=2e-3)
+
+
+def test_a_set_of_many_categories_counts_once(script: Callable[[str], ModuleType]) -> None:
+    benchmark = script("references")
+    none = ([], [], np.array([]), [])
+    names = [("PIPED", "a", 0.6), ("PIPED", "b", 0.8), ("other", "c", 0.9)]
+    rows = [(benchmark.Part(name, category, *none), {("single",): np.array([x])}) for name, category, x in names]
+    assert benchmark.mean_of_sets(rows) == {"sets": 2, "single": 0.8}
