@@ -26,7 +26,9 @@ from edgezsad.show.maps import overlay
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
 SEVERAL = 5  # images on one side of a threshold are a reason to warn from this number on
 GIVEN = "the given threshold"
-BATCH_RULE = f"{BATCH_DEVIATIONS:g} robust standard deviations above the median of these images, most of them good"
+BATCH_RULE = (
+    f"{BATCH_DEVIATIONS:g} standard deviations above the mean of the good images, estimated from the lower scores"
+)
 UNCALIBRATED = (
     "none, scores only rank images; for verdicts, adapt the detector to your part (`edgezsad adapt GOOD/*.jpg --output "
     "part.onnx`), compare the images of a folder (--compare), or give --threshold"

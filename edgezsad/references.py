@@ -14,26 +14,41 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgezsad.data.images import load
+from edgezsad.data.images import load, measure
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
-from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
+from edgezsad.files import check_may_be_written, progress, sha256_of_bytes, sha256_of_file, written_beside
 from edgezsad.metrics.calibration import calibrate, estimate, estimate_text
-from edgezsad.model import CALIBRATION, MAP_WEIGHT, OWN_WEIGHT, PEAK_CELLS, REFERENCES, SMALLEST, THRESHOLD
+from edgezsad.model import (
+    CALIBRATION,
+    MAP_WEIGHT,
+    OWN_WEIGHT,
+    PATCH_CHANNELS,
+    PATCH_SIDE,
+    PEAK_CELLS,
+    REFERENCES,
+    SMALLEST,
+    THRESHOLD,
+)
 from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
 
 MOST_IMAGES = 16  # references; further images calibrate the threshold
 SPLIT_FROM = 20  # images from which half of them calibrate
 MOST_PATCHES = 800  # of the references: 0.8 MB, a tenth of the graph's operations; twice as many if they are rotated
 ANGLES = (45, 90, 135)  # degrees; patches are the same after a rotation by 180
+ROTATIONS = ("auto", "none", "8")
+SEALED = {"references", "base_sha256", "sha256"}  # metadata keys that only a part's detector has
 ROTATED_BELOW = 0.95  # ratio of the leave-one-out scores with and without rotated references from which they are used
 GAIN = 12.5  # scores are deviations from a good part's mean in units of 8% of it
-OUTLIER = 5.0  # score of a reference, left out, from which it is suspicious
+OUTLIER = 4.0  # score of a reference, if the others' mean is zero, from which it is suspicious
 FEW = 2  # images below which nothing can be left out
 FEWEST, RELIABLE = 4, 16  # images of a folder that can be compared, and from which on the comparison is reliable
 NEAREST_SHARE = 0.3  # of the other images, to which a patch is compared
-BATCH_DEVIATIONS = 3.0  # robust standard deviations above the median from which an image stands out
-SMALLEST_DEVIATION, MIXED = 0.02, 0.25  # robust deviation of log scores: least, and from which a folder seems mixed
+BATCH_DEVIATIONS = 3.0  # standard deviations above the mean of the good images from which an image stands out
+LOWER = (0.1, 0.4)  # quantiles of a folder's scores that give this mean and deviation: defective images are above
+LOWER_NORMAL = (-1.2816, -0.2533)  # the same of the standard normal distribution
+SMALLEST_DEVIATION = 0.02  # of the logarithms of a folder's scores
+MIXED = 1.95  # ratio of an image's distances to others, 90% and 10% quantile, from which a folder holds several kinds
 
 
 @dataclass(frozen=True)
@@ -65,9 +80,10 @@ class Describer:
     """The shipped graph with outputs that describe an image."""
 
     def __init__(self) -> None:
-        placeholder = {"bank.fp16": np.zeros((1, 472, 1, 1), np.float16), "offset": np.zeros(1, np.float32)}
-        placeholder |= standard(1.0, 0.0)
-        outputs = {"patches": (1, 472, 20, 20), "detector_map": (1, 1, 20, 20), "own_distance": (1, 1, 20, 20)}
+        bank, side = np.zeros((1, PATCH_CHANNELS, 1, 1), np.float16), PATCH_SIDE
+        placeholder = {"bank.fp16": bank, "offset": np.zeros(1, np.float32)} | standard(1.0, 0.0)
+        outputs = dict.fromkeys(("patches", "detector_map", "own_distance"), (1, 1, side, side))
+        outputs["patches"] = (1, PATCH_CHANNELS, side, side)
         self.session = cpu_session(
             REFERENCES, cores(), data=appended(REFERENCES.read_bytes(), placeholder, outputs=outputs)
         )
@@ -110,7 +126,7 @@ def adapt(
     """Write the detector of a part.
 
     Args:
-        images: of good parts; up to `MOST_IMAGES` become references, the rest calibrates the threshold.
+        images: of good parts; of `SPLIT_FROM` or more, up to `MOST_IMAGES` become references, the rest calibrates.
         output: the ONNX file.
         calibrate_on: more images of good parts, for the threshold alone.
         false_alarms: largest share of good parts that may be called defective.
@@ -120,35 +136,31 @@ def adapt(
     Raises:
         InputError: no images, one given twice or unreadable, or images of different shape.
     """
+    if rotations not in ROTATIONS:
+        raise InputError(f"--rotations {rotations}: expected {', '.join(ROTATIONS)}")
+    if output.suffix.lower() != ".onnx":
+        raise InputError(f"{output}: the name of a part's detector must end with .onnx; rename it")
+    check_may_be_written(output)
     check_references([*images, *calibrate_on])
     chosen, held_out = split_references(images, calibrate_on)
     describer = Describer()
     pixels = [load(path, describer.size) for path in progress(chosen, "read", disable=len(chosen) < 8)]
     found = [describer.describe(image) for image in progress(pixels, "describe references")]
-    left_out = leave_one_out(found)
-    turned: list[list[Description]] = [[] for _ in found]
-    if rotations == "8" or (rotations == "auto" and len(found) >= FEW and _turned_helps(describer, pixels, found)):
-        rotated = progress(pixels, "describe rotated references")
-        turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in rotated]
-        left_out = leave_one_out(found, turned)
+    turned = describe_turned(describer, pixels, found, rotations)
+    left_out = leave_one_out(found, turned)
     everything = [one for image in zip(found, turned, strict=True) for one in (image[0], *image[1])]
-    bank, offset = select_patches(everything, patch_limit(bool(turned[0])))
+    bank, offset = select_patches(everything, patch_limit(any(turned)))
     # One reference has nothing to be compared with but itself.
     level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
     rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
     scores = [rescale(score) for score in left_out]
-    threshold, basis = None, "none: one image gives no threshold; add images of good parts"
+    threshold, basis = None, "none, it needs at least two images of good parts"
     if held_out:
         described = (describer.describe(load(path, describer.size)) for path in progress(held_out, "calibrate"))
         calibration = calibrate([rescale(compare_with(one, bank, offset)) for one in described], false_alarms)
         threshold, basis = calibration.threshold, calibration.as_text()
     elif scores:
         threshold, basis = rescale(estimate(left_out, false_alarms)), estimate_text(len(left_out), false_alarms)
-    suspicious = [
-        f"{path}: unlike the other references (score {score:+.1f}); is it defective, or another part?"
-        for path, score in zip(chosen, scores, strict=False)
-        if score > OUTLIER
-    ]
     metadata = {
         "references": json.dumps([sha256_of_file(path) for path in chosen]),
         "date": datetime.now(UTC).date().isoformat(),
@@ -160,7 +172,7 @@ def adapt(
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
-    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, suspicious)
+    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, outliers(chosen, left_out))
 
 
 def standard(scale: float, shift: float) -> dict[str, np.ndarray]:
@@ -174,8 +186,11 @@ def sealed(data: bytes) -> bytes:
 
 
 def check_seal(path: Path, metadata: dict[str, str]) -> None:
-    """Reject a part's FP32 detector that was edited, or that belongs to another version of the shipped graph."""
-    if "references" not in metadata or metadata.get("precision", "fp32") != "fp32":
+    """Reject a part's detector that was edited, or that belongs to another version of the shipped graph.
+
+    Files converted to FP16 or INT8 have no seal.
+    """
+    if not SEALED & metadata.keys() or metadata.get("precision", "fp32") != "fp32":
         return
     data, digest = path.read_bytes(), metadata.get("sha256", "")
     if metadata.get("base_sha256") != sha256_of_file(REFERENCES):
@@ -186,21 +201,18 @@ def check_seal(path: Path, metadata: dict[str, str]) -> None:
 
 def check_references(images: Sequence[Path]) -> None:
     """Reject no images, one that is given twice, and images of different shape."""
-    from PIL import Image
-
     if not images:
         raise InputError("no references; give images of good parts")
     seen: dict[str, Path] = {}
-    shapes: dict[Path, float] = {}
+    shapes = []
     for path in images:
-        if not path.is_file():
-            raise InputError(f"{path}: no such image; give images of good parts")
-        if (twice := seen.setdefault(sha256_of_file(path), path)) != path or [*images].count(path) > 1:
-            raise InputError(f"{path}: the same image as {twice}; give each image once")
-        with Image.open(path) as image:
-            shapes[path] = image.width / image.height
-    usual = float(np.median([*shapes.values()]))
-    for path, shape in shapes.items():
+        height, width, digest = measure(path)
+        if digest in seen:
+            raise InputError(f"{path}: the same image as {seen[digest]}; give each image once")
+        seen[digest] = path
+        shapes.append(width / height)
+    usual = float(np.median(shapes))
+    for path, shape in zip(images, shapes, strict=True):
         if not 0.8 < shape / usual < 1.25:
             raise InputError(f"{path}: another shape than the other references; give images of one part and one camera")
 
@@ -241,15 +253,38 @@ def leave_one_out(found: Sequence[Description], turned: Sequence[Sequence[Descri
         others = [other for number, other in enumerate(found) if number != row]
         others += [copy for number, copies in enumerate(turned) if number != row for copy in copies]
         if others:
-            scores.append(compare_with(one, *select_patches(others, patch_limit(bool(turned)))))
+            scores.append(compare_with(one, *select_patches(others, patch_limit(any(turned)))))
     return scores
 
 
-def _turned_helps(describer: Describer, pixels: Sequence[np.ndarray], found: Sequence[Description]) -> bool:
-    """Return whether at most four references resemble one another more if the others are rotated too."""
-    few = [*found[:4]]
-    turned = [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in pixels[:4]]
-    return float(np.mean(leave_one_out(few, turned))) < ROTATED_BELOW * float(np.mean(leave_one_out(few)))
+def outliers(images: Sequence[Path], left_out: Sequence[float]) -> list[str]:
+    """Return a warning for each reference that resembles the others much less than they resemble one another."""
+    warnings = []
+    for row, (path, score) in enumerate(zip(images, left_out, strict=False)):
+        deviation = GAIN * (score / np.mean(np.delete(left_out, row)) - 1)
+        if deviation > OUTLIER:
+            text = f"unlike the other references (score {deviation:+.1f}); is it defective, or another part?"
+            warnings.append(f"{path}: {text}")
+    return warnings
+
+
+def describe_turned(
+    describer: Describer, pixels: Sequence[np.ndarray], found: Sequence[Description], rotations: str
+) -> list[list[Description]]:
+    """Describe the rotated references (see `adapt`); with "auto", at most four of them are compared to decide."""
+    none: list[list[Description]] = [[] for _ in found]
+    if rotations == "none" or (rotations == "auto" and len(found) < FEW):
+        return none
+
+    def described(images: Sequence[np.ndarray]) -> list[list[Description]]:
+        stream = progress(images, "describe rotated references", disable=not images)
+        return [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in stream]
+
+    turned = described(pixels[:4])
+    few = found[:4]
+    if rotations == "auto" and np.mean(leave_one_out(few, turned)) >= ROTATED_BELOW * np.mean(leave_one_out(few)):
+        return none
+    return turned + described(pixels[4:])
 
 
 def patch_limit(rotated: bool) -> int:
@@ -308,8 +343,8 @@ def compare(found: Sequence[Description], most: int = 64, seed: int = 0) -> Comp
     the half with the lower scores serves for comparison, so that defects that occur often do not excuse each other.
     Each image is compared with at most `most` others: time and memory grow in proportion to the number of images.
 
-    The rule: an image is defective if the logarithm of its score is more than `BATCH_DEVIATIONS` robust standard
-    deviations (from the median absolute deviation) above the median.
+    The rule: an image is defective if the logarithm of its score is more than `BATCH_DEVIATIONS` standard deviations
+    above the mean; both are those of the normal distribution that has the same `LOWER` quantiles.
 
     Raises:
         InputError: fewer than `FEWEST` images.
@@ -317,20 +352,20 @@ def compare(found: Sequence[Description], most: int = 64, seed: int = 0) -> Comp
     if len(found) < FEWEST:
         raise InputError(f"--compare: {len(found)} images; give at least {FEWEST}, or references (`edgezsad adapt`)")
     random, everyone = np.random.default_rng(seed), np.arange(len(found))
-    first = _scores_against(found, everyone, most, random, "compare, first pass")[0]
+    first, _, ratios = _scores_against(found, everyone, most, random, "compare, first pass")
     better = np.argsort(first)[: max(FEWEST - 1, len(found) // 2)]
-    scores, distances = _scores_against(found, better, most, random, "compare, second pass")
-    logs = np.log(scores)
-    deviation = max(1.4826 * float(np.median(np.abs(logs - np.median(logs)))), SMALLEST_DEVIATION)
-    threshold = float(np.exp(np.median(logs) + BATCH_DEVIATIONS * deviation))
+    scores, distances, _ = _scores_against(found, better, most, random, "compare, second pass")
+    low, high = np.quantile(np.log(scores), LOWER)
+    deviation = max(float(high - low) / (LOWER_NORMAL[1] - LOWER_NORMAL[0]), SMALLEST_DEVIATION)
+    mean = float(high) - LOWER_NORMAL[1] * deviation
+    level, threshold = float(np.exp(mean)), float(np.exp(mean + BATCH_DEVIATIONS * deviation))
     warnings = []
     if len(found) < RELIABLE:
         warnings.append(f"{len(found)} images are few; from {RELIABLE} on the comparison is reliable")
-    if deviation > MIXED:
+    if np.median(ratios) > MIXED:
         warnings.append("the images differ much from one another; give images of one part and one camera")
     if (share := float((scores >= threshold).mean())) > 0.3:
         warnings.append(f"{share:.0%} of the images stand out; more than a third of defective images cannot be judged")
-    level = float(np.exp(np.median(logs)))
     rescale = lambda values: GAIN * (values / level - 1)  # noqa: E731
     side = int(len(found[0].own) ** 0.5)
     return Compared(rescale(scores), rescale(distances.reshape(-1, side, side)), float(rescale(threshold)), warnings)
@@ -338,15 +373,20 @@ def compare(found: Sequence[Description], most: int = 64, seed: int = 0) -> Comp
 
 def _scores_against(
     found: Sequence[Description], others: np.ndarray, most: int, random: np.random.Generator, what: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores (N,) and distances (N, cells) of all images against (a sample of) the `others`."""
-    scores, maps = [], []
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compare all images with (a sample of) the `others`.
+
+    Returns scores (N,), distances (N, cells), and the ratio (N,) of each image's distances to far and near ones.
+    """
+    scores, maps, ratios = [], [], []
     for row, one in enumerate(progress(found, what)):
         chosen = others[others != row]
         if len(chosen) > most:
             chosen = random.choice(chosen, most, replace=False)
-        distances = np.sort([one.distances(found[other].bank, found[other].offset) for other in chosen], axis=0)
-        nearest = distances[: max(1, int(np.ceil(NEAREST_SHARE * len(chosen))))].mean(axis=0)
+        distances = np.array([one.distances(found[other].bank, found[other].offset) for other in chosen])
+        near, far = np.quantile(distances.mean(axis=1), (0.1, 0.9))
+        ratios.append(far / near)
+        nearest = np.sort(distances, axis=0)[: max(1, int(np.ceil(NEAREST_SHARE * len(chosen))))].mean(axis=0)
         maps.append(nearest + OWN_WEIGHT * one.own)
         scores.append(score_of(maps[-1]))
-    return np.array(scores), np.array(maps, dtype=np.float32)
+    return np.array(scores), np.array(maps, dtype=np.float32), np.array(ratios)

@@ -25,6 +25,7 @@ MAP_WEIGHT = 0.2  # of the detector's map (logits) in a squared distance
 DETAIL_WEIGHT, DETAIL_SHARE = 1.2, 0.05  # of what that map, twice as fine, adds within a patch, and to all of the map
 STRIDE_WEIGHTS = (0.4, 1.15, 1.15)  # of the features of each stride, finest first
 OWN_WEIGHT = 0.25  # of the distance to the nearest patch of the same image
+PATCH_CHANNELS, PATCH_SIDE = 472, 20  # of the shipped graph's features, and of their grid
 PEAK_CELLS = 4  # patches whose mean distance is the image score: one in a hundred
 SMALLEST = 1e-4  # squared distance
 

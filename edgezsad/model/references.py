@@ -88,7 +88,7 @@ def mean_of_highest(values: Tensor, count: int = PEAK_CELLS) -> Tensor:
     for _ in range(count):
         top = values.amax(dim=1, keepdim=True)
         highest.append(top)
-        # One at the maximum, zero elsewhere.
+        # One at the maximum and what is within 1 / NEAR of it, zero elsewhere.
         values = values - NEAR * functional.relu((values - top) * NEAR + 1)
     return torch.cat(highest, dim=1).mean(dim=1)
 
