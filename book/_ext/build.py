@@ -92,8 +92,8 @@ def write_reference(folder: Path) -> None:
             heading = "" if name == title else f"## `{name.removeprefix(title + '.')}`\n\n"
             blocks.append(f"{heading}```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
         write_text(folder / f"reference-{package}.md", "\n".join(blocks))
-    text = "# Command line\n\n" + "\n".join(_help(typer.main.get_command(app), []))
-    write_text(folder / "reference-cli.md", text)
+    sections = ["# Command line\n", *_help(typer.main.get_command(app), [])]
+    write_text(folder / "reference-cli.md", "\n".join(sections))
 
 
 def _help(command: Any, path: list[str]) -> list[str]:
@@ -130,8 +130,7 @@ def add_policy(text: str, search: bool = False) -> str:
         f"default-src 'self'; script-src 'self' 'unsafe-hashes' {scripts}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'"
     )
-    tag = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    return CHARSET.sub(lambda found: found[0] + tag, text, count=1)
+    return CHARSET.sub(rf'\g<0><meta http-equiv="Content-Security-Policy" content="{policy}">', text, count=1)
 
 
 def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:

@@ -52,8 +52,7 @@ def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mappin
 def launch_links(notebook: str, config: Mapping[str, Any]) -> list[str]:
     """Return Markdown links that open a notebook in Binder and Colab; empty without a repository's address."""
     setting = config.get("repository") or {}
-    url = os.environ.get("EDGEZSAD_REPOSITORY") or setting.get("url") or ""
-    if not url:
+    if not (url := os.environ.get("EDGEZSAD_REPOSITORY") or setting.get("url")):
         return []
     name, branch = url.removeprefix("https://github.com/").removesuffix(".git"), setting.get("branch") or "main"
     binder = f"https://mybinder.org/v2/gh/{name}/{branch}?urlpath=lab%2Ftree%2F{notebook}"
