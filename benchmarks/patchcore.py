@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from parts import Part, draws
 
 from edgezsad.data.images import load
 from edgezsad.errors import InputError
@@ -62,10 +63,8 @@ class PatchCore:
         return float(self.model.compute_anomaly_score(nearest.view(1, -1), rows.view(1, -1), features))
 
     @torch.inference_mode()
-    def scores_of(self, part: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    def scores_of(self, part: Part, settings: dict[str, Any]) -> dict[str, Any]:
         """Compute scores of a part's tested images for the first draws of 4 and of 8 references."""
-        from references import draws
-
         pool, tested = [self.embed(path) for path in part.pool], [self.embed(path) for path in part.tested]
         found: dict[str, Any] = {}
         for count, ratio in product((4, 8), RATIOS):
@@ -79,9 +78,11 @@ class PatchCore:
 
 @torch.inference_mode()
 def timed(patchcore: bool, paths: list[Path]) -> dict[str, float]:
-    """Time a fit to the first images, reading included, then the score of each further one; peak memory and size."""
+    """Time a fit to the first images, reading included, then the score of each further one; size and added memory."""
     torch.set_num_threads(cores())
     model: Any = PatchCore() if patchcore else None
+    # Both have imported PyTorch here, which a part's detector does not need.
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         if patchcore:
@@ -96,7 +97,7 @@ def timed(patchcore: bool, paths: list[Path]) -> dict[str, float]:
     for path in paths[FITTED:]:
         _ = model.model(model.prepare(path)) if patchcore else scorer.score(load(path, scorer.size))
     found["images_per_second"] = len(paths[FITTED:]) / (time.perf_counter() - start)
-    return found | {"peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}
+    return found | {"added_memory_megabytes": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3}
 
 
 def times(paths: list[Path], patchcore: bool) -> dict[str, Any]:

@@ -8,19 +8,17 @@ references. `--times` adds times and memory, measured on an idle machine, to the
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from parts import MANY, Part, draws, parts_in
 from patchcore import PATCHCORE, PatchCore, gflops_ratio, times
 from recording import RESULTS, machine, run_script, save, stored
 
-from edgezsad import references
 from edgezsad.data.images import decode_mask, load, measure
-from edgezsad.data.layouts import scan_layout
 from edgezsad.files import progress, read_json, sha256_of_file
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.calibration import estimate
@@ -35,50 +33,12 @@ PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "torch")
 SETTINGS = {"pool": 16, "draws": 5, "images": 40, "images_of_many": 20, "pixels": 256, "replicates": 200}
 SETTINGS |= {"calibrated_on": 10, "calibrations": 3, "batch": 30, "batches": 8} | PATCHCORE
 COUNTS, SHARES = (1, 2, 4, 8), (5, 10, 30)
-MANY = ("PIPED",)  # sets with many categories of one kind: one set in a mean
 UNCOUNTED = ("DeepPCB",)  # each image shows another layout
 HELD_OUT = ("MVTec-AD",)  # the method was chosen without it
 PAIRS = {"pixel": ("pixel_auroc_4", "aupro_4"), "errors": ("false_alarms", "misses")}
 PAIRS |= {"errors_single": ("false_alarms_single", "misses_single")}
 Measures = dict[tuple[str, ...], np.ndarray]
 """By the keys in the file: a value, (1,), or followed by those of resampled images for each draw, (1 + B,)."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images of a category: the pool of good ones, and those that are tested; a mask is None where it is unknown."""
-
-    set: str
-    category: str
-    pool: list[Path]
-    tested: list[Path]
-    label: np.ndarray
-    masks: list[Path | None]
-
-
-def parts_in(data: Path, settings: dict[str, Any]) -> Iterator[Part]:
-    """Choose images of each category: the pool from train/good, filled up from test/good; the rest is tested."""
-    folders = [path for path in data.iterdir() if path.is_dir()]
-    for folder in sorted(folders, key=lambda path: (path.name in MANY, path.name)):
-        items = scan_layout("mvtec", folder).items
-        for category in sorted({item.category for item in items}):
-            random = np.random.default_rng(sum(map(ord, f"{folder.name}/{category}")))
-            mine = [item for item in items if item.category == category]
-            kinds = [[one for one in mine if (one.split, one.label) == kind] for kind in (("test", 0), ("train", 0))]
-            kinds.append([one for one in mine if one.label])
-            good, train, bad = ([kind[row] for row in random.permutation(len(kind))] for kind in kinds)
-            few = max(settings["pool"] - len(train), 0)
-            most = settings["images_of_many" if folder.name in MANY else "images"]
-            pool, good, bad = (train + good[:few])[: settings["pool"]], good[few:][:most], bad[:most]
-            images = ([folder / one.image for one in some] for some in (pool, good + bad))
-            masks = [folder / one.mask if one.mask else None for one in good + bad]
-            yield Part(folder.name, category, *images, np.repeat([0, 1], [len(good), len(bad)]), masks)
-
-
-def draws(count: int, most: int, number: int) -> list[np.ndarray]:
-    """Draw `count` of `most` images, several times."""
-    random = np.random.default_rng(1000 * count)
-    return [np.sort(random.choice(most, count, replace=False)) for _ in range(number)]
 
 
 class Remembering:
@@ -192,11 +152,14 @@ def nested(found: Measures) -> dict[str, Any]:
 
 
 def measured(parts: Sequence[Part], settings: dict[str, Any], other: PatchCore | None, kept: Path) -> dict[str, Any]:
-    """Measure all categories, and their means over sets; scores are kept in a folder."""
-    code = [sha256_of_file(path) for path in (GRAPH, REFERENCES, Path(references.__file__))]
+    """Measure all categories, and their means over sets; scores are kept in a folder.
+
+    After a change of `edgezsad.references` that folder must be deleted.
+    """
+    graphs = [sha256_of_file(path) for path in (GRAPH, REFERENCES)]
     rows: list[tuple[Part, Measures]] = []
     for part in progress(parts, "measure", unit="category"):
-        key = {"part": f"{part.set}/{part.category}", "settings": settings, "code": code}
+        key = {"part": f"{part.set}/{part.category}", "settings": settings, "graphs": graphs}
         own, theirs = stored(kept, key, partial(scores_of, part, settings)), {}
         earlier = sum(row[0].set == part.set for row in rows)
         if other and part.set not in UNCOUNTED and not (part.set in MANY and earlier >= settings["patchcore_of_many"]):
@@ -222,13 +185,13 @@ def main() -> None:
     parser.add_argument("--times", action="store_true", help="measure only times and memory")
     parser.add_argument("--output", type=Path, default=RESULTS / "references.json")
     options = parser.parse_args()
-    parts = list(parts_in(options.data, SETTINGS))
+    parts, packages = list(parts_in(options.data, SETTINGS)), PACKAGES + ("anomalib",) * options.patchcore
     if options.times:
         found = read_json(options.output, "run this benchmark without --times first")
-        found["times"] = machine(*PACKAGES) | times(parts[0].pool + parts[0].tested, options.patchcore)
+        found["times"] = machine(*packages) | times(parts[0].pool + parts[0].tested, options.patchcore)
     else:
         what = "image AUROC, pixel AUROC, AUPRO and shares of errors; intervals are over images and draws of references"
-        found = {"what": what, **machine(*PACKAGES), "gflops_ratio": gflops_ratio()}
+        found = {"what": what, **machine(*packages), "gflops_ratio": gflops_ratio()}
         found |= measured(parts, SETTINGS, PatchCore() if options.patchcore else None, Path("runs/references"))
     save(options.output, found, speed=options.times)
 
