@@ -30,8 +30,6 @@ RUNTIME = {"script": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.
 # (family, index, defective), chosen to show misses and false alarms too.
 EXAMPLES = (("button", 0, False), ("button", 0, True), ("wood", 1, True), ("washer", 0, True))
 GOOD = tuple(("button", index, False) for index in range(1, 5))
-METHOD = ("MAP_WEIGHT", "OWN_WEIGHT", "PEAK_CELLS", "SMALLEST", "GAIN", "OUTLIER", "MOST_PATCHES")
-THRESHOLD = ("USUAL_DEVIATION", "PRIOR_SCORES", "TIGHTER")
 
 
 def fetch_runtime(folder: Path) -> None:
@@ -71,8 +69,8 @@ def stage_files(prose: Path, cache: Path) -> dict[str, Any]:
             files[use] = {"name": name, "url": path.name, "bytes": len(data), "integrity": digest}
             shutil.copy2(path, folder)
     heat = {"colours": heat_colours().tobytes().hex(), "range": list(HEAT_RANGE)}
-    method = {name: getattr(references, name) for name in METHOD}
-    method |= {name: getattr(calibration, name) for name in THRESHOLD}
+    known = vars(references) | vars(calibration)
+    method = {name: value for name, value in known.items() if name.isupper() and isinstance(value, int | float)}
     method["texts"] = [calibration.estimate_text(count, 0.05) for count in range(11)]  # at most ten images
     write_json(folder / "files.json", {"files": files, "heat": heat, "references": method})
     return {

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image
 
 from edgezsad.data.images import load
 from edgezsad.model import GRAPH, REFERENCES
-from edgezsad.predict import Decision, Detector, load_scorer
+from edgezsad.predict import Decision, Detector, find_images, load_scorer
 from edgezsad.references import adapt
 from synthetic.image import Address, defective_image, normal_image
 
@@ -115,10 +114,19 @@ def one(browser: Any, origin: str, bundled: None) -> Iterator[TryIt]:
 
 
 @pytest.fixture(scope="module")
-def photographs(script: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Ten generated images, and twenty photographs evenly from a folder where one is given."""
-    root = os.environ.get("EDGEZSAD_PHOTOGRAPHS")
-    return script("tryit").photographs(tmp_path_factory.mktemp("photographs"), Path(root) if root else None)
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Ten generated images of several sizes, and twenty photographs evenly from a folder where one is given."""
+    folder, paths = tmp_path_factory.mktemp("photographs"), []
+    for number, family in enumerate(("bracket", "cap", "felt", "leather", "perforated")):
+        for defective in (False, True):
+            address = Address(1, "try-it", family, "test", number, (240 + 90 * number, 400), False)
+            image = defective_image(address)[0] if defective else normal_image(address)
+            paths.append(folder / f"{family}-{defective}.{'jpg' if number % 2 else 'png'}")
+            Image.fromarray(image).save(paths[-1], quality=92)
+    if root := os.environ.get("EDGEZSAD_PHOTOGRAPHS"):
+        found, _ = find_images([root])
+        paths += [found[int(position)] for position in np.linspace(0, len(found) - 1, 20)]
+    return paths
 
 
 def heavy(addresses: list[str]) -> list[str]:
@@ -159,13 +167,13 @@ def test_scores_and_maps_are_those_of_predict(one: TryIt, photographs: list[Path
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Four good caps, and two to judge, the second of them defective."""
+    """Four good caps, two caps to judge, the second of them defective, and another part."""
     folder = tmp_path_factory.mktemp("parts")
-    made = {"good": [], "judged": []}
-    for index, defective in enumerate([False] * 5 + [True]):
-        address = Address(2, "try-it", "cap", "test", index, (360, 400), False)
-        made["good" if index < 4 else "judged"].append(folder / f"{index}.png")
-        image = defective_image(address)[0] if defective else normal_image(address)
+    made = {"good": [], "judged": [], "other": []}
+    for index, kind in enumerate(["good"] * 4 + ["judged"] * 2 + ["other"]):
+        address = Address(2, "try-it", "felt" if kind == "other" else "cap", "test", index, (360, 400), False)
+        made[kind].append(folder / f"{index}.png")
+        image = defective_image(address)[0] if index == 5 else normal_image(address)
         Image.fromarray(image).save(folder / f"{index}.png")
     return made
 
@@ -222,6 +230,10 @@ def test_the_slider_decides(opened: Callable[..., TryIt], parts: dict[str, list[
     assert decision == Decision(float(slider.input_value()), "set by hand in the browser on 4 good images")
     assert tryit.give_good(good[:1]) == {"error": "0.png: given twice."}
     assert tryit.part("verdict").text_content() == "normal"
+    # Another part among the good ones is noticed.
+    rescored(parts["other"])
+    assert tryit.page.evaluate("window.adapted.at(-1).unlike") == [False] * 4 + [True]
+    assert tryit.part("good-list").text_content().count("unlike the others") == 1
     assert tryit.after(tryit.part("clear").click)["verdict"] == "uncalibrated"
 
 

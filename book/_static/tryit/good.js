@@ -2,6 +2,7 @@
 
 const THUMBNAIL = 160;
 const BARS = 32;
+const NONE = { scores: [], unlike: [], threshold: null };
 const SVG = "http://www.w3.org/2000/svg";
 
 /* Of the page: its root and functions; `method`: constants of edgezsad/references.py; `changed` is called when the good
@@ -64,7 +65,7 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
     images.forEach((image, index) => {
       image.score = found.scores[index] ?? null;
       const score = image.score === null ? "" : `, ${signed(image.score, 1)}`;
-      const unlike = image.score > method().OUTLIER ? ": unlike the others; is it defective?" : "";
+      const unlike = found.unlike[index] ? ": unlike the others; is it defective?" : "";
       image.item.querySelector("span").textContent = image.name + score + unlike;
     });
     part("clear").hidden = !images.length;
@@ -76,14 +77,14 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
       part("limit").value = suggested;
     }
     limit(suggested, false);
-    const detail = { names: images.map(({ name }) => name), ...found };
+    const { scores, unlike } = found;
+    const detail = { names: images.map(({ name }) => name), scores, unlike, threshold };
     root.dispatchEvent(new CustomEvent("tryit-adapted", { detail }));
   };
 
   const adapt = async () => {
     if (images.length > 1) say("Comparing the good images.");
-    const { scores, threshold } = images.length ? await ask({ ask: "adapt" }) : { scores: [], threshold: null };
-    settle({ scores, threshold });
+    settle(images.length ? await ask({ ask: "adapt" }) : NONE);
     changed(true);
   };
 
@@ -175,6 +176,9 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
     limit(Number(target.value), true);
     changed(false);
   });
+  part("limit").addEventListener("change", () => {
+    if (judged !== null) say(`Threshold ${signed(threshold, 2)}: ${part("verdict").textContent}.`);
+  });
   part("reset").addEventListener("click", () => {
     part("limit").value = suggested;
     part("limit").focus();
@@ -208,7 +212,7 @@ export const goodImages = ({ root, part, ask, open, say, clear, complain, signed
     lose: () => {
       for (const { item } of images) item.remove();
       images = [];
-      settle({ scores: [], threshold: null });
+      settle(NONE);
     },
   };
 };

@@ -140,7 +140,8 @@ export const placeholder = (channels) => ({
   shift: constant(0),
 });
 
-/* What a part's detector consists of: {tensors, scores (of the good images, left out one by one), threshold}.
+/* What a part's detector consists of: {tensors, scores (of the good images, left out one by one), unlike (whether each
+   resembles the others much less than they one another), threshold}.
 
    The threshold is that of `edgezsad adapt`, null for one image. */
 export const adapted = (images, method) => {
@@ -152,6 +153,7 @@ export const adapted = (images, method) => {
     ? leftOut.reduce((sum, score) => sum + score, 0) / leftOut.length
     : scoreOf(images[0].own.map((own) => (1 + method.OWN_WEIGHT) * own), method);
   const rescale = (score) => method.GAIN * (score / level - 1);
+  const withoutIt = (score) => (leftOut.length * level - score) / (leftOut.length - 1);
   const { bits, offset, channels } = selectPatches(images, method);
   return {
     tensors: {
@@ -161,6 +163,7 @@ export const adapted = (images, method) => {
       shift: constant(-method.GAIN),
     },
     scores: leftOut.map(rescale),
+    unlike: leftOut.map((score) => method.GAIN * (score / withoutIt(score) - 1) > method.OUTLIER),
     threshold: leftOut.length ? rescale(estimate(leftOut, method)) : null,
   };
 };

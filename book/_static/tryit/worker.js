@@ -16,12 +16,7 @@ import { MOST_BYTES, NoPhotograph, readPhotograph } from "./photograph.js";
 import { decode, planes, square } from "./preprocess.js";
 import { adapted, description, placeholder } from "./references.js";
 
-const CHANNELS = 472, CELLS = 20;
-const DESCRIPTION = {
-  patches: [1, CHANNELS, CELLS, CELLS],
-  detector_map: [1, 1, CELLS, CELLS],
-  own_distance: [1, 1, CELLS, CELLS],
-};
+const DESCRIPTION = ["patches", "detector_map", "own_distance"];
 // Of the width to height of good images, from the first one's.
 const MOST_DIFFERENT = 1.25;
 
@@ -56,7 +51,9 @@ const session = (model) => runtime.InferenceSession.create(model, { executionPro
 const reopen = async (tensors) => {
   await sessions.references?.release();
   sessions.references = null;
-  sessions.references = await session(appended(base, { tensors, outputs: DESCRIPTION }));
+  const shape = (channels) => [1, channels, method.PATCH_SIDE, method.PATCH_SIDE];
+  const outputs = Object.fromEntries(DESCRIPTION.map((name) => [name, shape(name === "patches" ? method.PATCH_CHANNELS : 1)]));
+  sessions.references = await session(appended(base, { tensors, outputs }));
 };
 
 const open = async ({ files, references }, model, tell) => {
@@ -71,7 +68,7 @@ const open = async ({ files, references }, model, tell) => {
     } else {
       base = graph;
       stale = true;
-      await reopen(placeholder(CHANNELS));
+      await reopen(placeholder(method.PATCH_CHANNELS));
     }
   } catch (error) {
     if (error instanceof Problem) throw error;
@@ -146,7 +143,7 @@ const tasks = {
   describe: async ({ file, shown, key }) => {
     const hash = crypto.subtle ? await sha256(await file.arrayBuffer()) : key;
     const begin = performance.now();
-    const found = await run(file, shown, "references", Object.keys(DESCRIPTION));
+    const found = await run(file, shown, "references", DESCRIPTION);
     const { width, height } = found;
     const [first] = good.values();
     const ratio = first ? (width / height) * (first.height / first.width) : 1;
@@ -165,7 +162,8 @@ const tasks = {
   adapt: () => {
     part = adapted([...good.values()], method);
     stale = true;
-    return { scores: part.scores, threshold: part.threshold };
+    const { scores, unlike, threshold } = part;
+    return { scores, unlike, threshold };
   },
 
   part: async ({ threshold, calibration }) => {
