@@ -31,6 +31,7 @@ TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy
 
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
+Graph = Annotated[Path | None, typer.Option(help="An FP32 graph instead of the run's, such as a part's detector.")]
 AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
@@ -300,13 +301,17 @@ def device_kit(
     expanded: Annotated[bool, typer.Option("--expanded", help="Raw images: four times as large.")] = False,
     output: Annotated[Path | None, typer.Option(help="A folder or NAME.tar.", show_default="RUN/kits/NAME.tar")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write it even if it seems not to fit.")] = False,
+    checkpoint: Graph = None,
 ) -> None:
     """Write all that a board needs to repeat the device experiment; size and time are printed first."""
     from edgezsad.devices import find_board
     from edgezsad.devices.kit import make_kit
+    from edgezsad.predict import load_scorer
 
     chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
-    options = (seed, chosen, images_per_target, dlc, expanded, output, yes, typer.echo)
+    if checkpoint:
+        load_scorer(checkpoint=checkpoint)  # rejects an edited file
+    options = (seed, chosen, images_per_target, dlc, expanded, output, yes, checkpoint, typer.echo)
     path = make_kit(open_run(config), find_board(board), *options)
     typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")
 
@@ -317,11 +322,12 @@ def device_ingest(
     config: Config = MINI,
     output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
     timing: Annotated[Path | None, typer.Option(help="For the RB5: the CSV of qnn-profile-viewer.")] = None,
+    checkpoint: Graph = None,
 ) -> None:
     """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
     from edgezsad.devices.ingest import ingest
 
-    done = ingest(result, open_run(config), output, timing)
+    done = ingest(result, open_run(config), output, timing, checkpoint)
     typer.echo(done.as_text())
     done.require_all()
 

@@ -27,7 +27,7 @@ from edgezsad.devices.latency import NETRUN, Latency, board_latency, read_qnn_ti
 from edgezsad.errors import CheckError, InputError, one_line, printable
 from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json, write_text
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import read_metadata
+from edgezsad.scoring.onnx_scorer import detector_hash, read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
 
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
@@ -67,8 +67,10 @@ class Ingested:
             raise CheckError(f"{self.board}: rejected {', '.join(self.rejected)}; {remedy}")
 
 
-def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None = None) -> Ingested:
-    """Ingest a board's result into `output`, by default the run's folder for the board.
+def ingest(
+    path: Path, run: Run, output: Path | None = None, timing: Path | None = None, checkpoint: Path | None = None
+) -> Ingested:
+    """Ingest a board's result into `output`, by default the run's folder for the board, or below it for `checkpoint`.
 
     `path` is the archive that `run.sh` packed, or a folder with its contents. `timing` is for the RB5: a CSV that
     qnn-profile-viewer made of the board's log on another machine. Nothing is written of a damaged or foreign result.
@@ -81,14 +83,12 @@ def ingest(path: Path, run: Run, output: Path | None = None, timing: Path | None
                 f"{path.name}: of profile {kit.profile}, seed {kit.seed}; this run is {profile.profile} with the seeds "
                 f"{', '.join(map(str, profile.seeds))}; give the --config that the kit was written with"
             )
-        ours = read_metadata(run.onnx(kit.seed, "fp32")).get("model_sha256", "")
-        if (kit.detector_sha256, kit.size) != (ours, profile.model.size):
-            raise InputError(
-                f"{path.name}: of another model than the run's seed {kit.seed}; write a new kit and run it"
-            )
+        graph = checkpoint or run.onnx(kit.seed, "fp32")
+        if kit.detector_sha256 != detector_hash(read_metadata(graph)):
+            raise InputError(f"{path.name}: of another model than {graph}; give its --checkpoint, or run a new kit")
         if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
             raise InputError(f"{path.name}: the board ran a model that is not in its kit; {AGAIN}")
-        output = output or run.board(kit.board)
+        output = output or run.board(kit.board) / (checkpoint.stem if checkpoint else "")
         done = Ingested(kit.board, notes=result.warnings)
         for target in kit.targets:
             file = output / f"seed{kit.seed}" / f"{target}.npz"

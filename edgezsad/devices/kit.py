@@ -6,6 +6,7 @@ preprocessing and compressed with gzip, so that the board needs no Python.
 
 import gzip
 import io
+import re
 import shutil
 import tarfile
 import tempfile
@@ -23,10 +24,11 @@ from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
+from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import load_graph
 from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
+from edgezsad.scoring.onnx_scorer import as_tensor, detector_hash, read_metadata
 from edgezsad.scoring.score_run import subset
 
 IMAGES, RECORD, SUMS = "images.tsv", "kit.json", "SHA256SUMS"
@@ -71,6 +73,7 @@ def make_kit(
     expanded: bool = False,
     output: Path | None = None,
     anyway: bool = False,
+    checkpoint: Path | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Report a kit's size and time, check the free space, write the kit and return its path.
@@ -79,34 +82,43 @@ def make_kit(
     categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
     `expanded` stores raw images, four times as large. `output` is an archive NAME.tar or a new folder, by default in
     the run's `kits`. `anyway` writes a kit that seems not to fit on the disk; `say` receives the estimate before.
+    `checkpoint` is an FP32 graph instead of the run's, such as a part's detector.
     """
     profile, names = run.profile, [item.name for item in run.profile.data.targets]
     if seed not in profile.seeds:
         raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
     if unknown := [name for name in targets if name not in names]:
         raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
-    name = f"{board.name}-{profile.profile}-seed{seed}"
+    part = re.sub(r"[^A-Za-z0-9_.-]", "_", checkpoint.stem) if checkpoint else f"{profile.profile}-seed{seed}"
+    name = f"{board.name}-{part}"
     output = output or run.folder / "kits" / f"{name}.tar"
     if output.exists():
         raise InputError(f"{output}: exists; delete it or give another --output")
     manifests = [target_manifest(run, each, images_per_target) for each in names if not targets or each in targets]
     with tempfile.TemporaryDirectory(prefix="edgezsad-kit-") as scratch:
-        models, detector_sha256, note = _models(run, board, seed, dlc, Path(scratch))
-        total, text = _estimate(name, board, manifests, models, profile.model.size, expanded)
+        graphs = {"fp32": checkpoint, "fp16": Path(scratch) / "model-fp16.onnx"}
+        if checkpoint:
+            to_fp16(checkpoint, graphs["fp16"])
+        else:
+            graphs = {precision: run.onnx(seed, precision) for precision in graphs}
+        models, detector_sha256, note = _models(graphs, board, dlc, Path(scratch))
+        graph = load_graph(graphs["fp32"]).graph
+        ends = {item.name: item.type.tensor_type.shape.dim for item in (*graph.input, *graph.output)}
+        size = ends["image"][2].dim_value
+        total, text = _estimate(name, board, manifests, models, size, expanded)
         say(text + note)
         free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
         if total > free and not anyway:
             problem = f"{free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB"
             remedy = "give another --output, fewer --targets or --images-per-target, or --yes to try anyway"
             raise InputError(f"{output}: {problem}; {remedy}")
-        output_map = next(item for item in load_graph(run.onnx(seed, "fp32")).graph.output if item.name == "map")
         record = KitRecord(
             edgezsad=edgezsad.__version__,
             board=board.name,
             profile=profile.profile,
             seed=seed,
-            size=profile.model.size,
-            map_shape=[axis.dim_value for axis in output_map.type.tensor_type.shape.dim[2:]],
+            size=size,
+            map_shape=[axis.dim_value for axis in ends["map"][2:]],
             detector_sha256=detector_sha256,
             models={file: sha256_of_file(path) for file, path in models.items()},
             targets={manifest.name: manifest.sha256 for manifest in manifests},
@@ -133,17 +145,16 @@ def image_bytes(manifest: Manifest, entry: Entry, size: int) -> bytes:
     return as_tensor(load(manifest.path(entry), size), size).astype("<f4").tobytes()
 
 
-def _models(run: Run, board: Board, seed: int, dlc: Path | None, scratch: Path) -> tuple[dict[str, Path], str, str]:
+def _models(graphs: dict[str, Path], board: Board, dlc: Path | None, scratch: Path) -> tuple[dict[str, Path], str, str]:
     """Return model files by their path in the kit, the hash of their weights, and a note or ""."""
-    graphs = {f"models/model-{precision}.onnx": run.onnx(seed, precision) for precision in ("fp32", "fp16")}
-    fp32, fp16 = graphs.values()
-    detector = read_metadata(fp32).get("model_sha256", "")
-    if not detector or read_metadata(fp16).get("model_sha256") != detector:
+    fp32, fp16 = graphs["fp32"], graphs["fp16"]
+    detector = detector_hash(read_metadata(fp32))
+    if not detector or detector_hash(read_metadata(fp16)) != detector:
         raise InputError(f"{fp16}: its weights are not those of {fp32.name}; run notebook 04_export again")
     if board.name == "jetson":
         if dlc is not None:
             raise InputError("--dlc: only the RB5 takes a DLC; leave it out")
-        return graphs, detector, ""
+        return {f"models/model-{precision}.onnx": path for precision, path in graphs.items()}, detector, ""
     note = ""
     if dlc is None:
         dlc = scratch / "model.dlc"

@@ -12,9 +12,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from edgezsad.errors import InputError
-from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
+from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata, unpack_weights
 
-POOLING = {"ReduceMean", "ReduceSum", "ReduceLogSumExp", "ReduceL2", "GlobalAveragePool"}
+POOLING = {"ReduceMax", "ReduceMean", "ReduceSum", "ReduceLogSumExp", "ReduceL2", "GlobalAveragePool"}
 FP32_OPERATORS = {"LayerNormalization", "InstanceNormalization", "Softmax"}
 INPUT_OPERATORS = {"Sub", "Add", "Mul", "Div", "Cast", "Identity", "Reshape", "Transpose"}
 """What may stand between the image and the first layer."""
@@ -25,6 +25,7 @@ def to_fp16(source: Path | str, target: Path | str) -> Path:
     model = load_graph(source)
     if metadata_of(model).get("precision", "fp32") != "fp32":
         raise InputError(f"{source}: not an FP32 graph; give the FP32 graph")
+    unpack_weights(model.graph)
     names = fp32_nodes(model.graph)
     _copy_shared_weights(model.graph, set(names))
     converted = OnnxModel(convert_float_to_float16(model, keep_io_types=True, op_block_list=[], node_block_list=names))

@@ -8,7 +8,6 @@ on another source is rejected.
 """
 
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -23,9 +22,10 @@ from onnx import TensorProto
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgezsad.errors import InputError
-from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata
+from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata, unpack_weights
 from edgezsad.export.onnx_export import silence
 from edgezsad.files import progress
+from edgezsad.model.references import DESCRIPTION
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
 
 SHARE = 0.2
@@ -67,6 +67,7 @@ class Quantiser:
         graph. An InputError if there are no images, or the graph is not FP32 or trained on another source.
         """
         model = load_graph(graph)
+        unpack_weights(model.graph)
         self._metadata, self.layers = metadata_of(model), quantisable_layers(model.graph)
         trained_on = self._metadata.get("source_sha256", "")
         if trained_on != source_sha256:
@@ -79,7 +80,7 @@ class Quantiser:
         if not images:
             raise InputError(f"{graph}: no calibration images; give some of the source")
         # The quantiser writes next to what it reads.
-        self._folder, self._graph = folder, Path(shutil.copy(graph, folder / "fp32.onnx"))
+        self._folder, self._graph = folder, save_graph(model, folder / "fp32.onnx")
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         self._metadata |= {"calibration_images": str(len(images)), "calibration_sha256": source_sha256}
         # Ranges do not depend on what is quantised, so one layer is enough to measure and store them all.
@@ -134,7 +135,7 @@ def to_int8(
 
 
 def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
-    """List convolutions and matrix products with FP32 weights in graph order, without those of the readout."""
+    """List convolutions and matrix products with FP32 weights in graph order, without readout and references."""
     weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -142,12 +143,14 @@ def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
             readers.setdefault(name, []).append(node)
     layers = []
     for node in graph.node:
+        if DESCRIPTION[0] in node.output:
+            break  # the comparison with references follows
         if node.op_type not in ("Conv", "MatMul") or node.input[1] not in weights or node.input[0] in weights:
             continue
         # The exporter renames transposed weights; the bias, added next, keeps the layer's name.
         names = [node.input[1], *(name for reader in readers.get(node.output[0], []) for name in reader.input)]
         name = next((name for name in names if name.endswith((".weight", ".bias"))), f"{node.name}.")
-        name = re.sub(r"^(backbone\.)?(features\.)?", "", name.rpartition(".")[0])
+        name = re.sub(r"^(detector\.)?(backbone\.)?(features\.)?", "", name.rpartition(".")[0])
         if name.partition(".")[0] != "readout":
             layers.append(Layer(name, node.name, int(np.prod(weights[node.input[1]].dims))))
     # Equal tensors are stored once, under one name, so that untrained layers can share it.

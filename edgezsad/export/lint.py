@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import pandas as pd
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import written_beside
@@ -73,6 +73,16 @@ def save_graph(model: onnx.ModelProto, path: Path | str) -> Path:
     with written_beside(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
+
+
+def unpack_weights(graph: onnx.GraphProto) -> None:
+    """Store FP16 weights that a Cast turns to FP32 on load, as in the shipped graphs, in FP32 again."""
+    packed = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
+    casts = [node for node in graph.node if node.op_type == "Cast" and node.input[0] in packed]
+    for node in casts:
+        tensor = packed[node.input[0]]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), node.output[0]))
+        graph.node.remove(node)
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:

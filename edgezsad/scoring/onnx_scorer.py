@@ -40,7 +40,7 @@ class SessionScorer:
         self.session, self.path = session, path
         self.size = input_size(session, path)
         self.metadata = dict(session.get_modelmeta().custom_metadata_map)
-        self.detector_sha256 = self.metadata.get("model_sha256", "")
+        self.detector_sha256 = detector_hash(self.metadata)
 
     @property
     def threshold(self) -> float | None:
@@ -139,6 +139,11 @@ def check_graph(path: Path | str) -> None:
 def read_metadata(path: Path | str) -> dict[str, str]:
     """Read the `metadata_props` of an ONNX file."""
     return dict(cpu_session(path, 1, optimise=False).get_modelmeta().custom_metadata_map)
+
+
+def detector_hash(metadata: dict[str, str]) -> str:
+    """Return the hash of a graph's weights; of a part's detector, that of its file, also if it was converted."""
+    return metadata.get("sha256") or metadata.get("model_sha256", "")
 
 
 def input_size(session: ort.InferenceSession, path: Path | str) -> int:

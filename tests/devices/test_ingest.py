@@ -120,7 +120,7 @@ def edit_text(file: str, pattern: str, text: str) -> Callable[[Path], Any]:
 
 
 FOREIGN = [
-    (edit_kit(detector_sha256="7" * 64), "of another model than the run's seed 0"),
+    (edit_kit(detector_sha256="7" * 64), "of another model than "),
     (edit_kit(seed=9), "of profile mini, seed 9; this run is mini with the seeds 0, 1"),
     (edit_text("facts.tsv", "model_sha256\t.*", "model_sha256\t" + "3" * 64), "ran a model that is not in its kit"),
     (edit_kit(schema_version=1), "kit.json is damaged"),

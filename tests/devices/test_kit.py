@@ -17,8 +17,9 @@ from edgezsad.devices import BOARDS, find_board, kit
 from edgezsad.devices.kit import KitRecord, make_kit
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import sha256_of_bytes, sha256_of_file
-from edgezsad.scoring.onnx_scorer import as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
 from edgezsad.scoring.score_run import subset
+from tests.devices.conftest import save_small_graph
 
 SIZE = 64
 
@@ -111,6 +112,17 @@ def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(kit, "write_dlc", written)
     folder = make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "written")
     assert (folder / "models" / "model.dlc").read_bytes() == b"dlc of " + bench.run.onnx(0, "fp16").read_bytes()
+
+
+def test_a_graph_of_a_part_instead_of_the_runs(bench: Any, tmp_path: Path):
+    part = tmp_path / "my cap.onnx"
+    save_small_graph(part, "5" * 64, seed=7)
+    folder = jetson(bench, tmp_path / "kit", checkpoint=part)
+    record = KitRecord.model_validate_json((folder / "kit.json").read_text())
+    assert record.detector_sha256 == "5" * 64 and (record.size, record.map_shape) == (SIZE, (8, 8))
+    assert (folder / "models" / "model-fp32.onnx").read_bytes() == part.read_bytes()
+    assert read_metadata(folder / "models" / "model-fp16.onnx")["precision"] == "fp16"
+    assert "NAME=jetson-my_cap\n" in (folder / "kit.env").read_text()
 
 
 def test_the_command_line_reports_the_size_first(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
