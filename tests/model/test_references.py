@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgezsad.model import (
-    CHECKPOINT,
-    MAP_WEIGHT,
-    PATCH_CHANNELS,
-    PATCH_SIDE,
-    PEAK_CELLS,
-    REFERENCES,
-)
+from edgezsad.model import CHECKPOINT, MAP_WEIGHT, PATCH_CHANNELS, PATCH_SIDE, PEAK_CELLS, REFERENCES
 from edgezsad.model.detector import load_detector
 from edgezsad.model.references import OWN_REACH, ReferenceDetector, mean_of_highest
 from edgezsad.references import Describer, appended, compare_with, select_patches, standard
