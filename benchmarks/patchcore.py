@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from parts import Part, draws
 
@@ -70,7 +71,9 @@ class PatchCore:
         for count, ratio in product((4, 8), RATIOS):
             found[f"k{count}, {ratio}"] = scores = []
             for draw, rows in enumerate(draws(count, len(pool), settings["patchcore_draws"])):
+                # Its random projection is scikit-learn's.
                 torch.manual_seed(draw)
+                np.random.seed(draw)
                 self.fit([pool[row] for row in rows], ratio)
                 scores.append([self.score(one) for one in tested])
         return found
