@@ -314,13 +314,15 @@ def farthest_points(points: np.ndarray, count: int, dimensions: int = 64) -> np.
     # Whole numbers, so that the page "Try it" computes the same ones.
     projection = (row * 7919 + column * 104729 + 12345) ** 2 % 65521 / 65521 - 0.5
     small = points @ projection.astype(np.float32)
+    lengths = np.square(small).sum(axis=1)
     start = int(np.square(small - small.mean(axis=0)).sum(axis=1).argmax())
     chosen, nearest = [start], np.full(len(small), np.inf, np.float32)
-    # Several at a time of many points, which would take seconds.
+    # Several at a time of many points, which would take seconds; einsum, since threads of BLAS wait for one another.
     several = max(1, len(points) // 4000)
     while len(chosen) < count:
         for new in chosen[-several:]:
-            nearest = np.minimum(nearest, np.square(small - small[new]).sum(axis=1))
+            distances = lengths + lengths[new] - 2 * np.einsum("nd,d->n", small, small[new])
+            nearest = np.minimum(nearest, distances)
         size = min(several, count - len(chosen))
         chosen += np.argpartition(nearest, -size)[-size:].tolist()
     return np.array(chosen)
