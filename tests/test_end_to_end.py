@@ -254,7 +254,7 @@ def test_every_notebook_has_a_page_that_says_how_it_was_made(project: Path):
         assert any(name.startswith(notebook.stem) for name in pages), notebook.stem
     assert "Training: seed 1" in pages["03_training-seed1"]
     # Text is escaped once: no page shows the source of a table.
-    assert not [page for page in html.rglob("*.html") if "&lt;t" in page.read_text(encoding="utf-8")]
+    assert not [page for page in html.rglob("*.html") if "&lt;td" in page.read_text(encoding="utf-8")]
     for name, text in pages.items():
         footer = text[text.index("page-footer") :]
         for words in ("wall time", "versions", "hardware", "without-outputs.ipynb"):

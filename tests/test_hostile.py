@@ -191,7 +191,7 @@ def test_names_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture):
     name = "a\x1b[2J\n\rnormal  -9.000  b\u202e.png"
     shown = Prediction(Path(name), 1.0, 0.0, np.zeros((1, 1))).as_text()
     assert shown.isprintable() and shown.endswith(r"a\x1b[2J\n\rnormal  -9.000  b\u202e.png")
-    report = EvaluationReport(0.0, notes=[f"image metrics only, no masks: {name}"])
+    report = EvaluationReport(notes=[f"image metrics only, no masks: {name}"])
     assert all(line.isprintable() for line in report.as_text().split("\n"))
     list(progress([1], name))
     assert "\x1b[2J" not in capsys.readouterr().err
