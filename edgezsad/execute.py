@@ -124,7 +124,7 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
             options = {"progress_bar": False, "stderr_file": sys.stderr, "kernel_name": "python3", "config": config}
             os.environ[USED_LOG] = str(Path(sockets, "used").absolute())  # inherited by the kernel
             papermill.execute_notebook(str(notebook), str(running), dict(parameters), **options)
-            take_used(Path(sockets, "used"))
+            take_used(Path(os.environ.pop(USED_LOG)))
     except (PapermillExecutionError, DeadKernelError) as error:
         failed = isinstance(error, PapermillExecutionError)
         reason = f"{error.ename}: {one_line(error.evalue, None)}" if failed else "the kernel died (out of memory?)"

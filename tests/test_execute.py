@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 import edgezsad
+from edgezsad.config import Profile, save_profile
+from edgezsad.data.manifest import Manifest, write_manifest
 from edgezsad.errors import InputError
 from edgezsad.execute import code_version, execute, main, notebook_library
+from edgezsad.files import start_records
+from edgezsad.run import Run
 
 Write = Callable[..., Path]
 
@@ -130,3 +134,20 @@ def test_ignored_code_does_not_count(project: Path) -> None:
     after = [code_version("n.ipynb"), code_version("n.ipynb", ("edgezsad/show",))]
     assert after[0] != before[0]
     assert after[1] == before[1]
+
+
+@pytest.mark.slow
+def test_the_record_names_the_hashes_of_the_manifests(
+    notebook: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_profile: Callable[..., Profile]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Run(make_profile("runs/test"))
+    start_records(run.folder)
+    config = save_profile(run.profile, run.folder / "config.yaml").as_posix()
+    for item in (*run.profile.data.source, *run.profile.data.targets):
+        write_manifest(Manifest(item.name, Path(), ()), run.manifest_path(item.name))
+    # A notebook that reads a file of the run, as all do.
+    source = notebook('config = ""', f"from edgezsad.files import verified\nverified({config!r})")
+    done = execute(source, run.folder / "notebooks" / "n.ipynb", {"config": config})
+    record = json.loads(done.read_text())["metadata"]["edgezsad"]
+    assert set(record["data"]["sets"]) == {"source", "bolts", "nuts"} and record["data"]["sha256"]
