@@ -1,0 +1,129 @@
+"""Compute and format the tables of notebook 16: references, batch comparison, thresholds and their cost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgezsad.data.images import load
+from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.export.cost import count_cost
+from edgezsad.metrics.image_metrics import decisions
+from edgezsad.model import CHECKPOINT, GRAPH
+from edgezsad.model.detector import load_detector
+from edgezsad.model.references import ReferenceDetector
+from edgezsad.predict import load_scorer
+from edgezsad.references import MOST_PATCHES, Description, adapt, compare, compare_with, select_patches
+from edgezsad.scoring.score_file import Scorer
+
+
+@dataclass
+class Part:
+    """A category: entries of its pool of normal images, of good and of bad test images, in this order of rows."""
+
+    target: str
+    category: str
+    manifest: Manifest
+    pool: list[Entry]
+    good: list[Entry]
+    bad: list[Entry]
+    found: list[Description] = field(default_factory=list)  # of all entries, once they are described
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [*self.pool, *self.good, *self.bad]
+
+
+def evenly(entries: Sequence, count: int) -> list:
+    """Choose at most `count` entries, spread evenly."""
+    rows = np.linspace(0, len(entries) - 1, min(count, len(entries))).round().astype(int)
+    return [entries[row] for row in rows]
+
+
+def compare_folder(part: Part, share: float) -> dict[str, object]:
+    """Compare the images of a folder, some of them defective, with one another."""
+    normal = len(part.pool) + len(part.good)
+    size = min(20, normal)
+    defective = evenly(range(normal, len(part.found)), max(1, round(share * size)))
+    label = np.repeat([0, 1], [size - len(defective), len(defective)])
+    compared = compare([part.found[row] for row in (*range(normal - sum(label == 0), normal), *defective)])
+    return {"label": label, "score": compared.scores, "threshold": compared.threshold}
+
+
+def scores(part: Part, rows: Sequence[int], references: Sequence[int]) -> np.ndarray:
+    """Score images of a part against references from its pool."""
+    bank = select_patches([part.found[row] for row in references], MOST_PATCHES)
+    return np.array([compare_with(part.found[row], *bank) for row in rows])
+
+
+def tested(part: Part, references: Sequence[int]) -> np.ndarray:
+    """Score the test images of a part against references from its pool."""
+    return scores(part, range(len(part.pool), len(part.entries)), references)
+
+
+def decided(label: np.ndarray, score: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Return the shares of false alarms and of misses at a threshold."""
+    found = decisions(label, score, threshold)
+    return found.false_alarms / found.normal, found.missed / found.defective
+
+
+def milliseconds(scorer: Scorer, image: np.ndarray) -> float:
+    """Return the median time of an image."""
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        scorer.score(image)
+        times.append(1000 * (time.perf_counter() - start))
+    return float(np.median(times))
+
+
+COST_COLUMNS = [
+    "graph",
+    "GFLOPs",
+    "of the single-image graph",
+    "megabytes",
+    "milliseconds per image",
+    "seconds to adapt",
+]
+
+
+def costs_of(part: Part, scratch: str) -> list[dict[str, object]]:
+    """Adapt to eight references; return the cost of the single-image graph and of the adapted one."""
+    start = time.perf_counter()
+    references = [part.manifest.path(entry) for entry in part.pool[:8]]
+    adapted = adapt(references, Path(scratch, "part.onnx"), rotations="none")
+    seconds, detector = time.perf_counter() - start, load_detector(CHECKPOINT)[0]
+    image = load(references[0], detector.size)
+    print(f"{part.target}, {part.category}:", adapted.as_text().replace(f"{scratch}/", ""), sep="\n")
+    module = ReferenceDetector(detector)
+    module.bank = torch.zeros(adapted.patches, *module.bank.shape[1:])
+    module.offset = torch.zeros(adapted.patches)
+    found, base = [], count_cost(detector, detector.size).gflops
+    for name, path, each in (("single image", GRAPH, detector), ("references", adapted.path, module)):
+        gflops, size = count_cost(each, detector.size).gflops, path.stat().st_size / 1e6
+        found.append([name, gflops, gflops / base, size, milliseconds(load_scorer(checkpoint=path)[0], image), None])
+    found[1][-1] = seconds
+    return [dict(zip(COST_COLUMNS, row, strict=True)) for row in found]
+
+
+def percent(value: object) -> str | None:
+    """Format a recorded share, or a mean with its interval, in percent."""
+    if isinstance(value, dict):
+        return "{mean:.1f} ({low:.1f} to {high:.1f})".format(
+            **{key: 100 * value[key] for key in ("mean", "low", "high")}
+        )
+    return None if value is None else f"{100 * value:.1f}"
+
+
+def row_of(one: dict) -> dict[str, object]:
+    """Return a row of the table from the recorded numbers of a category, or of their mean."""
+    row = {"set": one.get("set", "mean"), "category": one.get("category", ""), "single image": percent(one["single"])}
+    row |= {f"k = {count}": percent(value) for count, value in one["k"].items()}
+    row |= {f"batch, {share}% defective": percent(value) for share, value in one["batch"].items()}
+    more = {"pixel_auroc_4": "pixel AUROC, 4", "aupro_4": "AUPRO, 4"}
+    more |= {"false_alarms": "false alarms, ten references", "misses": "misses, ten references"}
+    more |= {"false_alarms_single": "false alarms, threshold from the source", "misses_single": "misses, the same"}
+    return row | {title: percent(one.get(key)) for key, title in more.items()}
