@@ -109,8 +109,7 @@ def predict(
             typer.echo(f"{rank:5}  {result.as_text()}")
     for note in prediction.decision_notes(decision, scored):
         typer.echo(note, err=True)
-    if masks:
-        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
+    _say_left_out(masks)
     _report(failures, [result.problem for result in scored if result.problem], len(chosen))
 
 
@@ -126,9 +125,10 @@ def adapt_to_part(
     from edgezsad.predict import find_images
     from edgezsad.references import adapt
 
-    found, more = (find_images(given)[0] if given else [] for given in (images, calibrate))
+    (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
     for line in adapt(found, output, more, _share(false_alarms), rotations).as_text().splitlines():
         typer.echo(printable(line))
+    _say_left_out(masks + more_masks)
     typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(str(output))}", err=True)
 
 
@@ -141,6 +141,11 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise InputError(f"--false-alarms {text}: expected a share such as 2%")
     return value
+
+
+def _say_left_out(masks: int) -> None:
+    if masks:
+        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
 
 
 def _report(failures: list[str], problems: list[str], count: int) -> None:
