@@ -4,6 +4,7 @@ FP16 ends at 65504 and has 11 bits, so some nodes stay FP32: the input normalisa
 (means, softmax, layer normalisation), and the few nodes after the pooling, where rounding would tie image scores.
 """
 
+import contextlib
 from pathlib import Path
 
 import onnx
@@ -32,7 +33,8 @@ def to_fp16(source: Path | str, target: Path | str) -> Path:
     # The converter leaves pairs of opposite casts, nodes out of order and outdated types.
     del converted.model.graph.value_info[:]
     converted.remove_cascaded_cast_nodes()
-    converted.remove_useless_cast_nodes()
+    with contextlib.redirect_stdout(None):  # says so where it cannot infer a shape and removes nothing
+        converted.remove_useless_cast_nodes()
     converted.prune_graph()
     converted.topological_sort()
     set_metadata(converted.model, {"precision": "fp16"})
