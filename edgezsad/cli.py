@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ import typer
 from edgezsad import __version__
 from edgezsad.config import DataSet, load_profile
 from edgezsad.errors import CheckError, EdgeZSADError, InputError, printable, system_error
-from edgezsad.files import check_may_be_written, growing_csv, progress, write_csv
+from edgezsad.files import check_may_be_written, write_csv
 from edgezsad.run import open_run
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -73,12 +72,12 @@ def predict(
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
     from edgezsad import predict as prediction
+    from edgezsad.results import print_results
 
     chosen, masks = prediction.find_images(images)
     destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         prediction.check_csv(table)
-    failures, scored = [], []
     if compare:
         if config or checkpoint:
             raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")
@@ -88,29 +87,10 @@ def predict(
     else:
         scorer, decision = prediction.load_scorer(config, checkpoint, threshold)
     stream = prediction.predict_files(scorer, decision.threshold, chosen, destination)
-    ranked = decision.threshold is None and len(chosen) > 1
-    with growing_csv(table, prediction.CSV_COLUMNS) if table else nullcontext() as add_row:
-        for number, result in enumerate(progress(stream, "score", len(chosen), disable=len(chosen) < 2)):
-            if add_row:
-                add_row(prediction.csv_row(result))
-            if as_json:
-                # The list is closed after the last image: an interrupted command prints no valid JSON.
-                typer.echo(f"{',' if number else '['}\n{json.dumps(result.as_json())}", nl=False)
-            elif isinstance(result, prediction.Prediction) and not ranked:
-                typer.echo(result.as_text())
-            if isinstance(result, prediction.Failure):
-                failures.append(result.reason)
-            else:
-                scored.append(result)
-    if as_json:
-        typer.echo("\n]")
-    elif ranked:
-        for rank, result in enumerate(sorted(scored, key=lambda result: -result.score), 1):
-            typer.echo(f"{rank:5}  {result.as_text()}")
-    for note in prediction.decision_notes(decision, scored):
-        typer.echo(note, err=True)
+    scored, failures = print_results(stream, decision, len(chosen), table, as_json)
     _say_left_out(masks)
-    _report(failures, [result.problem for result in scored if result.problem], len(chosen))
+    problems = [result.problem for result in scored if result.problem]
+    _report([failure.reason for failure in failures], problems, len(chosen))
 
 
 @app.command("adapt")

@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors", "files", "config", "run", "data", "source", "model", "scoring", "metrics",
-    "export", "training", "devices", "claims", "show", "references", "predict", "evaluate", "verify", "execute", "cli",
+    "export", "training", "devices", "claims", "show", "references",
+    "predict", "results", "evaluate", "verify", "execute", "cli",
 )  # fmt: skip
 FREE = {"__init__"}
 
