@@ -63,11 +63,16 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
     for notebook in notebooks:
         content = read_json(notebook, "run `make book`")
+        first = content["cells"][0]
+        title, _, rest = "".join(first["source"]).partition("\n")
         if parameter := notebook.stem.partition("-")[2]:
             # "Training: one seed" executed as 03_training-seed0 becomes "Training: seed 0".
-            first = content["cells"][0]
-            title, _, rest = "".join(first["source"]).partition("\n")
-            first["source"] = f"{title.partition(':')[0]}: {re.sub(r'^seed(?=[0-9])', 'seed ', parameter)}\n{rest}"
+            title = f"{title.partition(':')[0]}: {re.sub(r'^seed(?=[0-9])', 'seed ', parameter)}"
+        if detector := first["metadata"].get("detector", "").format(run=detector_name(run)):
+            title += f"\n\n{{bdg-secondary-line}}`Detector: {detector}`"
+        first["source"] = f"{title}\n{rest}"
+        for tags in (cell["metadata"].get("tags", []) for cell in content["cells"]):
+            tags += ["hide-cell"] * ("injected-parameters" in tags)
         place_figures(content, notebook.name)
         add_footer(content, notebook, run, config, folder)
         write_text(folder / "notebooks" / notebook.name, json.dumps(content, ensure_ascii=False))
@@ -75,6 +80,13 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
     write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
     pages = [*(folder / "book").rglob("*.md"), *(folder / "notebooks").rglob("*.ipynb")]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in pages)
+
+
+def detector_name(run: Run) -> str:
+    """Return the detector that a run trains."""
+    model, kind = run.profile.model, run.profile.model.readout.kind
+    name = "EdgeGLR" if kind == "edgeglr" else "shipped detector's recipe"
+    return f"{name} on {model.backbone} (profile {run.profile.profile})"
 
 
 def write_reference(folder: Path) -> None:

@@ -7,7 +7,9 @@
   // By length: a number with its standard deviation is never broken, a sentence is.
   const kindOf = (text) => (text.length <= 18 ? "short" : text.length <= 60 ? "wraps" : "long");
   const SCROLLING = ".table-box, .pst-scrollable-table-container, .drawing, figure.chart";
-  const textOf = (cell) => cell.textContent.trim().replace(/\s+/g, " ");
+  const NUMBER = /^(?!0\d)[-+]?\d[\d,]*(\.\d+)?( ?±.*| ?%| ?\(.*\))?$/;
+  // A folded cell keeps its text for the download.
+  const textOf = (cell) => cell.dataset?.text ?? cell.textContent.trim().replace(/\s+/g, " ");
 
   const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 60);
 
@@ -37,6 +39,30 @@
     place.after(button);
   };
 
+  /* Numbers are aligned to the right, and so is a column's header where all values are numbers or missing. */
+  const alignNumbers = (rows, headers) => headers.forEach((header, column) => {
+    const cells = rows.map((row) => row.cells[column]);
+    const numbers = cells.filter((cell) => NUMBER.test(textOf(cell)));
+    numbers.forEach((cell) => cell.classList.add("number"));
+    const others = cells.filter((cell) => !numbers.includes(cell)).map(textOf);
+    if (numbers.length && others.every((text) => ["", "-", "undefined", "not run"].includes(text))) {
+      [header, ...cells].forEach((cell) => cell.classList.add("number"));
+    }
+  });
+
+  /* A sentence that repeats the one above it is folded. */
+  const foldRepeated = (rows) => rows.forEach((row, index) => [...row.cells].forEach((cell, column) => {
+    const text = textOf(cell);
+    if (!index || text.length < 60 || text !== textOf(rows[index - 1].cells[column])) return;
+    const folded = document.createElement("details");
+    const summary = document.createElement("summary");
+    summary.textContent = "as above";
+    folded.append(summary, ...cell.childNodes);
+    cell.dataset.text = text;
+    cell.classList.replace("long", "short");
+    cell.append(folded);
+  }));
+
   const enhance = (table, index) => {
     if (!table.closest(".cell_output")) return;
     const headers = table.tHead && table.tHead.rows.length === 1 ? [...table.tHead.rows[0].cells] : [];
@@ -61,8 +87,14 @@
       line.append(...table.caption.childNodes);
       table.caption.append(line);
     }
-    for (const cell of [...body.rows].flatMap((row) => [...row.cells])) cell.classList.add(kindOf(textOf(cell)));
-    box.classList.toggle("tall", body.rows.length > LONGEST_IN_FULL);
+    const rows = [...body.rows];
+    for (const cell of rows.flatMap((row) => [...row.cells])) cell.classList.add(kindOf(textOf(cell)));
+    alignNumbers(rows, headers);
+    foldRepeated(rows);
+    if (rows.length > LONGEST_IN_FULL) {
+      box.classList.add("tall");
+      (table.caption?.lastChild ?? table.createCaption()).append(` (${rows.length} rows; scroll)`);
+    }
     addDownload(table, names, title, box);
   };
 
