@@ -2,7 +2,7 @@
 
 from setuptools import find_namespace_packages, setup
 
-ENDINGS = ("csv", "json", "md", "onnx", "safetensors", "sh", "yaml")
+ENDINGS = ("csv", "html", "json", "md", "onnx", "safetensors", "sh", "yaml")
 
 setup(
     packages=[*find_namespace_packages(include=["edgezsad*", "synthetic"]), "edgezsad.data_manifests"],

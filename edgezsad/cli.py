@@ -38,6 +38,7 @@ Threshold = Annotated[
 FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
+Report = Annotated[Path | None, typer.Option(help="Write an HTML page with heat maps, worst first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 MINI = Path("configs/mini.yaml")
 
@@ -66,18 +67,21 @@ def predict(
     compare: Annotated[bool, typer.Option("--compare", help="Compare the images with one another.")] = False,
     table: Table = None,
     as_json: AsJson = False,
+    report: Report = None,
 ) -> None:
     """Score images: higher is more anomalous. Verdicts need a detector adapted to the part, --compare or --threshold.
 
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
     from edgezsad import predict as prediction
+    from edgezsad.report_html import HtmlReport
     from edgezsad.results import print_results
 
     chosen, masks = prediction.find_images(images)
     destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         prediction.check_csv(table)
+    page = HtmlReport(report) if report else None
     if compare:
         if config or checkpoint:
             raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")
@@ -86,8 +90,8 @@ def predict(
             typer.echo(f"warning: {warning}", err=True)
     else:
         scorer, decision = prediction.load_scorer(config, checkpoint, threshold)
-    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination)
-    scored, failures = print_results(stream, decision, len(chosen), table, as_json)
+    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails=page is not None)
+    scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
     _say_left_out(masks)
     problems = [result.problem for result in scored if result.problem]
     _report([failure.reason for failure in failures], problems, len(chosen))

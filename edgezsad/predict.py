@@ -16,12 +16,12 @@ from PIL import Image
 from edgezsad.data.images import decode_image, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, one_line, printable
-from edgezsad.files import check_may_be_written, progress, written_beside
-from edgezsad.model import CALIBRATION, GRAPH
+from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
+from edgezsad.model import CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
-from edgezsad.show.maps import overlay
+from edgezsad.show.maps import overlay, thumbnail
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
 SEVERAL = 5  # images on one side of a threshold are a reason to warn from this number on
@@ -51,6 +51,7 @@ class Prediction:
     map: np.ndarray = field(repr=False, compare=False)
     heatmap: Path | None = None
     problem: str = ""
+    thumbnail: np.ndarray | None = field(default=None, repr=False, compare=False)  # (h, w, 3) uint8 RGB, if asked for
 
     @property
     def defective(self) -> bool | None:
@@ -92,10 +93,17 @@ def csv_row(result: Prediction | Failure) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Decision:
-    """The threshold of a detector and what justifies it; without a threshold, scores only rank images."""
+    """The threshold of a detector, its basis, and the detector's file; without a threshold, scores only rank images."""
 
     threshold: float | None = None
     basis: str = UNCALIBRATED
+    detector: str = ""
+
+    @classmethod
+    def of(cls, file: Path, given: float | None, threshold: float | None = None, basis: str = "") -> "Decision":
+        """Decide by the given threshold, else by one with a basis; `file` is named with its hash."""
+        found = (given, GIVEN) if given is not None else (threshold, basis) if basis else (None, UNCALIBRATED)
+        return cls(*found, f"{file.name}, SHA-256 {sha256_of_file(file)}")
 
 
 class Detector:
@@ -148,15 +156,14 @@ def load_scorer(
         scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=False)
         check_seal(checkpoint, scorer.metadata)
         # A threshold fitted to the source is no basis for a decision on another part.
-        basis = scorer.metadata.get(CALIBRATION)
-        decision = Decision(scorer.threshold, basis) if basis else Decision()
+        calibrated = scorer.threshold, scorer.metadata.get(CALIBRATION, "")
     else:
         # PyTorch takes seconds to import.
         from edgezsad.model.detector import load_detector
         from edgezsad.scoring.torch_scorer import TorchScorer
 
-        scorer, decision = TorchScorer(load_detector(checkpoint)[0]), Decision()
-    return scorer, decision if threshold is None else Decision(threshold, GIVEN)
+        scorer, calibrated = TorchScorer(load_detector(checkpoint)[0]), ()
+    return scorer, Decision.of(checkpoint, threshold, *calibrated)
 
 
 class _Replay:
@@ -191,7 +198,7 @@ def compare_images(images: Sequence[Path], threshold: float | None) -> tuple[Sco
     readable = [result.path for result in results if isinstance(result, Prediction)]
     found = compare(scorer.found)
     replay = _Replay(scorer.size, zip(map(float, found.scores), found.maps, strict=True))
-    decision = Decision(found.threshold, BATCH_RULE) if threshold is None else Decision(threshold, GIVEN)
+    decision = Decision.of(REFERENCES, threshold, found.threshold, BATCH_RULE)
     return replay, decision, readable + [path for path in images if path not in set(readable)], found.warnings
 
 
@@ -275,18 +282,22 @@ def _absolute(path: Path) -> Path:
 
 
 def predict_files(
-    scorer: Scorer, threshold: float | None, images: Sequence[Path], heatmaps: HeatMaps | None = None
+    scorer: Scorer,
+    threshold: float | None,
+    images: Iterable[Path],
+    heatmaps: HeatMaps | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[Prediction | Failure]:
     """Score images in order, while threads read the next ones; an error with one image does not stop the rest.
 
     An image that cannot be read, or has no finite score, becomes a `Failure`. A heat map is written where `heatmaps`
-    says, if given; why one was not is the `problem` of its `Prediction`.
+    says, if given; why one was not is the `problem` of its `Prediction`. Reports need `thumbnails`.
     """
 
-    def read(path: Path) -> tuple[np.ndarray | None, np.ndarray]:
+    def read(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         image = decode_image(path)
         # The full image is kept only for its heat map.
-        return (image if heatmaps else None), prepare(image, scorer.size)
+        return (image if heatmaps else None), prepare(image, scorer.size), (thumbnail(image) if thumbnails else None)
 
     remaining = iter(images)
     waiting = deque()
@@ -298,7 +309,7 @@ def predict_files(
                 return
             path, future = waiting.popleft()
             try:
-                image, prepared = future.result()
+                image, prepared, small = future.result()
             except (InputError, OSError) as error:
                 yield Failure(path, one_line(error, None))
                 continue
@@ -313,7 +324,7 @@ def predict_files(
                         Image.fromarray(overlay(image, anomaly_map)).save(temporary)
             except (InputError, OSError) as error:
                 target, problem = None, one_line(error, None)
-            yield Prediction(path, score, threshold, anomaly_map, target, problem)
+            yield Prediction(path, score, threshold, anomaly_map, target, problem, small)
 
 
 def check_csv(path: Path) -> None:

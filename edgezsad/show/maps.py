@@ -33,6 +33,27 @@ def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
     return blended
 
 
+def hot_region(anomaly_map: np.ndarray, height: int, width: int, threshold: float | None, always: bool) -> np.ndarray:
+    """Return where a map (h, w), averaged over 2 x 2 cells, reaches the threshold: bool (height, width).
+
+    Without a threshold, or if it is reached nowhere and `always` is set, the highest 1%.
+    """
+    # Scores rest on groups of cells; single ones exceed the threshold in good images too.
+    halved = [max(1, length // 2) for length in anomaly_map.shape[::-1]]
+    averaged = cv2.resize(anomaly_map.astype(np.float32), halved, interpolation=cv2.INTER_AREA)
+    levels = cv2.resize(averaged, (width, height), interpolation=cv2.INTER_LINEAR)
+    if threshold is None or (always and levels.max() < threshold):
+        threshold = np.quantile(levels, 0.99)
+    return levels >= threshold
+
+
+def thumbnail(image: np.ndarray, side: int = 240) -> np.ndarray:
+    """Resize an image, (H, W, 3) uint8, so that its longer side has `side` pixels."""
+    scale = side / max(image.shape[:2])
+    height, width = (max(1, round(scale * length)) for length in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
 def outline(image: np.ndarray, coverage: np.ndarray) -> np.ndarray:
     """Draw the outline of a mask on a copy of an image, (H, W, 3) uint8 RGB, also around defects below a pixel.
 
