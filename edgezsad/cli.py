@@ -154,6 +154,7 @@ def evaluate_folders(
     table: Table = None,
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
     as_json: AsJson = False,
+    report: Report = None,
 ) -> None:
     """Print the metrics of each category and their mean, in percent, and the decisions of the threshold.
 
@@ -161,24 +162,26 @@ def evaluate_folders(
     """
     from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
     from edgezsad.predict import check_csv, load_scorer
+    from edgezsad.report_html import HtmlReport
 
     for path in (table, scores):
         if path:
             check_csv(path)
+    page = HtmlReport(report) if report else None
     manifests = find_test_images(folders)
     if references:
         if config or checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
-        report = evaluate(adapted_by_category(references, _share(false_alarms), threshold), manifests, heatmaps)
+        found = evaluate(adapted_by_category(references, _share(false_alarms), threshold), manifests, heatmaps, page)
     else:
-        found = load_scorer(config, checkpoint, threshold)
-        report = evaluate(lambda *_: found, manifests, heatmaps)
+        opened = load_scorer(config, checkpoint, threshold)
+        found = evaluate(lambda *_: opened, manifests, heatmaps, page)
     if table:
-        write_csv(table, report.rows, REPORT_COLUMNS)
+        write_csv(table, found.rows, REPORT_COLUMNS)
     if scores:
-        write_csv(scores, report.scores, ("folder", "image", "category", "label", "score"))
-    typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
-    _report(report.skipped, report.problems, len(report.scores) + len(report.skipped))
+        write_csv(scores, found.scores, ("folder", "image", "category", "label", "score"))
+    typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
+    _report(found.skipped, found.problems, len(found.scores) + len(found.skipped))
 
 
 @app.command("train")

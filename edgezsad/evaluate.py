@@ -17,12 +17,14 @@ from edgezsad.metrics.benchmark_tables import METRIC_TEXT, METRICS, PIXEL_METRIC
 from edgezsad.metrics.image_metrics import best_balanced, decisions
 from edgezsad.predict import Decision, Failure, HeatMaps, find_images, load_scorer, predict_files
 from edgezsad.references import adapt
+from edgezsad.report_html import HtmlReport, Table
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
 COUNT_COLUMNS = ("images", "defective", "without_mask", "missed", "false_alarms")
 METRIC_COLUMNS = ("folder", "category", *COUNT_COLUMNS[:3], *METRICS)
 REPORT_COLUMNS = (*METRIC_COLUMNS, *COUNT_COLUMNS[3:], "threshold", "best_threshold")
+CONFUSION_COLUMNS = ("category", "folder", "defective_found", "missed", "good_passed", "false_alarms", "threshold")
 DetectorOf = Callable[[Manifest, str], tuple[Scorer, Decision]]
 DECISION_COLUMNS = (
     "folder",
@@ -57,6 +59,17 @@ class EvaluationReport:
         metrics, counts = _format_table(self.rows, METRIC_COLUMNS, 1), _format_table(self.rows, DECISION_COLUMNS, 3)
         return "\n".join(map(printable, [*metrics, "", title, *counts, *self.notes]))
 
+    def tables(self) -> list[Table]:
+        """Return the confusion of verdicts and labels, the metrics and the notes, for an HTML report."""
+        counted = []
+        for row in self.rows:
+            good = row["images"] - row["defective"]
+            found = (row["defective"] - row["missed"], row["missed"], good - row["false_alarms"], row["false_alarms"])
+            counted.append(row | dict(zip(CONFUSION_COLUMNS[2:6], found, strict=True)))
+        tables = [("Verdicts and labels", *_cells(counted, CONFUSION_COLUMNS, 3))]
+        tables.append(("Metrics, in percent", *_cells(self.rows, METRIC_COLUMNS, 1)))
+        return tables + ([("Notes", ("note",), [[note] for note in self.notes])] if self.notes else [])
+
     def as_json(self) -> dict[str, object]:
         """Return the object of `--json`; undefined metrics are null."""
         rows = [{name: None if _undefined(value) else value for name, value in row.items()} for row in self.rows]
@@ -83,17 +96,19 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
     return list(found.values())
 
 
-def evaluate(detector_of: DetectorOf, manifests: Sequence[Manifest], heatmaps: Path | None = None) -> EvaluationReport:
+def evaluate(
+    detector_of: DetectorOf, manifests: Sequence[Manifest], heatmaps: Path | None = None, page: HtmlReport | None = None
+) -> EvaluationReport:
     """Compute the metrics of each category from all images with a score; heat maps go to HEATMAPS/NAME/CATEGORY.
 
-    `detector_of` returns scorer and decision for a manifest and one of its categories.
+    `detector_of` returns scorer and decision for a manifest and one of its categories. `page` gets every image.
     """
     report = EvaluationReport()
     for whole, category in _categories(manifests):
         scorer, decision = detector_of(whole, category)
         manifest = replace(whole, entries=tuple(one for one in whole.entries if one.category == category))
         report.decisions[f"{whole.name}/{category}"] = decision
-        scores = score_manifest(scorer, manifest, heatmaps, report)
+        scores = score_manifest(scorer, manifest, heatmaps, report, decision.threshold, page)
         folder = str(manifest.root)
         for row in category_metrics(scores, manifest, PIXELS):
             label, score = scores.label, scores.score
@@ -109,6 +124,8 @@ def evaluate(detector_of: DetectorOf, manifests: Sequence[Manifest], heatmaps: P
             report.scores.append({"folder": folder} | dict(zip(columns, values, strict=True)))
     report.notes.extend(_notes(report.rows))
     report.rows.append(_mean(report.rows))
+    if page:
+        page.write("Evaluation report", report.decisions, report.tables())
     return report
 
 
@@ -141,22 +158,33 @@ def _categories(manifests: Sequence[Manifest]) -> list[tuple[Manifest, str]]:
 
 
 def score_manifest(
-    scorer: Scorer, manifest: Manifest, heatmaps: Path | None = None, report: EvaluationReport | None = None
+    scorer: Scorer,
+    manifest: Manifest,
+    heatmaps: Path | None = None,
+    report: EvaluationReport | None = None,
+    threshold: float | None = None,
+    page: HtmlReport | None = None,
 ) -> ScoreFile:
-    """Score the images of a manifest; images without a score are left out, and listed in `report`."""
+    """Score the images of a manifest; images without a score are left out, and listed in `report`.
+
+    `page` gets them all, with their verdicts by `threshold`.
+    """
     report = report or EvaluationReport()
     maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
     paths = [manifest.root / entry.id for entry in manifest.entries]
     entries, results = [], []
-    stream = progress(predict_files(scorer, None, paths, maps), f"score {manifest.name}", len(paths))
+    stream = predict_files(scorer, threshold, paths, maps, thumbnails=page is not None)
+    stream = progress(stream, f"score {manifest.name}", len(paths))
     for entry, result in zip(manifest.entries, stream, strict=True):
+        if page:
+            page.add(result, bool(entry.label))
         if isinstance(result, Failure):
             report.skipped.append(result.reason)
             continue
         if result.problem:
             report.problems.append(result.problem)
         entries.append(entry)
-        results.append(result)
+        results.append(replace(result, thumbnail=None))
     if not results:
         raise InputError(f"{manifest.root}: no test image could be scored; check the files and the checkpoint")
     scores, anomaly_maps = [result.score for result in results], [result.map for result in results]
@@ -196,8 +224,8 @@ def _undefined(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> list[str]:
-    """Format rows as right-aligned lines below a header."""
+def _cells(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> tuple[list[str], list[list[str]]]:
+    """Format rows as text, with a header."""
 
     def cell(value: object) -> str:
         if _undefined(value):
@@ -205,6 +233,12 @@ def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: in
         return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
     header = [" ".join(METRIC_TEXT.get(word, word) for word in name.split("_")) for name in columns]
-    cells = [header, *([cell(row[name]) for name in columns] for row in rows)]
+    return header, [[cell(row[name]) for name in columns] for row in rows]
+
+
+def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> list[str]:
+    """Format rows as right-aligned lines below a header."""
+    header, body = _cells(rows, columns, digits)
+    cells = [header, *body]
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]

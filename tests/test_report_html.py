@@ -145,3 +145,24 @@ def test_the_command_writes_a_report_of_a_compared_folder(
     assert code == 0, errors
     text = " ".join(Page(tmp_path / "out" / "r.html").text)
     assert "standard deviations above the mean" in text and "references.onnx, SHA-256" in text
+
+
+def test_an_evaluation_has_its_confusion_and_metrics(tmp_path: Path, command: Callable[..., tuple[int, str, str]]):
+    for defect, levels in (("good", [40, 60]), ("spot", [50, 200])):
+        (tmp_path / "set" / "cap" / "test").mkdir(parents=True, exist_ok=True)
+        write_images(tmp_path / "set" / "cap" / "test" / defect, levels)
+    scores = tmp_path / "s.csv"
+    code, _, errors = command("evaluate", tmp_path / "set", "--threshold", "-99", "--scores", scores)
+    assert code == 0, errors
+    values = {line.split(",")[1]: float(line.split(",")[4]) for line in scores.read_text().splitlines()[1:]}
+    limit = np.mean(sorted(values.values())[1:3])
+    code, _, errors = command("evaluate", tmp_path / "set", "--threshold", limit, "--report", tmp_path / "r.html")
+    assert code == 0, errors
+    page = Page(tmp_path / "r.html")
+    missed = sum("spot" in name and value < limit for name, value in values.items())
+    row = re.search(r'<tr><th scope="row">cap</th><td>[^<]*</td>(.*?)</tr>', page.source).group(1)
+    assert re.findall(r"<td>([^<]*)</td>", row)[:4] == [str(n) for n in (2 - missed, missed, 2 - missed, missed)]
+    classes = [card["class"].split() for card in page.all("li")]
+    assert [("missed" in names, "false-alarm" in names) for names in classes].count((True, False)) == missed
+    text = " ".join(page.text)
+    assert "labelled defective" in text and "Verdicts and labels" in text and "AUROC" in text
