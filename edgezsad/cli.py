@@ -58,7 +58,9 @@ def about(
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Images of any size, folders of images, quoted patterns.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images of any size, folders of images, quoted patterns.")
+    ] = None,
     config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
@@ -68,6 +70,7 @@ def predict(
     table: Table = None,
     as_json: AsJson = False,
     report: Report = None,
+    watch: Annotated[Path | None, typer.Option(help="Score images as they arrive in this folder; for --csv.")] = None,
 ) -> None:
     """Score images: higher is more anomalous. Verdicts need a detector adapted to the part, --compare or --threshold.
 
@@ -76,12 +79,21 @@ def predict(
     from edgezsad import predict as prediction
     from edgezsad.report_html import HtmlReport
     from edgezsad.results import print_results
+    from edgezsad.watch import watch as watch_folder
 
-    chosen, masks = prediction.find_images(images)
-    destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if table:
         prediction.check_csv(table)
     page = HtmlReport(report) if report else None
+    if watch:
+        if images or compare or not (table or as_json):
+            raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
+        maps = prediction.HeatMaps(heatmaps, watch) if heatmap or heatmaps else None
+        watch_folder(watch, *prediction.load_scorer(config, checkpoint, threshold), table, as_json, maps, page)
+        return
+    if not images:
+        raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
+    chosen, masks = prediction.find_images(images)
+    destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if compare:
         if config or checkpoint:
             raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")

@@ -179,12 +179,13 @@ def write_json(path: Path | str, value: Any) -> Path:
 
 # Rows are written one by one. File names may hold bytes that are not text.
 CSV_FORM = {"mode": "w", "buffering": 1, "newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+APPENDED = CSV_FORM | {"mode": "a"}
 
 
 def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Path:
     """Write rows as CSV with a header, atomically; None and NaN become empty cells. Returns `path`."""
     with written_beside(path) as temporary, temporary.open(**CSV_FORM) as stream:
-        add = _row_writer(stream, columns)
+        add = row_writer(stream, columns)
         for row in rows:
             add(row)
     return Path(path)
@@ -201,16 +202,18 @@ def growing_csv(path: Path | str, columns: Sequence[str]) -> Iterator[Callable[[
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open(**CSV_FORM) as stream:
         try:
-            yield _row_writer(stream, columns)
+            yield row_writer(stream, columns)
         except BaseException:
             print(f"{printable(part)}: incomplete, holds the rows so far", file=sys.stderr)
             raise
     part.replace(path)
 
 
-def _row_writer(stream: IO[str], columns: Sequence[str]) -> Callable[[Mapping[str, Any]], object]:
+def row_writer(stream: IO[str], columns: Sequence[str], header: bool = True) -> Callable[[Mapping[str, Any]], object]:
+    """Return a function that writes a row of a CSV file; the columns' names are written at once."""
     writer = csv.DictWriter(stream, columns)
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     return lambda row: writer.writerow({name: csv_cell(row[name]) for name in columns})
 
 
