@@ -36,6 +36,7 @@ Threshold = Annotated[
     float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
 ]
 FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
+Bits = Annotated[str, typer.Option(help="Bits of the camera in 16-bit files: a number, or auto.", show_default="16")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
 Report = Annotated[Path | None, typer.Option(help="Write an HTML page with heat maps, worst first.")]
@@ -67,6 +68,7 @@ def predict(
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Compare the images with one another.")] = False,
+    bits: Bits = "",
     table: Table = None,
     as_json: AsJson = False,
     report: Report = None,
@@ -77,6 +79,7 @@ def predict(
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
     from edgezsad import predict as prediction
+    from edgezsad.data.camera import Reading
     from edgezsad.report_html import HtmlReport
     from edgezsad.results import print_results
     from edgezsad.watch import watch as watch_folder
@@ -97,13 +100,18 @@ def predict(
     if compare:
         if config or checkpoint:
             raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")
-        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold)
+        stated = prediction.choose_bits(bits, chosen)
+        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated)
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
     else:
         scorer, decision = prediction.load_scorer(config, checkpoint, threshold)
-    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails=page is not None)
+        stated = prediction.choose_bits(bits, chosen, scorer)
+    reading, thumbnails = Reading(stated), page is not None
+    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails, reading)
     scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
+    for note in reading.notes():
+        typer.echo(printable(note), err=True)
     _say_left_out(masks)
     problems = [result.problem for result in scored if result.problem]
     _report([failure.reason for failure in failures], problems, len(chosen))
@@ -116,13 +124,15 @@ def adapt_to_part(
     calibrate: Annotated[list[Path] | None, typer.Option(help="More images of good parts, for the threshold.")] = None,
     false_alarms: FalseAlarms = "5%",
     rotations: Annotated[str, typer.Option(help="auto, none, or 8: also rotated references.")] = "auto",
+    bits: Bits = "",
 ) -> None:
     """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
-    from edgezsad.predict import find_images
+    from edgezsad.predict import choose_bits, find_images
     from edgezsad.references import adapt
 
     (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
-    for line in adapt(found, output, more, _share(false_alarms), rotations).as_text().splitlines():
+    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]))
+    for line in adapt(found, output, more, *options).as_text().splitlines():
         typer.echo(printable(line))
     _say_left_out(masks + more_masks)
     typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(str(output))}", err=True)
@@ -163,6 +173,7 @@ def evaluate_folders(
     references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
     false_alarms: FalseAlarms = "5%",
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
+    bits: Bits = "",
     table: Table = None,
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
     as_json: AsJson = False,
@@ -173,7 +184,7 @@ def evaluate_folders(
     Images that cannot be scored are excluded and listed at the end, with exit code 1.
     """
     from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
-    from edgezsad.predict import check_csv, load_scorer
+    from edgezsad.predict import check_csv, choose_bits, load_scorer
     from edgezsad.report_html import HtmlReport
 
     for path in (table, scores):
@@ -181,13 +192,16 @@ def evaluate_folders(
             check_csv(path)
     page = HtmlReport(report) if report else None
     manifests = find_test_images(folders)
+    tests = [manifest.root / entry.id for manifest in manifests for entry in manifest.entries]
     if references:
         if config or checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
-        found = evaluate(adapted_by_category(references, _share(false_alarms), threshold), manifests, heatmaps, page)
+        stated = choose_bits(bits, tests)
+        detector_of = adapted_by_category(references, _share(false_alarms), threshold, stated)
+        found = evaluate(detector_of, manifests, heatmaps, page, stated)
     else:
         opened = load_scorer(config, checkpoint, threshold)
-        found = evaluate(lambda *_: opened, manifests, heatmaps, page)
+        found = evaluate(lambda *_: opened, manifests, heatmaps, page, choose_bits(bits, tests, opened[0]))
     if table:
         write_csv(table, found.rows, REPORT_COLUMNS)
     if scores:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgezsad.config import DataSet
+from edgezsad.data.camera import Reading
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError, printable
 from edgezsad.files import progress, sha256_of_file
@@ -97,18 +98,23 @@ def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
 
 
 def evaluate(
-    detector_of: DetectorOf, manifests: Sequence[Manifest], heatmaps: Path | None = None, page: HtmlReport | None = None
+    detector_of: DetectorOf,
+    manifests: Sequence[Manifest],
+    heatmaps: Path | None = None,
+    page: HtmlReport | None = None,
+    bits: int | None = None,
 ) -> EvaluationReport:
     """Compute the metrics of each category from all images with a score; heat maps go to HEATMAPS/NAME/CATEGORY.
 
-    `detector_of` returns scorer and decision for a manifest and one of its categories. `page` gets every image.
+    `detector_of` returns scorer and decision for a manifest and one of its categories. `page` gets every image; `bits`
+    are those of 16-bit files.
     """
-    report = EvaluationReport()
+    report, reading = EvaluationReport(), Reading(bits)
     for whole, category in _categories(manifests):
         scorer, decision = detector_of(whole, category)
         manifest = replace(whole, entries=tuple(one for one in whole.entries if one.category == category))
         report.decisions[f"{whole.name}/{category}"] = decision
-        scores = score_manifest(scorer, manifest, heatmaps, report, decision.threshold, page)
+        scores = score_manifest(scorer, manifest, heatmaps, report, decision.threshold, page, reading)
         folder = str(manifest.root)
         for row in category_metrics(scores, manifest, PIXELS):
             label, score = scores.label, scores.score
@@ -122,14 +128,16 @@ def evaluate(
         arrays = (scores.image_id, scores.category, scores.label, scores.score)
         for values in zip(*(array.tolist() for array in arrays), strict=True):
             report.scores.append({"folder": folder} | dict(zip(columns, values, strict=True)))
-    report.notes.extend(_notes(report.rows))
+    report.notes.extend([*_notes(report.rows), *reading.notes()])
     report.rows.append(_mean(report.rows))
     if page:
         page.write("Evaluation report", report.decisions, report.tables())
     return report
 
 
-def adapted_by_category(references: str, false_alarms: float, threshold: float | None) -> DetectorOf:
+def adapted_by_category(
+    references: str, false_alarms: float, threshold: float | None, bits: int | None = None
+) -> DetectorOf:
     """Return a `detector_of` that adapts the detector to the images in CATEGORY/`references`, such as train/good.
 
     An InputError if there are none, or if one is also a test image.
@@ -147,7 +155,7 @@ def adapted_by_category(references: str, false_alarms: float, threshold: float |
             if (digest := sha256_of_file(path)) in tested:
                 raise InputError(f"{path}: also the test image {tested[digest]}; references must not be tested")
         with tempfile.TemporaryDirectory() as scratch:
-            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms).path
+            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms, bits=bits).path
             return load_scorer(checkpoint=part, threshold=threshold)
 
     return detector_of
@@ -164,6 +172,7 @@ def score_manifest(
     report: EvaluationReport | None = None,
     threshold: float | None = None,
     page: HtmlReport | None = None,
+    reading: Reading | None = None,
 ) -> ScoreFile:
     """Score the images of a manifest; images without a score are left out, and listed in `report`.
 
@@ -173,7 +182,7 @@ def score_manifest(
     maps = HeatMaps(heatmaps / manifest.name, manifest.root) if heatmaps else None
     paths = [manifest.root / entry.id for entry in manifest.entries]
     entries, results = [], []
-    stream = predict_files(scorer, threshold, paths, maps, thumbnails=page is not None)
+    stream = predict_files(scorer, threshold, paths, maps, page is not None, reading)
     stream = progress(stream, f"score {manifest.name}", len(paths))
     for entry, result in zip(manifest.entries, stream, strict=True):
         if page:

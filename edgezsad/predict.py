@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgezsad.data.images import decode_image, prepare
+from edgezsad.data.camera import Reading, bits_of
+from edgezsad.data.images import count_pixels, decode_image, load, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
-from edgezsad.model import CALIBRATION, GRAPH, REFERENCES
+from edgezsad.model import BITS, CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.show.maps import overlay, thumbnail
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
+AHEAD_PIXELS = 100_000_000  # of all images in memory, or a single one that is larger
 SEVERAL = 5  # images on one side of a threshold are a reason to warn from this number on
 GIVEN = "the given threshold"
 BATCH_RULE = (
@@ -116,6 +119,7 @@ class Detector:
     def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
         """Open a graph (.onnx) or a checkpoint (.safetensors); the default, the shipped graph, gives no verdicts."""
         self.scorer, self.decision = load_scorer(None, checkpoint, threshold)
+        self.bits = choose_bits("", (), self.scorer)
 
     @classmethod
     def adapt(cls, images: Sequence[Path | str], output: Path | str = "part.onnx", **options: Any) -> "Detector":
@@ -124,7 +128,7 @@ class Detector:
 
     def predict(self, image: Path | str) -> Prediction:
         """Score one image file; a file that cannot be read or scored is an `InputError`."""
-        (result,) = predict_files(self.scorer, self.decision.threshold, [Path(image)])
+        (result,) = predict_files(self.scorer, self.decision.threshold, [Path(image)], reading=Reading(self.bits))
         if isinstance(result, Failure):
             raise InputError(result.reason)
         return result
@@ -166,6 +170,25 @@ def load_scorer(
     return scorer, Decision.of(checkpoint, threshold, *calibrated)
 
 
+def choose_bits(stated: str, images: Sequence[Path], scorer: Scorer | None = None) -> int | None:
+    """Return the bits of 16-bit files: as stated, or "auto": of the brightest image; None if unknown, which means 16.
+
+    The bits of its references, which a part's detector records, are those of the images; others are an InputError.
+    """
+    recorded = getattr(scorer, "metadata", {}).get(BITS, "")
+    if stated not in ("", "auto", *map(str, range(8, 17))):
+        raise InputError(f"--bits {stated}: expected auto or a number from 8 to 16")
+    if stated.isdigit() and recorded not in ("", stated):
+        raise InputError(f"--bits {stated}: the references have {recorded} bits; leave out --bits, or adapt again")
+    if recorded or stated != "auto":
+        return int(recorded or stated or 0) or None
+    reading = Reading()
+    for path in progress(images, "find bits"):
+        with suppress(InputError, OSError):
+            load(path, 1, reading)
+    return bits_of(reading.brightest) if reading.brightest else None
+
+
 class _Replay:
     """A scorer that returns known results, one after the other."""
 
@@ -188,13 +211,15 @@ class _Describing(_Replay):
         return 0.0, np.zeros((1, 1), np.float32)
 
 
-def compare_images(images: Sequence[Path], threshold: float | None) -> tuple[Scorer, Decision, list[Path], list[str]]:
+def compare_images(
+    images: Sequence[Path], threshold: float | None, bits: int | None = None
+) -> tuple[Scorer, Decision, list[Path], list[str]]:
     """Compare the images of a folder with one another; returns their scorer, decision, order, and warnings.
 
     Images that cannot be read come last and fail again when they are scored.
     """
     scorer = _Describing()
-    results = list(progress(predict_files(scorer, None, images), "describe", len(images)))
+    results = list(progress(predict_files(scorer, None, images, reading=Reading(bits)), "describe", len(images)))
     readable = [result.path for result in results if isinstance(result, Prediction)]
     found = compare(scorer.found)
     replay = _Replay(scorer.size, zip(map(float, found.scores), found.maps, strict=True))
@@ -287,27 +312,38 @@ def predict_files(
     images: Iterable[Path],
     heatmaps: HeatMaps | None = None,
     thumbnails: bool = False,
+    reading: Reading | None = None,
 ) -> Iterator[Prediction | Failure]:
     """Score images in order, while threads read the next ones; an error with one image does not stop the rest.
 
     An image that cannot be read, or has no finite score, becomes a `Failure`. A heat map is written where `heatmaps`
-    says, if given; why one was not is the `problem` of its `Prediction`. Reports need `thumbnails`.
+    says, if given; why one was not is the `problem` of its `Prediction`. Reports need `thumbnails`. `reading` says how
+    files are read.
     """
+    reading = reading or Reading()
 
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        image = decode_image(path)
+        if not (heatmaps or thumbnails):
+            return None, load(path, scorer.size, reading), None
+        image = decode_image(path, reading)
         # The full image is kept only for its heat map.
         return (image if heatmaps else None), prepare(image, scorer.size), (thumbnail(image) if thumbnails else None)
 
     remaining = iter(images)
-    waiting = deque()
+    following = next(remaining, None)
+    waiting: deque = deque()
     with ThreadPoolExecutor(READERS) as readers:
         while True:
-            while len(waiting) < AHEAD + 1 and (path := next(remaining, None)) is not None:
-                waiting.append((path, readers.submit(read, path)))
+            image = None  # frees the last one
+            while following is not None and len(waiting) < AHEAD + 1:
+                pixels = count_pixels(following)
+                if waiting and pixels + sum(each for each, *_ in waiting) > AHEAD_PIXELS:
+                    break
+                waiting.append((pixels, following, readers.submit(read, following)))
+                following = next(remaining, None)
             if not waiting:
                 return
-            path, future = waiting.popleft()
+            _, path, future = waiting.popleft()
             try:
                 image, prepared, small = future.result()
             except (InputError, OSError) as error:
@@ -321,7 +357,7 @@ def predict_files(
             try:
                 if target:
                     with written_beside(target) as temporary:
-                        Image.fromarray(overlay(image, anomaly_map)).save(temporary)
+                        Image.fromarray(overlay(image, anomaly_map, out=image)).save(temporary)
             except (InputError, OSError) as error:
                 target, problem = None, one_line(error, None)
             yield Prediction(path, score, threshold, anomaly_map, target, problem, small)

@@ -14,12 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgezsad.data.camera import Reading
 from edgezsad.data.images import load, measure
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
 from edgezsad.files import check_may_be_written, progress, sha256_of_bytes, sha256_of_file, written_beside
 from edgezsad.metrics.calibration import calibrate, estimate, estimate_text
 from edgezsad.model import (
+    BITS,
     CALIBRATION,
     MAP_WEIGHT,
     OWN_WEIGHT,
@@ -122,6 +124,7 @@ def adapt(
     calibrate_on: Sequence[Path] = (),
     false_alarms: float = 0.05,
     rotations: str = "auto",
+    bits: int | None = None,
 ) -> Adapted:
     """Write the detector of a part.
 
@@ -132,6 +135,7 @@ def adapt(
         false_alarms: largest share of good parts that may be called defective.
         rotations: "8" adds the references rotated in steps of 45 degrees, "none" does not, "auto" does if references
             then resemble one another more.
+        bits: of the camera in 16-bit files, 16 by default; the file records them, and images are read the same way.
 
     Raises:
         InputError: no images, one given twice or unreadable, or images of different shape.
@@ -143,8 +147,8 @@ def adapt(
     check_may_be_written(output)
     check_references([*images, *calibrate_on])
     chosen, held_out = split_references(images, calibrate_on)
-    describer = Describer()
-    pixels = [load(path, describer.size) for path in progress(chosen, "read", disable=len(chosen) < 8)]
+    describer, reading = Describer(), Reading(bits)
+    pixels = [load(path, describer.size, reading) for path in progress(chosen, "read", disable=len(chosen) < 8)]
     found = [describer.describe(image) for image in progress(pixels, "describe references")]
     turned = describe_turned(describer, pixels, found, rotations)
     left_out = leave_one_out(found, turned)
@@ -156,7 +160,9 @@ def adapt(
     scores = [rescale(score) for score in left_out]
     threshold, basis = None, "none, it needs at least two images of good parts"
     if held_out:
-        described = (describer.describe(load(path, describer.size)) for path in progress(held_out, "calibrate"))
+        described = (
+            describer.describe(load(path, describer.size, reading)) for path in progress(held_out, "calibrate")
+        )
         calibration = calibrate([rescale(compare_with(one, bank, offset)) for one in described], false_alarms)
         threshold, basis = calibration.threshold, calibration.as_text()
     elif scores:
@@ -167,12 +173,15 @@ def adapt(
         "base_sha256": sha256_of_file(REFERENCES),
         "rotations": "8" if turned[0] else "none",
     }
+    if reading.brightest:
+        metadata[BITS] = str(bits or 16)
     if threshold is not None:
         metadata |= {THRESHOLD: repr(threshold), CALIBRATION: basis}
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
-    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, outliers(chosen, left_out))
+    warnings = [*outliers(chosen, left_out), *reading.notes()]
+    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, warnings)
 
 
 def standard(scale: float, shift: float) -> dict[str, np.ndarray]:

@@ -6,26 +6,33 @@ cannot differ in how they read a file. JPEG, PNG, BMP and TIFF are read; colour 
 
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Lock
 
+import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from edgezsad.data.camera import Reading
+from edgezsad.data.tiff import ASSOCIATED, MAGIC, ORIENTATION, WHITE_IS_ZERO, UncompressedTiff, open_tiff
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import sha256_of_bytes
 
 MAX_PIXELS = 160_000_000  # the largest industrial sensors have 151 million
 MAX_BYTES = 8 * MAX_PIXELS + 64_000_000  # 16 bits in four channels, and metadata
+ROWS = 512  # of large images that are composited at a time
 
 # Pillow's readers; its JPEG reader reports MPO for files with several images, as some phones store.
-FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
-_PHOTOMETRIC_TAG, _WHITE_IS_ZERO = 0x0106, 0
-_ORIENTATION_TAG = 0x0112
+FORMATS = ("BMP", "JPEG", "PNG")
+_HEADS = {b"BM": "BMP", b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
+_PHOTOMETRIC_TAG = 0x0106
 # Chunks and keywords of a PNG that may hold an orientation, even after the pixels.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_NOT_READ = ("unsupported", "unknown", "cannot handle", "conversion from")  # Pillow's errors with files that are whole
+_SAVE = "save it as 8- or 16-bit PNG"
 
 _warnings_lock = Lock()
 
@@ -51,7 +58,8 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
         # A stream instead of the path: Pillow would map some TIFFs into memory and confuse width and height.
         with open(path, "rb") as stream:
             with _without_warnings():
-                image = Image.open(stream, formats=FORMATS)
+                is_tiff, _ = stream.read(4) in MAGIC, stream.seek(0)
+                image = open_tiff(path, stream) if is_tiff else Image.open(stream, formats=FORMATS)
             with image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError
@@ -63,69 +71,119 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; check the path or copy the file again") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path}: {_describe_content(path)}; remove it or copy it again") from None
+        raise InputError(f"{path}: {_describe_content(path)}") from None
     except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels or {MAX_BYTES:,} bytes; resize or crop it") from None
     except Exception as error:
         # Damaged bytes make Pillow raise OSError, SyntaxError, ValueError, struct.error and others.
         reason = one_line(error) or type(error).__name__
+        if reason.lower().startswith(_NOT_READ):
+            raise InputError(f"{path}: of a kind that is not read ({reason}); {_SAVE}") from None
         raise InputError(f"{path}: truncated or damaged ({reason}); copy it again") from None
 
 
 def _describe_content(path: Path | str) -> str:
+    """Say what a file holds that Pillow does not identify, and what to do."""
     with open(path, "rb") as stream:
         head = stream.read(512)
+    if name := next((name for magic, name in _HEADS.items() if head.startswith(magic)), None):
+        return f"a {name} file, but damaged or of a kind that is not read; {_SAVE}"
     if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
-        return "contains text, not an image (a failed download?)"
-    return "not an image in a supported format (JPEG, PNG, BMP or TIFF)" if head else "empty file"
+        return "contains text, not an image (a failed download?); remove it or copy it again"
+    if head:
+        return f"not an image in a supported format (JPEG, PNG, BMP or TIFF); {_SAVE} or remove it"
+    return "empty file; remove it or copy it again"
 
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) if it is missing or damaged."""
     try:
         with _without_warnings():
-            value = image.getexif().get(_ORIENTATION_TAG, 1)
+            value = image.getexif().get(ORIENTATION, 1)
     except Exception:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+Convert = Callable[[np.ndarray, bool, int], np.ndarray]
+
+
 @contextmanager
-def _open_upright(path: Path | str) -> Iterator[Image.Image]:
-    """Open an image, decode its pixels and apply the EXIF orientation."""
+def _open_upright(path: Path | str, convert: Convert) -> Iterator[Image.Image]:
+    """Decode an image in one of Pillow's 8-bit modes and apply the EXIF orientation.
+
+    `convert` makes uint8 of samples (H, W, C) that these modes cannot hold: it gets them, whether 0 is white, and bits.
+    """
     with open_image(path) as image:
-        image.load()
-        upright = image if orientation(image) == 1 else ImageOps.exif_transpose(image)
-        upright.format = image.format
+        upright = image
+        if (found := _deep_samples(path, image)) is not None:
+            pixels = np.ascontiguousarray(convert(*found, getattr(image, "bits", 16)))
+            del found
+            mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
+            # Pillow's name of a mode whose colours are multiplied by alpha.
+            raw = mode.replace("A", "a") if getattr(image, "alpha", 0) == ASSOCIATED else mode
+            upright = Image.frombuffer(raw, pixels.shape[1::-1], pixels, "raw", raw, 0, 1)
+            upright = upright if raw == mode else upright.convert(mode)
+            upright.getexif()[ORIENTATION] = orientation(image)
+        if orientation(upright) != 1:
+            upright = ImageOps.exif_transpose(upright)
+        upright.format, upright.pages = image.format, getattr(image, "pages", getattr(image, "n_frames", 1))
         yield upright
 
 
-def decode_image(path: Path | str) -> np.ndarray:
+def _deep_samples(path: Path | str, image: Image.Image) -> tuple[np.ndarray, bool] | None:
+    """Decode an image: samples (H, W, C) and whether 0 is white, or None if the image itself holds all bits."""
+    if isinstance(image, UncompressedTiff):
+        return image.samples(), image.white_is_zero
+    raw_mode = str(image.tile[0].args) if image.tile else ""
+    image.load()
+    if image.mode == "F" or image.mode.startswith("I"):
+        # Pillow inverts white-is-zero TIFFs only at 8 bits.
+        return np.asarray(image)[:, :, None], getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == WHITE_IS_ZERO
+    if image.format == "PNG" and "16B" in raw_mode and "transparency" not in image.info:
+        # Pillow has found the file whole, but keeps the upper 8 bits of colours only.
+        values = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        return values[:, :, [2, 1, 0, 3][: values.shape[2]]], False
+    return None
+
+
+@contextmanager
+def _open_colours(path: Path | str, reading: Reading) -> Iterator[Image.Image]:
+    """Decode an image as upright 8-bit grey or RGB."""
+    with _open_upright(path, partial(reading.scale, path)) as image:
+        reading.count_pages(path, 1 if image.format == "MPO" else image.pages)
+        if getattr(image, "bits", 8) == 16:
+            reading.check_upper_bits(path, max(high for _, high in image.getextrema()[:3]))
+        if image.has_transparency_data:
+            image = _over_white(path, image, reading)
+        elif image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+            # Pillow treats every CMYK JPEG as one of Adobe's, in which 0 is full ink.
+            image = ImageChops.invert(image)
+        yield image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _over_white(path: Path | str, image: Image.Image, reading: Reading) -> Image.Image:
+    """Composite a transparent image over white; alpha that is 0 everywhere is ignored, as other programs do."""
+    image = image if image.mode == "RGBA" else image.convert("RGBA")
+    if image.getchannel("A").getextrema()[1] == 0:
+        reading.count_transparent(path)
+        return image.convert("RGB")
+    result = Image.new("RGB", image.size)
+    for top in range(0, image.height, ROWS):
+        band = image.crop((0, top, image.width, min(top + ROWS, image.height)))
+        result.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band).convert("RGB"), (0, top))
+    return result
+
+
+def decode_image(path: Path | str, reading: Reading | None = None) -> np.ndarray:
     """Read an image as RGB, uint8 (height, width, 3).
 
     The EXIF orientation is applied. Grey, palette and CMYK images become RGB; transparent ones are composited over
-    white; 16-bit grey is scaled from 0..65535 to 0..255, of 16-bit colour the upper 8 bits are kept. Of several frames
-    the first is read. Pixels without a fixed range (floating point, 32-bit) are rejected.
+    white; 16 bits are scaled from 0..65535 to 0..255, or by the bits that `reading` states. Of several frames the first
+    is read. Pixels without a fixed range (floating point, signed, 32-bit) are rejected.
     """
-    with _open_upright(path) as image:
-        mode = image.mode
-        if mode == "F":
-            raise InputError(f"{path}: floating-point pixels have no fixed range; save it as 8- or 16-bit")
-        if mode.startswith("I"):
-            values = _pixels(image)
-            if values.min() < 0 or values.max() > 65535:
-                raise InputError(f"{path}: pixels from {values.min()} to {values.max()}; save it as 8- or 16-bit")
-            # 257 = 65535 / 255; adding half of it rounds to the nearest.
-            grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        elif mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-            # Pillow treats every CMYK JPEG as one of Adobe's, in which 0 is full ink.
-            image = ImageChops.invert(image)
-        # Converting to the same mode would copy.
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    with _open_colours(path, reading or Reading()) as image:
+        return np.array(image.convert("RGB") if image.mode == "L" else image)
 
 
 def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
@@ -133,29 +191,39 @@ def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:
 
     Every non-zero pixel is defective, because some data sets store class numbers instead of 255. In a colour mask any
     non-zero channel counts, alpha does not; in a palette mask the index counts, and index 0 must be black. In a lossy
-    JPEG mask a pixel is defective from 128 on.
+    JPEG mask a pixel is defective from 128 on. Of a folder of masks, the masks are united.
     """
-    with _open_upright(path) as image:
+    united = np.zeros(shape, bool)
+    for file in mask_files(path):
+        united |= _decode_mask(file, shape)
+    return united
+
+
+def mask_files(path: Path | str) -> list[Path]:
+    """Return the mask files of an image: those in the folder `path`, or itself."""
+    path = Path(path)
+    return sorted(one for one in path.iterdir() if not one.name.startswith(".")) if path.is_dir() else [path]
+
+
+def _decode_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    with _open_upright(path, _non_zero) as image:
         _check_mask_size(path, (image.height, image.width), shape)
         threshold = 128 if image.format == "JPEG" else 1
         if image.mode in ("P", "PA"):
             if any((image.getpalette("RGB") or [0])[:3]):
                 raise InputError(f"{path}: colour 0 of the mask's palette is not black; save the mask as 8-bit grey")
             return np.asarray(image.convert("P")) != 0
-        if image.mode not in ("1", "L", "F", "RGB") and not image.mode.startswith("I"):
+        if image.mode not in ("1", "L", "RGB"):
             image = image.convert("L" if image.mode == "LA" else "RGB")
-        values = _pixels(image)
+        values = np.asarray(image)
         defective = values >= threshold if threshold > 1 else values != 0
         return defective.any(axis=2) if defective.ndim == 3 else defective
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Return the stored pixels, with 0 as black: Pillow inverts white-is-zero TIFFs only at 8 bits."""
-    values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    if image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO:
-        return 65535 - values
-    return values
+def _non_zero(values: np.ndarray, white_is_zero: bool, bits: int) -> np.ndarray:
+    """Return samples of a mask as 0 or 255, without alpha."""
+    colours = values[:, :, :3] if values.shape[2] >= 3 else values[:, :, :1]
+    return np.uint8(255) * (colours != (2**bits - 1 if white_is_zero else 0)).any(axis=2, keepdims=True)
 
 
 def _check_mask_size(path: Path | str, mask: tuple[int, int], image: tuple[int, int]) -> None:
@@ -171,26 +239,47 @@ def prepare(image: np.ndarray, size: int) -> np.ndarray:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"prepare expects uint8 (height, width, 3), got {image.dtype} {image.shape}")
-    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR))
+    return _resize(Image.fromarray(np.ascontiguousarray(image)), size)
 
 
-def load(path: Path | str, size: int) -> np.ndarray:
-    """Read an image and resize it to (size, size, 3), uint8 RGB: the one preprocessing of every runtime."""
-    return prepare(decode_image(path), size)
+def _resize(image: Image.Image, size: int) -> np.ndarray:
+    return np.array(image.resize((size, size), Image.Resampling.BILINEAR).convert("RGB"))
+
+
+def load(path: Path | str, size: int, reading: Reading | None = None) -> np.ndarray:
+    """Read an image and resize it to (size, size, 3), uint8 RGB: the one preprocessing of every runtime.
+
+    The result is `prepare(decode_image(path), size)`; a large image takes half of the memory.
+    """
+    with _open_colours(path, reading or Reading()) as image:
+        return _resize(image, size)
+
+
+def count_pixels(path: Path | str) -> int:
+    """Return the number of pixels by an image's header; 0 if it cannot be read."""
+    try:
+        with open_image(path) as image:
+            return image.width * image.height
+    except InputError:
+        return 0
 
 
 def measure(path: Path | str, shape: tuple[int, int] | None = None) -> tuple[int, int, str]:
     """Return height and width after EXIF rotation, and SHA-256 of an image file, without decoding its pixels.
 
     A mask must have the (height, width) `shape`. A truncated file with a valid header passes; `decode_image` finds it.
+    The hash of a folder of masks is that of the hashes of its files.
     """
+    if Path(path).is_dir() and shape is not None:
+        hashes = [measure(file, shape)[2] for file in mask_files(path)]
+        return *shape, sha256_of_bytes("".join(hashes).encode())
     with open_image(path) as image:
         data = Path(path).read_bytes()
         width, height = image.size
         may_rotate = image.format != "PNG" or any(name in data for name in _PNG_ORIENTATION)
         if may_rotate and orientation(image) >= 5:
             # Pillow rotates a TIFF while loading.
-            with _open_upright(path) as upright:
+            with _open_upright(path, _non_zero) as upright:
                 width, height = upright.size
     if shape is not None:
         _check_mask_size(path, (height, width), shape)

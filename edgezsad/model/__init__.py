@@ -20,6 +20,9 @@ THRESHOLD = "threshold"
 CALIBRATION = "calibration"
 """Metadata key of the bound on false alarms that the threshold keeps; a graph without it gives no verdicts."""
 
+BITS = "bits"
+"""Metadata key of the bits in a part's 16-bit reference images."""
+
 # Comparison with references (`edgezsad.model.references`, `edgezsad.references`).
 MAP_WEIGHT = 0.2  # of the detector's map (logits) in a squared distance
 DETAIL_WEIGHT, DETAIL_SHARE = 1.2, 0.05  # of what that map, twice as fine, adds within a patch, and to all of the map

@@ -20,10 +20,13 @@ def heat_map(anomaly_map: np.ndarray, height: int, width: int) -> np.ndarray:
     return heat_colours()[np.round(255 * _levels(anomaly_map, height, width)).astype(np.uint8)]
 
 
-def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """Blend the heat colours over an image, (H, W, 3) uint8 RGB, where its map, (h, w) logits, is high."""
+def overlay(image: np.ndarray, anomaly_map: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Blend the heat colours over an image, (H, W, 3) uint8 RGB, where its map, (h, w) logits, is high.
+
+    `out` may be the image itself, to save memory.
+    """
     levels, colours = _levels(anomaly_map, *image.shape[:2]), heat_colours().astype(np.float32)
-    blended = np.empty_like(image)
+    blended = np.empty_like(image) if out is None else out
     # In bands of rows: a large image in floating point would take gigabytes.
     for top in range(0, len(image), 256):
         band = slice(top, top + 256)
