@@ -9,7 +9,7 @@ import os as _os
 # ONNX Runtime sends usage data and writes a device id below the home folder unless this is set before its import.
 _os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 _PUBLIC = {
     "InputError": "errors",

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from edgezsad import __version__ as edgezsad_version
 from edgezsad.data.images import load
+from edgezsad.data.manifest import read_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import write_json, write_text, written_beside
+from edgezsad.files import sha256_of_file, write_json, write_text, written_beside
 from edgezsad.scoring.onnx_scorer import OnnxScorer
 from edgezsad.scoring.score_file import read_scores, write_scores
 
@@ -231,6 +233,27 @@ def test_a_wrong_score_file_fails_the_claims(project: Path, edgezsad: Command):
             with written_beside(path) as temporary:
                 temporary.write_bytes(content)
     assert not re.search(wrong, edgezsad("claims", "check")[2])
+
+
+def test_croissant_and_ro_crate_describe_the_run(project: Path) -> None:
+    croissant, crate = pytest.importorskip("mlcroissant"), pytest.importorskip("rocrate.rocrate")
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "publish_metadata.py"), "runs/tiny"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    folder = project / "runs" / "tiny"
+    found = croissant.Dataset(jsonld=str(folder / "croissant.json"))
+    assert not found.metadata.issues.errors, found.metadata.issues.report()
+    for name in ("source", "cloth"):
+        manifest = read_manifest(folder / "manifests" / f"{name}.csv", folder / "data" / name)
+        records = [{key.split("/")[1]: value for key, value in row.items()} for row in found.records(name)]
+        assert [(row["id"].decode(), row["label"]) for row in records] == [(e.id, e.label) for e in manifest.entries]
+    described = crate.ROCrate(str(folder))
+    files = {entity.id: entity for entity in described.get_entities() if entity.type == "File"}
+    assert {"config.yaml", "results/data.json", "seeds/0/checkpoint.safetensors"} <= set(files)
+    assert all(entity["sha256"] == sha256_of_file(folder / name) for name, entity in files.items())
+    (action,) = described.get_by_type("CreateAction")
+    assert action["instrument"]["softwareVersion"] == edgezsad_version
 
 
 def test_predict_scores_a_photograph_of_any_size(project: Path, edgezsad: Command, tmp_path: Path):
