@@ -230,9 +230,8 @@ JOBS = {
     },
     "gallery": {
         "notebook": "10_gallery",
-        "input": [scores("pytorch"), METRICS],
+        "input": [MANIFESTS, SHIPPED],
         "output": [],
-        "arguments": f"seed={SEEDS[0]}",
     },
     "speed": {
         "notebook": "12_speed",

@@ -1,23 +1,27 @@
-"""Compute and format the tables of notebook 16: references, batch comparison, thresholds and their cost."""
+"""What notebooks 10 and 16 compute: references, batch comparison, thresholds and their cost."""
 
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from edgezsad.data.images import load
-from edgezsad.data.manifest import Entry, Manifest
+from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
+from edgezsad.evaluate import score_manifest
 from edgezsad.export.cost import count_cost
-from edgezsad.metrics.image_metrics import decisions
+from edgezsad.metrics.image_metrics import auroc, decisions
 from edgezsad.model import CHECKPOINT, GRAPH
 from edgezsad.model.detector import load_detector
 from edgezsad.model.references import ReferenceDetector
 from edgezsad.predict import load_scorer
 from edgezsad.references import MOST_PATCHES, Description, adapt, compare, compare_with, select_patches
-from edgezsad.scoring.score_file import Scorer
+from edgezsad.run import Run
+from edgezsad.scoring.score_file import ScoreFile, Scorer
 
 
 @dataclass
@@ -35,6 +39,62 @@ class Part:
     @property
     def entries(self) -> list[Entry]:
         return [*self.pool, *self.good, *self.bad]
+
+
+def parts_of(run: Run, categories: int, pool: int, tested: int) -> list[Part]:
+    """Choose images of the first `categories` of each target: at most `pool` normal ones, training images first.
+
+    At most `tested` other normal test images and as many defective ones are tested, evenly from the list. Categories
+    without images of either kind are left out.
+    """
+    parts: list[Part] = []
+    for item in run.profile.data.targets:
+        manifest, chosen = read_run_manifest(run, item), []
+        for category in sorted({entry.category for entry in manifest.entries}):
+            entries = [entry for entry in manifest.entries if entry.category == category]
+            normal = sorted((one for one in entries if not one.label), key=lambda one: one.split != "train")
+            some = normal[: min(pool, 3 * len(normal) // 5)]
+            good = [one for one in normal[len(some) :] if one.split == "test"]
+            bad = [one for one in entries if one.label]
+            if some and good and bad:
+                chosen.append(Part(item.name, category, manifest, some, evenly(good, tested), evenly(bad, tested)))
+        parts += chosen[:categories]
+    return parts
+
+
+def adapted_scores(part: Part) -> ScoreFile:
+    """Score a part's tested images by the shipped detector adapted to its pool, of at least two images.
+
+    The threshold is subtracted from the scores: images from 0 on are called defective.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        images = [part.manifest.path(entry) for entry in part.pool]
+        scorer, decision = load_scorer(checkpoint=adapt(images, Path(scratch) / "part.onnx").path)
+        found = score_manifest(scorer, replace(part.manifest, entries=(*part.good, *part.bad)))
+        return replace(found, score=found.score - decision.threshold)
+
+
+def gallery_counts(parts: Sequence[Part], found: Sequence[ScoreFile]) -> pd.DataFrame:
+    """Count the decisions on each category, with the totals in the last row."""
+    rows = [
+        {"target": part.target, "category": part.category, "image_auroc": 100 * auroc(scores.label, scores.score)}
+        | asdict(decisions(scores.label, scores.score, 0.0))
+        for part, scores in zip(parts, found, strict=True)
+    ]
+    counts = pd.DataFrame(rows)
+    if rows:
+        total = counts.sum(numeric_only=True).to_dict() | {"image_auroc": counts["image_auroc"].mean()}
+        counts.loc[len(counts)] = {"target": "all", "category": f"{len(rows)} categories"} | total
+    return counts.astype(dict.fromkeys(counts.columns[3:], int))
+
+
+def by_target(parts: Sequence[Part], found: Sequence[ScoreFile]) -> Iterator[tuple[str, Manifest, ScoreFile]]:
+    """Yield each target's name, manifest, and the scores of its categories together."""
+    arrays = ("image_id", "category", "label", "score", "map", "milliseconds")
+    for target in dict.fromkeys(part.target for part in parts):
+        mine = [(part, scores) for part, scores in zip(parts, found, strict=True) if part.target == target]
+        joined = {name: np.concatenate([getattr(scores, name) for _, scores in mine]) for name in arrays}
+        yield target, mine[0][0].manifest, ScoreFile(**joined)
 
 
 def evenly(entries: Sequence, count: int) -> list:

@@ -63,7 +63,7 @@ MISSING = (
     ("08_jetson_drift", {}, "scores/onnx-fp32", "05_scoring"),
     ("09_rb5_drift", {}, "scores/pytorch", "05_scoring"),
     ("09_rb5_drift", {}, "scores/qnn-htp-fp16", "05_scoring"),
-    ("10_gallery", {}, "scores/pytorch", "05_scoring"),
+    ("10_gallery", {}, "manifests/cloth.csv", "01_data"),
     ("11_claims", {}, "results/data.json", "01_data"),
     ("11_claims", {}, "results/rb5_drift.json", "09_rb5_drift"),
     ("13_recipe", {}, "seeds/1/metrics.json", "03_training"),

@@ -208,22 +208,32 @@ def contact_sheet(manifest: Manifest, columns: int = 8) -> Figure:
 
 
 def gallery(
-    scores: ScoreFile, manifest: Manifest, count: int = 2, kinds: Sequence[str] = ("hit", "miss", "false alarm")
+    scores: ScoreFile, manifest: Manifest, threshold: float | None = None, count: int = 2, hits: bool = True
 ) -> Figure:
-    """Draw image, map and mask of the clearest hits, the worst misses and the worst false alarms of one target."""
+    """Draw image, map and mask of some images of a target: the highest- and lowest-scored defective, highest normal.
+
+    With a threshold: the highest detections, the lowest misses and the highest false alarms. `hits=False` leaves out
+    the first kind.
+    """
     order = np.argsort(scores.score, kind="stable")
     defective, normal = order[scores.label[order] == 1], order[scores.label[order] == 0]
-    ranked = {"hit": defective[::-1], "miss": defective, "false alarm": normal[::-1]}
+    kinds = {"highest defective": defective[::-1], "lowest defective": defective, "highest normal": normal[::-1]}
+    if threshold is not None:
+        over = scores.score >= threshold
+        found, missed = defective[over[defective]], defective[~over[defective]]
+        kinds = {"detection": found[::-1], "miss": missed, "false alarm": normal[over[normal]][::-1]}
     entries, panels = {entry.id: entry for entry in manifest.entries}, []
-    for kind in kinds:
-        for row in ranked[kind][:count]:
+    for kind, rows in list(kinds.items())[not hits :]:
+        for row in rows[:count]:
             entry = entries[str(scores.image_id[row])]
             image, mask = read_thumbnail(manifest, entry)
             heat = heat_map(scores.map[row], *mask.shape)
             white = np.repeat(np.round(255 * mask)[:, :, None], 3, axis=2).astype(np.uint8)
             panels += [(f"{kind}: {entry.defect}", image), (f"score {scores.score[row]:+z.1f}", heat)]
             panels.append(("mask", white) if entry.mask else None)
-        panels += [None] * 3 * (count - len(ranked[kind]))
+        panels += [None] * 3 * (count - len(rows[:count]))
+    while len(panels) > 3 * count and not any(panels[-3 * count :]):
+        del panels[-3 * count :]
     return image_grid(panels, 3 * count)
 
 

@@ -68,22 +68,25 @@ def test_the_images_that_moved_most_once_each(pairs: list[Pair], tmp_path: Path)
     assert (found[5][1] == heat_colours()[255]).all() and not (found[4][1] == heat_colours()[255]).all()
 
 
-def test_the_gallery_sorts_hits_misses_and_false_alarms_and_states_its_scale(
-    make_scores: MakeScores, tmp_path: Path
-) -> None:
+def test_the_gallery_agrees_with_the_threshold_and_states_its_scale(make_scores: MakeScores, tmp_path: Path) -> None:
     labels = np.array([1, 1, 0, 0, 1])
     maps = np.repeat([40.0, -40.0, -40.0, 40.0, 40.0], 16).reshape(5, 4, 4).astype(np.float32)
     scores = make_scores([3.0, -1.0, 2.0, 0.5, 9.0], labels, map=maps)
-    figure = charts.gallery(scores, make_manifest(tmp_path, labels), count=2)
+    manifest = make_manifest(tmp_path, labels)
+    figure = charts.gallery(scores, manifest, threshold=1.0)
     panels = shown(figure)
-    assert [title for title, _ in panels if ":" in title] == [
-        "hit: kind 4", "hit: kind 0", "miss: kind 1", "miss: kind 0", "false alarm: kind 2", "false alarm: kind 3",
-    ]  # fmt: skip
+    kinds = ["detection: kind 4", "detection: kind 0", "miss: kind 1", "false alarm: kind 2"]
+    assert [title for title, _ in panels if ":" in title] == kinds
     found = dict(panels)
     assert (found["score +9.0"] == heat_colours()[255]).all() and (found["score -1.0"] == heat_colours()[0]).all()
     assert found["mask"].max() == 255 and found["mask"].min() == 0
     (bar,) = [axes for axes in figure.axes if "logit" in axes.get_ylabel()]
     assert bar.get_ylim() == HEAT_RANGE
+    ranked = [title for title, _ in shown(charts.gallery(scores, manifest, hits=False)) if ":" in title]
+    assert ranked == [f"{kind} {row}" for kind, row in zip(
+        ["lowest defective: kind"] * 2 + ["highest normal: kind"] * 2, [1, 0, 2, 3], strict=True
+    )]  # fmt: skip
+    assert not shown(charts.gallery(scores.take(scores.image_id[2:3]), manifest, threshold=5.0))
 
 
 def test_a_contact_sheet_shows_different_defects_of_every_category(tmp_path: Path) -> None:
