@@ -25,14 +25,15 @@ def overlay(image: np.ndarray, anomaly_map: np.ndarray, out: np.ndarray | None =
 
     `out` may be the image itself, to save memory.
     """
-    levels, colours = _levels(anomaly_map, *image.shape[:2]), heat_colours().astype(np.float32)
+    levels = _levels(anomaly_map, *image.shape[:2])
     blended = np.empty_like(image) if out is None else out
     # In bands of rows: a large image in floating point would take gigabytes.
     for top in range(0, len(image), 256):
         band = slice(top, top + 256)
-        alpha = 0.75 * levels[band, :, None]
-        painted = colours[np.round(255 * levels[band]).astype(np.uint8)]
-        blended[band] = np.round(image[band] * (1 - alpha) + painted * alpha)
+        alpha = 0.75 * levels[band]
+        painted = cv2.applyColorMap(cv2.convertScaleAbs(levels[band], alpha=255), cv2.COLORMAP_INFERNO)
+        pixels = np.ascontiguousarray(image[band])
+        blended[band] = cv2.blendLinear(pixels, cv2.cvtColor(painted, cv2.COLOR_BGR2RGB), 1 - alpha, alpha)
     return blended
 
 
