@@ -151,7 +151,7 @@ def _share(text: str) -> float:
 
 def _say_left_out(masks: int) -> None:
     if masks:
-        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''} in ground_truth", err=True)
+        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''}", err=True)
 
 
 def _report(failures: list[str], problems: list[str], count: int) -> None:

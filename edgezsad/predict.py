@@ -27,6 +27,8 @@ from edgezsad.show.maps import overlay, thumbnail
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
 AHEAD_PIXELS = 100_000_000  # of all images in memory, or a single one that is larger
+MASK_FOLDERS = ("ground_truth", "mask", "masks")
+IMAGE_FOLDERS = ("test", "good", "bad", "images", "Images")  # next to which they hold masks
 SEVERAL = 5  # images on one side of a threshold are a reason to warn from this number on
 GIVEN = "the given threshold"
 BATCH_RULE = (
@@ -242,7 +244,7 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
 
     Missing files and unsupported formats are kept, to be reported as failures; heat maps of earlier calls are not, nor
-    masks (below a `ground_truth` next to a `test`). Returns the images and the number of masks; InputError if none.
+    masks (see `_holds_masks`). Returns the images and the number of masks; InputError if none.
     """
     found: dict[Path, None] = {}
     for path in map(Path, given):
@@ -270,13 +272,16 @@ def _matches(path: Path) -> list[Path]:
     if base == path or not glob.has_magic(pattern):
         return [path]
     matches = [base / name for name in sorted(glob.glob(pattern, root_dir=base, recursive=True))]  # noqa: PTH207
-    return [match for match in matches if match.suffix.lower() in IMAGE_ENDINGS and match.is_file()]
+    return [
+        match for match in matches if match.suffix.lower() in IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS and match.is_file()
+    ]
 
 
 def _holds_masks(folder: Path) -> bool:
-    """Return whether a folder, or one above it, is a `ground_truth` next to a `test`."""
+    """Return whether a folder, or one above it, is named like one of masks and next to one of images."""
     folder = folder.absolute()
-    return any(above.name == "ground_truth" and above.with_name("test").is_dir() for above in (folder, *folder.parents))
+    named = [above for above in (folder, *folder.parents) if above.name.casefold() in MASK_FOLDERS]
+    return any(above.with_name(name).is_dir() for above in named for name in IMAGE_FOLDERS)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,9 @@ def test_masks_of_mvtec_layout_are_left_out(tmp_path: Path, monkeypatch: pytest.
     for number in range(2):
         write_image(part / "ground_truth" / "crack" / f"{number}_mask.png")
     assert find_images([tmp_path]) == (images, 2)
+    for name in ("good/0.png", "bad/0.png", "masks/0.png", "Masks/1.png"):
+        write_image(tmp_path / "flat" / name)
+    assert find_images([tmp_path / "flat"])[1] == 2
     # A folder of that name without a `test` next to it holds images.
     alone = write_image(tmp_path / "other" / "ground_truth" / "0.png")
     assert find_images([alone]) == ([alone], 0)

@@ -80,8 +80,9 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     scan = scan_layout(descriptor.layout if descriptor else "mvtec", root)
     public = (read_list(descriptor) if descriptor else None) or []
     found, listed = _files(scan.items), _files(public)
-    unread = set(images_below(root)) - found - set(descriptor.stray if descriptor else ())
-    missing = {path for path in found | listed if not (root / path).is_file()}
+    unread = {path for path in images_below(root) if not {path, path.rpartition("/")[0]} & found}
+    unread -= set(descriptor.stray if descriptor else ())
+    missing = {path for path in found | listed if not (root / path).exists()}
     items = [item for item in scan.items if item.image not in missing]
     items = [replace(item, mask="") if item.mask in missing else item for item in items]
     problems = {INVALID: scan.problems, MISSING: sorted(missing)}

@@ -17,15 +17,22 @@ from typing import Any
 from edgezsad.errors import InputError, printable
 from edgezsad.files import parse_json, read_text
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-OTHER_IMAGE_ENDINGS = (".webp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".dng", ".tga", ".ppm", ".pgm")
-"""Image formats that are not read. They are reported, because an ignored image would make the counts wrong."""
+IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".tif", ".tiff")
+OTHER_IMAGE_ENDINGS = (
+    ".webp", ".gif", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".jpc", ".dib", ".tga", ".pbm",
+    ".pgm", ".ppm", ".pnm", ".pfm", ".pcx", ".psd", ".exr", ".hdr", ".dng", ".nef", ".cr2", ".cr3", ".arw",
+    ".orf", ".raf", ".rw2", ".raw", ".dcm", ".fits", ".btf", ".npy", ".avi", ".mov", ".mp4", ".mkv",
+)  # fmt: skip
+"""Formats of images and films that are not read: reported, because an ignored image would make the counts wrong."""
 
 HEATMAP = ".heatmap.png"  # ending of the heat maps that `edgezsad predict` and `evaluate` write; not counted as images
 
 NORMAL = "good"  # `ImageItem.defect` of a normal image, in every layout
 
 SPLITS = ("train", "test")
+# Folders of MVTec-LOCO and MVTec-AD-2 too: their validation images are normal.
+_MVTEC_SPLITS = {"train": "train", "validation": "train", "test": "test", "test_public": "test"}
+_UNLABELLED = ("test_private", "test_private_mixed")  # of MVTec-AD-2
 UNPACK = "unpack the data set again"
 # Control characters, and surrogates, which stand for bytes that are not UTF-8.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
@@ -40,7 +47,7 @@ class ImageItem:
     split: str  # "train" or "test"
     label: int | None  # 0 normal, 1 defective, None if only the mask's pixels show it
     defect: str  # kind of defect; `NORMAL` for a normal image
-    mask: str = ""  # path below the root; empty if there is none
+    mask: str = ""  # path below the root, of a file or of a folder of masks; empty if there is none
 
 
 @dataclass
@@ -120,20 +127,26 @@ def _read(layout: "Layout", root: Path) -> LayoutScan:
 
 
 def _read_mvtec(root: Path, scan: LayoutScan, normal: tuple[str, ...] = (NORMAL,)) -> None:
-    """Read ``CATEGORY/{train,test}/KIND/*`` with masks in CATEGORY/ground_truth/KIND; `normal` are the normal kinds."""
-    for folder, category in _category_folders(root, scan).items():
+    """Read ``CATEGORY/{train,test}/KIND/*`` with masks in CATEGORY/ground_truth/KIND; `normal` are the normal kinds.
+
+    MVTec-LOCO has a folder of masks for each image, MVTec-AD-2 ground_truth in test_public.
+    """
+    for folder, category in _category_folders(root, scan, tuple(_MVTEC_SPLITS)).items():
         files = scan.files(folder)
+        folders = {name.rpartition("/")[0]: path.parent for name, path in files.items()}
         for name, path in files.items():
-            match name.split("/"):
-                case ("train" | "test") as split, kind, _ if kind in normal:
+            first, *rest = name.split("/")
+            match _MVTEC_SPLITS.get(first), *rest:
+                case str(split), kind, _ if kind in normal:
                     scan.add(path, category, split, 0, NORMAL, None)
-                case "train" | "test", "good" | "ok" | "normal", _:
+                case str(), "good" | "ok" | "normal", _:
                     scan.report(path, f"normal images belong in a folder {normal[0]} in this layout; rename its folder")
-                case ("train" | "test") as split, kind, file:
-                    stem = f"ground_truth/{kind}/{Path(file).stem}"
-                    mask = scan.find_mask(files, f"{stem}_mask", stem)
+                case str(split), kind, file if kind != "ground_truth":
+                    above = f"{first}/" if first == "test_public" else ""
+                    stem = f"{above}ground_truth/{kind}/{Path(file).stem}"
+                    mask = scan.find_mask(files, f"{stem}_mask", stem) or folders.get(stem)
                     scan.add(path, category, split, 1, path.parent.name, mask)
-                case first, *_ if first != "ground_truth":
+                case _ if "ground_truth" not in (first, *rest[:1]) and first not in _UNLABELLED:
                     expected = f"train/{normal[0]}, test/{normal[0]} and test/DEFECT"
                     scan.report(path, f"is outside {expected}; move or remove it")
 
@@ -246,10 +259,10 @@ LAYOUTS: dict[str, Layout] = {
 # Files and folders ----------------------------------------------------------------------------------------------------
 
 
-def _category_folders(root: Path, scan: LayoutScan) -> dict[Path, str]:
+def _category_folders(root: Path, scan: LayoutScan, names: tuple[str, ...] = SPLITS) -> dict[Path, str]:
     """Return folders and names of the categories; `root` may itself be the folder of a single category."""
-    splits = _split_folders(root)
-    categories = {path: path.name for path in _subfolders(root) if path not in splits and _split_folders(path)}
+    splits = _split_folders(root, names)
+    categories = {path: path.name for path in _subfolders(root) if path not in splits and _split_folders(path, names)}
     if not categories:
         # resolve(): the folder may have been given as "."
         return {root: root.resolve().name} if splits else {}
@@ -258,8 +271,8 @@ def _category_folders(root: Path, scan: LayoutScan) -> dict[Path, str]:
     return categories
 
 
-def _split_folders(folder: Path) -> list[Path]:
-    return [path for path in _subfolders(folder) if path.name.casefold() in SPLITS]
+def _split_folders(folder: Path, names: tuple[str, ...] = SPLITS) -> list[Path]:
+    return [path for path in _subfolders(folder) if path.name.casefold() in names]
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from edgezsad.config import DataSet
-from edgezsad.data.images import decode_mask, measure
+from edgezsad.data.images import decode_mask, mask_files, measure
 from edgezsad.data.layouts import NORMAL, ImageItem, scan_layout
 from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import (
@@ -80,7 +80,7 @@ class Manifest:
 def indexed(root: Path, name: str, sha256: str) -> Path:
     """Return the path of a listed file; a file that changed after it was indexed is a `CheckError`."""
     path = root / name
-    if path.is_file() and _hash(path, path.stat().st_size, path.stat().st_mtime_ns) != sha256:
+    if path.exists() and _hash(path, path.stat().st_size, path.stat().st_mtime_ns) != sha256:
         raise CheckError(f"{path}: changed after it was indexed; restore it, or run notebook 01_data again")
     return path
 
@@ -88,6 +88,8 @@ def indexed(root: Path, name: str, sha256: str) -> Path:
 # Training reads an image many times.
 @cache
 def _hash(path: Path, size: int, modified: int) -> str:
+    if path.is_dir():
+        return sha256_of_bytes("".join(map(sha256_of_file, mask_files(path))).encode())
     return sha256_of_file(path)
 
 
@@ -203,9 +205,11 @@ def hash_cache(root: Path, manifest: Path | None) -> Iterator[Callable]:
 
 
 def _stamp(root: Path, name: str) -> str:
-    """Name, size and modification time of a file."""
+    """Name, size and modification time of a file, or of all files in a folder of masks."""
     path = root / name
-    return f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else f"{name} missing"
+    if not (name and path.exists()):
+        return f"{name} missing"
+    return " ".join([name, *(f"{one.stat().st_size} {one.stat().st_mtime_ns}" for one in mask_files(path))])
 
 
 def fingerprint(item: DataSet, root: Path | str) -> str:

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from edgezsad.config import DataSet
+from edgezsad.data.check import check_dataset
 from edgezsad.data.layouts import LAYOUTS
 from edgezsad.data.manifest import Manifest, index_dataset
-from edgezsad.errors import InputError
+from edgezsad.errors import CheckError, InputError
+from edgezsad.predict import find_images
 
 SIZE = (6, 9)
 """Height and width of every image made here; not square, so that a swap shows."""
@@ -241,7 +243,7 @@ def test_images_of_other_kinds_are_not_left_out_silently(make: Maker, ending: st
     rejected(make, f"009.{ending}", "PNG")
 
 
-@pytest.mark.parametrize("name", ["test/good/more/1.png", "test/1.png", "validation/good/1.png", "1.TIF"])
+@pytest.mark.parametrize("name", ["test/good/more/1.png", "test/1.png", "holdout/good/1.png", "1.TIF"])
 def test_images_where_the_layout_has_none(make: Maker, name: str) -> None:
     bottle(make)
     make.images(f"bottle/{name}")
@@ -282,3 +284,63 @@ def test_missing_empty_and_wrong_folders(make: Maker, layout: str) -> None:
 def test_visa_damaged_row(make: Maker, line: str) -> None:
     visa(make, extra=line + "\n")
     rejected(make, "1cls.csv", "unpack", layout="visa")
+
+
+def test_mvtec_loco(make: Maker) -> None:
+    """Validation images are normal, and an image has a folder of masks."""
+    part = "splicing_connectors"
+    make.images(*(f"{part}/{name}/000.png" for name in ("train/good", "validation/good", "test/good")))
+    make.images(f"{part}/test/logical_anomalies/000.png", f"{part}/test/structural_anomalies/000.png")
+    make.masks(f"{part}/ground_truth/logical_anomalies/000/000.png", value=1)
+    make.masks(*(f"{part}/ground_truth/structural_anomalies/000/00{number}.png" for number in (0, 1)))
+    make.text(f"{part}/defects_config.json", "[]")
+    logical, structural = (f"{part}/ground_truth/{kind}/000" for kind in ("logical_anomalies", "structural_anomalies"))
+    manifest = read(make)
+    assert rows(manifest) == [
+        (f"{part}/test/good/000.png", part, "test", 0, "good", ""),
+        (f"{part}/test/logical_anomalies/000.png", part, "test", 1, "logical_anomalies", logical),
+        (f"{part}/test/structural_anomalies/000.png", part, "test", 1, "structural_anomalies", structural),
+        (f"{part}/train/good/000.png", part, "train", 0, "good", ""),
+        (f"{part}/validation/good/000.png", part, "train", 0, "good", ""),
+    ]
+    assert check_dataset("any", make.root).notes == []
+    assert manifest.mask_path(manifest.entries[2]) == make.root / structural
+    make.masks(f"{part}/ground_truth/structural_anomalies/000/002.png")
+    with pytest.raises(CheckError, match="changed after it was indexed"):
+        manifest.mask_path(manifest.entries[2])
+
+
+def test_mvtec_ad_2(make: Maker) -> None:
+    """Images of the private test sets have no labels and are left out."""
+    make.images(*(f"can/{name}/000_regular.png" for name in ("train/good", "validation/good", "test_public/good")))
+    make.images("can/test_public/bad/000_regular.png")
+    make.images("can/test_private/000_regular.png", "can/test_private_mixed/000_mixed.png")
+    mask = "can/test_public/ground_truth/bad/000_regular_mask.png"
+    make.masks(mask)
+    assert rows(read(make)) == [
+        ("can/test_public/bad/000_regular.png", "can", "test", 1, "bad", mask),
+        ("can/test_public/good/000_regular.png", "can", "test", 0, "good", ""),
+        ("can/train/good/000_regular.png", "can", "train", 0, "good", ""),
+        ("can/validation/good/000_regular.png", "can", "train", 0, "good", ""),
+    ]
+    assert rows(read(make, root=make.root / "can"))[0][5] == mask.removeprefix("can/")
+    (note,) = check_dataset("any", make.root).notes
+    assert "does not read: 2" in note
+    assert find_images([make.root / "can" / "test_public"])[1] == 1
+
+
+@pytest.mark.parametrize("ending", [".jpe", ".jfif", ".mpo", ".apng"])
+def test_endings_of_formats_that_are_read(make: Maker, ending: str) -> None:
+    make.images("part/test/good/0.png", "part/test/good/1.png")
+    (make.root / "part/test/good/1.png").rename(make.root / f"part/test/good/1{ending}")
+    assert [entry.id for entry in read(make).entries] == ["part/test/good/0.png", f"part/test/good/1{ending}"]
+    assert [path.suffix for path in find_images([make.root])[0]] == [".png", ending]
+
+
+@pytest.mark.parametrize("ending", [".jxl", ".j2k", ".dib", ".exr", ".npy", ".mp4", ".NEF"])
+def test_endings_of_other_formats_are_reported(make: Maker, ending: str) -> None:
+    make.images("part/test/good/0.png")
+    make.text(f"part/test/good/1{ending}", "content")
+    rejected(make, f"1{ending}", "unsupported image format")
+    for given in (make.root, make.root / "part" / "**" / "*"):
+        assert len(find_images([given])[0]) == 2
