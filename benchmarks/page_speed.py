@@ -42,7 +42,8 @@ def side_by_side(results: Results) -> pd.DataFrame:
         return lambda row: text.format(**row) if row["status"] == "ok" else NOT_RUN
 
     columns = {
-        "what": lambda row: f"{row['title']} {row['version']}" if row["status"] == "ok" else row["title"],
+        "what": "title",
+        "library version": lambda row: row["version"] if row["status"] == "ok" else NOTHING,
         "images": "images",
         "seconds": ran("{seconds_median:.2f}"),
         "fastest": ran("{seconds_min:.2f} of {runs}"),

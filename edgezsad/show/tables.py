@@ -40,6 +40,8 @@ LABELS = {
 }
 """Column names that are more than their words; see `label`."""
 
+SYMBOLS = {"holds": "✔", "fails": "✘", "not run": "○"}  # of a claim's status
+
 
 def label(name: str) -> str:
     """Return the words of a column name: "pixel_aupro200" becomes "pixel AUPRO-200"."""
@@ -82,8 +84,12 @@ def _digits(value: float) -> str:
 
 
 def claims_table(verdicts: Sequence[ClaimVerdict], group: str, caption: str) -> Styler:
-    """Format the claims of a group for a page, each with a link to the page that computed it."""
-    frame = pd.DataFrame(claim_rows(v for v in verdicts if v.claim.group == group))
+    """Format and count the claims of a group for a page, each with a link to the page that computed it."""
+    mine = [v for v in verdicts if v.claim.group == group]
+    counted = Counter(v.status for v in mine)
+    caption += f": {counted['holds']} hold, {counted['fails']} fail, {counted['not run']} not run"
+    frame = pd.DataFrame(claim_rows(mine))
+    frame["status"] = [f"{SYMBOLS[v.status]} {text}" for v, text in zip(mine, frame["status"], strict=True)]
     links = [f'{escape(row.claim)}<br><a href="{row.page}.html">{row.page}</a>' for row in frame.itertuples()]
     styler = table(frame.assign(claim=links).drop(columns="page"), caption=caption).format(subset=["claim"])
     return styler.set_properties(subset=["claim", "status"], **{"min-width": "10rem", "max-width": "15rem"})
