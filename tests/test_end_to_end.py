@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,38 @@ def test_predict_scores_a_photograph_of_any_size(project: Path, edgezsad: Comman
     # The same file scores the same through the exported graph.
     scorer = OnnxScorer(project / "runs" / "tiny" / "export" / "seed0-fp32.onnx")
     assert abs(scorer.score(load(photograph, scorer.size))[0] - result["score"]) <= 1e-4
+
+
+CELL = re.compile(r'<t[hd] id="T_[^"]*" class="[^"]*\bcol(\d+)" >(.*?)</t[hd]>', re.DOTALL)
+REPR = re.compile(
+    r"None|nan|NaN|NaT|inf|True|False|-0\.0*|\w+\(.*=.*\)|[\[{(]['\"].*|.*(<(class|function) | at 0x[0-9a-f]+).*",
+    re.DOTALL,
+)
+COUNTED = re.compile(r"images|seeds?|steps|threads|workers|cores|layers|runs|normal|missed|defective", re.IGNORECASE)
+METRIC = re.compile(r"AUROC|AUPRO|AP|F1|threshold|%|low|high|interval|drift|points|Spearman|Kendall", re.IGNORECASE)
+
+
+def test_tables_show_no_python_values_false_decimals_or_undefined_columns(project: Path):
+    folders = project / "runs/tiny", REPOSITORY / "runs/mini"
+    notebooks = [path for folder in folders for path in folder.glob("notebooks/*.ipynb")]
+    outputs = [
+        (path.name, output)
+        for path in notebooks
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    found = set()
+    for name, output in outputs:
+        printed = "".join(output.get("text", "")) if output.get("name") == "stdout" else ""
+        found |= {(name, line) for line in printed.splitlines() if re.search(r"\b(nan|None)\b| at 0x", line)}
+        headers: dict[str, str] = {}
+        for column, html in CELL.findall("".join(output.get("data", {}).get("text/html", ""))):
+            text = unescape(re.sub("<[^>]+>", "", html)).strip()
+            header = headers.setdefault(column, text)
+            decimals = COUNTED.fullmatch(header) and re.fullmatch(r"\d+\.0+", text)
+            if REPR.fullmatch(text) or decimals or (text == "undefined" and not METRIC.search(header)):
+                found.add((name, f"{header}: {text}"))
+    assert len(outputs) > 50 and not found, found
 
 
 def test_every_notebook_has_a_page_that_says_how_it_was_made(project: Path):

@@ -53,6 +53,8 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", capt
 
     HTML in cells, headers and caption is shown as text.
     """
+    # Adding zero turns -0.0 into 0.0.
+    frame = frame.assign(**{name: frame[name].round(digits) + 0.0 for name in frame.select_dtypes("float")})
     styler = frame.rename(columns=label).style.hide(axis="index").format_index(escape="html", axis=1)
     styler = styler.format(precision=digits, na_rep=missing, escape="html")
     return styler.set_caption(escape(caption, quote=False)) if caption else styler
@@ -60,7 +62,8 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", capt
 
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
-    return pd.DataFrame([{"setting": name, "value": str(value)} for part in parts for name, value in part])
+    rows = [(name, "none" if value is None else str(value)) for part in parts for name, value in part]
+    return pd.DataFrame(rows, columns=["setting", "value"])
 
 
 def claim_rows(verdicts: Iterable[ClaimVerdict]) -> list[dict[str, str]]:
