@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -30,7 +30,8 @@ TRAIN = ("filelock", "lightning_fabric", "onnx", "pandas", "safetensors", "scipy
 
 Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
-Graph = Annotated[Path | None, typer.Option(help="An FP32 graph instead of the run's, such as a part's detector.")]
+Graph = Annotated[Path | None, typer.Option(help="An exported graph instead of the run's, such as a part file.")]
+BoardImages = Annotated[Path | None, typer.Option(help="A folder of images instead of a run's; needs --checkpoint.")]
 AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
@@ -316,12 +317,16 @@ def device_kit(
     targets: Annotated[list[str] | None, typer.Option(help="Targets, separated by commas; default: all.")] = None,
     images_per_target: Annotated[int | None, typer.Option(min=1, help="About so many; default: all.")] = None,
     dlc: Annotated[Path | None, typer.Option(help="For the RB5: the model as a DLC.")] = None,
-    expanded: Annotated[bool, typer.Option("--expanded", help="Raw images: four times as large.")] = False,
     output: Annotated[Path | None, typer.Option(help="A folder or NAME.tar.", show_default="RUN/kits/NAME.tar")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Write it even if it seems not to fit.")] = False,
     checkpoint: Graph = None,
+    images: BoardImages = None,
+    precision: Annotated[Literal["fp16", "int8"], typer.Option(help="Of the run's model on the board.")] = "fp16",
 ) -> None:
-    """Write all that a board needs to repeat the device experiment; size and time are printed first."""
+    """Write all that a board needs to repeat the device experiment; size and time are printed first.
+
+    With --checkpoint and --images it needs no run: `--checkpoint cap.onnx --images FOLDER`.
+    """
     from edgezsad.devices import find_board
     from edgezsad.devices.kit import make_kit
     from edgezsad.predict import load_scorer
@@ -329,8 +334,8 @@ def device_kit(
     chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
     if checkpoint:
         load_scorer(checkpoint=checkpoint)  # rejects an edited file
-    options = (seed, chosen, images_per_target, dlc, expanded, output, yes, checkpoint, typer.echo)
-    path = make_kit(open_run(config), find_board(board), *options)
+    options = (seed, chosen, images_per_target, dlc, output, yes, checkpoint, precision, images, typer.echo)
+    path = make_kit(None if images else open_run(config), find_board(board), *options)
     typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")
 
 
@@ -341,11 +346,12 @@ def device_ingest(
     output: Annotated[Path | None, typer.Option(help="A folder.", show_default="RUN/boards/BOARD")] = None,
     timing: Annotated[Path | None, typer.Option(help="For the RB5: the CSV of qnn-profile-viewer.")] = None,
     checkpoint: Graph = None,
+    images: BoardImages = None,
 ) -> None:
     """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
     from edgezsad.devices.ingest import ingest
 
-    done = ingest(result, open_run(config), output, timing, checkpoint)
+    done = ingest(result, None if images else open_run(config), output, timing, checkpoint, images)
     typer.echo(done.as_text())
     done.require_all()
 

@@ -65,9 +65,13 @@ def check_claims(run: Run, claims: Iterable[Claim] = ()) -> list[ClaimVerdict]:
 
 def require_claims(verdicts: Iterable[ClaimVerdict]) -> None:
     """Raise a `CheckError` that lists every claim that fails with our number and the bound."""
-    failed = [(v.claim, v.ours) for v in verdicts if v.status == "fails"]
+    failed = [v for v in verdicts if v.status == "fails"]
     if failed:
-        texts = (f"{each.name}: {ours:.6g} {each.unit}, {each.comparison} {each.bound:g}" for each, ours in failed)
+        ours = (v.reason if v.ours is None else f"{v.ours:.6g} {v.claim.unit}" for v in failed)
+        texts = (
+            f"{v.claim.name}: {our}, {v.claim.comparison} {v.claim.bound:g}"
+            for v, our in zip(failed, ours, strict=True)
+        )
         raise CheckError(f"{len(failed)} claim(s) fail: {'; '.join(texts)}; see the claims page")
 
 
@@ -82,6 +86,9 @@ def _verdict(run: Run, claim: Claim) -> ClaimVerdict:
         return not_run(f"needs {claim.needs}")
     value = FUNCTIONS[claim.compute[0]](*claim.compute[1:]) if claim.compute else _number(run, claim.value)
     holds = value is not None and claim.holds(value)
+    if claim.verdicts and (failed := _result(run, claim.verdicts).get("failed")):
+        reason = "; ".join(f"{target}, {text}" for target, text in failed.items())
+        return ClaimVerdict(claim, None, "fails", reason, run.profile.profile)
     if claim.verdicts and not holds:
         tested = _result(run, claim.verdicts)
         if any(tested["verdicts"].values()) and not tested["verdicts"]["not equivalent"]:

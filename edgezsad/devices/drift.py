@@ -210,6 +210,7 @@ class RuntimeDrift:
     table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["points", "spearman", "suspicious"]))
     changes: list[Change] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)  # targets with outputs that are not finite, and how many
 
     @property
     def means(self) -> list[Change]:
@@ -237,6 +238,7 @@ class RuntimeDrift:
             "status": "not run" if self.reason else "suspicious" if self.suspicious else "ok",
             "reason": self.reason,
             "missing": self.missing,
+            "failed": self.failed,
             "verdicts": {verdict: verdicts[verdict] for verdict in ("equivalent", "not equivalent", "undecided")},
             "images_needed": max((test.needed or 0 for test in tests), default=0),
             **{name: float(value) if math.isfinite(value) else None for name, value in numbers.items()},
@@ -271,6 +273,21 @@ def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDr
     return found
 
 
+def pair_sentence(host: ScoreFile, device: ScoreFile, threshold: float) -> str:
+    """Describe the drift of one target and seed: image AUROC if there are both labels, scores, maps and verdicts."""
+    row = drift_table([(host, device)], {device.record.seed: threshold}).iloc[0]
+    text = (
+        f"largest change of a score {row.largest:.3g}, Spearman {row.spearman:.5f}, of maps {row.map_correlation:.5f}"
+    )
+    if row.newly_defective is not None:
+        text += f", {row.newly_defective} newly defective, {row.newly_normal} newly normal"
+    if len(set(host.label)) == 2:
+        change = metric_changes([(host, device)])[0]
+        interval_text = f"95% interval {change.low:+.3f} to {change.high:+.3f}"
+        text = f"drift {change.points:+.3f} points of image AUROC ({interval_text}), {change.test.sentence()}; {text}"
+    return text + ("; suspicious: equal scores at another precision" if row.suspicious else "")
+
+
 def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift:
     """Compare the score files of a board, `seed{S}/{TARGET}.npz` in `folder` or in the run's own, with the host's."""
     folder = Path(folder) if str(folder) else run.board(board.name)
@@ -278,16 +295,18 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
     paths = {(seed, name): folder / f"seed{seed}" / f"{name}.npz" for seed, name in names}
     found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()}, True)
     absent = f"no result of the board in {folder}; needs {board.reported['needs']}"
-    return found if found.pairs or found.reason else replace(found, reason=absent)
+    return found if found.pairs or found.failed or found.reason else replace(found, reason=absent)
 
 
 def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
     """Return the drift of one runtime from its score files by seed and target."""
     pairs: dict[str, list[Pair]] = {item.name: [] for item in run.profile.data.targets}
-    reasons = set()
+    reasons, failed = set(), {}
     for (seed, name), path in paths.items():
         device = read_scores(path)
-        if device.record.status != "ok":
+        if device.record.status == "not finite":
+            failed[name] = f"seed {seed}: {device.record.reason}"
+        elif device.record.status != "ok":
             reasons.add(device.record.reason)
         elif device.record.runtime != runtime:
             raise InputError(f"{path}: expected scores of {runtime}, got {device.record.runtime}")
@@ -295,7 +314,7 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
             pairs[name].append((read_scores(run.scores(HOST, seed, name)), device))
     missing = [name for name, own in pairs.items() if not own]
     if len(missing) == len(pairs):
-        return RuntimeDrift(runtime, "; ".join(sorted(reasons)), missing=missing)
+        return RuntimeDrift(runtime, "; ".join(sorted(reasons)), missing=missing, failed=failed)
     graphs = {seed: run.onnx(seed, "fp32") for seed in run.profile.seeds}
     thresholds = {k: float(read_metadata(path).get(THRESHOLD, "nan")) for k, path in graphs.items() if path.is_file()}
     tables, changes = [], []
@@ -309,7 +328,7 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
             tables.append(table)
             changes += found
     table = pd.concat(tables, ignore_index=True)
-    return RuntimeDrift(runtime, "", [pair for own in pairs.values() for pair in own], table, changes, missing)
+    return RuntimeDrift(runtime, "", [pair for own in pairs.values() for pair in own], table, changes, missing, failed)
 
 
 def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
@@ -325,5 +344,7 @@ def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
             row["seeds"] = ", ".join(str(d.record.seed) for _, d in measured.pairs if d.record.target == item.name)
             row["verdict"] = f"suspicious: exactly zero ({', '.join(same)})" if same else change.test.sentence()
             row["needs"] = "a larger set" if change.test.needed and not same else "-"
+        if reason := measured.failed.get(item.name):
+            row |= {"ours": "not finite", "verdict": f"fails: {reason}", "needs": "-"}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -21,15 +21,28 @@ from pydantic import ValidationError
 from scipy.spatial.distance import cdist
 
 from edgezsad.config import format_validation_errors
+from edgezsad.data.manifest import Manifest
 from edgezsad.devices import BOARDS
-from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, image_bytes, target_manifest
-from edgezsad.devices.latency import NETRUN, Latency, board_latency, read_qnn_times
+from edgezsad.devices.drift import HOST, pair_sentence
+from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, folder_manifest, image_bytes, target_manifest
+from edgezsad.devices.latency import (
+    NETRUN,
+    Latency,
+    board_latency,
+    read_qnn_layers,
+    read_qnn_rate,
+    read_qnn_times,
+    read_tegrastats,
+)
 from edgezsad.errors import CheckError, InputError, one_line, printable
 from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json, write_text
+from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
-from edgezsad.scoring.onnx_scorer import detector_hash, read_metadata
+from edgezsad.scoring.onnx_scorer import OnnxScorer, cores, detector_hash, read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
+from edgezsad.scoring.score_run import score_seeds
 
+ALIKE, FLAT = 0.5, 1e-3  # maps that correlate less, or deviate less than this part of the host's, give a note
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
 MAX_FILES, MAX_BYTES = 20_000, 64_000_000  # of a result, and of one file in it
@@ -47,18 +60,20 @@ class Ingested:
     latency: Latency | None = None
     rejected: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    drift: dict[str, str] = field(default_factory=dict)  # one sentence for each target
 
     def as_text(self) -> str:
         """Describe the outcome, with the first faults of each target."""
-        lines = [f"note: on the board: {note}" for note in self.notes]
-        lines += [f"{target}: written, {path}" for target, path in self.scores.items()]
+        lines = [f"note: {note}" for note in self.notes]
+        lines += [f"{target}: written, {path}\n  {self.drift[target]}" for target, path in self.scores.items()]
         if self.latency:
             lines.append(f"latency: written, {self.latency.sentence()}")
+            lines += [f"  {name}: {ms:.3f} ms" for name, ms in self.latency.layers.items()]
         for name, faults in self.rejected.items():
             lines += [f"{name}: rejected: {fault}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
                 lines.append(f"{name}: and {len(faults) - SHOWN} more, see {name}.rejected.txt next to the score files")
-        return "\n".join(map(printable, lines))
+        return "\n".join(printable(line) for text in lines for line in text.split("\n"))
 
     def require_all(self) -> None:
         """Raise a CheckError if anything was rejected."""
@@ -68,39 +83,59 @@ class Ingested:
 
 
 def ingest(
-    path: Path, run: Run, output: Path | None = None, timing: Path | None = None, checkpoint: Path | None = None
+    path: Path,
+    run: Run | None,
+    output: Path | None = None,
+    timing: Path | None = None,
+    checkpoint: Path | None = None,
+    images: Path | None = None,
 ) -> Ingested:
     """Ingest a board's result into `output`, by default the run's folder for the board, or below it for `checkpoint`.
 
     `path` is the archive that `run.sh` packed, or a folder with its contents. `timing` is for the RB5: a CSV that
-    qnn-profile-viewer made of the board's log on another machine. Nothing is written of a damaged or foreign result.
+    qnn-profile-viewer made of the board's log on another machine. `checkpoint` and a folder of `images`, without a
+    run, are those of the kit. Nothing is written of a damaged or foreign result.
     """
     with _unpacked(path) as folder:
         result = _Result(folder, path.name)
-        kit, profile = result.kit, run.profile
-        if kit.profile != profile.profile or kit.seed not in profile.seeds:
+        kit = result.kit
+        if (kit.profile or None) != (run.profile.profile if run else None) or (
+            run and kit.seed not in run.profile.seeds
+        ):
+            mine = f"{run.profile.profile} with the seeds {', '.join(map(str, run.profile.seeds))}" if run else "none"
             raise InputError(
-                f"{path.name}: of profile {kit.profile}, seed {kit.seed}; this run is {profile.profile} with the seeds "
-                f"{', '.join(map(str, profile.seeds))}; give the --config that the kit was written with"
+                f"{path.name}: of profile {kit.profile or 'none'}, seed {kit.seed}; this run is {mine}; give the "
+                f"{'--config' if kit.profile else '--checkpoint and --images'} that the kit was written with"
             )
         graph = checkpoint or run.onnx(kit.seed, "fp32")
         if kit.detector_sha256 != detector_hash(read_metadata(graph)):
             raise InputError(f"{path.name}: of another model than {graph}; give its --checkpoint, or run a new kit")
         if kit.models.get(result.facts["model"]) != result.facts["model_sha256"]:
             raise InputError(f"{path.name}: the board ran a model that is not in its kit; {AGAIN}")
-        output = output or run.board(kit.board) / (checkpoint.stem if checkpoint else "")
-        done = Ingested(kit.board, notes=result.warnings)
+        if output is None:
+            name = kit.board if kit.precision == "fp16" else f"{kit.board}-{kit.precision}"
+            output = run.board(name) / (checkpoint.stem if checkpoint else "") if run else path.with_suffix("")
+        done = Ingested(kit.board, notes=result.notes)
+        threshold = float(read_metadata(graph).get(THRESHOLD, "nan"))
         for target in kit.targets:
             file = output / f"seed{kit.seed}" / f"{target}.npz"
             report = file.with_suffix(".rejected.txt")
             try:
-                done.scores[target] = write_scores(_score_target(result, run, target), file)
+                manifest = folder_manifest(images) if images else target_manifest(run, target, kit.images_per_target)
+                scores = _score_target(result, manifest)
+                if scores.record.status != "ok":
+                    done.drift[target] = f"fails: {scores.record.reason}"
+                elif (host := _host_scores(run, scores, manifest, checkpoint, done.notes)) is not None:
+                    _check_order(host, scores, done.notes)
+                    done.drift[target] = pair_sentence(host, scores, threshold)
+                done.drift.setdefault(target, "no drift: the host has not scored these images; run notebook 05_scoring")
+                done.scores[target] = write_scores(scores, file)
                 report.unlink(missing_ok=True)
             except InputError as error:
                 done.rejected[target] = str(error).splitlines()
                 write_text(report, f"{error}\n")
         try:
-            done.latency = _latency(result, timing)
+            done.latency = _latency(result, timing, done.notes)
             write_json(output / "latency.json", done.latency.model_dump())
         except InputError as error:
             done.rejected["latency"] = [str(error)]
@@ -118,7 +153,7 @@ def device_status(run: Run) -> list[str]:
             if file.with_suffix(".json").exists():
                 try:
                     scores = read_scores(file)
-                    text = f"{len(scores):,} images, {scores.record.device}, "
+                    text = f"{scores.record.reason or f'{len(scores):,} images'}, {scores.record.device}, "
                     text += ", ".join(f"{name} {version}" for name, version in scores.record.versions.items())
                 except InputError as error:
                     text = f"damaged: {error}"
@@ -166,6 +201,8 @@ def _unpacked(path: Path) -> Iterator[Path]:
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.TarError("cut off or damaged")
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
+            if path.is_file() and path.open("rb").read(2) == b"\x1f\x8b":
+                raise InputError(f"{path}: compressed, not a complete result of run.sh; gunzip it first") from None
             raise InputError(f"{path}: not a complete result of run.sh ({one_line(error)}); {AGAIN}") from None
         yield Path(folder)
 
@@ -175,6 +212,10 @@ class _Result:
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name = folder, name
+        if next(folder.glob("**/run.sh"), None):
+            raise InputError(
+                f"{name}: this is the kit; give the archive NAME-result.tar that its run.sh packs on the board"
+            )
         self.sums = {file: sha256 for sha256, _, file in (row[0].partition("  ") for row in self.rows(SUMS, 1))}
         try:
             self.kit = KitRecord.model_validate_json(self.read(RECORD))
@@ -182,8 +223,9 @@ class _Result:
             raise InputError(f"{name}: {RECORD} is damaged ({format_validation_errors(error)}); {AGAIN}") from None
         self.board = BOARDS[self.kit.board]
         facts = self.rows("facts.tsv", 2)
-        self.warnings = [value for key, value in facts if key == "warning"]
-        self.facts = dict(facts)
+        self.notes = [f"on the board: {value}" for key, value in facts if key == "warning"]
+        self.notes += filter(None, [self.kit.note])
+        self.facts = {key: value for key, value in facts if value != "unknown"}
         for key in ("kit_sha256", "device", "tool", "tool_version", "model", "model_sha256"):
             if key not in self.facts:
                 raise InputError(f"{name}: facts.tsv has no {key}; {AGAIN}")
@@ -191,6 +233,10 @@ class _Result:
             raise InputError(f"{name}: the board ran another kit than that of {RECORD}; {AGAIN}")
         self.images = [_Image(row[0], row[1], row[3], row[4]) for row in self.rows(IMAGES, 5)]
         self.commands = dict(self.rows("commands.tsv", 2))
+        if (folder / "sentinels.tsv").is_file():
+            same = dict(self.rows("sentinels.tsv", 2))
+            text = "{images} images by trtexec and by one process differ by at most {largest_difference}"
+            self.notes.append(text.format_map(same) + f" (largest value {same['largest_value']})")
 
     def read(self, file: str) -> bytes:
         path = self.folder / file
@@ -217,22 +263,22 @@ class _Result:
         return {
             "profile": kit.profile,
             "seed": kit.seed,
-            "runtime": self.board.runtime,
-            "precision": self.board.precision,
+            "runtime": self.board.runtime.replace(self.board.precision, kit.precision),
+            # A DLC of unknown origin may compute in any precision.
+            "precision": "unverified" if kit.note and facts["tool"] == "qnn-net-run" else kit.precision,
             "device": ", ".join(facts[key] for key in ("device", "soc", "system", "gpu") if facts.get(key)),
             "model_sha256": facts["model_sha256"],
             "detector_sha256": kit.detector_sha256,
-            "versions": versions | {key: facts[key] for key in ("l4t", "cuda") if facts.get(key)},
+            "versions": versions | {key: facts[key] for key in ("l4t", "cuda", "program", "library") if facts.get(key)},
         }
 
 
-def _score_target(result: _Result, run: Run, target: str) -> ScoreFile:
-    """Return the scores of a target; an InputError lists its faults, one per line."""
-    kit = result.kit
-    manifest = target_manifest(run, target, kit.images_per_target)
+def _score_target(result: _Result, manifest: Manifest) -> ScoreFile:
+    """Return the scores of a target, none if outputs are not finite; an InputError lists its faults, one per line."""
+    kit, target = result.kit, manifest.name
     images = [image for image in result.images if image.target == target]
     if manifest.sha256 != kit.targets[target] or [i.id for i in images] != [entry.id for entry in manifest.entries]:
-        raise InputError(f"{target}: the manifest has changed since the kit was written; write a new kit and run it")
+        raise InputError(f"{target}: the images have changed since the kit was written; write a new kit and run it")
     if sha256_of_bytes(image_bytes(manifest, manifest.entries[0], kit.size)) != images[0].sha256:
         raise InputError(f"{images[0].id}: the host now prepares this image differently; write a new kit and run it")
     hashes = {row[0]: row[1:] for row in result.rows("outputs.tsv", 3)}
@@ -250,13 +296,17 @@ def _score_target(result: _Result, run: Run, target: str) -> ScoreFile:
         **result.record(),
         target=target,
         manifest_sha256=manifest.sha256,
-        command="; ".join(result.commands[step] for step in ("build", "run") if step in result.commands),
+        command="; ".join(result.commands[step] for step in ("build", "runner", "run") if step in result.commands),
         timing_method=f"images were not timed one by one, see latency.json; {conditions}",
     )
+    if bad := int((~np.isfinite(values)).any(axis=1).sum()):
+        reason = f"NaN or infinity in {bad} of {len(values)} images: {kit.precision.upper()} overflow on the board"
+        record = record.model_copy(update={"status": "not finite", "reason": f"{reason}; running again gives the same"})
+        return collect_scores([], [], np.zeros((0, 1, 1)), [], record)
     maps, times = values[:, 1:].reshape(-1, *kit.map_shape), np.full(len(images), np.nan)
-    scores = collect_scores(manifest.entries, values[:, 0], maps, times, record)
-    _check_order(scores, run)
-    return scores
+    if len(maps) > 1 and (maps == maps[:1]).all():
+        raise InputError("every image has the same map: the images did not reach the model")
+    return collect_scores(manifest.entries, values[:, 0], maps, times, record)
 
 
 def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> np.ndarray:
@@ -280,8 +330,8 @@ def _read_output(result: _Result, image: _Image, hashes: list[str] | None) -> np
         # score.raw and map.raw of qnn-net-run in one file.
         values = np.frombuffer(data[: len(data) // 4 * 4], dtype="<f4")
     expected = 1 + math.prod(result.kit.map_shape)
-    if values.size != expected or not np.isfinite(values).all():
-        raise InputError(f"{what}: expected {expected} finite numbers for score and map, got {len(data)} bytes")
+    if values.size != expected:
+        raise InputError(f"{what}: expected {expected} numbers for score and map, got {len(data)} bytes")
     return values
 
 
@@ -294,66 +344,102 @@ def read_trtexec_json(data: bytes, what: str) -> list[dict[str, Any]]:
         raise InputError(f"{what}: damaged, cut off, or not a file of trtexec") from None
 
 
-def _check_order(scores: ScoreFile, run: Run) -> None:
-    """Raise for images whose map on the host is far closer to another image's output than to their own."""
-    if len(scores) > 1 and (scores.map == scores.map[:1]).all():
-        raise InputError("every image has the same map: the images did not reach the model")
+def _host_scores(
+    run: Run | None, scores: ScoreFile, manifest: Manifest, checkpoint: Path | None, notes: list[str]
+) -> ScoreFile | None:
+    """Return the host's scores of the same images: those of the run, or of a checkpoint, computed now; None if none."""
     record, ids = scores.record, scores.image_id
     try:
-        host = read_scores(run.scores("pytorch", record.seed, record.target)).take(ids)
-    except InputError:
-        # Missing, damaged, or of other images: nothing to compare with.
+        if checkpoint is None:
+            host = read_scores(run.scores(HOST, record.seed, record.target)).take(ids)
+            if host.record.detector_sha256 != record.detector_sha256:
+                raise InputError("scored with another model there; run notebooks 04_export and 05_scoring")
+            return host
+        scorer = OnnxScorer(checkpoint, cores())
+        mine = record.model_copy(update={"runtime": scorer.runtime, "command": "", "precision": scorer.precision})
+        return score_seeds([scorer], manifest, [mine])[0]
+    except InputError as error:
+        notes.append(f"{record.target}: not compared with the host ({one_line(error)})")
+        return None
+
+
+def _check_order(host: ScoreFile, scores: ScoreFile, notes: list[str]) -> None:
+    """Raise for images whose map on the host is far closer to another image's output; note maps unlike the host's."""
+    ids = scores.image_id
+    ours, theirs = (each.map.reshape(len(ids), -1) for each in (host, scores))
+    distance = cdist(ours, theirs)
+    nearest = distance.argmin(axis=1)
+    rows = np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < distance.diagonal())
+    if faults := [f"{ids[row]}: its output is filed under {ids[nearest[row]]}; wrong order" for row in rows]:
+        raise InputError("\n".join(faults))
+    if (theirs.std(axis=1) < FLAT * ours.std(axis=1)).all():
+        notes.append(
+            f"{scores.record.target}: every map is nearly constant, the host's are not: wrong precision or model?"
+        )
         return
-    if host.record.detector_sha256 == record.detector_sha256:
-        distance = cdist(host.map.reshape(len(ids), -1), scores.map.reshape(len(ids), -1))
-        nearest = distance.argmin(axis=1)
-        rows = np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < distance.diagonal())
-        if faults := [f"{ids[row]}: its output is filed under {ids[nearest[row]]}; wrong order" for row in rows]:
-            raise InputError("\n".join(faults))
+    alike = float(np.median([np.corrcoef(*pair)[0, 1] for pair in zip(ours, theirs, strict=True)]))
+    if not alike > ALIKE:
+        text = f"maps correlate with the host's by {alike:.2f} only: wrong layout, scaling or model?"
+        notes.append(f"{scores.record.target}: {text}")
 
 
-def _latency(result: _Result, timing: Path | None) -> Latency:
+def _latency(result: _Result, timing: Path | None, notes: list[str]) -> Latency:
     """Return the timing run as a latency record."""
     what = f"{result.name}: time/time.tsv"
     facts = dict(result.rows("time/time.tsv", 2))
     try:
         count, warmup = int(facts["iterations"]), facts["warmup"]
         runs = count + int(warmup.split()[0])
-        conditions = {key: facts[key] or "unknown" for key in ("power_mode", "clocks", "before", "after", "date")}
+        conditions = {key: facts[key] for key in ("power_mode", "clocks", "after", "date")}
     except (KeyError, ValueError, IndexError):
         raise InputError(f"{what}: damaged; {AGAIN}") from None
     layers: dict[str, float] = {}
+    rate = single = None
     if result.board.name == "jetson":
         file = "time/times.json"
         # Only computeMs is comparable between versions: latencyMs has another meaning in 10.x than in 11.x.
         times = [item.get("computeMs") for item in read_trtexec_json(result.read(file), f"{result.name}: {file}")]
         method = "computeMs of trtexec: GPU time from the first kernel to the last, without copies to and from the GPU"
+        # TensorRT 11.1 runs one iteration more.
         if len(times) < count:
             raise InputError(f"{result.name}: {file}: expected {count} iterations, got {len(times)}; {AGAIN}")
-        # trtexec does not escape the names of layers; the times do not depend on them.
-        with suppress(InputError, TypeError, ValueError):
+        try:
             items = read_trtexec_json(result.read("time/profile.json"), "time/profile.json")
-            rows = [(float(item["averageMs"]), str(item.get("name"))) for item in items if "averageMs" in item]
-            layers = {name: average for average, name in sorted(rows, reverse=True)[:SLOWEST_LAYERS]}
+            layers = {str(item.get("name")): float(item["averageMs"]) for item in items if "averageMs" in item}
+        except (InputError, TypeError, ValueError):
+            # trtexec does not escape the names of layers; the times do not depend on them.
+            notes.append("time/profile.json cannot be read: no times of layers")
+        with suppress(InputError, ValueError, KeyError):
+            rate = float(facts["throughput"])
+        with suppress(InputError, ValueError):
+            single = float(np.median([float(row[1]) for row in result.rows("singles.tsv", 2)]))
+        with suppress(InputError):
+            conditions |= read_tegrastats(result.read("time/tegrastats.txt"))
     else:
         path = timing or result.folder / "time/profile.csv"
         if not path.is_file():
-            viewer = "qnn-profile-viewer --input_log time/qnn-profiling-data_0.log --output FILE.csv"
+            viewer = "qnn-profile-viewer --input_log time/profile.log --output FILE.csv"
             raise InputError(f"{path}: missing; make it with {viewer} and give --timing FILE.csv")
-        series = read_qnn_times(path.read_bytes() if timing else result.read("time/profile.csv"), path.name)
+        data = path.read_bytes() if timing else result.read("time/profile.csv")
+        series, rate = read_qnn_times(data, path.name), read_qnn_rate(data, path.name)
         name, times = next(iter(series.items()))
         if len(times) < runs:
             raise InputError(f"{path.name}: expected {runs} executions, got {len(times)}; cut off, or of another run")
         # Earlier runs may come first in a profile.
-        times, method = times[-count:], f'"{name}" on the GPU by {result.facts["tool"]}'
+        times, method = times[-count:], f'"{name}" of the {result.facts["model"]} by {result.facts["tool"]}'
         if NETRUN in series:
-            method += f" (NetRun: median {np.median(series[NETRUN][-count:]):.3f} ms)"
+            single = float(np.median(series[NETRUN][-count:]))
+            method += f" (NetRun: median {single:.3f} ms)"
+        with suppress(InputError):
+            layers = read_qnn_layers(result.read("time/layers.csv"), "time/layers.csv")
     try:
         return Latency(
             **result.record(),
             board=result.kit.board,
             milliseconds=times,
-            layers=layers,
+            layers=dict(sorted(layers.items(), key=lambda layer: -layer[1])[:SLOWEST_LAYERS]),
+            throughput=rate,
+            single_ms=single,
             method=f"{method}; {len(times)} iterations after {warmup} of warm-up, batch 1",
             conditions=conditions,
             command=result.commands.get("time", ""),

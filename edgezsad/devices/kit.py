@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import edgezsad
 from edgezsad.data.images import load
+from edgezsad.data.layouts import images_below
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.devices import Board
-from edgezsad.errors import InputError, RuntimeUnavailable
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import load_graph
@@ -34,6 +35,7 @@ from edgezsad.scoring.score_run import subset
 IMAGES, RECORD, SUMS = "images.tsv", "kit.json", "SHA256SUMS"
 SCRIPTS = Path(__file__).parent / "boards"
 CHUNK = 100  # images that the RB5 unpacks and runs at a time
+ZIP = b"PK\x03\x04"  # a DLC is a ZIP file
 SAMPLES = 3  # images per target whose compressed size is measured for the estimate
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -45,68 +47,67 @@ class KitRecord(BaseModel):
     """Contents of a kit (`kit.json`), which the board returns unchanged with its result.
 
     `detector_sha256` is of the weights, `targets` are hashes of manifests, `images_sha256` is of `images.tsv`.
+    `profile` is empty for images of a folder; `note` says what is unknown of a given DLC, `qairt` what wrote it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     edgezsad: str
     board: Literal["jetson", "rb5"]
+    precision: Literal["fp16", "int8"]
     profile: str
     seed: Annotated[int, Field(ge=0)]
     size: Count
     map_shape: tuple[Count, Count]
     detector_sha256: str
-    models: dict[Literal["models/model-fp32.onnx", "models/model-fp16.onnx", "models/model.dlc"], Sha256]
+    models: dict[Annotated[str, Field(pattern=r"^models/model(-(fp32|fp16|int8)\.onnx|\.dlc)$")], Sha256]
+    note: str = ""
+    qairt: str = ""
     targets: dict[Name, Sha256] = Field(min_length=1)
     images_per_target: Count | None = None
     images_sha256: Sha256
 
 
 def make_kit(
-    run: Run,
+    run: Run | None,
     board: Board,
     seed: int = 0,
     targets: tuple[str, ...] = (),
     images_per_target: int | None = None,
     dlc: Path | None = None,
-    expanded: bool = False,
     output: Path | None = None,
     anyway: bool = False,
     checkpoint: Path | None = None,
+    precision: Literal["fp16", "int8"] = "fp16",
+    images: Path | None = None,
     say: Callable[[str], object] = print,
 ) -> Path:
     """Report a kit's size and time, check the free space, write the kit and return its path.
 
     Targets are all of the profile unless named; of each, all images or about `images_per_target`, evenly over
     categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
-    `expanded` stores raw images, four times as large. `output` is an archive NAME.tar or a new folder, by default in
-    the run's `kits`. `anyway` writes a kit that seems not to fit on the disk; `say` receives the estimate before.
-    `checkpoint` is an FP32 graph instead of the run's, such as a part's detector.
+    `output` is an archive NAME.tar or a new folder, by default in the run's `kits`. `anyway` writes a kit that seems
+    not to fit on the disk; `say` receives the estimate before. `checkpoint` is a graph instead of the run's, such as a
+    part file; with a folder of `images` it needs no run.
     """
-    profile, names = run.profile, [item.name for item in run.profile.data.targets]
-    if seed not in profile.seeds:
-        raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
-    if unknown := [name for name in targets if name not in names]:
-        raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
-    part = re.sub(r"[^A-Za-z0-9_.-]", "_", checkpoint.stem) if checkpoint else f"{profile.profile}-seed{seed}"
-    name = f"{board.name}-{part}"
-    output = output or run.folder / "kits" / f"{name}.tar"
-    if output.exists():
-        raise InputError(f"{output}: exists; delete it or give another --output")
-    manifests = [target_manifest(run, each, images_per_target) for each in names if not targets or each in targets]
+    manifests = _manifests(run, seed, targets, images_per_target, images)
+    if run is None and checkpoint is None:
+        raise InputError(f"{images}: give the model with --checkpoint FILE.onnx")
     with tempfile.TemporaryDirectory(prefix="edgezsad-kit-") as scratch:
-        graphs = {"fp32": checkpoint, "fp16": Path(scratch) / "model-fp16.onnx"}
-        if checkpoint:
-            to_fp16(checkpoint, graphs["fp16"])
-        else:
-            graphs = {precision: run.onnx(seed, precision) for precision in graphs}
-        models, detector_sha256, note = _models(graphs, board, dlc, Path(scratch))
-        graph = load_graph(graphs["fp32"]).graph
+        graphs = _graphs(run, seed, precision, checkpoint, Path(scratch))
+        precision = "int8" if "int8" in graphs else "fp16"
+        part = checkpoint.stem if checkpoint else f"{run.profile.profile}-seed{seed}{'-int8' * (precision == 'int8')}"
+        name = f"{board.name}-{re.sub(r'[^A-Za-z0-9_.-]', '_', part)}"
+        output = output or (run.folder / "kits" if run else Path()) / f"{name}.tar"
+        if output.exists():
+            raise InputError(f"{output}: exists; delete it or give another --output")
+        models, facts = _models(graphs, board, dlc, Path(scratch))
+        graph = load_graph(next(iter(graphs.values()))).graph
         ends = {item.name: item.type.tensor_type.shape.dim for item in (*graph.input, *graph.output)}
         size = ends["image"][2].dim_value
-        total, text = _estimate(name, board, manifests, models, size, expanded)
-        say(text + note)
+        total, text = _estimate(name, board, manifests, models, size)
+        say("\n".join(filter(None, (text, facts["note"]))))
         free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
         if total > free and not anyway:
             problem = f"{free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB"
@@ -115,18 +116,42 @@ def make_kit(
         record = KitRecord(
             edgezsad=edgezsad.__version__,
             board=board.name,
-            profile=profile.profile,
+            precision=precision,
+            profile=run.profile.profile if run else "",
             seed=seed,
             size=size,
             map_shape=[axis.dim_value for axis in ends["map"][2:]],
-            detector_sha256=detector_sha256,
             models={file: sha256_of_file(path) for file, path in models.items()},
             targets={manifest.name: manifest.sha256 for manifest in manifests},
             images_per_target=images_per_target,
             images_sha256="0" * 64,
+            **facts,
         )
-        _save(_files(name, board, record, manifests, models, expanded), name, output)
+        _save(_files(name, board, record, manifests, models), name, output)
     return output
+
+
+def _manifests(
+    run: Run | None, seed: int, targets: tuple[str, ...], images_per_target: int | None, images: Path | None
+) -> list[Manifest]:
+    """Return the images of a kit by target, or those of a folder."""
+    if images is not None or run is None:
+        return [folder_manifest(images)]
+    profile, names = run.profile, [item.name for item in run.profile.data.targets]
+    if seed not in profile.seeds:
+        raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
+    if unknown := [name for name in targets if name not in names]:
+        raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
+    return [target_manifest(run, each, images_per_target) for each in names if not targets or each in targets]
+
+
+def folder_manifest(folder: Path) -> Manifest:
+    """Return the images of a folder, at any depth, as one target without labels (0)."""
+    names = images_below(folder) if folder.is_dir() else []
+    if not names:
+        raise InputError(f"{folder}: no folder with images")
+    rows = [(name, "", "test", 0, "", "", 0, 0, sha256_of_file(folder / name), "") for name in names]
+    return Manifest("images", folder, tuple(Entry(*row) for row in rows))
 
 
 def target_manifest(run: Run, name: str, images_per_target: int | None) -> Manifest:
@@ -145,41 +170,60 @@ def image_bytes(manifest: Manifest, entry: Entry, size: int) -> bytes:
     return as_tensor(load(manifest.path(entry), size), size).astype("<f4").tobytes()
 
 
-def _models(graphs: dict[str, Path], board: Board, dlc: Path | None, scratch: Path) -> tuple[dict[str, Path], str, str]:
-    """Return model files by their path in the kit, the hash of their weights, and a note or ""."""
-    fp32, fp16 = graphs["fp32"], graphs["fp16"]
-    detector = detector_hash(read_metadata(fp32))
-    if not detector or detector_hash(read_metadata(fp16)) != detector:
-        raise InputError(f"{fp16}: its weights are not those of {fp32.name}; run notebook 04_export again")
+def _graphs(
+    run: Run | None, seed: int, precision: Literal["fp16", "int8"], checkpoint: Path | None, scratch: Path
+) -> dict[str, Path]:
+    """Return ONNX files by precision, the device's last; an FP32 checkpoint is converted to FP16."""
+    if checkpoint is None:
+        graphs = {each: run.onnx(seed, each) for each in (["fp32", "fp16"] if precision == "fp16" else ["int8"])}
+    else:
+        graphs = {read_metadata(checkpoint).get("precision", "fp32"): checkpoint}
+        if "fp32" in graphs:
+            graphs["fp16"] = to_fp16(checkpoint, scratch / "model-fp16.onnx")
+    if len({detector_hash(read_metadata(path)) for path in graphs.values()} | {""}) != 2:
+        raise InputError(f"{graphs[precision]}: weights unknown or not those of FP32; run notebook 04_export again")
+    return graphs
+
+
+def _models(
+    graphs: dict[str, Path], board: Board, dlc: Path | None, scratch: Path
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return model files by their path in the kit, and what the kit's record says of them."""
+    precision, graph = list(graphs.items())[-1]
+    facts = {"detector_sha256": detector_hash(read_metadata(graph)), "note": "", "qairt": ""}
     if board.name == "jetson":
         if dlc is not None:
             raise InputError("--dlc: only the RB5 takes a DLC; leave it out")
-        return {f"models/model-{precision}.onnx": path for precision, path in graphs.items()}, detector, ""
-    note = ""
+        return {f"models/model-{each}.onnx": path for each, path in graphs.items()}, facts
     if dlc is None:
         dlc = scratch / "model.dlc"
         try:
-            write_dlc(fp16, dlc)
-        except RuntimeUnavailable as reason:
-            note = f"\nno DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
-            return {"models/model-fp16.onnx": fp16}, detector, note
-    elif not dlc.is_file() or dlc.stat().st_size == 0:
-        raise InputError(f"{dlc}: missing or empty; give another DLC, or leave --dlc out")
-    elif dlc_record_path(dlc).is_file():
-        read_dlc(dlc, fp16)
+            record = write_dlc(graph, dlc)
+        except (RuntimeUnavailable, CheckError) as reason:
+            # A version of the writer may not take a quantised graph.
+            if isinstance(reason, CheckError) and precision != "int8":
+                raise
+            facts["note"] = f"no DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
+            return {f"models/model-{precision}.onnx": graph}, facts
+    elif not dlc.is_file() or dlc.read_bytes()[: len(ZIP)] != ZIP:
+        raise InputError(f"{dlc}: missing or not a DLC; give another DLC, or leave --dlc out")
+    elif not dlc_record_path(dlc).is_file():
+        facts["note"] = f"{dlc.name} has no record: its model, layout and precision are assumed to be those of the kit"
+        return {"models/model.dlc": dlc}, facts
     else:
-        note = f"\n{dlc}: assumed to be made from {fp16.name}; there is no record next to it"
-    return {"models/model.dlc": dlc}, detector, note
+        record = read_dlc(dlc, graph)
+    facts["qairt"] = record.versions.get("qairt", "")
+    return {"models/model.dlc": dlc}, facts
 
 
 def _estimate(
-    name: str, board: Board, manifests: list[Manifest], models: dict[str, Path], size: int, expanded: bool
+    name: str, board: Board, manifests: list[Manifest], models: dict[str, Path], size: int
 ) -> tuple[float, str]:
     """Return estimated bytes of the kit, and its contents, size and time as text."""
     images, packed = sum(len(manifest.entries) for manifest in manifests), 0.0
     for manifest in manifests:
         entries = manifest.entries[:: max(1, len(manifest.entries) // SAMPLES)][:SAMPLES]
-        sizes = [len(_pack(image_bytes(manifest, entry, size), expanded)) for entry in entries]
+        sizes = [len(_pack(image_bytes(manifest, entry, size))) for entry in entries]
         packed += len(manifest.entries) * float(np.mean(sizes))
     total = packed + sum(path.stat().st_size for path in models.values())
     before, per_chunk, per_image = board.seconds
@@ -191,13 +235,13 @@ def _estimate(
     )
 
 
-def _pack(data: bytes, expanded: bool) -> bytes:
+def _pack(data: bytes) -> bytes:
     # The smallest level takes five times as long as the fastest and saves a third.
-    return data if expanded else gzip.compress(data, 1, mtime=0)
+    return gzip.compress(data, 1, mtime=0)
 
 
 def _files(
-    name: str, board: Board, record: KitRecord, manifests: list[Manifest], models: dict[str, Path], expanded: bool
+    name: str, board: Board, record: KitRecord, manifests: list[Manifest], models: dict[str, Path]
 ) -> Iterator[tuple[str, bytes]]:
     """Yield path and contents of every file of a kit, one image at a time."""
     entries = [(manifest, entry) for manifest in manifests for entry in manifest.entries]
@@ -205,14 +249,18 @@ def _files(
     for number, (manifest, entry) in enumerate(progress(entries, f"kit {name}")):
         data = image_bytes(manifest, entry, record.size)
         # trtexec takes no comma, colon or blank in the name of a file.
-        file = f"images/{manifest.name}/{number:06d}.raw" + ("" if expanded else ".gz")
-        yield file, _pack(data, expanded)
+        file = f"images/{manifest.name}/{number:06d}.raw.gz"
+        yield file, _pack(data)
         rows.append("\t".join((f"{number:06d}", manifest.name, file, sha256_of_bytes(data), entry.id)) + "\n")
     for file, path in models.items():
         yield file, path.read_bytes()
     height, width = record.map_shape
     settings = {
         "NAME": name,
+        "PRECISION": record.precision,
+        # The GPU does not take quantised graphs.
+        "BACKEND": "Gpu" if record.precision == "fp16" else "Htp",
+        "QAIRT": record.qairt or "0.0",
         "IMAGES": len(entries),
         "KIB_IMAGE": 12 * record.size**2 // 1024 + 1,
         "KIB_MODEL": max(path.stat().st_size for path in models.values()) // 1024 + 1,

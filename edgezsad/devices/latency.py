@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,12 @@ QNN_COLUMNS = ("Message", "Time", "Unit of Measurement", "Timing Source", "Event
 NETRUN = "NetRun"
 ACCELERATOR = ("QNN accelerator (execute) time", "Accelerator (execute) time", "QNN (execute) time")
 """Names of an execution's time in QNN's profiles, the closest to the processor's own work first."""
+RATE = "INF/SEC"
+TEGRASTATS = (
+    ("memory in use, largest", r"RAM (\d+)/\d+MB", "MB", max),
+    ("power, mean", r"VDD_IN (\d+)mW", "mW", np.mean),
+    ("temperature of the GPU, highest", r"(?i)gpu@([\d.]+)C", "C", max),
+)
 UNITS = {"NS": 1e6, "US": 1e3, "MS": 1.0, "S": 1e-3}
 
 
@@ -27,11 +34,13 @@ class Latency(BaseModel):
     """A timing run on a board: one image goes through the model repeatedly, batch 1.
 
     `milliseconds` are of every iteration after the warm-up, `layers` averages of the slowest layers if profiled.
+    `throughput` is in images per second, of the timing run, which may overlap copies and computing; `single_ms` is the
+    median of single images with copies to and from the processor.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     board: Literal["jetson", "rb5"]
     runtime: str
     precision: str
@@ -42,6 +51,8 @@ class Latency(BaseModel):
     detector_sha256: str = ""
     milliseconds: list[Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]] = Field(min_length=1)
     layers: dict[str, float] = {}
+    throughput: float | None = None
+    single_ms: float | None = None
     method: str
     versions: dict[str, str]
     conditions: dict[str, str]
@@ -52,7 +63,9 @@ class Latency(BaseModel):
         return {"median_ms": float(np.median(self.milliseconds)), "p95_ms": float(np.percentile(self.milliseconds, 95))}
 
     def sentence(self) -> str:
-        return "median {median_ms:.2f} ms, 95th percentile {p95_ms:.2f} ms".format(**self.times)
+        text = "median {median_ms:.2f} ms, 95th percentile {p95_ms:.2f} ms".format(**self.times)
+        text += f"; single image with copies {self.single_ms:.2f} ms" if self.single_ms else ""
+        return text + (f"; throughput {self.throughput:.1f} images/s" if self.throughput else "")
 
 
 def board_latency(run: Run, board: Board, folder: Path | str = "") -> Latency | None:
@@ -69,7 +82,8 @@ def latency_result(latency: Latency | None) -> dict[str, object]:
     """Return a board's latency for the results file of a notebook."""
     if latency is None:
         return {"status": "not run", "reason": "no latency record", "median_ms": None, "p95_ms": None}
-    facts = latency.model_dump(include={"profile", "runtime", "method", "versions", "conditions", "command", "layers"})
+    names = {"profile", "runtime", "method", "versions", "conditions", "command", "layers", "throughput", "single_ms"}
+    facts = latency.model_dump(include=names)
     return {"status": "ok", "reason": "", "iterations": len(latency.milliseconds)} | latency.times | facts
 
 
@@ -98,27 +112,60 @@ def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Late
     return table.assign(versions=table["versions"].map(_listed))
 
 
+def layer_table(latency: Latency | None) -> pd.DataFrame:
+    """Return the slowest layers of a board's model, slowest first."""
+    return pd.DataFrame((latency.layers if latency else {}).items(), columns=["layer", "ms"])
+
+
 def _listed(facts: dict[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items()) or "-"
 
 
-def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
-    """Read milliseconds of executions by what was measured, the closest to the processor's work first.
+def _qnn_events(data: bytes, what: str) -> pd.DataFrame:
+    """Read the events of a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider, with their milliseconds.
 
-    The file is a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider; it may hold several runs and headers.
+    The file may hold several runs and headers.
     """
     try:
         table = pd.read_csv(io.BytesIO(data), usecols=list(QNN_COLUMNS), dtype=str, keep_default_na=False)
-        table = table[table["Unit of Measurement"].isin(list(UNITS))]
-        milliseconds = table["Time"].astype(float) / table["Unit of Measurement"].map(UNITS)
+        scale = table["Unit of Measurement"].map(UNITS)
+        numbers = pd.to_numeric(table["Time"].where(scale.notna() | (table["Unit of Measurement"] == RATE)))
     except ValueError as error:
         raise InputError(f"{what}: not a CSV of qnn-profile-viewer ({one_line(error, 80)})") from None
+    return table.assign(number=numbers, ms=numbers / scale)
+
+
+def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
+    """Read milliseconds of executions by what was measured, the closest to the processor's work first."""
+    table = _qnn_events(data, what).dropna(subset="ms")
     event = (table["Message"] == "EXECUTE") & (table["Event Level"] == "ROOT")
     event = table["Timing Source"].where(event).map({"NETRUN": NETRUN, "BACKEND": "execute event"})
     name = table["Event Identifier"].where(table["Event Identifier"].isin(ACCELERATOR), event)
-    series = {each: milliseconds[name == each] for each in (*ACCELERATOR, "execute event", NETRUN)}
+    series = {each: table["ms"][name == each] for each in (*ACCELERATOR, "execute event", NETRUN)}
     # A counter that a backend does not have stays at zero.
     found = {each: times.tolist() for each, times in series.items() if times.any()}
     if not found:
         raise InputError(f"{what}: no time of an execution; give the CSV that qnn-profile-viewer makes of the log")
+    return found
+
+
+def read_qnn_rate(data: bytes, what: str) -> float | None:
+    """Read the last rate of inferences per second, None if there is none."""
+    numbers = _qnn_events(data, what).query("`Unit of Measurement` == @RATE")["number"]
+    return float(numbers.iloc[-1]) if len(numbers) else None
+
+
+def read_qnn_layers(data: bytes, what: str) -> dict[str, float]:
+    """Read the mean milliseconds of the layers of a detailed profile."""
+    table = _qnn_events(data, what).dropna(subset="ms").query("`Event Level` == 'SUB-EVENT' and Message == 'EXECUTE'")
+    table = table[~table["Event Identifier"].isin(ACCELERATOR)]
+    return table.groupby("Event Identifier")["ms"].mean().to_dict()
+
+
+def read_tegrastats(data: bytes) -> dict[str, str]:
+    """Read memory, power and temperature during a timing run from lines of tegrastats; empty without lines."""
+    text, found = data.decode("utf-8", errors="replace"), {}
+    for name, pattern, unit, summary in TEGRASTATS:
+        if numbers := [float(number) for number in re.findall(pattern, text)]:
+            found[name] = f"{summary(numbers):.0f} {unit}"
     return found

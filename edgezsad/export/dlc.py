@@ -22,7 +22,14 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import OperatorUse, findings_of
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.onnx_scorer import read_metadata
-from edgezsad.scoring.qnn_scorer import QnnLibrary, assignment, check_assignment, open_session, partitions
+from edgezsad.scoring.qnn_scorer import (
+    QnnLibrary,
+    assignment,
+    check_assignment,
+    open_session,
+    partitions,
+    qairt_version,
+)
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)
@@ -42,7 +49,7 @@ class DlcRecord(BaseModel):
     model_sha256: str
     detector_sha256: str
     dlc_sha256: str
-    precision: Literal["fp32", "fp16"]
+    precision: Literal["fp32", "fp16", "int8"]
     folded: bool
     partitions: int
     operations: dict[str, int]
@@ -89,7 +96,7 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
         operations=dict(Counter(sorted(use.operator for use in uses)).most_common()),
         most_axes=max(rank for use in uses for rank in use.ranks),
         gpu_findings=findings_of(uses, "qnn-gpu"),
-        versions=versions("onnxruntime", "onnxruntime-qnn"),
+        versions=versions("onnxruntime", "onnxruntime-qnn") | {"qairt": qairt_version()},
     )
     write_json(dlc_record_path(target), record.model_dump())
     return record

@@ -136,6 +136,11 @@ def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: s
         raise CheckError(f"{path}: not all of the graph runs on the {name} ({what}); replace it in the model")
 
 
+def qairt_version() -> str:
+    """Return the version of Qualcomm's SDK in onnxruntime-qnn, which a board's must reach to read a DLC, or ""."""
+    return getattr(importlib.import_module("onnxruntime_qnn.build_and_package_info"), "qnn_version", "")
+
+
 def one_node_graph() -> bytes:
     """Return an ONNX file with one Relu."""
     from onnx import TensorProto, helper

@@ -45,8 +45,8 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
-    status: Literal["ok", "not run"] = "ok"
-    reason: str = ""  # what a runtime that was not run needs
+    status: Literal["ok", "not run", "not finite"] = "ok"
+    reason: str = ""  # what a runtime that was not run needs, or how many images gave NaN or infinity
     profile: str
     target: str
     seed: int

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,13 @@ TOOLS = [
 CLOCKS = (
     "SOC family:tegra234\nGPU MinFreq=1020000000 MaxFreq=1020000000 CurrentFreq=1020000000\nEMC MinFreq=1 MaxFreq=2"
 )
+
+
+def save_dlc(graph: Path, path: Path) -> Path:
+    """What the stand-in of qnn-net-run takes for a DLC."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(graph, "model")
+    return path
 
 
 def save_small_graph(path: Path, detector: str, seed: int = 0) -> None:
@@ -114,6 +122,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, make_profile: Callable[..., 
     for seed in (0, 1):
         save_small_graph(run.onnx(seed, "fp32"), f"{seed}" * 64, seed)
         to_fp16(run.onnx(seed, "fp32"), run.onnx(seed, "fp16"))
+        save_dlc(run.onnx(seed, "fp16"), run.onnx(seed, "fp16").with_suffix(".dlc"))
     bench = Bench(run, save_profile(run.profile, folder / "config.yaml"))
     for seed, (name, counts) in enumerate({"bolts": {"good": 4, "a, b:c": 3}, "nuts": {"good": 3, "chip": 2}}.items()):
         manifest = make_set(folder / "data" / name, name, counts, seed)
@@ -145,6 +154,7 @@ class Device:
             self.write("proc/device-tree/model", "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0")
             self.write("usr/local/cuda/version.json", '{\n "cuda" : {\n  "version" : "12.6.68"\n }\n}\n')
             self.standin("trtexec", "trtexec.py")
+            self.write("etc/nvpmodel.conf", "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n")
             self.says("nvpmodel", "NV Power Mode: MAXN_SUPER\n2")
             self.says("jetson_clocks", CLOCKS)
         else:
@@ -155,8 +165,8 @@ class Device:
                 self.write(f"sys/class/kgsl/kgsl-3d0/{name}", f"{text}\n")
             self.standin("qnn-net-run", "qnn_net_run.py")
             self.standin("qnn-profile-viewer", "qnn_profile_viewer.py")
-            for library in ("libQnnGpu.so", "libQnnModelDlc.so"):
-                self.write(f"lib/{library}", "a library")
+            for library in ("libQnnGpu.so", "libQnnModelDlc.so", "libQnnSystem.so"):
+                self.write(f"lib/{library}", "a library of v2.32.0.250228")
             self.environment["LD_LIBRARY_PATH"] = str(self.root / "lib")
 
     def write(self, name: str, text: str) -> None:
@@ -176,8 +186,10 @@ class Device:
     def standin(self, name: str, file: str) -> None:
         self.script(name, f'exec "{sys.executable}" "{HERE / "standins" / file}" "$@"')
 
-    def run(self, kit: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        settings = {"cwd": kit, "env": self.environment | environment, "start_new_session": True}
+    def run(
+        self, kit: Path, *options: str, user: int | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        settings = {"cwd": kit, "env": self.environment | environment, "start_new_session": True, "user": user}
         return subprocess.run(["/bin/sh", "run.sh", *options], capture_output=True, text=True, check=False, **settings)
 
 
@@ -194,7 +206,7 @@ def returned(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """The result archive of each board, of all images."""
     folder = tmp_path_factory.mktemp("returned")
     archives = {}
-    for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16")}}.items():
+    for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16").with_suffix(".dlc")}}.items():
         path = kit.make_kit(bench.run, BOARDS[name], output=folder / name, **choices)
         done = Device(folder / f"{name}-device", name).run(path, "--iterations", "5", "--warmup", "3", "--chunk", "5")
         assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_contents_of_a_kit(bench: Any, tmp_path: Path):
 
 
 def test_an_archive_is_the_folder_and_always_the_same(bench: Any, tmp_path: Path):
-    options = {"expanded": True, "targets": ("nuts",)}
+    options = {"targets": ("nuts",)}
     folder, one, two = (jetson(bench, tmp_path / name, **options) for name in ("kit", "one.tar", "two.tar"))
     assert one.read_bytes() == two.read_bytes()
     with tarfile.open(one) as archive:
@@ -62,7 +62,7 @@ def test_an_archive_is_the_folder_and_always_the_same(bench: Any, tmp_path: Path
     assert all((unpacked / path.relative_to(folder)).read_bytes() == path.read_bytes() for path in files)
     assert len(files) == sum(path.is_file() for path in unpacked.rglob("*"))
     images = list((folder / "images" / "nuts").iterdir())
-    assert len(images) == 5 and {path.stat().st_size for path in images} == {12 * SIZE**2}
+    assert len(images) == 5 and {len(gzip.decompress(path.read_bytes())) for path in images} == {12 * SIZE**2}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,8 @@ def test_an_archive_is_the_folder_and_always_the_same(bench: Any, tmp_path: Path
         ({"seed": 7}, "--seed 7: unknown; the profile has the seeds 0, 1"),
         ({"targets": ("bolt",)}, "--targets bolt: unknown; the profile has bolts, nuts"),
         ({"dlc": Path("x.dlc")}, "--dlc: only the RB5 takes a DLC"),
-        ({"board": "rb5", "dlc": Path("nowhere.dlc")}, "nowhere.dlc: missing or empty"),
+        ({"board": "rb5", "dlc": Path("nowhere.dlc")}, "nowhere.dlc: missing or not a DLC"),
+        ({"board": "rb5", "dlc": Path("README.md")}, r"README\.md: missing or not a DLC"),
         ({"board": "pi"}, "pi: unknown board; choose jetson or rb5"),
     ],
 )
@@ -101,16 +102,22 @@ def test_an_image_that_is_not_the_manifests(bench: Any, tmp_path: Path):
 
 def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     dlc = tmp_path / "mine.dlc"
-    dlc.write_bytes(b"a dlc")
+    dlc.write_bytes(b"PK\x03\x04 a dlc")
     folder = make_kit(bench.run, BOARDS["rb5"], dlc=dlc, output=tmp_path / "given")
-    assert (folder / "models" / "model.dlc").read_bytes() == b"a dlc" and (folder / "ort_qnn.py").is_file()
-    assert "there is no record next to it" in capsys.readouterr().out
+    assert (folder / "models" / "model.dlc").read_bytes() == dlc.read_bytes() and (folder / "ort_qnn.py").is_file()
+    assert "has no record: its model, layout and precision are assumed" in capsys.readouterr().out
     folder = bench.kit_without_dlc(tmp_path / "onnx", monkeypatch)
     assert [path.name for path in (folder / "models").iterdir()] == ["model-fp16.onnx"]
     assert "no DLC (onnxruntime-qnn is not installed)" in capsys.readouterr().out
-    written = lambda graph, target: target.write_bytes(b"dlc of " + Path(graph).read_bytes())  # noqa: E731
+
+    def written(graph: Path, target: Path) -> Any:
+        target.write_bytes(b"dlc of " + Path(graph).read_bytes())
+        return namedtuple("record", "versions")({"qairt": "2.51.0"})
+
     monkeypatch.setattr(kit, "write_dlc", written)
     folder = make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "written")
+    assert KitRecord.model_validate_json((folder / "kit.json").read_text()).qairt == "2.51.0"
+    assert "QAIRT=2.51.0\n" in (folder / "kit.env").read_text()
     assert (folder / "models" / "model.dlc").read_bytes() == b"dlc of " + bench.run.onnx(0, "fp16").read_bytes()
 
 

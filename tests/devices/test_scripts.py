@@ -14,6 +14,7 @@ import pytest
 from edgezsad.devices import BOARDS
 from edgezsad.devices.ingest import ingest
 from edgezsad.devices.kit import make_kit
+from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
 STANDINS = Path(__file__).parent / "standins"
@@ -22,7 +23,7 @@ FAST = ("--iterations", "5", "--warmup", "3")
 
 
 def write(bench: Any, folder: Path, name: str, count: int | None = 2) -> Path:
-    dlc = bench.run.onnx(0, "fp16") if name == "rb5" else None
+    dlc = bench.run.onnx(0, "fp16").with_suffix(".dlc") if name == "rb5" else None
     return make_kit(bench.run, BOARDS[name], images_per_target=count, dlc=dlc, output=folder)
 
 
@@ -40,7 +41,8 @@ def check_scores(bench: Any, folder: Path, precision: str, digits: float) -> Non
         np.testing.assert_allclose(scores.map, ours.map, rtol=digits, atol=1e-7)
         assert np.isnan(scores.milliseconds).all()
         assert scores.record.detector_sha256 == "0" * 64
-        assert scores.record.model_sha256 == host.record.model_sha256
+        dlc = sha256_of_file(bench.run.onnx(0, "fp16").with_suffix(".dlc"))
+        assert scores.record.model_sha256 == (dlc if "qnn" in scores.record.versions else host.record.model_sha256)
 
 
 @pytest.mark.slow
@@ -88,7 +90,7 @@ def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
     assert "NetRun: median" in latency.method
     # Unpacked images are deleted.
     assert not list((kit / "result" / "in").iterdir())
-    assert len(commands(device)) == 4
+    assert len(commands(device)) == 5
 
 
 @pytest.mark.slow
@@ -140,7 +142,7 @@ def test_jetson_continues_after_a_kill(bench: Any, make_device: MakeDevice, tmp_
 def test_rb5_continues_after_a_kill_and_a_full_disk(bench: Any, make_device: MakeDevice, tmp_path: Path):
     device = make_device("rb5")
     kit = write(bench, tmp_path / "kit", "rb5", None)
-    assert device.run(kit, *FAST, "--chunk", "5", STANDIN_KILL="3").returncode == -9
+    assert device.run(kit, *FAST, "--chunk", "5", STANDIN_KILL="4").returncode == -9
     # A row that could not be written is not counted as done.
     move = f'exec "{shutil.which("mv")}" "$@"'
     device.script("mv", f"case $1 in *output.raw) exit 1;; esac; {move}")
@@ -158,12 +160,13 @@ def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):
     kit = write(bench, tmp_path / "kit", "jetson", 1)
     (kit / "result").mkdir()
     (kit / "result" / "pid").write_text(f"{os.getpid()}\n")
-    done = device.run(kit, "--check")
+    done = device.run(kit, *FAST)
     assert done.returncode == 1 and "another run.sh is running here" in done.stderr
-    # The lock of a dead process is taken over; --check runs nothing.
-    (kit / "result" / "pid").write_text("99999999\n")
+    # --check runs nothing; the lock of a dead process is taken over.
     assert device.run(kit, "--check").returncode == 0
     assert not device.log.exists()
+    (kit / "result" / "pid").write_text("99999999\n")
+    assert device.run(kit, *FAST).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,11 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
                 return None
             return Engine(serialized_engine[len(PLAN) :])
 
+    def init_libnvinfer_plugins(logger: Logger, namespace: str) -> bool:
+        assert isinstance(logger, Logger) and namespace == ""
+        return True
+
+    module.init_libnvinfer_plugins = init_libnvinfer_plugins
     for item in (Logger, Builder, OnnxParser, Runtime):
         setattr(module, item.__name__, item)
     return module

@@ -1,6 +1,15 @@
 #!/bin/sh
 # Run the kit on a Jetson: check the board, build an FP16 engine, time it, run every image, pack one result file.
-# It needs JetPack 6 (TensorRT 10 or newer with trtexec) and nothing else. It may be interrupted and started again.
+# It needs JetPack 6 (TensorRT 10 or newer with trtexec) and nothing else. Where Python's tensorrt module is there, as in
+# JetPack, one process runs all images. It may be interrupted and started again.
+#
+# sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup MS]
+#   --check         only check the board
+#   --any-mode      continue in another power mode than MAXN_SUPER, or with unlocked clocks
+#   --restart       delete results and start over
+#   --retime        time the engine again, for instance in another power mode
+#   --iterations N  timed runs (300)
+#   --warmup MS     before them (2000)
 set -u
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=common.sh
@@ -9,46 +18,23 @@ cd "$(dirname "$0")" || exit 1
 . ./kit.env
 suffix=json
 
-usage() {
-    cat <<END
-sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup MS]
-  --check         only check the board
-  --any-mode      continue in another power mode than MAXN_SUPER, or with unlocked clocks
-  --restart       delete results and start over
-  --retime        time the engine again, for instance in another power mode
-  --iterations N  timed runs (300)
-  --warmup MS     before them (2000)
-END
-}
-
-find_trtexec() {
-    for trtexec in "$(command -v trtexec)" "$root/usr/src/tensorrt/bin/trtexec"; do
-        [ -n "$trtexec" ] && [ -x "$trtexec" ] && return 0
-    done
-    fail "trtexec is neither on PATH nor in /usr/src/tensorrt/bin; it comes with JetPack: sudo apt install tensorrt"
-}
-
 # trtexec prints [TensorRT v100300] for 10.3.0, newer versions also [TensorRT v11.1.0.106].
 find_version() {
     "$trtexec" --help >"$result/trtexec-help.txt" 2>&1 </dev/null
+    code=$?
+    [ $code -lt 126 ] || fail "$trtexec does not start: $(first_line "$result/trtexec-help.txt"); $(meaning $code)"
     version=$(sed -n 's/.*\[TensorRT v\([0-9.]*\)\].*/\1/p' "$result/trtexec-help.txt" | head -n 1)
     case $version in
         *.*) ;;
         ????) version=$((version / 1000)).$((version / 100 % 10)).$((version % 100)) ;;
         ?????*) version=$((version / 10000)).$((version / 100 % 100)).$((version % 100)) ;;
-        *)
-            # A package's version is 10.3.0.30-1+cuda12.5.
-            # shellcheck disable=SC2016
-            version=$(dpkg-query -W -f '${Version}\n' 'libnvinfer[0-9]*' 2>/dev/null | head -n 1 | sed 's/-.*//')
-            ;;
+        *) fail "$trtexec prints no TensorRT version: $(first_line "$result/trtexec-help.txt")" ;;
     esac
     major=${version%%.*}
-    case $major in
-        '' | *[!0-9]*) fail "$trtexec prints no TensorRT version, nor does dpkg; TensorRT 10 or newer is needed" ;;
-    esac
     [ "$major" -ge 10 ] || fail "TensorRT $version: 10 or newer is needed; JetPack 6.2 has 10.3"
     # Up to 10.x TensorRT rounds the FP32 graph itself; from 11 on it computes in the types of the graph.
-    if [ "$major" -ge 11 ]; then model=models/model-fp16.onnx; else model=models/model-fp32.onnx; fi
+    model=models/model-fp32.onnx
+    [ "$major" -lt 11 ] && [ -f "$model" ] || model=models/model-$PRECISION.onnx
     # 11.x leaves transfers out by default; without them an image might never reach the GPU.
     if grep -q -e '--includeDataTransfers' "$result/trtexec-help.txt"; then transfers=--includeDataTransfers; else transfers=; fi
 }
@@ -57,29 +43,17 @@ power_mode() { nvpmodel -q 2>/dev/null | sed -n 's/^NV Power Mode: *//p' | head 
 
 # Only root may read the clocks; where sudo would ask for a password they stay unknown.
 clocks() {
-    { jetson_clocks --show || sudo -n jetson_clocks --show; } 2>/dev/null | grep -i -e '^gpu' -e '^emc' | tr -s ' ' | tr '\n' ';'
+    { jetson_clocks --show || sudo -n jetson_clocks --show; } 2>/dev/null | grep -i -e '^ *gpu' -e '^ *emc' | tr -s ' ' | tr '\n' ';'
 }
 
-condition_line() { printf '%s; %s' "$(power_mode)" "$(clocks)"; }
-
-# Locked: lowest and highest frequency of every line are equal.
-locked() {
-    printf '%s' "$1" | tr ';' '\n' | grep -i '^gpu.*MinFreq=' >"$result/gpu.txt" || return 1
-    while read -r line <&3; do
-        low=${line##*MinFreq=}
-        high=${line##*MaxFreq=}
-        [ "${low%% *}" = "${high%% *}" ] || return 1
-    done 3<"$result/gpu.txt"
-}
-
-slow() {
-    [ "$any_mode" = yes ] || fail "$1, or use --any-mode (the record will say so)"
-    warn "$1"
+# frequency WORD: MinFreq or MaxFreq of the GPU, in MHz.
+frequency() {
+    printf '%s' "$shown" | tr ';' '\n' | sed -n "s/^ *GPU.*$1=\([0-9]*\)[0-9]\{6\}.*/\1/p" | head -n 1
 }
 
 check_board() {
     release=$(head -n 1 "$root/etc/nv_tegra_release" 2>/dev/null)
-    [ -n "$release" ] || fail "no /etc/nv_tegra_release: this is not a Jetson"
+    [ -n "$release" ] || fail "no /etc/nv_tegra_release: this is not a Jetson, or a container; run it on the board itself"
     l4t=$(printf '%s' "$release" | sed 's/^# R\([0-9]*\) (release), REVISION: \([0-9.]*\).*/\1.\2/')
     case $l4t in
         36.*) ;;
@@ -90,74 +64,99 @@ check_board() {
         *"Orin Nano"*) ;;
         *) warn "this is ${device:-an unknown board}: the paper's is a Jetson Orin Nano Super" ;;
     esac
-    find_trtexec
+    trtexec=$(command -v trtexec) || trtexec=$root/usr/src/tensorrt/bin/trtexec
+    [ -x "$trtexec" ] ||
+        fail "trtexec is neither on PATH nor in /usr/src/tensorrt/bin; it comes with JetPack: sudo apt install tensorrt"
     find_version
     mode=$(power_mode)
     shown=$(clocks)
-    note "$facts" device "${device:-unknown}"
-    note "$facts" l4t "$l4t"
-    note "$facts" l4t_release "$release"
-    note "$facts" tool trtexec
-    note "$facts" tool_version "$version"
-    note "$facts" cuda "$(sed -n '/"cuda" *:/,/}/s/.*"version" *: *"\([0-9.]*\)".*/\1/p' "$root/usr/local/cuda/version.json" 2>/dev/null)"
-    note "$facts" model "$model"
-    note "$facts" model_sha256 "$(sum "$model")"
-    note "$facts" power_mode "${mode:-unknown}"
-    note "$facts" clocks "${shown:-unknown}"
+    runner=$(python3 trt_runner.py --version 2>"$result/python.txt" </dev/null) ||
+        say "one process for all images is not possible here ($(sed -n '$p' "$result/python.txt")): trtexec is started for each"
+    cuda=$(sed -n '/"cuda" *:/,/}/s/.*"version" *: *"\([0-9.]*\)".*/\1/p' "$root/usr/local/cuda/version.json" 2>/dev/null)
+    note "$facts" device "$device" l4t "$l4t" l4t_release "$release" tool trtexec tool_version "$version" cuda "$cuda" \
+        model "$model" model_sha256 "$(sum "$model")" power_mode "$mode" clocks "$shown" runner "${runner:-trtexec}"
     say "$device, L4T $l4t, TensorRT $version, power mode ${mode:-unknown}"
-    [ "$mode" = MAXN_SUPER ] || slow "power mode is ${mode:-unknown}, not MAXN_SUPER: sudo nvpmodel -m 2"
+    id=$(sed -n 's/.*ID=\([0-9]*\) .*NAME=MAXN_SUPER[ >].*/\1/p' "$root/etc/nvpmodel.conf" 2>/dev/null | head -n 1)
+    remedy="sudo nvpmodel -m $id"
+    [ -n "$id" ] || remedy="/etc/nvpmodel.conf has none, boot the -super configuration of JetPack 6.2"
+    [ "$mode" = MAXN_SUPER ] || slow "power mode is ${mode:-unknown}, not MAXN_SUPER: $remedy"
     if [ -z "$shown" ]; then
         warn "the clocks cannot be read without sudo: start this as 'sudo sh run.sh' to record them"
     else
-        locked "$shown" || slow "the GPU's clocks are not locked: sudo jetson_clocks"
+        low=$(frequency MinFreq)
+        [ "${low:-0}" = "$(frequency MaxFreq)" ] || slow "the GPU's clocks are not locked: sudo jetson_clocks"
+        [ "${low:-1020}" -ge 1020 ] || slow "the GPU runs at $low MHz, the paper's at 1020: reboot in MAXN_SUPER"
     fi
 }
 
 build() {
-    if [ -s "$result/engine.plan" ] && [ -s "$result/engine.tsv" ]; then
-        [ "$(sum "$result/engine.plan")" = "$(noted "$result/engine.tsv" engine_sha256)" ] ||
-            fail "$result/engine.plan is not the engine that this result was begun with; run.sh --restart starts over"
-        return 0
-    fi
+    [ ! -s "$result/engine.plan" ] || return 0
     # An engine built again may choose other kernels: outputs of two engines are not one result.
     [ ! -s "$result/outputs.tsv" ] || fail "$result/engine.plan is missing; run.sh --restart starts over"
     say "building the engine; some minutes"
     set -- --skipInference
     [ "$major" -ge 11 ] || set -- "$@" --fp16
+    [ "$major" -ge 11 ] || [ "$PRECISION" = fp16 ] || set -- "$@" --int8
     logged build build.log "$trtexec" --onnx="$model" --saveEngine="$result/engine.new" "$@" --timingCacheFile="$result/timing.cache"
     [ -s "$result/engine.new" ] || fail "no engine was built; see $result/logs/build.log"
-    mv "$result/engine.new" "$result/engine.plan"
-    rm -f "$result/engine.tsv"
-    note "$result/engine.tsv" engine_sha256 "$(sum "$result/engine.plan")"
+    grep '\[W\]' "$result/logs/build.log" | sed 's/.*\[W\] *\(\[TRT\] \)*//' | head -n 10 >"$result/warnings.txt"
+    while read -r line <&5; do warn "TensorRT: $line"; done 5<"$result/warnings.txt"
+    mv "$result/engine.new" "$result/engine.plan" || full "$result/engine.plan"
 }
 
 time_model() {
     say "timing: ${iterations:-300} runs after ${warmup:-2000} ms of warm-up"
     expand_first
-    rm -rf "$result/time.new"
-    mkdir "$result/time.new"
-    time_note "$result/time.new/time.tsv" "${iterations:-300}" "${warmup:-2000} ms"
+    time_note "${iterations:-300}" "${warmup:-2000} ms"
+    if command -v tegrastats >/dev/null; then
+        tegrastats --interval 500 >"$result/time.new/tegrastats.txt" 2>/dev/null &
+        watcher=$!
+    fi
     # shellcheck disable=SC2086
     logged time time.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
         --iterations="${iterations:-300}" --warmUp="${warmup:-2000}" --duration=0 \
         --exportTimes="$result/time.new/times.json" --exportProfile="$result/time.new/profile.json" \
         --separateProfileRun $transfers
     [ -s "$result/time.new/times.json" ] || fail "no times were written; see $result/logs/time.log"
-    note "$result/time.new/time.tsv" after "$(condition_line)"
-    mv "$result/time.new" "$result/time"
+    [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+    watcher=
+    rate=$(sed -n 's/.*Throughput: \([0-9.e+]*\) qps.*/\1/p' "$result/logs/time.log")
+    note "$result/time.new/time.tsv" after "$(clocks)" throughput "$rate"
+    mv "$result/time.new" "$result/time" || full "$result/time"
+}
+
+# infer FILE SHA256 OUTPUT: one image by trtexec.
+infer() {
+    expand "$1" "$2" "$result/image.raw"
+    rm -f "$result/output.json"
+    # shellcheck disable=SC2086
+    logged run run.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
+        --iterations=1 --warmUp=0 --duration=0 --exportOutput="$result/output.json" $transfers
+    mv "$result/output.json" "$3" || fail "image $number gave no output, or the disk is full; see $log"
+}
+
+# One process for all images, after a few by trtexec that it must repeat.
+run_python() {
+    mkdir -p "$result/sentinels"
+    while IFS=$tab read -r number _ file sha _ <&4; do
+        [ -s "$result/sentinels/$number.json" ] || infer "$file" "$sha" "$result/sentinels/$number.json"
+        [ "$number" != 000002 ] || break
+    done 4<images.tsv
+    screen=yes
+    tried runner runner.log python3 trt_runner.py "$result/engine.plan" images.tsv "$result" && return 0
+    warn "trt_runner.py: $(meaning $?), $(sed -n '$p' "$log"): trtexec runs the images instead"
+    screen=no
+    check_outputs
+    return 1
 }
 
 run_images() {
+    [ -z "$runner" ] || ! run_python || return 0
     say "$IMAGES images; the engine is loaded for each, which takes 2 to 3 s per image (an estimate)"
     while IFS=$tab read -r number target file sha _ <&4; do
-        ! has_output "$number" || continue
-        expand "$file" "$sha" "$result/image.raw"
-        rm -f "$result/output.json"
-        # shellcheck disable=SC2086
-        logged run run.log "$trtexec" --loadEngine="$result/engine.plan" --loadInputs="image:$result/image.raw" \
-            --iterations=1 --warmUp=0 --duration=0 --exportOutput="$result/output.json" $transfers
-        [ -s "$result/output.json" ] || fail "image $number gave no output; see $result/logs/run.log"
-        keep "$result/output.json" "$number" "$target" "$sha"
+        ! grep -q "^$number${tab}" "$result/outputs.tsv" || continue
+        infer "$file" "$sha" "$result/one.json"
+        keep "$result/one.json" "$number" "$target" "$sha"
         case $session_done in
             1 | *0) progress ;;
         esac

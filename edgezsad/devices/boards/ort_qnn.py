@@ -1,4 +1,4 @@
-"""Run an ONNX file on the board's GPU with ONNX Runtime's QNN provider; options and results are those of qnn-net-run.
+"""Run an ONNX file on the board's GPU or HTP with ONNX Runtime's QNN provider, as qnn-net-run would.
 
 It needs onnxruntime-qnn and NumPy, nothing of this package. Sessions that would fall back to the CPU do not open.
 """
@@ -26,11 +26,11 @@ def versions():
     return f"{ort.__version__} (onnxruntime-qnn {package})"
 
 
-def open_session(model, profile):
-    """Open a session on the GPU alone that writes its profile to `profile`."""
+def open_session(model, backend, profile):
+    """Open a session on a backend ("Gpu", "Htp") alone that writes its profile to `profile`."""
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    settings = {"backend_type": "gpu", "profiling_level": "basic", "profiling_file_path": profile}
+    settings = {"backend_type": backend.lower(), "profiling_level": "basic", "profiling_file_path": profile}
     try:
         plugin = importlib.import_module("onnxruntime_qnn")
     except ImportError:
@@ -48,6 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", action="version", version=versions())
     parser.add_argument("--model", required=True)
+    parser.add_argument("--backend", default="Gpu")
     parser.add_argument("--input_list", required=True)
     parser.add_argument("--output_dir", required=True)
     arguments = parser.parse_args()
@@ -55,7 +56,7 @@ def main():
     files = [line.split(":=", 1)[1] for line in lines if line]
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    session = open_session(arguments.model, str(folder / "profile.csv"))
+    session = open_session(arguments.model, arguments.backend, str(folder / "profile.csv"))
     shape = session.get_inputs()[0].shape
     for number, file in enumerate(files):
         image = np.fromfile(file, dtype="<f4").reshape(shape)

@@ -2,6 +2,17 @@
 # Run the kit on an RB5 Gen2: check the board, time the model on its GPU, run every image, pack one result file.
 # It needs the QNN SDK's qnn-net-run and libQnnGpu.so, or, where the kit holds no DLC, Python with onnxruntime-qnn.
 # It may be interrupted and started again.
+#
+# sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup N] [--chunk N]
+#   --check         only check the board
+#   --any-mode      continue where the GPU's governor is not "performance"
+#   --restart       delete results and start over
+#   --retime        time the model again
+#   --iterations N  timed runs (100)
+#   --warmup N      runs before them (20)
+#   --chunk N       images that are unpacked and run at a time (100)
+#
+# Set QNN_SDK_ROOT to the SDK's folder if its tools are not on PATH.
 set -u
 cd "$(dirname "$0")" || exit 1
 # shellcheck source=common.sh
@@ -10,49 +21,28 @@ cd "$(dirname "$0")" || exit 1
 . ./kit.env
 suffix=raw
 
-usage() {
-    cat <<END
-sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup N] [--chunk N]
-  --check         only check the board
-  --any-mode      continue where the GPU's governor is not "performance"
-  --restart       delete results and start over
-  --retime        time the model again
-  --iterations N  timed runs (100)
-  --warmup N      runs before them (20)
-  --chunk N       images that are unpacked and run at a time (100)
-Set QNN_SDK_ROOT to the SDK's folder if its tools are not on PATH.
-END
-}
-
-# search KIND NAME: the path of a program or library: next to this script, on the search path, in the SDK.
-search() {
-    if [ "$1" = program ]; then
-        path=${PATH:-}
-        below=bin
-    else
-        path=${LD_LIBRARY_PATH:-}:/vendor/lib64:/usr/lib:/usr/lib/aarch64-linux-gnu
-        below=lib
-    fi
-    old=$IFS
-    IFS=:
-    # shellcheck disable=SC2086
-    set -- "$2" . $path
-    IFS=$old
-    name=$1
-    shift
-    for folder in "$@" "${QNN_SDK_ROOT:-/nowhere}/$below"/aarch64-*; do
-        if [ -n "$folder" ] && [ -f "$folder/$name" ]; then
-            printf '%s\n' "$folder/$name"
-            return 0
-        fi
-    done
-    return 1
+# starts FOLDER: whether its qnn-net-run starts with libQnnGpu.so of the same SDK and target, or else of the search path.
+starts() {
+    program=$1/qnn-net-run
+    [ -n "$1" ] && [ -f "$program" ] || return 1
+    # adb push drops the permission to execute.
+    [ -x "$program" ] || chmod +x "$program"
+    path=${1%/bin/*}/lib/${1##*/}
+    [ -d "$path" ] || path=$1:${LD_LIBRARY_PATH:-}:/vendor/lib64:/usr/lib:/usr/lib/aarch64-linux-gnu
+    problem="libQnn$BACKEND.so for $program is missing: not in $path"
+    for folder in $path; do [ ! -f "$folder/libQnn$BACKEND.so" ] || break; done
+    [ -f "$folder/libQnn$BACKEND.so" ] || return 1
+    LD_LIBRARY_PATH=$folder:${LD_LIBRARY_PATH:-} "$program" --version >"$result/version.txt" 2>&1 </dev/null
+    code=$?
+    version=$(sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p' "$result/version.txt" | head -n 1)
+    problem="$program does not start: $(first_line "$result/version.txt"); $(meaning $code)"
+    [ -n "$version" ]
 }
 
 find_tool() {
     if [ ! -f models/model.dlc ]; then
         tool=onnxruntime-qnn
-        model=models/model-fp16.onnx
+        model=models/model-$PRECISION.onnx
         command -v python3 >/dev/null || fail "the kit holds no DLC, and there is no python3 to run its ONNX file"
         version=$(python3 ort_qnn.py --version 2>"$result/version.txt") ||
             fail "ONNX Runtime's QNN provider does not start: $(sed -n '$p' "$result/version.txt"); pip install onnxruntime-qnn"
@@ -60,35 +50,49 @@ find_tool() {
     fi
     model=models/model.dlc
     tool=qnn-net-run
-    program=$(search program qnn-net-run) ||
-        fail "qnn-net-run is not here, on PATH or in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
-    library=$(search library libQnnGpu.so) ||
-        fail "libQnnGpu.so is not here, on LD_LIBRARY_PATH or in QNN_SDK_ROOT; copy it from lib/aarch64-*"
-    # adb push drops the permission to execute.
-    [ -x "$program" ] || chmod +x "$program"
-    LD_LIBRARY_PATH=$(dirname "$library"):${LD_LIBRARY_PATH:-}
-    export LD_LIBRARY_PATH
-    "$program" --version >"$result/version.txt" 2>&1 </dev/null
-    version=$(sed -n 's/.*v\([0-9][0-9.]*\).*/\1/p' "$result/version.txt" | head -n 1)
-    [ -n "$version" ] || fail "$tool prints no version; see $result/version.txt"
+    problem="qnn-net-run is not here, on PATH or in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
+    version=
+    blanks=$IFS
+    IFS=: # of search paths
+    # shellcheck disable=SC2086
+    set -- . $PATH
+    [ -z "${QNN_SDK_ROOT:-}" ] || set -- "$QNN_SDK_ROOT"/bin/aarch64-*
+    # An SDK holds programs for several systems: the first that starts is this system's.
+    for place in "$@"; do
+        ! starts "$place" || break
+    done
+    IFS=$blanks
+    [ -n "$version" ] || fail "$problem"
+    export LD_LIBRARY_PATH="$folder:${LD_LIBRARY_PATH:-}"
+    note "$facts" program "$program" library "$folder/libQnn$BACKEND.so"
+    built=$(grep -a -o 'v[0-9]*\.[0-9]*\.[0-9]*' "$folder/libQnn$BACKEND.so" | head -n 1)
+    case v$version in
+        "${built:-v}"*) ;;
+        *) warn "$folder/libQnn$BACKEND.so is of version ${built#v}, $program of $version: copy both from one SDK" ;;
+    esac
+    [ -f "$folder/libQnnSystem.so" ] || warn "libQnnSystem.so is not in $folder; reading a DLC may need it"
+    need=${QAIRT#*.}
+    have=${version#*.}
+    [ "${need%%.*}" -le "${have%%.*}" ] || warn "the DLC was written by QAIRT $QAIRT, newer than this SDK ($version), which may not read it: install QAIRT $QAIRT"
     # Older versions read a DLC only through a library.
     "$program" --help >"$result/help.txt" 2>&1 </dev/null
-    if grep -q libQnnModelDlc "$result/help.txt" && search library libQnnModelDlc.so >/dev/null; then
+    reader=
+    if grep -q libQnnModelDlc "$result/help.txt" && [ -f "$folder/libQnnModelDlc.so" ]; then
         reader='--model libQnnModelDlc.so'
-    else
-        reader=
     fi
 }
 
-# net_run STEP LIST FOLDER: the model on every image of a list.
+# net_run STEP LIST FOLDER [LEVEL]: the model on every image of a list; with a level of profiling it may fail.
 net_run() {
     mkdir -p "$3"
     if [ "$tool" = onnxruntime-qnn ]; then
-        logged "$1" "$1.log" python3 ort_qnn.py --model "$model" --input_list "$2" --output_dir "$3"
+        logged "$1" "$1.log" python3 ort_qnn.py --model "$model" --backend "$BACKEND" --input_list "$2" --output_dir "$3"
     else
+        how=logged
+        [ -z "${4:-}" ] || how=tried
         # shellcheck disable=SC2086
-        logged "$1" "$1.log" "$program" $reader --dlc_path "$model" --backend libQnnGpu.so --input_list "$2" \
-            --output_dir "$3" --profiling_level basic
+        $how "$1" "$1.log" "$program" $reader --dlc_path "$model" --backend libQnn$BACKEND.so --input_list "$2" \
+            --output_dir "$3" --profiling_level "${4:-basic}"
     fi
 }
 
@@ -103,8 +107,6 @@ clocks() {
         printf '%s=%s;' "${name##*/}" "$(read_gpu "$name")"
     done
 }
-
-condition_line() { clocks; }
 
 check_board() {
     if command -v getprop >/dev/null; then
@@ -122,33 +124,35 @@ check_board() {
     esac
     find_tool
     mode=$(power_mode)
-    note "$facts" device "${device:-unknown}"
-    note "$facts" soc "${soc:-unknown}"
-    note "$facts" system "${system:-unknown}"
-    note "$facts" tool "$tool"
-    note "$facts" tool_version "$version"
-    note "$facts" model "$model"
-    note "$facts" model_sha256 "$(sum "$model")"
-    note "$facts" power_mode "${mode:-unknown}"
-    note "$facts" clocks "$(clocks)"
-    note "$facts" gpu "$(read_gpu gpu_model)"
+    note "$facts" device "$device" soc "$soc" system "$system" gpu "$(read_gpu gpu_model)" tool "$tool" \
+        tool_version "$version" model "$model" model_sha256 "$(sum "$model")" power_mode "$mode" clocks "$(clocks)"
     say "${device:-unknown board}, ${soc:-unknown SoC}, ${system:-unknown system}, $tool $version, governor ${mode:-unknown}"
     if [ -z "$mode" ]; then
         warn "the GPU's governor cannot be read: start this as root to record it"
     elif [ "$mode" != performance ]; then
-        [ "$any_mode" = yes ] ||
-            fail "the GPU's governor is $mode: as root, echo performance >$gpu/devfreq/governor; or use --any-mode (the record will say so)"
-        warn "the GPU's governor is $mode, not performance"
+        slow "the GPU's governor is $mode: as root, echo performance >$gpu/devfreq/governor"
     fi
 }
 
 build() { :; }
 
+# view NAME: keep the profile of the last run, and make its CSV if this system can.
+view() {
+    for profile in "$result/out"/qnn-profiling-data*.log; do
+        [ -f "$profile" ] || return 1
+        cp "$profile" "$result/time.new/$1.log" || full "$result/time.new/$1.log"
+    done
+    viewer=${program%/*}/qnn-profile-viewer
+    [ -f "$viewer" ] || viewer=qnn-profile-viewer
+    # It is optional: where it fails, the host makes the CSV.
+    tried view view.log "$viewer" --input_log "$result/time.new/$1.log" --output "$result/time.new/$1.csv" ||
+        warn "no qnn-profile-viewer here, or it fails ($(first_line "$log")): on the host, convert time/$1.log for device ingest --timing"
+}
+
 time_model() {
     say "timing: ${iterations:-100} runs after ${warmup:-20} of warm-up"
     expand_first
-    rm -rf "$result/time.new" "$result/out"
-    mkdir "$result/time.new"
+    rm -rf "$result/out"
     total=$((${iterations:-100} + ${warmup:-20}))
     list=$result/input_list.txt
     line=0
@@ -156,19 +160,22 @@ time_model() {
         line=$((line + 1))
         printf 'image:=%s\n' "$result/image.raw"
     done >"$list"
-    time_note "$result/time.new/time.tsv" "${iterations:-100}" "${warmup:-20} runs"
+    [ "$(grep -c . "$list")" -eq $total ] || full "$list"
+    time_note "${iterations:-100}" "${warmup:-20} runs"
     net_run time "$list" "$result/out"
-    note "$result/time.new/time.tsv" after "$(condition_line)"
-    for name in qnn-profiling-data_0.log profile.csv; do
-        [ ! -f "$result/out/$name" ] || cp "$result/out/$name" "$result/time.new/"
-    done
-    if viewer=$(search program qnn-profile-viewer) && [ -f "$result/time.new/qnn-profiling-data_0.log" ]; then
-        logged view view.log "$viewer" --input_log "$result/time.new/qnn-profiling-data_0.log" --output "$result/time.new/profile.csv"
-    elif [ "$tool" != onnxruntime-qnn ]; then
-        warn "qnn-profile-viewer is not here: on the host, convert time/qnn-profiling-data_0.log to CSV for device ingest --timing"
+    note "$result/time.new/time.tsv" after "$(clocks)"
+    if [ "$tool" = onnxruntime-qnn ]; then
+        cp "$result/out/profile.csv" "$result/time.new/" || full "$result/time.new/profile.csv"
+    elif ! view profile; then
+        warn "$tool wrote no qnn-profiling-data*.log: there are no times; start this again to time it again"
+        return 0
+    else
+        rm -rf "$result/out"
+        printf 'image:=%s\n' "$result/image.raw" "$result/image.raw" "$result/image.raw" >"$list"
+        ! net_run layers "$list" "$result/out" detailed || view layers || warn "no profile of the layers was written"
     fi
     rm -rf "$result/out"
-    mv "$result/time.new" "$result/time"
+    mv "$result/time.new" "$result/time" || full "$result/time"
 }
 
 # Run the images of $list and file their outputs: score and map, float32, one after the other.
@@ -181,7 +188,7 @@ run_chunk() {
         for tensor in score map; do
             [ -s "$folder/$tensor.raw" ] || fail "Result_$line/$tensor.raw of image $number was not written; see $result/logs/run.log"
         done
-        cat "$folder/score.raw" "$folder/map.raw" >"$result/output.raw" || fail "an output could not be written; is the disk full?"
+        cat "$folder/score.raw" "$folder/map.raw" >"$result/output.raw" || full "$result/output.raw"
         keep "$result/output.raw" "$number" "$target" "$sha"
         line=$((line + 1))
     done 5<"$result/chunk.tsv"
@@ -202,10 +209,10 @@ run_images() {
     clear_chunk
     say "$IMAGES images, $chunk at a time; preparing the model for each chunk takes up to a minute (an estimate)"
     while IFS=$tab read -r number target file sha _ <&4; do
-        ! has_output "$number" || continue
+        ! grep -q "^$number${tab}" "$result/outputs.tsv" || continue
         expand "$file" "$sha" "$result/in/$number.raw"
-        printf 'image:=%s\n' "$result/in/$number.raw" >>"$list"
-        printf '%s\t%s\t%s\n' "$number" "$target" "$sha" >>"$result/chunk.tsv"
+        printf 'image:=%s\n' "$result/in/$number.raw" >>"$list" || full "$list"
+        printf '%s\t%s\t%s\n' "$number" "$target" "$sha" >>"$result/chunk.tsv" || full "$result/chunk.tsv"
         size=$((size + 1))
         [ "$size" -lt "$chunk" ] || run_chunk
     done 4<images.tsv

@@ -1,6 +1,7 @@
 """Stands in for Qualcomm's `qnn-net-run`: computes with ONNX Runtime, writes Result_<i>/<tensor>.raw and a log.
 
-The DLC is an ONNX file here. Settings come by environment: STANDIN_LOG and STANDIN_KILL as for trtexec.
+The DLC is an archive of an ONNX file here. Settings come by environment: STANDIN_LOG and STANDIN_KILL as for trtexec;
+STANDIN_PROFILE is the name of the log, which some versions write without "_0".
 """
 
 import argparse
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,8 @@ def main() -> int:
     if not found:
         print("Error: a library cannot be opened", file=sys.stderr)
         return 1
-    session = ort.InferenceSession(options.dlc_path, providers=["CPUExecutionProvider"])
+    model = zipfile.ZipFile(options.dlc_path).read("model")
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     folder, times = Path(options.output_dir), []
     for number, line in enumerate(Path(options.input_list).read_text().splitlines()):
         name, _, file = line.partition(":=")
@@ -51,7 +54,8 @@ def main() -> int:
         result.mkdir(parents=True, exist_ok=True)
         for item, values in zip(session.get_outputs(), outputs, strict=True):
             values.astype("<f4").tofile(result / f"{item.name}.raw")
-    (folder / "qnn-profiling-data_0.log").write_bytes(b"\x00QNN\x01" + json.dumps(times).encode())
+    name = os.environ.get("STANDIN_PROFILE", "qnn-profiling-data_0.log")
+    (folder / name).write_bytes(b"\x00QNN\x01" + json.dumps([options.profiling_level, times]).encode())
     return 0
 
 

@@ -1,0 +1,149 @@
+"""Run all images of a kit through one loaded TensorRT engine; outputs and records are those of run.sh with trtexec.
+
+It needs what JetPack has: Python 3, its tensorrt module and libcudart, which is called by ctypes. Images of
+`sentinels/`, which trtexec has run, are run first and compared.
+"""
+
+import ctypes
+import gzip
+import hashlib
+import json
+import math
+import re
+import sys
+import time
+from pathlib import Path
+
+import tensorrt
+
+LIBRARIES = ("libcudart.so", "libcudart.so.12", "libcudart.so.13", "/usr/local/cuda/lib64/libcudart.so")
+TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
+TOLERANCE = 1e-3  # of the largest value: trtexec writes six digits
+SHOWN = 200  # images between two lines of progress
+
+
+class Cuda:
+    """The calls of libcudart that are needed; an error ends the program."""
+
+    def __init__(self):
+        for name in LIBRARIES:
+            try:
+                self._library = ctypes.CDLL(name)
+                return
+            except OSError:
+                continue
+        sys.exit(f"none of {', '.join(LIBRARIES)} can be loaded")
+
+    def call(self, name, *arguments):
+        """Call a function of libcudart."""
+        if code := getattr(self._library, name)(*arguments):
+            sys.exit(f"{name}: CUDA error {code}")
+
+    def create(self, name, *arguments):
+        """Return the pointer that a function such as cudaMalloc writes to its first argument."""
+        pointer = ctypes.c_void_p()
+        self.call(name, ctypes.byref(pointer), *arguments)
+        return pointer
+
+
+class Engine:
+    """A loaded engine with one buffer on the GPU for each tensor."""
+
+    def __init__(self, path):
+        self.cuda, logger = Cuda(), tensorrt.Logger(tensorrt.Logger.WARNING)
+        tensorrt.init_libnvinfer_plugins(logger, "")
+        self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(Path(path).read_bytes())
+        if self._engine is None:
+            sys.exit(f"TensorRT {tensorrt.__version__} of Python does not load {path}")
+        self._context = self._engine.create_execution_context()
+        self._stream = self.cuda.create("cudaStreamCreate")
+        self._tensors = {}
+        for name in ("image", "score", "map"):
+            shape = tuple(self._engine.get_tensor_shape(name))
+            if self._engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT:
+                sys.exit(f"tensor {name} is not float32")
+            host = (ctypes.c_float * math.prod(shape))()
+            device = self.cuda.create("cudaMalloc", ctypes.c_size_t(ctypes.sizeof(host)))
+            if not self._context.set_tensor_address(name, device.value):
+                sys.exit(f"TensorRT does not take the address of {name}")
+            self._tensors[name] = (shape, host, device)
+
+    def run(self, image):
+        """Return the outputs of one image, in trtexec's form, and the milliseconds with copies to and from the GPU."""
+        start = time.perf_counter()
+        self._copy("image", image, TO_DEVICE)
+        if not self._context.execute_async_v3(self._stream.value):
+            sys.exit("TensorRT does not run the engine")
+        self.cuda.call("cudaStreamSynchronize", self._stream)
+        outputs = []
+        for name in ("score", "map"):
+            shape, host, _ = self._tensors[name]
+            self._copy(name, host, TO_HOST)
+            # Nine digits keep a float32 exactly.
+            values = [float(f"{value:.9g}") for value in host]
+            outputs.append({"name": name, "dimensions": "x".join(map(str, shape)), "values": values})
+        return outputs, 1000 * (time.perf_counter() - start)
+
+    def _copy(self, name, memory, kind):
+        _, host, device = self._tensors[name]
+        size = ctypes.sizeof(host)
+        if kind == TO_DEVICE and len(memory) != size:
+            sys.exit(f"expected an image of {size} bytes, got {len(memory)}")
+        ends = (device, memory) if kind == TO_DEVICE else (memory, device)
+        self.cuda.call("cudaMemcpy", *ends, ctypes.c_size_t(size), kind)
+
+
+def read_image(row):
+    """Return an image of images.tsv, checked by its hash."""
+    data = gzip.decompress(Path(row[2]).read_bytes())
+    if hashlib.sha256(data).hexdigest() != row[3]:
+        sys.exit(f"{row[2]} is damaged; copy it again")
+    return data
+
+
+def compare(engine, rows, result):
+    """Compare the images that trtexec has run; ends the program if the largest difference exceeds the tolerance."""
+    differences, largest, count = [0.0], 0.0, 0
+    for row in rows:
+        if (path := result / "sentinels" / f"{row[0]}.json").is_file():
+            text = re.sub(r"(?<=[\s\[,])-?nan\b", "NaN", path.read_text())
+            theirs = {item["name"]: item["values"] for item in json.loads(re.sub(r"\binf\b", "Infinity", text))}
+            count += 1
+            for item in engine.run(read_image(row))[0]:
+                pairs = [pair for pair in zip(item["values"], theirs[item["name"]], strict=True) if pair != pair[::-1]]
+                differences += [abs(a - b) for a, b in pairs if not (math.isnan(a) and math.isnan(b))]
+                largest = max([largest, *(abs(value) for value in theirs[item["name"]] if math.isfinite(value))])
+    worst = max(differences, key=lambda value: math.inf if math.isnan(value) else value)
+    text = f"images\t{count}\nlargest_difference\t{worst:.3g}\nlargest_value\t{largest:.3g}\n"
+    (result / "sentinels.tsv").write_text(text)
+    if not worst <= TOLERANCE * largest:
+        sys.exit(f"differs from trtexec by {worst:.3g} on {count} images; the largest value is {largest:.3g}")
+
+
+def main(engine_path, images, result):
+    """Run the images that have no row in outputs.tsv."""
+    rows = [line.split("\t", 4) for line in Path(images).read_text().splitlines()]
+    result, engine = Path(result), Engine(engine_path)
+    compare(engine, rows, result)
+    done = {line.split("\t")[0] for line in (result / "outputs.tsv").read_text().splitlines()}
+    waiting, start = [row for row in rows if row[0] not in done], time.time()
+    with open(result / "outputs.tsv", "a") as table, open(result / "singles.tsv", "a") as singles:
+        for number, row in enumerate(waiting, 1):
+            outputs, milliseconds = engine.run(read_image(row))
+            data, path = json.dumps(outputs).encode(), result / "outputs" / row[1] / f"{row[0]}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".new").write_bytes(data)
+            path.with_suffix(".new").replace(path)
+            print(row[0], row[3], hashlib.sha256(data).hexdigest(), sep="\t", file=table, flush=True)
+            print(row[0], f"{milliseconds:.3f}", sep="\t", file=singles, flush=True)
+            if number == 1 or number % SHOWN == 0:
+                left = (time.time() - start) / number * (len(waiting) - number) / 60
+                print(f"{len(done) + number} of {len(rows)} images, about {left:.0f} min left", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--version"]:
+        Cuda()
+        print(tensorrt.__version__)
+    else:
+        main(*sys.argv[1:])
