@@ -111,6 +111,9 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
         raise InputError(f"{notebook}: invalid notebook ({one_line(error)}); restore it") from None
     if unknown := sorted(set(parameters) - set(known)):
         raise InputError(f"{notebook}: unknown parameter {unknown[0]!r}; expected one of {sorted(known)}")
+    for name, value in parameters.items():
+        if type(value) is not type(defaults[name]):
+            raise InputError(f"{notebook}: {name}={value}: expected {type(defaults[name]).__name__}")
     # Inherited by the kernel: libraries look for notebook widgets that nothing here uses.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress")
     running = output.parent / "running" / output.name

@@ -77,6 +77,8 @@ def test_unknown_parameter(notebook: Write, tmp_path: Path, capsys: pytest.Captu
     assert main([str(source), str(tmp_path / "out.ipynb"), "sed=1"]) == 2
     line = f"error: {source}: unknown parameter 'sed'; expected one of ['runtime', 'seed']\n"
     assert capsys.readouterr().err == line
+    assert main([str(source), str(tmp_path / "out.ipynb"), "seed=abc"]) == 2
+    assert capsys.readouterr().err == f"error: {source}: seed=abc: expected int\n"
     assert [item.name for item in tmp_path.iterdir()] == ["source.ipynb"]
 
 

@@ -25,8 +25,11 @@ PRECISION = {name: name.rpartition("-")[2] for name in get_args(Runtime)} | {"py
 def score_targets(run: Run, runtime: Runtime) -> list[Path]:
     """Score all targets of a run on one thread, on the emulator a subset with one seed; returns the score files' paths.
 
-    A runtime that this machine lacks leaves empty score files with the reason. An InputError if a model is missing.
+    A runtime that this machine lacks leaves empty score files with the reason. An InputError if a model is missing, or
+    the runtime is unknown.
     """
+    if runtime not in PRECISION:
+        raise InputError(f"{runtime}: unknown runtime; expected one of {', '.join(PRECISION)}")
     emulator = run.profile.evaluation.emulator if runtime == "qnn-htp-fp16" else None
     seeds = (emulator.seed,) if emulator else run.profile.seeds
     manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
