@@ -37,6 +37,7 @@ Threshold = Annotated[
     float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
 ]
 FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
+Tiles = Annotated[str, typer.Option(help="Score overlapping tiles: a number along the longer side, or auto.")]
 Bits = Annotated[str, typer.Option(help="Bits of the camera in 16-bit files: a number, or auto.", show_default="16")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
@@ -69,6 +70,7 @@ def predict(
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Compare the images with one another.")] = False,
+    tiles: Tiles = "",
     bits: Bits = "",
     table: Table = None,
     as_json: AsJson = False,
@@ -92,21 +94,21 @@ def predict(
         if images or compare or not (table or as_json):
             raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
         maps = prediction.HeatMaps(heatmaps, watch) if heatmap or heatmaps else None
-        watch_folder(watch, *prediction.load_scorer(config, checkpoint, threshold), table, as_json, maps, page)
+        watch_folder(watch, *prediction.load_scorer(config, checkpoint, threshold, tiles), table, as_json, maps, page)
         return
     if not images:
         raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
     chosen, masks = prediction.find_images(images)
     destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
     if compare:
-        if config or checkpoint:
-            raise InputError("--compare: uses the shipped detector; leave out --config and --checkpoint")
+        if config or checkpoint or tiles:
+            raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
         stated = prediction.choose_bits(bits, chosen)
         scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated)
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
     else:
-        scorer, decision = prediction.load_scorer(config, checkpoint, threshold)
+        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles)
         stated = prediction.choose_bits(bits, chosen, scorer)
     reading, thumbnails = Reading(stated), page is not None
     stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails, reading)
@@ -125,6 +127,7 @@ def adapt_to_part(
     calibrate: Annotated[list[Path] | None, typer.Option(help="More images of good parts, for the threshold.")] = None,
     false_alarms: FalseAlarms = "5%",
     rotations: Annotated[str, typer.Option(help="auto, none, or 8: also rotated references.")] = "auto",
+    tiles: Tiles = "",
     bits: Bits = "",
 ) -> None:
     """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
@@ -132,7 +135,7 @@ def adapt_to_part(
     from edgezsad.references import adapt
 
     (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
-    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]))
+    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]), tiles)
     for line in adapt(found, output, more, *options).as_text().splitlines():
         typer.echo(printable(line))
     _say_left_out(masks + more_masks)
@@ -173,6 +176,7 @@ def evaluate_folders(
     threshold: Threshold = None,
     references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
     false_alarms: FalseAlarms = "5%",
+    tiles: Tiles = "",
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
     bits: Bits = "",
     table: Table = None,
@@ -198,10 +202,10 @@ def evaluate_folders(
         if config or checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
         stated = choose_bits(bits, tests)
-        detector_of = adapted_by_category(references, _share(false_alarms), threshold, stated)
+        detector_of = adapted_by_category(references, _share(false_alarms), threshold, stated, tiles)
         found = evaluate(detector_of, manifests, heatmaps, page, stated)
     else:
-        opened = load_scorer(config, checkpoint, threshold)
+        opened = load_scorer(config, checkpoint, threshold, tiles)
         found = evaluate(lambda *_: opened, manifests, heatmaps, page, choose_bits(bits, tests, opened[0]))
     if table:
         write_csv(table, found.rows, REPORT_COLUMNS)
@@ -332,8 +336,9 @@ def device_kit(
     from edgezsad.predict import load_scorer
 
     chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
-    if checkpoint:
-        load_scorer(checkpoint=checkpoint)  # rejects an edited file
+    # Opening it rejects an edited file.
+    if checkpoint and load_scorer(checkpoint=checkpoint)[0].size is None:
+        raise InputError(f"{checkpoint}: boards score whole images; run `edgezsad adapt` without --tiles")
     options = (seed, chosen, images_per_target, dlc, output, yes, checkpoint, precision, images, typer.echo)
     path = make_kit(None if images else open_run(config), find_board(board), *options)
     typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")

@@ -16,6 +16,7 @@ from edgezsad.errors import InputError, printable
 from edgezsad.files import progress, sha256_of_file
 from edgezsad.metrics.benchmark_tables import METRIC_TEXT, METRICS, PIXEL_METRICS, category_metrics
 from edgezsad.metrics.image_metrics import best_balanced, decisions
+from edgezsad.metrics.pixel_metrics import enlarge
 from edgezsad.predict import Decision, Failure, HeatMaps, find_images, load_scorer, predict_files
 from edgezsad.references import adapt
 from edgezsad.report_html import HtmlReport, Table
@@ -136,7 +137,7 @@ def evaluate(
 
 
 def adapted_by_category(
-    references: str, false_alarms: float, threshold: float | None, bits: int | None = None
+    references: str, false_alarms: float, threshold: float | None, bits: int | None = None, tiles: str = ""
 ) -> DetectorOf:
     """Return a `detector_of` that adapts the detector to the images in CATEGORY/`references`, such as train/good.
 
@@ -155,7 +156,7 @@ def adapted_by_category(
             if (digest := sha256_of_file(path)) in tested:
                 raise InputError(f"{path}: also the test image {tested[digest]}; references must not be tested")
         with tempfile.TemporaryDirectory() as scratch:
-            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms, bits=bits).path
+            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms, bits=bits, tiles=tiles).path
             return load_scorer(checkpoint=part, threshold=threshold)
 
     return detector_of
@@ -197,6 +198,9 @@ def score_manifest(
     if not results:
         raise InputError(f"{manifest.root}: no test image could be scored; check the files and the checkpoint")
     scores, anomaly_maps = [result.score for result in results], [result.map for result in results]
+    if (side := max(map(len, anomaly_maps))) > min(map(len, anomaly_maps)):
+        # Images of different size have different numbers of tiles.
+        anomaly_maps = [enlarge(one, side) for one in anomaly_maps]
     return collect_scores(entries, scores, anomaly_maps, [math.nan] * len(results))
 
 

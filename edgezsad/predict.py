@@ -23,6 +23,7 @@ from edgezsad.model import BITS, CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
+from edgezsad.scoring.tiles import with_tiles
 from edgezsad.show.maps import overlay, thumbnail
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
@@ -118,9 +119,9 @@ class Detector:
     print(detector.predict("part.jpg").verdict)
     """
 
-    def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None):
+    def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None, tiles: str = ""):
         """Open a graph (.onnx) or a checkpoint (.safetensors); the default, the shipped graph, gives no verdicts."""
-        self.scorer, self.decision = load_scorer(None, checkpoint, threshold)
+        self.scorer, self.decision = load_scorer(None, checkpoint, threshold, tiles)
         self.bits = choose_bits("", (), self.scorer)
 
     @classmethod
@@ -137,12 +138,16 @@ class Detector:
 
 
 def load_scorer(
-    config: Path | str | None = None, checkpoint: Path | str | None = None, threshold: float | None = None
+    config: Path | str | None = None,
+    checkpoint: Path | str | None = None,
+    threshold: float | None = None,
+    tiles: str = "",
 ) -> tuple[Scorer, Decision]:
     """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
 
     The shipped graph is the default. Returns the scorer and its decision: by the given threshold, else by the graph's
     if it was calibrated on good parts. An InputError if config and checkpoint are given, or the run is not trained.
+    `tiles` along the longer side of an image are a number or "auto"; a part's detector has its own.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
@@ -169,7 +174,7 @@ def load_scorer(
         from edgezsad.scoring.torch_scorer import TorchScorer
 
         scorer, calibrated = TorchScorer(load_detector(checkpoint)[0]), ()
-    return scorer, Decision.of(checkpoint, threshold, *calibrated)
+    return with_tiles(scorer, tiles, checkpoint), Decision.of(checkpoint, threshold, *calibrated)
 
 
 def choose_bits(stated: str, images: Sequence[Path], scorer: Scorer | None = None) -> int | None:
@@ -328,11 +333,12 @@ def predict_files(
     reading = reading or Reading()
 
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        if not (heatmaps or thumbnails):
+        if scorer.size and not (heatmaps or thumbnails):
             return None, load(path, scorer.size, reading), None
         image = decode_image(path, reading)
-        # The full image is kept only for its heat map.
-        return (image if heatmaps else None), prepare(image, scorer.size), (thumbnail(image) if thumbnails else None)
+        prepared = prepare(image, scorer.size) if scorer.size else image
+        # The full image is kept only for its heat map, and for tiles.
+        return (image if heatmaps else None), prepared, (thumbnail(image) if thumbnails else None)
 
     remaining = iter(images)
     following = next(remaining, None)

@@ -6,16 +6,17 @@ folder with one another, after MuSc (Li et al., 2024).
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edgezsad.data.camera import Reading
-from edgezsad.data.images import load, measure
+from edgezsad.data.images import decode_image, load, measure
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
 from edgezsad.files import check_may_be_written, progress, sha256_of_bytes, sha256_of_file, written_beside
@@ -33,10 +34,12 @@ from edgezsad.model import (
     THRESHOLD,
 )
 from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
+from edgezsad.scoring.tiles import TILES, automatic, cut, parse_tiles
 
 MOST_IMAGES = 16  # references; further images calibrate the threshold
 SPLIT_FROM = 20  # images from which half of them calibrate
-MOST_PATCHES = 800  # of the references: 0.8 MB, a tenth of the graph's operations; twice as many if they are rotated
+MOST_PATCHES = 800  # of the references: 0.8 MB, a tenth of the graph's operations; twice as many if rotated, or tiles
+KEPT, GATHERED = 1600, 8000  # patches of an image in tiles that are kept, from so many on
 ANGLES = (45, 90, 135)  # degrees; patches are the same after a rotation by 180
 ROTATIONS = ("auto", "none", "8")
 SEALED = {"references", "base_sha256", "sha256"}  # metadata keys that only a part's detector has
@@ -96,6 +99,26 @@ class Describer:
         patches, detector_map, own = self.session.run(self.outputs, {"image": as_tensor(image, self.size)})
         return Description(patches[0].reshape(patches.shape[1], -1).T.copy(), detector_map.ravel(), own.ravel())
 
+    def tiles_of(
+        self, path: Path, count: int = 1, angle: int = 0, reading: Reading | None = None
+    ) -> Iterator[Description]:
+        """Describe the tiles of an image file, each rotated by `angle`; a count of 1 is the whole image."""
+        whole = count == 1
+        for tile in [load(path, self.size, reading)] if whole else cut(decode_image(path, reading), self.size, count):
+            yield self.describe(rotate(tile, angle))
+
+
+def gathered(tiles: Iterable[Description]) -> Description:
+    """Join the descriptions of an image's tiles; of more than `GATHERED` patches, `KEPT` that represent all."""
+    patches, detector_map, own = np.zeros((0, PATCH_CHANNELS), np.float32), np.zeros(0, np.float32), []
+    for one in tiles:
+        patches, detector_map = np.concatenate([patches, one.patches]), np.append(detector_map, one.detector_map)
+        own.append(one.own)
+        if len(patches) > GATHERED:
+            rows = farthest_points(patches, KEPT)
+            patches, detector_map = patches[rows], detector_map[rows]
+    return Description(patches, detector_map, np.concatenate(own))
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -108,11 +131,13 @@ class Adapted:
     threshold: float | None
     basis: str
     warnings: list[str]
+    tiles: int = 1  # along the longer side; 1: whole images
 
     def as_text(self) -> str:
         """Describe the file in one line, then its threshold, then the warnings."""
         size = self.path.stat().st_size / 1e6
         turned = ", rotated in steps of 45 degrees" if self.rotated else ""
+        turned += f" in {self.tiles} tiles along the longer side" if self.tiles > 1 else ""
         lines = [f"{self.path}: {self.references} reference images{turned}, {self.patches:,} patches, {size:.1f} MB"]
         limit = "" if self.threshold is None else f"{self.threshold:.3f}, "
         return "\n".join([*lines, f"threshold: {limit}{self.basis}", *(f"warning: {text}" for text in self.warnings)])
@@ -125,6 +150,7 @@ def adapt(
     false_alarms: float = 0.05,
     rotations: str = "auto",
     bits: int | None = None,
+    tiles: str = "",
 ) -> Adapted:
     """Write the detector of a part.
 
@@ -134,8 +160,9 @@ def adapt(
         calibrate_on: more images of good parts, for the threshold alone.
         false_alarms: largest share of good parts that may be called defective.
         rotations: "8" adds the references rotated in steps of 45 degrees, "none" does not, "auto" does if references
-            then resemble one another more.
+            then resemble one another more; in tiles, "auto" does not.
         bits: of the camera in 16-bit files, 16 by default; the file records them, and images are read the same way.
+        tiles: along the longer side, a number or "auto" for the references' size; "" is whole images.
 
     Raises:
         InputError: no images, one given twice or unreadable, or images of different shape.
@@ -145,25 +172,25 @@ def adapt(
     if output.suffix.lower() != ".onnx":
         raise InputError(f"{output}: the name of a part's detector must end with .onnx; rename it")
     check_may_be_written(output)
-    check_references([*images, *calibrate_on])
+    longer = check_references([*images, *calibrate_on])
     chosen, held_out = split_references(images, calibrate_on)
     describer, reading = Describer(), Reading(bits)
-    pixels = [load(path, describer.size, reading) for path in progress(chosen, "read", disable=len(chosen) < 8)]
-    found = [describer.describe(image) for image in progress(pixels, "describe references")]
-    turned = describe_turned(describer, pixels, found, rotations)
-    left_out = leave_one_out(found, turned)
+    count = parse_tiles(tiles) or automatic(longer, describer.size) if tiles else 1
+    describe = partial(describer.tiles_of, count=count, reading=reading)
+    found = [gathered(describe(path)) for path in progress(chosen, "describe references")]
+    turned = describe_turned(describe, chosen, found, "none" if count > 1 and rotations == "auto" else rotations)
+    # All patches of large images would not fit into memory: they are described again, one tile at a time.
+    left_out = leave_one_out(found, turned, map(describe, chosen) if count > 1 else None)
     everything = [one for image in zip(found, turned, strict=True) for one in (image[0], *image[1])]
-    bank, offset = select_patches(everything, patch_limit(any(turned)))
+    bank, offset = select_patches(everything, patch_limit(count > 1 or any(turned)))
     # One reference has nothing to be compared with but itself.
     level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
     rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
     scores = [rescale(score) for score in left_out]
     threshold, basis = None, "none, it needs at least two images of good parts"
     if held_out:
-        described = (
-            describer.describe(load(path, describer.size, reading)) for path in progress(held_out, "calibrate")
-        )
-        calibration = calibrate([rescale(compare_with(one, bank, offset)) for one in described], false_alarms)
+        described = map(describe, progress(held_out, "calibrate"))
+        calibration = calibrate([rescale(compare_tiles(one, bank, offset)) for one in described], false_alarms)
         threshold, basis = calibration.threshold, calibration.as_text()
     elif scores:
         threshold, basis = rescale(estimate(left_out, false_alarms)), estimate_text(len(left_out), false_alarms)
@@ -177,11 +204,13 @@ def adapt(
         metadata[BITS] = str(bits or 16)
     if threshold is not None:
         metadata |= {THRESHOLD: repr(threshold), CALIBRATION: basis}
+    if tiles:
+        metadata[TILES] = str(count)
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
     warnings = [*outliers(chosen, left_out), *reading.notes()]
-    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, warnings)
+    return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, warnings, count)
 
 
 def standard(scale: float, shift: float) -> dict[str, np.ndarray]:
@@ -208,22 +237,24 @@ def check_seal(path: Path, metadata: dict[str, str]) -> None:
         raise CheckError(f"{path}: changed since `edgezsad adapt` wrote it; run it again")
 
 
-def check_references(images: Sequence[Path]) -> None:
-    """Reject no images, one that is given twice, and images of different shape."""
+def check_references(images: Sequence[Path]) -> int:
+    """Reject no images, one that is given twice, and images of different shape; returns the median longer side."""
     if not images:
         raise InputError("no references; give images of good parts")
     seen: dict[str, Path] = {}
-    shapes = []
+    shapes, longer = [], []
     for path in images:
         height, width, digest = measure(path)
         if digest in seen:
             raise InputError(f"{path}: the same image as {seen[digest]}; give each image once")
         seen[digest] = path
         shapes.append(width / height)
+        longer.append(max(width, height))
     usual = float(np.median(shapes))
     for path, shape in zip(images, shapes, strict=True):
         if not 0.8 < shape / usual < 1.25:
             raise InputError(f"{path}: another shape than the other references; give images of one part and one camera")
+    return int(np.median(longer))
 
 
 def split_references(images: Sequence[Path], calibrate_on: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -246,8 +277,9 @@ def rotate(image: np.ndarray, angle: int) -> np.ndarray:
 
 
 def score_of(distances: np.ndarray) -> float:
-    """Average the highest distances: the image score before it is rescaled."""
-    return float(np.partition(distances, -PEAK_CELLS)[-PEAK_CELLS:].mean())
+    """Average the highest distances, of several tiles those of the highest: the image score before it is rescaled."""
+    tiles = distances.reshape(-1, PATCH_SIDE**2)
+    return float(np.partition(tiles, -PEAK_CELLS)[:, -PEAK_CELLS:].mean(axis=1).max())
 
 
 def compare_with(one: Description, bank: np.ndarray, offset: np.ndarray) -> float:
@@ -255,14 +287,27 @@ def compare_with(one: Description, bank: np.ndarray, offset: np.ndarray) -> floa
     return score_of(one.distances(np.float32(bank), offset) + OWN_WEIGHT * one.own)
 
 
-def leave_one_out(found: Sequence[Description], turned: Sequence[Sequence[Description]] = ()) -> list[float]:
-    """Score each reference against patches of the others, and of their rotated copies; empty for a single one."""
+def compare_tiles(tiles: Iterable[Description], bank: np.ndarray, offset: np.ndarray) -> float:
+    """Score an image against reference patches: the highest score of its tiles, as `TiledScorer` computes it."""
+    return max(compare_with(one, bank, offset) for one in tiles)
+
+
+def leave_one_out(
+    found: Sequence[Description],
+    turned: Sequence[Sequence[Description]] = (),
+    queries: Iterable[Iterable[Description]] | None = None,
+) -> list[float]:
+    """Score each reference against patches of the others, and of their rotated copies; empty for a single one.
+
+    `queries` are the tiles of each reference, if `found` holds only some of their patches.
+    """
     scores = []
-    for row, one in enumerate(found):
+    for row, tiles in enumerate(queries or ([one] for one in found)):
         others = [other for number, other in enumerate(found) if number != row]
         others += [copy for number, copies in enumerate(turned) if number != row for copy in copies]
         if others:
-            scores.append(compare_with(one, *select_patches(others, patch_limit(any(turned)))))
+            bank = select_patches(others, patch_limit(queries is not None or any(turned)))
+            scores.append(compare_tiles(tiles, *bank))
     return scores
 
 
@@ -278,22 +323,22 @@ def outliers(images: Sequence[Path], left_out: Sequence[float]) -> list[str]:
 
 
 def describe_turned(
-    describer: Describer, pixels: Sequence[np.ndarray], found: Sequence[Description], rotations: str
+    describe: Callable[..., Iterable[Description]], images: Sequence[Path], found: Sequence[Description], rotations: str
 ) -> list[list[Description]]:
     """Describe the rotated references (see `adapt`); with "auto", at most four of them are compared to decide."""
     none: list[list[Description]] = [[] for _ in found]
     if rotations == "none" or (rotations == "auto" and len(found) < FEW):
         return none
 
-    def described(images: Sequence[np.ndarray]) -> list[list[Description]]:
+    def described(images: Sequence[Path]) -> list[list[Description]]:
         stream = progress(images, "describe rotated references", disable=not images)
-        return [[describer.describe(rotate(image, angle)) for angle in ANGLES] for image in stream]
+        return [[gathered(describe(path, angle=angle)) for angle in ANGLES] for path in stream]
 
-    turned = described(pixels[:4])
+    turned = described(images[:4])
     few = found[:4]
     if rotations == "auto" and np.mean(leave_one_out(few, turned)) >= ROTATED_BELOW * np.mean(leave_one_out(few)):
         return none
-    return turned + described(pixels[4:])
+    return turned + described(images[4:])
 
 
 def patch_limit(rotated: bool) -> int:

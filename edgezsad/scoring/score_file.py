@@ -23,10 +23,12 @@ REMEDY = "run notebook 05_scoring to write it again"
 class Scorer(Protocol):
     """A detector on some runtime, for images of `size` x `size` pixels; the other attributes go into the run record.
 
+    A `size` of None is that of a `TiledScorer`, for images of any height and width.
+
     `timed` says whether a call's time is an image's. A scorer with its own clock (a GPU's) stores it in `milliseconds`.
     """
 
-    size: int
+    size: int | None
     runtime: str
     precision: str
     device: str

@@ -1,0 +1,123 @@
+"""Score large or elongated images in overlapping tiles: one map and one score per image.
+
+Tiles are cut from the image at its own resolution. Their maps are blended with weights that add up to one, so that a
+tile's border leaves no seam; the image score is the highest of its tiles, each scored as an image would be.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from edgezsad.data.images import prepare
+from edgezsad.errors import InputError
+from edgezsad.scoring.score_file import Scorer
+
+TILES = "tiles"
+"""Metadata key of the number of tiles along the longer side of an image, in a part's detector."""
+
+OVERLAP = 0.25  # of a tile with the next one, at least
+REDUCED = 1.3  # a tile of `auto` is at most this many times as large as the network's input
+MOST_TILES = 64  # along the longer side
+MOST_CELLS = 512  # height and width of a blended map
+Span = tuple[int, int]
+
+
+def parse_tiles(text: str) -> int | None:
+    """Parse a number of tiles along the longer side; None is "auto", other text an `InputError`."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= MOST_TILES):
+        raise InputError(f"--tiles {text:.20}: expected auto, or a number from 1 to {MOST_TILES}")
+    return int(text)
+
+
+def automatic(longer: int, size: int) -> int:
+    """Return the smallest number of tiles along a side of `longer` pixels for a network of `size` pixels."""
+    return min(MOST_TILES, max(1, math.ceil((longer / (REDUCED * size) - OVERLAP) / (1 - OVERLAP))))
+
+
+def spans(height: int, width: int, count: int) -> tuple[list[Span], list[Span]]:
+    """Return first and last + 1 row, and column, of the tiles of an image with `count` tiles along the longer side."""
+    side = max(height, width) / (count - (count - 1) * OVERLAP)
+
+    def along(length: int) -> list[Span]:
+        number = max(1, math.ceil((length / side - OVERLAP) / (1 - OVERLAP) - 1e-9))
+        tile = min(math.ceil(side), length)
+        return [(int(start), int(start) + tile) for start in np.linspace(0, length - tile, number).round()]
+
+    return along(height), along(width)
+
+
+def cut(image: np.ndarray, size: int, count: int) -> Iterator[np.ndarray]:
+    """Yield the tiles of an image (H, W, 3), row by row, each resized to (size, size, 3) uint8."""
+    rows, columns = spans(*image.shape[:2], count)
+    for top, bottom in rows:
+        for left, right in columns:
+            yield prepare(image[top:bottom, left:right], size)
+
+
+def blending(tiles: list[Span], cells: int, side: int) -> list[np.ndarray]:
+    """Return for each tile along an axis the matrix (side, cells) that adds its map to that of the image.
+
+    It interpolates linearly, and weights a tile less towards its borders; all weights of a cell add up to one.
+    """
+    centres = (np.arange(side) + 0.5) * tiles[-1][1] / side
+    weights = np.array([np.clip(np.minimum(centres - start, stop - centres), 0, None) for start, stop in tiles])
+    matrices = []
+    for (start, stop), weight in zip(tiles, weights / weights.sum(axis=0), strict=True):
+        at = np.clip((centres - start) / (stop - start) * cells - 0.5, 0, cells - 1)
+        hat = np.clip(1 - np.abs(at[:, None] - np.arange(cells)), 0, None)
+        matrices.append(np.float32(weight[:, None] * hat))
+    return matrices
+
+
+class TiledScorer:
+    """A scorer of images of any size (its `size` is None) by another one for their tiles.
+
+    `count` tiles along the longer side; None: as many as each image needs. A map is square, as those of other scorers.
+    """
+
+    size = None
+
+    def __init__(self, scorer: Scorer, count: int | None):
+        self.scorer, self.count = scorer, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score an image, (H, W, 3) uint8 RGB; returns the highest score of its tiles and the (h, h) blended map."""
+        count = self.count or automatic(max(image.shape[:2]), self.scorer.size)
+        # One row of tiles at a time, so that memory does not grow with their number.
+        rows, columns = spans(*image.shape[:2], count)
+        tiles, best, merged = cut(image, self.scorer.size, count), -math.inf, None
+        for row in range(len(rows)):
+            for column in range(len(columns)):
+                score, anomaly_map = self.scorer.score(next(tiles))
+                if merged is None:
+                    cells = len(anomaly_map)
+                    side = min(MOST_CELLS, round(cells * (count - (count - 1) * OVERLAP)))
+                    down, across = (blending(along, cells, side) for along in (rows, columns))
+                    merged = np.zeros((side, side), np.float32)
+                # A score that is not finite is kept: the image has none then.
+                best = max(best, score) if math.isfinite(score) else math.nan
+                merged += down[row] @ anomaly_map @ across[column].T
+        return best, merged
+
+
+def with_tiles(scorer: Scorer, wanted: str, name: object) -> Scorer:
+    """Wrap a scorer in tiles: those of a part's detector, else those that are wanted; "" is none.
+
+    An InputError if a part's detector, from the file `name`, was adapted to others than are wanted.
+    """
+    metadata = getattr(scorer, "metadata", {})
+    recorded = metadata.get(TILES, "")
+    if "references" in metadata and wanted not in ("", recorded, "auto" if recorded else ""):
+        found = f"tiles ({recorded} along the longer side)" if recorded else "whole images"
+        raise InputError(
+            f"{name}: adapted to {found}; leave out --tiles, or run `edgezsad adapt` with --tiles {wanted}"
+        )
+    count = parse_tiles(recorded or wanted or "1")
+    return scorer if count == 1 else TiledScorer(scorer, count)
