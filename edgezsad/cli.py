@@ -62,7 +62,7 @@ def about(
 @app.command()
 def predict(
     images: Annotated[
-        list[Path] | None, typer.Argument(help="Images of any size, folders of images, quoted patterns.")
+        list[Path] | None, typer.Argument(help="Images of any size, folders, quoted patterns, @LIST (one path a line).")
     ] = None,
     config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,

@@ -248,6 +248,8 @@ def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[st
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
 
+    `@FILE` is a text file with one path a line.
+
     Missing files and unsupported formats are kept, to be reported as failures; heat maps of earlier calls are not, nor
     masks (see `_holds_masks`). Returns the images and the number of masks; InputError if none.
     """
@@ -255,6 +257,8 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     for path in map(Path, given):
         if path.is_dir():
             names = [path / name for name in images_below(path, IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS)]
+        elif str(path).startswith("@"):
+            names = _listed(Path(str(path)[1:]))
         else:
             names = _matches(path)
         if not names:
@@ -268,6 +272,14 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     if images and not chosen:
         raise InputError(f"{images[0]}: a mask; give the images in the folder test")
     return chosen, len(images) - len(chosen)
+
+
+def _listed(path: Path) -> list[Path]:
+    """Return the paths in a text file, one a line."""
+    try:
+        return [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable list ({one_line(error, 200)}); give a text file of paths") from None
 
 
 def _matches(path: Path) -> list[Path]:

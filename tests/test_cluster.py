@@ -1,5 +1,6 @@
 """The graph on a cluster: every rule asks for the resources of `profiles/resources.yaml`."""
 
+import csv
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NEEDS = yaml.safe_load((REPOSITORY / "profiles" / "resources.yaml").read_text(encoding="utf-8"))
@@ -18,9 +20,19 @@ NEEDS = yaml.safe_load((REPOSITORY / "profiles" / "resources.yaml").read_text(en
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the graph reads; without messages, so that Snakemake prints a rule's resources."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("benchmarks", "notebooks", "book", "configs", "edgezsad", "synthetic", "profiles"):
+    for name in (
+        "benchmarks",
+        "notebooks",
+        "book",
+        "configs",
+        "edgezsad",
+        "synthetic",
+        "profiles",
+        "data_manifests",
+        "workflow",
+    ):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
-    for name in ("_config.yml", "_toc.yml", "requirements.lock"):
+    for name in ("_config.yml", "_toc.yml", "requirements.lock", "CHANGELOG.md", "pyproject.toml"):
         shutil.copy2(REPOSITORY / name, folder)
     text = (REPOSITORY / "Snakefile").read_text(encoding="utf-8")
     (folder / "Snakefile").write_text(re.sub(r"^ +message: .*\n", "", text, flags=re.MULTILINE), encoding="utf-8")
@@ -72,3 +84,42 @@ def test_no_gpu_is_asked_for_by_default(project: Path) -> None:
     assert not [rule for rule, resources in found.items() if "gpu" in resources]
     # A machine with one core is asked for one thread.
     assert {resources["threads"] for resources in found.values()} == {"1"}
+
+
+@pytest.mark.slow
+def test_shards_continue_and_merge_into_one_table(project: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(5):
+        Image.new("RGB", (40, 40), (50 * number,) * 3).save(images / f"{number}.png")
+    (images / "3.png").write_bytes(b"damaged")
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in sorted(images.iterdir())), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/score.smk", "--cores", "1", "--config"]
+    settings = [f"images={tmp_path / 'list.txt'}", f"out={tmp_path / 'out'}", "shard=2", "options=--threshold 0"]
+    here = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(project)}
+
+    def score() -> None:
+        done = subprocess.run(
+            [*command, *settings],
+            cwd=project,
+            env=os.environ | here,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    score()
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()}
+    assert sorted(made) == ["000000.csv", "000001.csv", "000002.csv"]
+    # As after a kill: a shard and the table are missing.
+    (tmp_path / "out" / "shards" / "000001.csv").unlink()
+    (tmp_path / "out" / "scores.csv").unlink()
+    score()
+    again = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "shards").iterdir()}
+    assert {name for name in again if again[name] != made[name]} == {"000001.csv"}
+    with (tmp_path / "out" / "scores.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [Path(row["path"]).name for row in rows] == [f"{number}.png" for number in range(5)]
+    assert [bool(row["error"]) for row in rows] == [False, False, False, True, False]
+    assert {row["verdict"] for row in rows if not row["error"]} <= {"normal", "defective"}
