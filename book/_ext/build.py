@@ -48,11 +48,7 @@ REDIRECT = re.compile(r'<meta http-equiv="Refresh" content="0; url=(?P<first>[^"
 
 
 def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
-    """Assemble prose and executed notebooks in `folder`, which is emptied first; return the names of the pages.
-
-    Raises:
-        InputError: a notebook, or a number used in the prose, is missing.
-    """
+    """Assemble prose and executed notebooks in `folder`, which is emptied first; return the names of the pages."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(prose, folder / "book", ignore=shutil.ignore_patterns("_build", "_ext", "__pycache__"))
     names = sources(run) | {"tryit": stage_files(folder / "book", run.folder / "onnxruntime-web")}
@@ -146,11 +142,7 @@ def add_policy(text: str, search: bool = False) -> str:
 
 
 def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
-    """Build the book of a run into `html` and return its start page.
-
-    Raises:
-        CheckError: jupyter-book warned or failed (its output is printed), or a page is missing.
-    """
+    """Build the book of a run into `html` and return its start page; a CheckError if a page warns or is missing."""
     run, html = open_run(config), Path(html)
     staging = run.folder / ".book-staging"
     pages = stage(Path("book"), notebooks, run, staging)

@@ -16,10 +16,9 @@ GREY = re.compile(r"#([0-9a-f]{2})\1\1\b")
 
 
 def place_figures(content: dict[str, Any], notebook: str) -> None:
-    """Replace every SVG output of a notebook by a captioned figure; MyST-NB captions the other images itself.
+    """Replace every SVG output by a captioned figure; a CheckError if a figure has no caption or alternative text.
 
-    Raises:
-        CheckError: a figure has no caption or no alternative text.
+    MyST-NB captions the other images itself.
     """
     for cell in content["cells"]:
         about = cell["metadata"].get("mystnb", {})

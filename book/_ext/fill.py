@@ -9,13 +9,14 @@ Pages are Jinja templates, rendered when the book is built. Expressions can use
 - `tryit.NAME`: files of the page "Try it" (`book._ext.tryit`).
 
 The filter `digits(2)` sets the number of decimals, which a float needs; `where(name="x")` selects the one row of a list
-that has these values. A null in a results file becomes "not run".
+that has these values; `equation(3)` makes numbered MathML of TeX. A null in a results file becomes "not run".
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from docutils.utils.math.latex2mathml import tex2mathml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
@@ -39,8 +40,13 @@ def where(rows: Iterable[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]
     return found[0]
 
 
+def equation(tex: str, number: int) -> str:
+    """Return a displayed equation with its number at the right, in HTML that needs no script."""
+    return f'<div class="equation">{tex2mathml(tex.strip(), as_block=True)}<span>({number})</span></div>'
+
+
 class _Files(dict):
-    """A mapping whose values are read from files on first use."""
+    """Values that are read from files on first use."""
 
     def __init__(self, read: Callable[[str], Any]):
         self._read = read
@@ -72,16 +78,12 @@ def _format(value: Any) -> str:
 
 
 def fill(text: str, names: Mapping[str, Any], page: str) -> str:
-    """Return a page's Markdown with every expression computed; `page` names it in messages.
-
-    Raises:
-        InputError: an expression is invalid, or its value is missing or has no defined format.
-    """
+    """Return a page's Markdown with every expression computed; an `InputError` names the page of an invalid one."""
     # Comments are disabled: their delimiters are legal Markdown.
     environment = SandboxedEnvironment(
         undefined=StrictUndefined, finalize=_format, keep_trailing_newline=True, comment_start_string="\x03"
     )
-    environment.filters |= {"digits": digits, "where": where}
+    environment.filters |= {"digits": digits, "where": where, "equation": equation}
     try:
         return environment.from_string(text).render(names)
     except (TemplateError, InputError, ValueError, TypeError, ArithmeticError) as error:

@@ -17,11 +17,7 @@ from edgezsad.run import Run
 
 
 def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
-    """Append the footer cell to a page's `content` and copy its downloads to `folder/downloads`.
-
-    Raises:
-        InputError: a results file is missing.
-    """
+    """Append the footer cell to a page's `content` and copy its downloads to `folder/downloads`."""
     stem = notebook.stem
     source = f"notebooks/{stem.partition('-')[0]}.ipynb"
     parameters = content["metadata"][RECORD_KEY]["parameters"]

@@ -70,6 +70,11 @@ def test_the_rest_of_a_page_is_unchanged(run: Run) -> None:
     assert fill(text, sources(run), "page.md") == text
 
 
+def test_an_equation_is_numbered_mathml(run: Run) -> None:
+    html = fill(r"{% filter equation(2) %}a^{2}_{i} = \frac{b}{c}{% endfilter %}", sources(run), "page.md")
+    assert "<mfrac>" in html and html.endswith("<span>(2)</span></div>")
+
+
 SVG = (
     '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><defs><path id="tick" d="M 0 0"/></defs>'
     '<g style="stroke: #262626; fill: #ffffff"><use xlink:href="#tick"/></g>'
