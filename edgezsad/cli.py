@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,7 +95,10 @@ def predict(
         if images or compare or not (table or as_json):
             raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
         maps = prediction.HeatMaps(heatmaps, watch) if heatmap or heatmaps else None
-        watch_folder(watch, *prediction.load_scorer(config, checkpoint, threshold, tiles), table, as_json, maps, page)
+        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles)
+        reading = Reading(prediction.choose_bits(bits, (), scorer))
+        watch_folder(watch, scorer, decision, table, as_json, maps, page, reading)
+        _say(reading.notes())
         return
     if not images:
         raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
@@ -105,16 +109,14 @@ def predict(
             raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
         stated = prediction.choose_bits(bits, chosen)
         scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated)
-        for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
+        _say(f"warning: {warning}" for warning in warnings)
     else:
         scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles)
         stated = prediction.choose_bits(bits, chosen, scorer)
     reading, thumbnails = Reading(stated), page is not None
     stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails, reading)
     scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
-    for note in reading.notes():
-        typer.echo(printable(note), err=True)
+    _say(reading.notes())
     _say_left_out(masks)
     problems = [result.problem for result in scored if result.problem]
     _report([failure.reason for failure in failures], problems, len(chosen))
@@ -151,6 +153,11 @@ def _share(text: str) -> float:
     if not 0 < value < 1:
         raise InputError(f"--false-alarms {text}: expected a share such as 2%")
     return value
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        typer.echo(printable(note), err=True)
 
 
 def _say_left_out(masks: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.data.camera import Reading, bits_of
-from edgezsad.data.images import count_pixels, decode_image, load, prepare
+from edgezsad.data.images import count_pixels, decode_and_prepare, decode_image, load
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
@@ -347,8 +347,10 @@ def predict_files(
     def read(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         if scorer.size and not (heatmaps or thumbnails):
             return None, load(path, scorer.size, reading), None
-        image = decode_image(path, reading)
-        prepared = prepare(image, scorer.size) if scorer.size else image
+        if scorer.size:
+            image, prepared = decode_and_prepare(path, scorer.size, reading)
+        else:
+            image = prepared = decode_image(path, reading)
         # The full image is kept only for its heat map, and for tiles.
         return (image if heatmaps else None), prepared, (thumbnail(image) if thumbnails else None)
 
@@ -357,7 +359,7 @@ def predict_files(
     waiting: deque = deque()
     with ThreadPoolExecutor(READERS) as readers:
         while True:
-            image = None  # frees the last one
+            image = future = None  # frees the last one
             while following is not None and len(waiting) < AHEAD + 1:
                 pixels = count_pixels(following)
                 if waiting and pixels + sum(each for each, *_ in waiting) > AHEAD_PIXELS:

@@ -18,6 +18,7 @@ from typing import Any
 
 import typer
 
+from edgezsad.data.camera import Reading
 from edgezsad.data.layouts import IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, printable
 from edgezsad.files import APPENDED, row_writer
@@ -38,6 +39,7 @@ def watch(
     as_json: bool = False,
     heatmaps: HeatMaps | None = None,
     page: HtmlReport | None = None,
+    reading: Reading | None = None,
     poll: float = POLL,
     patience: float = PATIENCE,
 ) -> None:
@@ -57,7 +59,7 @@ def watch(
     with _rows(table) as (done, add_row):
         while not stop.is_set():
             waiting, complete = _listed(folder, done, waiting)
-            for result in predict_files(scorer, decision.threshold, complete, heatmaps, page is not None):
+            for result in predict_files(scorer, decision.threshold, complete, heatmaps, page is not None, reading):
                 stamp, since = waiting[result.path]
                 unsure = isinstance(result, Failure) and time.monotonic() - since < patience
                 if not unsure and _stamp(result.path) == stamp:

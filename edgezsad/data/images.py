@@ -123,6 +123,7 @@ def _open_upright(path: Path | str, convert: Convert) -> Iterator[Image.Image]:
             # Pillow's name of a mode whose colours are multiplied by alpha.
             raw = mode.replace("A", "a") if getattr(image, "alpha", 0) == ASSOCIATED else mode
             upright = Image.frombuffer(raw, pixels.shape[1::-1], pixels, "raw", raw, 0, 1)
+            del pixels
             upright = upright if raw == mode else upright.convert(mode)
             upright.getexif()[ORIENTATION] = orientation(image)
         if orientation(upright) != 1:
@@ -183,7 +184,22 @@ def decode_image(path: Path | str, reading: Reading | None = None) -> np.ndarray
     is read. Pixels without a fixed range (floating point, signed, 32-bit) are rejected.
     """
     with _open_colours(path, reading or Reading()) as image:
-        return np.array(image.convert("RGB") if image.mode == "L" else image)
+        return _as_array(image)
+
+
+def decode_and_prepare(path: Path | str, size: int, reading: Reading | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `decode_image` and `load` return, from one decoding."""
+    with _open_colours(path, reading or Reading()) as image:
+        return _as_array(image), _resize(image, size)
+
+
+def _as_array(image: Image.Image) -> np.ndarray:
+    """Return a grey or RGB image as (height, width, 3), band by band: otherwise Pillow makes copies of all of it."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, ROWS):
+        band = np.asarray(image.crop((0, top, image.width, min(top + ROWS, image.height))))
+        array[top : top + ROWS] = band if band.ndim == 3 else band[:, :, None]
+    return array
 
 
 def decode_mask(path: Path | str, shape: tuple[int, int]) -> np.ndarray:

@@ -73,4 +73,7 @@ def _levels(anomaly_map: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a map and scale it to 0..1."""
     large = cv2.resize(anomaly_map.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     low, high = HEAT_RANGE
-    return np.clip((large - low) / (high - low), 0, 1)
+    # In place: of a large image, each copy would take half a gigabyte.
+    large -= low
+    large /= high - low
+    return np.clip(large, 0, 1, out=large)
