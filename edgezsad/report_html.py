@@ -26,6 +26,7 @@ from edgezsad.predict import Decision, Failure, Prediction
 from edgezsad.show.maps import hot_region, outline, overlay
 
 BINS, WIDTH, HEIGHT, BELOW = 48, 720, 170, 40  # of the histogram: bars, and size of its plot in units of the SVG
+GROUP = 100  # images of a list; a browser lays out only the lists that are near the window
 QUALITY = 75  # of the thumbnails, JPEG
 VERDICTS = ("defective", "normal", "uncalibrated")
 OUTCOMES = {"missed": "Missed defects", "false-alarm": "False alarms"}  # filters if the labels are known
@@ -76,9 +77,7 @@ class HtmlReport:
         filters |= {key: (name, outcomes[key]) for key, name in OUTCOMES.items()}
         filters = {key: each for key, each in filters.items() if 0 < each[1] < len(self._found)}
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
-        rules = "\n".join(f"body:has(#only-{key}:checked) li:not(.{key}) {{ display: none; }}" for key in filters)
-        page = template.replace("$filter_rules", rules)
+        page = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
         bases = sorted({one.basis for one in decisions.values()})
         limits = sorted({one.threshold for one in decisions.values() if one.threshold is not None})
         head, _, tail = (
@@ -107,8 +106,11 @@ class HtmlReport:
         with written_beside(self.path) as temporary, temporary.open("wb") as stream, self._cards:
             stream.write(head.encode())
             for rank, (*_, offset, length) in enumerate(ordered, 1):
+                if rank % GROUP == 1:
+                    stream.write(b"</ol>\n<ol>\n" if rank > 1 else b"<ol>\n")
                 self._cards.seek(offset)
                 stream.write(self._cards.read(length).replace(b"\0", str(rank).encode()))
+            stream.write(b"</ol>\n" if ordered else b"")
             stream.write(tail.encode())
 
 
@@ -124,8 +126,8 @@ def _card(result: Prediction, label: bool | None) -> str:
     source = base64.b64encode(data.getvalue()).decode()
     spoken = ", ".join(filter(None, (f"Heat map of {path}", verdict, f"score {score}", truth)))
     return (
-        f'<li class="{verdict} {_outcome(verdict, label)}" data-rank="\0"><figure>'
-        f'<img alt="{spoken}" width="{width}" height="{height}" decoding="async" src="data:image/jpeg;base64,{source}">'
+        f'<li class="{verdict} {_outcome(verdict, label)}" data-rank="\0"><figure><noscript>'
+        f'<img alt="{spoken}" width="{width}" height="{height}" src="data:image/jpeg;base64,{source}"></noscript>'
         f'<figcaption><p><span>\0.</span> <span class="verdict">{verdict}</span> <span>{score}</span></p>'
         f"<span><b>{path}</b> <small>{escaped(result.path.parent)}</small></span>"
         f"{f'<small>{truth}</small>' if truth else ''}</figcaption></figure></li>\n"
@@ -160,16 +162,16 @@ def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], s
 
 
 def _filters(filters: Mapping[str, tuple[str, int]], count: int) -> str:
-    """Return the choice of images to show; it works without script."""
+    """Return the choice of images to show, which the script enables."""
     if not filters:
         return ""
     choices = {"all": ("All", count), **filters}
     buttons = (
-        f'<label><input type="radio" name="only" id="only-{key}"{" checked" if key == "all" else ""}> '
+        f'<label><input type="radio" name="only" value="{key}"{" checked" if key == "all" else ""}> '
         f"{name} ({number})</label>"
         for key, (name, number) in choices.items()
     )
-    return f"<fieldset><legend>Show</legend>{' '.join(buttons)}</fieldset>"
+    return f"<fieldset data-script hidden><legend>Show</legend>{' '.join(buttons)}</fieldset>"
 
 
 def _provenance(decisions: Mapping[str, Decision], now: str) -> list[list[str]]:

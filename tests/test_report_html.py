@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgezsad import __version__
 from edgezsad.errors import InputError
 from edgezsad.predict import Decision, Failure, predict_files
 from edgezsad.report_html import HtmlReport
@@ -74,7 +75,7 @@ def test_images_are_in_order_with_counts_threshold_and_provenance(tmp_path: Path
     text = " ".join(page.text)
     for expected in ("All (3)", "Defective (1)", "Normal (2)", "no such image", "nowhere.png", "threshold 100"):
         assert expected in text
-    for expected in ("at most 5% of good parts flagged", "part.onnx, SHA-256 abc", "edgezsad 0.", "UTC"):
+    for expected in ("at most 5% of good parts flagged", "part.onnx, SHA-256 abc", f"edgezsad {__version__}+", "UTC"):
         assert expected in text
     assert len(page.all("line")) == 2 and page.all("rect")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.html"]
