@@ -42,7 +42,8 @@ def where(rows: Iterable[Mapping[str, Any]], **wanted: Any) -> Mapping[str, Any]
 
 def equation(tex: str, number: int) -> str:
     """Return a displayed equation with its number at the right, in HTML that needs no script."""
-    return f'<div class="equation">{tex2mathml(tex.strip(), as_block=True)}<span>({number})</span></div>'
+    box = f'<div class="equation" tabindex="0" role="group" aria-label="Equation ({number})">'
+    return f"{box}{tex2mathml(tex.strip(), as_block=True)}<span>({number})</span></div>"
 
 
 class _Files(dict):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import edgezsad
 from edgezsad.cli import app
 from synthetic.image import Address, normal_image
 
@@ -56,6 +57,12 @@ def test_commands_run(page: str, images: Path, monkeypatch: pytest.MonkeyPatch) 
         done = CliRunner().invoke(app, given, catch_exceptions=False)
         assert done.exit_code == 0, done.output
     assert Path("part.jpg.heatmap.png").is_file()
+
+
+def test_the_api_page_lists_the_public_names() -> None:
+    text = (ROOT / "book/api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`(\w+)`", text[text.index("| name |") : text.index("## Score images")])
+    assert sorted(listed) == sorted(edgezsad.__all__)
 
 
 def test_the_readme_is_short() -> None:
