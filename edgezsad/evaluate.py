@@ -68,6 +68,7 @@ class EvaluationReport:
             good = row["images"] - row["defective"]
             found = (row["defective"] - row["missed"], row["missed"], good - row["false_alarms"], row["false_alarms"])
             counted.append(row | dict(zip(CONFUSION_COLUMNS[2:6], found, strict=True)))
+        counted[-1]["folder"] = "total"
         tables = [("Verdicts and labels", *_cells(counted, CONFUSION_COLUMNS, 3))]
         tables.append(("Metrics, in percent", *_cells(self.rows, METRIC_COLUMNS, 1)))
         return tables + ([("Notes", ("note",), [[note] for note in self.notes])] if self.notes else [])
