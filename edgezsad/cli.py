@@ -39,6 +39,10 @@ Threshold = Annotated[
 ]
 FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
 Tiles = Annotated[str, typer.Option(help="Score overlapping tiles: a number along the longer side, or auto.")]
+Roi = Annotated[
+    Path | None, typer.Option(exists=True, help="Score where this mask is not black; or a folder of masks.")
+]
+Ignore = Annotated[Path | None, typer.Option(exists=True, help="Leave out where this mask is not black; or a folder.")]
 Bits = Annotated[str, typer.Option(help="Bits of the camera in 16-bit files: a number, or auto.", show_default="16")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
@@ -72,6 +76,8 @@ def predict(
     heatmaps: Annotated[Path | None, typer.Option(help="Write the heat maps into this folder instead.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Compare the images with one another.")] = False,
     tiles: Tiles = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
     bits: Bits = "",
     table: Table = None,
     as_json: AsJson = False,
@@ -86,16 +92,17 @@ def predict(
     from edgezsad.data.camera import Reading
     from edgezsad.report_html import HtmlReport
     from edgezsad.results import print_results
+    from edgezsad.scoring.regions import Regions
     from edgezsad.watch import watch as watch_folder
 
     if table:
         prediction.check_csv(table)
-    page = HtmlReport(report) if report else None
+    page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
     if watch:
         if images or compare or not (table or as_json):
             raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
         maps = prediction.HeatMaps(heatmaps, watch) if heatmap or heatmaps else None
-        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles)
+        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles, regions)
         reading = Reading(prediction.choose_bits(bits, (), scorer))
         watch_folder(watch, scorer, decision, table, as_json, maps, page, reading)
         _say(reading.notes())
@@ -108,10 +115,10 @@ def predict(
         if config or checkpoint or tiles:
             raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
         stated = prediction.choose_bits(bits, chosen)
-        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated)
+        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated, regions)
         _say(f"warning: {warning}" for warning in warnings)
     else:
-        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles)
+        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles, regions)
         stated = prediction.choose_bits(bits, chosen, scorer)
     reading, thumbnails = Reading(stated), page is not None
     stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails, reading)
@@ -130,14 +137,17 @@ def adapt_to_part(
     false_alarms: FalseAlarms = "5%",
     rotations: Annotated[str, typer.Option(help="auto, none, or 8: also rotated references.")] = "auto",
     tiles: Tiles = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
     bits: Bits = "",
 ) -> None:
     """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
     from edgezsad.predict import choose_bits, find_images
     from edgezsad.references import adapt
+    from edgezsad.scoring.regions import Regions
 
     (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
-    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]), tiles)
+    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]), tiles, Regions(roi, ignore))
     for line in adapt(found, output, more, *options).as_text().splitlines():
         typer.echo(printable(line))
     _say_left_out(masks + more_masks)
@@ -184,6 +194,8 @@ def evaluate_folders(
     references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
     false_alarms: FalseAlarms = "5%",
     tiles: Tiles = "",
+    roi: Roi = None,
+    ignore: Ignore = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
     bits: Bits = "",
     table: Table = None,
@@ -198,21 +210,22 @@ def evaluate_folders(
     from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
     from edgezsad.predict import check_csv, choose_bits, load_scorer
     from edgezsad.report_html import HtmlReport
+    from edgezsad.scoring.regions import Regions
 
     for path in (table, scores):
         if path:
             check_csv(path)
-    page = HtmlReport(report) if report else None
+    page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
     manifests = find_test_images(folders)
     tests = [manifest.root / entry.id for manifest in manifests for entry in manifest.entries]
     if references:
         if config or checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
         stated = choose_bits(bits, tests)
-        detector_of = adapted_by_category(references, _share(false_alarms), threshold, stated, tiles)
-        found = evaluate(detector_of, manifests, heatmaps, page, stated)
+        options = {"false_alarms": _share(false_alarms), "bits": stated, "tiles": tiles, "regions": regions}
+        found = evaluate(adapted_by_category(references, threshold, **options), manifests, heatmaps, page, stated)
     else:
-        opened = load_scorer(config, checkpoint, threshold, tiles)
+        opened = load_scorer(config, checkpoint, threshold, tiles, regions)
         found = evaluate(lambda *_: opened, manifests, heatmaps, page, choose_bits(bits, tests, opened[0]))
     if table:
         write_csv(table, found.rows, REPORT_COLUMNS)

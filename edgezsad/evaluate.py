@@ -130,19 +130,18 @@ def evaluate(
         arrays = (scores.image_id, scores.category, scores.label, scores.score)
         for values in zip(*(array.tolist() for array in arrays), strict=True):
             report.scores.append({"folder": folder} | dict(zip(columns, values, strict=True)))
-    report.notes.extend([*_notes(report.rows), *reading.notes()])
+    region = [f"scored region: {scorer.region}"] if getattr(scorer, "region", "") else []
+    report.notes.extend([*_notes(report.rows), *reading.notes(), *region])
     report.rows.append(_mean(report.rows))
     if page:
         page.write("Evaluation report", report.decisions, report.tables())
     return report
 
 
-def adapted_by_category(
-    references: str, false_alarms: float, threshold: float | None, bits: int | None = None, tiles: str = ""
-) -> DetectorOf:
+def adapted_by_category(references: str, threshold: float | None = None, **options: Any) -> DetectorOf:
     """Return a `detector_of` that adapts the detector to the images in CATEGORY/`references`, such as train/good.
 
-    An InputError if there are none, or if one is also a test image.
+    Options are those of `adapt`. An InputError if there are none, or if one is also a test image.
     """
 
     def detector_of(manifest: Manifest, category: str) -> tuple[Scorer, Decision]:
@@ -157,8 +156,8 @@ def adapted_by_category(
             if (digest := sha256_of_file(path)) in tested:
                 raise InputError(f"{path}: also the test image {tested[digest]}; references must not be tested")
         with tempfile.TemporaryDirectory() as scratch:
-            part = adapt(images, Path(scratch) / "part.onnx", false_alarms=false_alarms, bits=bits, tiles=tiles).path
-            return load_scorer(checkpoint=part, threshold=threshold)
+            part = adapt(images, Path(scratch) / "part.onnx", **options).path
+            return load_scorer(checkpoint=part, threshold=threshold, regions=options.get("regions"))
 
     return detector_of
 

@@ -15,13 +15,14 @@ import numpy as np
 from PIL import Image
 
 from edgezsad.data.camera import Reading, bits_of
-from edgezsad.data.images import count_pixels, decode_and_prepare, decode_image, load
+from edgezsad.data.images import count_pixels, decode_and_prepare, decode_image, load, prepare
 from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
 from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
 from edgezsad.model import BITS, CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
+from edgezsad.scoring.regions import Regions, with_regions
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.scoring.tiles import with_tiles
 from edgezsad.show.maps import overlay, thumbnail
@@ -39,7 +40,7 @@ UNCALIBRATED = (
     "none, scores only rank images; for verdicts, adapt the detector to your part (`edgezsad adapt GOOD/*.jpg --output "
     "part.onnx`), compare the images of a folder (--compare), or give --threshold"
 )
-CSV_COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error")
+CSV_COLUMNS = ("path", "verdict", "score", "threshold", "heatmap", "error", "region")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Prediction:
     heatmap: Path | None = None
     problem: str = ""
     thumbnail: np.ndarray | None = field(default=None, repr=False, compare=False)  # (h, w, 3) uint8 RGB, if asked for
+    region: str = ""  # the masks of what was scored
 
     @property
     def defective(self) -> bool | None:
@@ -74,6 +76,7 @@ class Prediction:
     def as_json(self) -> dict[str, object]:
         row = {"path": str(self.path), "score": self.score, "threshold": self.threshold, "verdict": self.verdict}
         row["heatmap"] = str(self.heatmap) if self.heatmap else None
+        row |= {"region": self.region} if self.region else {}
         return row | ({"error": self.problem} if self.problem else {})
 
 
@@ -119,9 +122,12 @@ class Detector:
     print(detector.predict("part.jpg").verdict)
     """
 
-    def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None, tiles: str = ""):
-        """Open a graph (.onnx) or a checkpoint (.safetensors); the default, the shipped graph, gives no verdicts."""
-        self.scorer, self.decision = load_scorer(None, checkpoint, threshold, tiles)
+    def __init__(self, checkpoint: Path | str | None = None, threshold: float | None = None, **options: Any):
+        """Open a graph (.onnx) or a checkpoint (.safetensors); the default, the shipped graph, gives no verdicts.
+
+        Options: `tiles` and `regions` of `load_scorer`.
+        """
+        self.scorer, self.decision = load_scorer(None, checkpoint, threshold, **options)
         self.bits = choose_bits("", (), self.scorer)
 
     @classmethod
@@ -142,12 +148,14 @@ def load_scorer(
     checkpoint: Path | str | None = None,
     threshold: float | None = None,
     tiles: str = "",
+    regions: Regions | None = None,
 ) -> tuple[Scorer, Decision]:
     """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
 
     The shipped graph is the default. Returns the scorer and its decision: by the given threshold, else by the graph's
     if it was calibrated on good parts. An InputError if config and checkpoint are given, or the run is not trained.
-    `tiles` along the longer side of an image are a number or "auto"; a part's detector has its own.
+    `tiles` along the longer side of an image are a number or "auto"; a part's detector has its own, and needs its
+    `regions`.
     """
     if config is not None and checkpoint is not None:
         raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
@@ -174,7 +182,8 @@ def load_scorer(
         from edgezsad.scoring.torch_scorer import TorchScorer
 
         scorer, calibrated = TorchScorer(load_detector(checkpoint)[0]), ()
-    return with_tiles(scorer, tiles, checkpoint), Decision.of(checkpoint, threshold, *calibrated)
+    scorer = with_regions(with_tiles(scorer, tiles, checkpoint), regions or Regions(), checkpoint)
+    return scorer, Decision.of(checkpoint, threshold, *calibrated)
 
 
 def choose_bits(stated: str, images: Sequence[Path], scorer: Scorer | None = None) -> int | None:
@@ -219,18 +228,19 @@ class _Describing(_Replay):
 
 
 def compare_images(
-    images: Sequence[Path], threshold: float | None, bits: int | None = None
+    images: Sequence[Path], threshold: float | None, bits: int | None = None, regions: Regions | None = None
 ) -> tuple[Scorer, Decision, list[Path], list[str]]:
     """Compare the images of a folder with one another; returns their scorer, decision, order, and warnings.
 
     Images that cannot be read come last and fail again when they are scored.
     """
-    scorer = _Describing()
+    scorer = with_regions(_Describing(), regions or Regions(), "")
     results = list(progress(predict_files(scorer, None, images, reading=Reading(bits)), "describe", len(images)))
     readable = [result.path for result in results if isinstance(result, Prediction)]
     found = compare(scorer.found)
     replay = _Replay(scorer.size, zip(map(float, found.scores), found.maps, strict=True))
     decision = Decision.of(REFERENCES, threshold, found.threshold, BATCH_RULE)
+    replay = with_regions(replay, regions or Regions(), "")
     return replay, decision, readable + [path for path in images if path not in set(readable)], found.warnings
 
 
@@ -344,15 +354,20 @@ def predict_files(
     """
     reading = reading or Reading()
 
-    def read(path: Path) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
-        if scorer.size and not (heatmaps or thumbnails):
-            return None, load(path, scorer.size, reading), None
-        if scorer.size:
+    regions = getattr(scorer, "regions", None)
+
+    def read(path: Path) -> tuple[np.ndarray | None, list[np.ndarray], np.ndarray | None]:
+        if scorer.size and not (heatmaps or thumbnails or regions):
+            return None, [load(path, scorer.size, reading)], None
+        kept = []
+        if scorer.size and not regions:
             image, prepared = decode_and_prepare(path, scorer.size, reading)
         else:
-            image = prepared = decode_image(path, reading)
+            image = decode_image(path, reading)
+            kept = [regions.blank(path, image)] if regions else []
+            prepared = prepare(image, scorer.size) if scorer.size else image
         # The full image is kept only for its heat map, and for tiles.
-        return (image if heatmaps else None), prepared, (thumbnail(image) if thumbnails else None)
+        return (image if heatmaps else None), [prepared, *kept], (thumbnail(image) if thumbnails else None)
 
     remaining = iter(images)
     following = next(remaining, None)
@@ -374,7 +389,7 @@ def predict_files(
             except (InputError, OSError) as error:
                 yield Failure(path, one_line(error, None))
                 continue
-            score, anomaly_map = scorer.score(prepared)
+            score, anomaly_map = scorer.score(*prepared)
             if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
                 yield Failure(path, f"{path}: the score is not finite; use another checkpoint or graph")
                 continue
@@ -385,7 +400,7 @@ def predict_files(
                         Image.fromarray(overlay(image, anomaly_map, out=image)).save(temporary)
             except (InputError, OSError) as error:
                 target, problem = None, one_line(error, None)
-            yield Prediction(path, score, threshold, anomaly_map, target, problem, small)
+            yield Prediction(path, score, threshold, anomaly_map, target, problem, small, getattr(scorer, "region", ""))
 
 
 def check_csv(path: Path) -> None:

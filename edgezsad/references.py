@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from edgezsad.data.camera import Reading
-from edgezsad.data.images import decode_image, load, measure
+from edgezsad.data.images import decode_image, measure
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
 from edgezsad.files import check_may_be_written, progress, sha256_of_bytes, sha256_of_file, written_beside
@@ -34,6 +34,7 @@ from edgezsad.model import (
     THRESHOLD,
 )
 from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
+from edgezsad.scoring.regions import REGION, Regions
 from edgezsad.scoring.tiles import TILES, automatic, cut, parse_tiles
 
 MOST_IMAGES = 16  # references; further images calibrate the threshold
@@ -100,11 +101,11 @@ class Describer:
         return Description(patches[0].reshape(patches.shape[1], -1).T.copy(), detector_map.ravel(), own.ravel())
 
     def tiles_of(
-        self, path: Path, count: int = 1, angle: int = 0, reading: Reading | None = None
+        self, path: Path, count: int = 1, angle: int = 0, reading: Reading | None = None, regions: Regions | None = None
     ) -> Iterator[Description]:
         """Describe the tiles of an image file, each rotated by `angle`; a count of 1 is the whole image."""
-        whole = count == 1
-        for tile in [load(path, self.size, reading)] if whole else cut(decode_image(path, reading), self.size, count):
+        image = decode_image(path, reading)
+        for _, _, tile in cut(image, self.size, count, regions.blank(path, image) if regions else None):
             yield self.describe(rotate(tile, angle))
 
 
@@ -151,6 +152,7 @@ def adapt(
     rotations: str = "auto",
     bits: int | None = None,
     tiles: str = "",
+    regions: Regions | None = None,
 ) -> Adapted:
     """Write the detector of a part.
 
@@ -163,6 +165,7 @@ def adapt(
             then resemble one another more; in tiles, "auto" does not.
         bits: of the camera in 16-bit files, 16 by default; the file records them, and images are read the same way.
         tiles: along the longer side, a number or "auto" for the references' size; "" is whole images.
+        regions: of all images that are scored; the file records them, and `predict` needs the same.
 
     Raises:
         InputError: no images, one given twice or unreadable, or images of different shape.
@@ -176,7 +179,7 @@ def adapt(
     chosen, held_out = split_references(images, calibrate_on)
     describer, reading = Describer(), Reading(bits)
     count = parse_tiles(tiles) or automatic(longer, describer.size) if tiles else 1
-    describe = partial(describer.tiles_of, count=count, reading=reading)
+    describe = partial(describer.tiles_of, count=count, reading=reading, regions=regions)
     found = [gathered(describe(path)) for path in progress(chosen, "describe references")]
     turned = describe_turned(describe, chosen, found, "none" if count > 1 and rotations == "auto" else rotations)
     # All patches of large images would not fit into memory: they are described again, one tile at a time.
@@ -206,6 +209,8 @@ def adapt(
         metadata |= {THRESHOLD: repr(threshold), CALIBRATION: basis}
     if tiles:
         metadata[TILES] = str(count)
+    if regions:
+        metadata[REGION] = regions.record()
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
@@ -297,10 +302,7 @@ def leave_one_out(
     turned: Sequence[Sequence[Description]] = (),
     queries: Iterable[Iterable[Description]] | None = None,
 ) -> list[float]:
-    """Score each reference against patches of the others, and of their rotated copies; empty for a single one.
-
-    `queries` are the tiles of each reference, if `found` holds only some of their patches.
-    """
+    """Score each reference against the others and their rotated copies; `queries` are its tiles, if it has several."""
     scores = []
     for row, tiles in enumerate(queries or ([one] for one in found)):
         others = [other for number, other in enumerate(found) if number != row]

@@ -50,12 +50,18 @@ def spans(height: int, width: int, count: int) -> tuple[list[Span], list[Span]]:
     return along(height), along(width)
 
 
-def cut(image: np.ndarray, size: int, count: int) -> Iterator[np.ndarray]:
-    """Yield the tiles of an image (H, W, 3), row by row, each resized to (size, size, 3) uint8."""
+def cut(
+    image: np.ndarray, size: int, count: int, kept: np.ndarray | None = None
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield row, column and pixels of the tiles of an image (H, W, 3), each resized to (size, size, 3) uint8.
+
+    Tiles without pixels that are `kept`, (H, W) bool, are left out.
+    """
     rows, columns = spans(*image.shape[:2], count)
-    for top, bottom in rows:
-        for left, right in columns:
-            yield prepare(image[top:bottom, left:right], size)
+    for row, (top, bottom) in enumerate(rows):
+        for column, (left, right) in enumerate(columns):
+            if kept is None or kept[top:bottom, left:right].any():
+                yield row, column, prepare(image[top:bottom, left:right], size)
 
 
 def blending(tiles: list[Span], cells: int, side: int) -> list[np.ndarray]:
@@ -87,23 +93,20 @@ class TiledScorer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.scorer, name)
 
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
+    def score(self, image: np.ndarray, kept: np.ndarray | None = None) -> tuple[float, np.ndarray]:
         """Score an image, (H, W, 3) uint8 RGB; returns the highest score of its tiles and the (h, h) blended map."""
         count = self.count or automatic(max(image.shape[:2]), self.scorer.size)
-        # One row of tiles at a time, so that memory does not grow with their number.
-        rows, columns = spans(*image.shape[:2], count)
-        tiles, best, merged = cut(image, self.scorer.size, count), -math.inf, None
-        for row in range(len(rows)):
-            for column in range(len(columns)):
-                score, anomaly_map = self.scorer.score(next(tiles))
-                if merged is None:
-                    cells = len(anomaly_map)
-                    side = min(MOST_CELLS, round(cells * (count - (count - 1) * OVERLAP)))
-                    down, across = (blending(along, cells, side) for along in (rows, columns))
-                    merged = np.zeros((side, side), np.float32)
-                # A score that is not finite is kept: the image has none then.
-                best = max(best, score) if math.isfinite(score) else math.nan
-                merged += down[row] @ anomaly_map @ across[column].T
+        (rows, columns), best, merged = spans(*image.shape[:2], count), -math.inf, None
+        for row, column, tile in cut(image, self.scorer.size, count, kept):
+            score, anomaly_map = self.scorer.score(tile)
+            if merged is None:
+                cells = len(anomaly_map)
+                side = min(MOST_CELLS, round(cells * (count - (count - 1) * OVERLAP)))
+                down, across = (blending(along, cells, side) for along in (rows, columns))
+                merged = np.zeros((side, side), np.float32)
+            # A score that is not finite is kept: the image has none then.
+            best = max(best, score) if math.isfinite(score) else math.nan
+            merged += down[row] @ anomaly_map @ across[column].T
         return best, merged
 
 
