@@ -372,13 +372,31 @@ def device_ingest(
     timing: Annotated[Path | None, typer.Option(help="For the RB5: the CSV of qnn-profile-viewer.")] = None,
     checkpoint: Graph = None,
     images: BoardImages = None,
+    page: Annotated[bool, typer.Option("--page", help="Render the board's page too.")] = False,
 ) -> None:
-    """Turn a board's result into score files and a latency record; exit code 1 if a part of it is rejected."""
+    """Turn a board's result into score files, a latency record and its drift; exit code 1 if a part is rejected."""
     from edgezsad.devices.ingest import ingest
 
     done = ingest(result, None if images else open_run(config), output, timing, checkpoint, images)
     typer.echo(done.as_text())
+    if page:
+        device_report(config, [done.board])
+    elif not (images or checkpoint or output):
+        typer.echo(f"its page: edgezsad device report --config {config}")
     done.require_all()
+
+
+@device_app.command("report")
+def device_report(
+    config: Config = MINI,
+    boards: Annotated[list[str] | None, typer.Option(help="jetson or rb5; default: both.")] = None,
+) -> None:
+    """Render the boards' pages alone (RUN/boards/pages); the run must have been scored."""
+    from edgezsad.devices import BOARDS, find_board
+    from edgezsad.execute import report
+
+    for path in report(config, {name: find_board(name).page for name in boards or BOARDS}):
+        typer.echo(f"page: {path}")
 
 
 @device_app.command("status")

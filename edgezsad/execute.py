@@ -141,6 +141,22 @@ def execute(notebook: Path | str, output: Path | str, parameters: Mapping[str, A
     return output
 
 
+def report(config: Path | str, boards: Mapping[str, str]) -> list[Path]:
+    """Execute the page of each board ("jetson": "08_jetson_drift") and render it without the rest of the book.
+
+    Returns the HTML files, in RUN/boards/pages. The run must have been scored (`make book`).
+    """
+    folder = open_run(config).folder / "boards" / "pages"
+    pages = [
+        execute(f"notebooks/{page}.ipynb", folder / f"{page}.ipynb", {"config": str(config)})
+        for page in boards.values()
+    ]
+    command = [sys.executable, "-m", "book._ext.build", "--only", str(config), str(folder / "html"), *map(str, pages)]
+    if subprocess.run(command, check=False).returncode:
+        raise CheckError(f"{folder}: the pages could not be rendered (output above)")
+    return [folder / "html" / "notebooks" / f"{page.stem}.html" for page in pages]
+
+
 def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a notebook was executed with; the commit is None outside a checkout."""
     from edgezsad.scoring.onnx_scorer import cores, cpu_name

@@ -1,4 +1,4 @@
-"""Render the book of a run: `python -m book._ext.build CONFIG HTML NOTEBOOK...`.
+"""Render the book of a run: `python -m book._ext.build CONFIG HTML NOTEBOOK...`, or with `--only` these pages alone.
 
 The prose of `book/`, the executed notebooks, a reference, `_config.yml` and `_toc.yml` are staged in one folder, built
 by Jupyter Book with warnings as errors, checked for missing pages, and moved into place.
@@ -57,6 +57,26 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
         write_text(page, fill(page.read_text(encoding="utf-8"), names, where.as_posix()))
     write_reference(folder / "book")
     config = yaml.safe_load((prose.parent / "_config.yml").read_text(encoding="utf-8"))
+    return _stage_notebooks(prose.parent, config, notebooks, run, folder)
+
+
+def stage_alone(root: Path, notebooks: list[Path], run: Run, folder: Path) -> list[str]:
+    """Assemble executed notebooks in `folder`, which is emptied first, without the prose; return the pages' names."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("*.md", "_ext", "__pycache__"))
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    pages = _stage_notebooks(root, config, notebooks, run, folder)
+    write_text(
+        folder / "_toc.yml",
+        yaml.safe_dump(
+            {"format": "jb-article", "root": pages[0]}
+            | ({"sections": [{"file": page} for page in pages[1:]]} if pages[1:] else {})
+        ),
+    )
+    return pages
+
+
+def _stage_notebooks(root: Path, config: dict[str, Any], notebooks: list[Path], run: Run, folder: Path) -> list[str]:
     for notebook in notebooks:
         content = read_json(notebook, "run `make book`")
         first = content["cells"][0]
@@ -72,7 +92,7 @@ def stage(prose: Path, notebooks: list[Path], run: Run, folder: Path) -> list[st
         place_figures(content, notebook.name)
         add_footer(content, notebook, run, config, folder)
         write_text(folder / "notebooks" / notebook.name, json.dumps(content, ensure_ascii=False))
-    shutil.copy2(prose.parent / "_toc.yml", folder)
+    shutil.copy2(root / "_toc.yml", folder)
     write_text(folder / "_config.yml", yaml.safe_dump(config | {"title": run.profile.title}, allow_unicode=True))
     pages = [*(folder / "book").rglob("*.md"), *(folder / "notebooks").rglob("*.ipynb")]
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in pages)
@@ -141,13 +161,18 @@ def add_policy(text: str, search: bool = False) -> str:
     return CHARSET.sub(rf'\g<0><meta http-equiv="Content-Security-Policy" content="{policy}">', text, count=1)
 
 
-def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
-    """Build the book of a run into `html` and return its start page; a CheckError if a page warns or is missing."""
+def build(config: Path | str, html: Path | str, notebooks: list[Path], only: bool = False) -> Path:
+    """Build the book of a run, or `only` these notebooks' pages, into `html` and return its start page.
+
+    A CheckError if a page warns (of the whole book) or is missing.
+    """
     run, html = open_run(config), Path(html)
-    staging = run.folder / ".book-staging"
-    pages = stage(Path("book"), notebooks, run, staging)
+    staging = run.folder / (".pages-staging" if only else ".book-staging")
+    pages = stage_alone(Path(), notebooks, run, staging) if only else stage(Path("book"), notebooks, run, staging)
     # The program next to this interpreter: the environment need not be activated.
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", "--warningiserror", "--nitpick", "--keep-going"]
+    command = [Path(sys.executable).with_name("jupyter-book"), "build"]
+    # Pages alone link to others.
+    command += [] if only else ["--warningiserror", "--nitpick", "--keep-going"]
     done = subprocess.run([*command, staging], capture_output=True, text=True, check=False)
     built = staging / "_build" / "html"
     if done.returncode:
@@ -163,15 +188,18 @@ def build(config: Path | str, html: Path | str, notebooks: list[Path]) -> Path:
         html.replace(old)
     built.replace(html)
     shutil.rmtree(old, ignore_errors=True)
-    # Its record names the notebooks and results that the pages show.
-    write_json(run.folder / "book.json", {"pages": pages})
-    return html / "index.html"
+    if not only:
+        # Its record names the notebooks and results that the pages show.
+        write_json(run.folder / "book.json", {"pages": pages})
+    return html / (f"{pages[0]}.html" if only else "index.html")
 
 
 if __name__ == "__main__":
     try:
         share_lock()
-        print("book:", build(sys.argv[1], sys.argv[2], [Path(item) for item in sys.argv[3:]]), file=sys.stderr)
+        words = [word for word in sys.argv[1:] if word != "--only"]
+        pages = [Path(item) for item in words[2:]]
+        print("book:", build(words[0], words[1], pages, "--only" in sys.argv), file=sys.stderr)
     except EdgeZSADError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

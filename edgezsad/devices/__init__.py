@@ -14,12 +14,14 @@ from edgezsad.files import reported
 @dataclass(frozen=True)
 class Board:
     """A board: `suffix` is of the output file of each image, `scripts` are files of `boards/`, the first is `run.sh`.
+    `page` is its notebook.
 
     `seconds` are estimates before the first image, per chunk of 100 images, and per image.
     """
 
     name: str
     title: str
+    page: str
     runtime: str
     precision: str
     suffix: str
@@ -34,8 +36,17 @@ class Board:
 
 _JETSON_SCRIPTS, _RB5_SCRIPTS = ("jetson.sh", "common.sh", "trt_runner.py"), ("rb5.sh", "common.sh", "ort_qnn.py")
 # Jetson: the engine is built once; an image is unpacked, hashed, run and written. qnn-net-run prepares a chunk's model.
-_JETSON = Board("jetson", "Jetson Orin Nano Super", "tensorrt-fp16", "fp16", "json", _JETSON_SCRIPTS, (600, 0, 0.25))
-_RB5 = Board("rb5", "RB5 Gen2 (QCS8550)", "qnn-gpu-fp16", "fp16", "raw", _RB5_SCRIPTS, (60, 60, 0.4))
+_JETSON = Board(
+    "jetson",
+    "Jetson Orin Nano Super",
+    "08_jetson_drift",
+    "tensorrt-fp16",
+    "fp16",
+    "json",
+    _JETSON_SCRIPTS,
+    (600, 0, 0.25),
+)
+_RB5 = Board("rb5", "RB5 Gen2 (QCS8550)", "09_rb5_drift", "qnn-gpu-fp16", "fp16", "raw", _RB5_SCRIPTS, (60, 60, 0.4))
 BOARDS = {board.name: board for board in (_JETSON, _RB5)}
 
 

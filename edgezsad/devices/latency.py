@@ -102,7 +102,7 @@ def latency_table(run: Run, runtimes: list[Runtime], board: Board, latency: Late
     if latency is None:
         rows.append((board.title, [], f"not run: needs {board.reported['needs']}", paper, "-", {}))
     else:
-        how = f"{latency.device}; {latency.method}; {_listed(latency.conditions)}"
+        how = f"{latency.device}; {latency.method}; {latency.sentence()}; {_listed(latency.conditions)}"
         status = f"measured on the board, {len(latency.milliseconds):,} times"
         rows.append((board.title, latency.milliseconds, status, paper, how, latency.versions))
     table = pd.DataFrame(rows, columns=["where", "times", "status", "the paper reports", "how", "versions"])

@@ -1,5 +1,6 @@
 """A run with a small graph and small images, and a board that has only a shell, small tools and stand-ins."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -190,7 +191,9 @@ class Device:
         self, kit: Path, *options: str, user: int | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         settings = {"cwd": kit, "env": self.environment | environment, "start_new_session": True, "user": user}
-        return subprocess.run(["/bin/sh", "run.sh", *options], capture_output=True, text=True, check=False, **settings)
+        # For instance "mksh" or "busybox sh".
+        shell = os.environ.get("EDGEZSAD_SHELL", "/bin/sh").split()
+        return subprocess.run([*shell, "run.sh", *options], capture_output=True, text=True, check=False, **settings)
 
 
 @pytest.fixture

@@ -155,6 +155,48 @@ def test_rb5_continues_after_a_kill_and_a_full_disk(bench: Any, make_device: Mak
     check_scores(bench, tmp_path / "out", "fp16", 1e-6)
 
 
+def jetpack(device: Any) -> dict[str, str]:
+    """JetPack's Python with its tensorrt module."""
+    device.script("python3", f'exec "{sys.executable}" "$@"')
+    return {"PYTHONPATH": str(STANDINS / "jetpack")}
+
+
+@pytest.mark.slow
+def test_one_process_runs_all_images(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit, python = write(bench, tmp_path / "kit", "jetson", None), jetpack(device)
+    done = device.run(kit, *FAST, **python)
+    assert done.returncode == 0, done.stderr
+    # Build, time, three sentinels; then no more trtexec.
+    assert len(commands(device)) == 5 and "12 of 12 images" in done.stdout
+    taken = ingest(kit / "jetson-mini-seed0-result.tar", bench.run, tmp_path / "out")
+    assert not taken.rejected
+    check_scores(bench, tmp_path / "out", "fp32", 1e-6)
+    assert any("3 images by trtexec and by one process differ by at most " in note for note in taken.notes)
+    record = read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record
+    assert "trt_runner.py result/engine.plan images.tsv result" in record.command
+    assert taken.latency.single_ms > 0
+    # It continues where it was stopped.
+    rows = (kit / "result" / "outputs.tsv").read_text().splitlines(keepends=True)
+    (kit / "result" / "outputs.tsv").write_text("".join(rows[:4]))
+    shutil.rmtree(kit / "result" / "outputs" / "nuts")
+    again = device.run(kit, **python)
+    assert again.returncode == 0 and "\n5 of 12 images" in again.stdout and len(commands(device)) == 5
+    assert not ingest(kit / "jetson-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
+    check_scores(bench, tmp_path / "out", "fp32", 1e-6)
+
+
+@pytest.mark.slow
+def test_one_process_that_differs_is_not_used(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    device = make_device("jetson")
+    kit, python = write(bench, tmp_path / "kit", "jetson", 1), jetpack(device)
+    done = device.run(kit, *FAST, STANDIN_ERROR="0.5", **python)
+    assert done.returncode == 0 and "differs from trtexec by 0.5 on 3 images" in done.stderr
+    assert len(commands(device)) == 5 + 4
+    assert not ingest(kit / "jetson-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
+    check_scores(bench, tmp_path / "out", "fp32", 1e-5)
+
+
 def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):
     device = make_device("jetson")
     kit = write(bench, tmp_path / "kit", "jetson", 1)

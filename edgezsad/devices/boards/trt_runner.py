@@ -19,54 +19,42 @@ import tensorrt
 LIBRARIES = ("libcudart.so", "libcudart.so.12", "libcudart.so.13", "/usr/local/cuda/lib64/libcudart.so")
 TO_DEVICE, TO_HOST = 1, 2  # cudaMemcpyKind
 TOLERANCE = 1e-3  # of the largest value: trtexec writes six digits
-SHOWN = 200  # images between two lines of progress
 
 
-class Cuda:
-    """The calls of libcudart that are needed; an error ends the program."""
-
-    def __init__(self):
-        for name in LIBRARIES:
-            try:
-                self._library = ctypes.CDLL(name)
-                return
-            except OSError:
-                continue
-        sys.exit(f"none of {', '.join(LIBRARIES)} can be loaded")
-
-    def call(self, name, *arguments):
-        """Call a function of libcudart."""
-        if code := getattr(self._library, name)(*arguments):
-            sys.exit(f"{name}: CUDA error {code}")
-
-    def create(self, name, *arguments):
-        """Return the pointer that a function such as cudaMalloc writes to its first argument."""
-        pointer = ctypes.c_void_p()
-        self.call(name, ctypes.byref(pointer), *arguments)
-        return pointer
+def load_cudart():
+    """Load the CUDA runtime."""
+    for name in LIBRARIES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    sys.exit(f"none of {', '.join(LIBRARIES)} can be loaded")
 
 
 class Engine:
     """A loaded engine with one buffer on the GPU for each tensor."""
 
     def __init__(self, path):
-        self.cuda, logger = Cuda(), tensorrt.Logger(tensorrt.Logger.WARNING)
+        self._cudart, logger = load_cudart(), tensorrt.Logger(tensorrt.Logger.WARNING)
         tensorrt.init_libnvinfer_plugins(logger, "")
         self._engine = tensorrt.Runtime(logger).deserialize_cuda_engine(Path(path).read_bytes())
         if self._engine is None:
             sys.exit(f"TensorRT {tensorrt.__version__} of Python does not load {path}")
         self._context = self._engine.create_execution_context()
-        self._stream = self.cuda.create("cudaStreamCreate")
-        self._tensors = {}
+        self._stream, self._tensors = ctypes.c_void_p(), {}
+        self._cuda("cudaStreamCreate", ctypes.byref(self._stream))
         for name in ("image", "score", "map"):
             shape = tuple(self._engine.get_tensor_shape(name))
-            if self._engine.get_tensor_dtype(name) != tensorrt.DataType.FLOAT:
-                sys.exit(f"tensor {name} is not float32")
-            host = (ctypes.c_float * math.prod(shape))()
-            device = self.cuda.create("cudaMalloc", ctypes.c_size_t(ctypes.sizeof(host)))
-            if not self._context.set_tensor_address(name, device.value):
-                sys.exit(f"TensorRT does not take the address of {name}")
+            host, device = (ctypes.c_float * math.prod(shape))(), ctypes.c_void_p()
+            self._cuda("cudaMalloc", ctypes.byref(device), ctypes.c_size_t(ctypes.sizeof(host)))
+            is_float = self._engine.get_tensor_dtype(name) == tensorrt.DataType.FLOAT
+            if not (is_float and self._context.set_tensor_address(name, device.value)):
+                sys.exit(f"tensor {name} is not float32, or TensorRT does not take its address")
             self._tensors[name] = (shape, host, device)
+
+    def _cuda(self, name, *arguments):
+        if code := getattr(self._cudart, name)(*arguments):
+            sys.exit(f"{name}: CUDA error {code}")
 
     def run(self, image):
         """Return the outputs of one image, in trtexec's form, and the milliseconds with copies to and from the GPU."""
@@ -74,7 +62,7 @@ class Engine:
         self._copy("image", image, TO_DEVICE)
         if not self._context.execute_async_v3(self._stream.value):
             sys.exit("TensorRT does not run the engine")
-        self.cuda.call("cudaStreamSynchronize", self._stream)
+        self._cuda("cudaStreamSynchronize", self._stream)
         outputs = []
         for name in ("score", "map"):
             shape, host, _ = self._tensors[name]
@@ -90,7 +78,7 @@ class Engine:
         if kind == TO_DEVICE and len(memory) != size:
             sys.exit(f"expected an image of {size} bytes, got {len(memory)}")
         ends = (device, memory) if kind == TO_DEVICE else (memory, device)
-        self.cuda.call("cudaMemcpy", *ends, ctypes.c_size_t(size), kind)
+        self._cuda("cudaMemcpy", *ends, ctypes.c_size_t(size), kind)
 
 
 def read_image(row):
@@ -101,22 +89,28 @@ def read_image(row):
     return data
 
 
+def difference(one, other):
+    """Return how far two numbers differ; NaN differs from every number."""
+    if one == other or (math.isnan(one) and math.isnan(other)):
+        return 0.0
+    return abs(one - other) if math.isfinite(one) and math.isfinite(other) else math.inf
+
+
 def compare(engine, rows, result):
     """Compare the images that trtexec has run; ends the program if the largest difference exceeds the tolerance."""
-    differences, largest, count = [0.0], 0.0, 0
+    pairs, count = [], 0
     for row in rows:
         if (path := result / "sentinels" / f"{row[0]}.json").is_file():
+            count += 1
             text = re.sub(r"(?<=[\s\[,])-?nan\b", "NaN", path.read_text())
             theirs = {item["name"]: item["values"] for item in json.loads(re.sub(r"\binf\b", "Infinity", text))}
-            count += 1
             for item in engine.run(read_image(row))[0]:
-                pairs = [pair for pair in zip(item["values"], theirs[item["name"]], strict=True) if pair != pair[::-1]]
-                differences += [abs(a - b) for a, b in pairs if not (math.isnan(a) and math.isnan(b))]
-                largest = max([largest, *(abs(value) for value in theirs[item["name"]] if math.isfinite(value))])
-    worst = max(differences, key=lambda value: math.inf if math.isnan(value) else value)
+                pairs += zip(theirs[item["name"]], item["values"], strict=True)
+    worst = max((difference(*pair) for pair in pairs), default=0.0)
+    largest = max((abs(value) for value, _ in pairs if math.isfinite(value)), default=0.0)
     text = f"images\t{count}\nlargest_difference\t{worst:.3g}\nlargest_value\t{largest:.3g}\n"
     (result / "sentinels.tsv").write_text(text)
-    if not worst <= TOLERANCE * largest:
+    if worst > TOLERANCE * largest:
         sys.exit(f"differs from trtexec by {worst:.3g} on {count} images; the largest value is {largest:.3g}")
 
 
@@ -136,14 +130,14 @@ def main(engine_path, images, result):
             path.with_suffix(".new").replace(path)
             print(row[0], row[3], hashlib.sha256(data).hexdigest(), sep="\t", file=table, flush=True)
             print(row[0], f"{milliseconds:.3f}", sep="\t", file=singles, flush=True)
-            if number == 1 or number % SHOWN == 0:
+            if number in (1, len(waiting)) or number % 200 == 0:
                 left = (time.time() - start) / number * (len(waiting) - number) / 60
                 print(f"{len(done) + number} of {len(rows)} images, about {left:.0f} min left", flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--version"]:
-        Cuda()
+        load_cudart()
         print(tensorrt.__version__)
     else:
         main(*sys.argv[1:])
