@@ -1,7 +1,9 @@
 """A profile holds everything a run depends on: read from YAML (`configs/`), checked key by key."""
 
 import difflib
+import itertools
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -99,10 +101,18 @@ class Data(Strict):
             {family for item in items if item.generated for family in item.generated.families}
             for items in (self.source, self.targets)
         ]
+        for source, target in itertools.product(self.source, self.targets):
+            chosen = [set(item.categories or ()) for item in (source, target)]
+            if self._folder(source) == self._folder(target) and (not all(chosen) or chosen[0] & chosen[1]):
+                raise ValueError(f"{source.name} and {target.name} are the same folder; a target must be unseen")
         # Content hashes cannot show this: the same family generated with another seed has other bytes.
         if both := sorted(families[0] & families[1]):
             raise ValueError(f"families in the source and in a target: {', '.join(both)}; a target must be unseen")
         return self
+
+    def _folder(self, item: DataSet) -> str:
+        above = self.generated_root if item.generated and self.generated_root is not None else self.root
+        return os.path.normpath((above or Path()) / item.root)
 
     def folder(self, item: DataSet) -> Path:
         """Return the folder of a data set."""
@@ -309,6 +319,8 @@ def format_validation_errors(error: ValidationError) -> str:
             problems.append(f"{where} is missing")
         else:
             problems.append(f"{where}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r:.80}")
+            if item["type"] == "string_type" and not isinstance(item["input"], (dict, list)):
+                problems[-1] += " (put it in quotation marks)"
     return "; ".join(problems)
 
 

@@ -4,6 +4,7 @@ import itertools
 import math
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from edgezsad.config import DataSet
 from edgezsad.data.camera import Reading
+from edgezsad.data.check import EMPTY_MASK, LARGE_MASK
+from edgezsad.data.images import decode_mask
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError, printable
 from edgezsad.files import progress, sha256_of_file
@@ -115,6 +118,7 @@ def evaluate(
     for whole, category in _categories(manifests):
         scorer, decision = detector_of(whole, category)
         manifest = replace(whole, entries=tuple(one for one in whole.entries if one.category == category))
+        manifest = _without_empty_masks(manifest, report)
         report.decisions[f"{whole.name}/{category}"] = decision
         scores = score_manifest(scorer, manifest, heatmaps, report, decision.threshold, page, reading)
         folder = str(manifest.root)
@@ -202,6 +206,25 @@ def score_manifest(
         # Images of different size have different numbers of tiles.
         anomaly_maps = [enlarge(one, side) for one in anomaly_maps]
     return collect_scores(entries, scores, anomaly_maps, [math.nan] * len(results))
+
+
+def _without_empty_masks(manifest: Manifest, report: EvaluationReport) -> Manifest:
+    """Return a manifest where empty masks of defective images are missing, so that their pixels count as unknown.
+
+    The report notes them, and masks that cover most of the image.
+    """
+    entries, counts = [], Counter()
+    for entry in manifest.entries:
+        if path := manifest.mask_path(entry):
+            coverage = decode_mask(path, (entry.height, entry.width)).mean()
+            counts[EMPTY_MASK] += coverage == 0
+            counts[LARGE_MASK] += coverage > 0.5
+            entry = entry if coverage else replace(entry, mask="", mask_sha256="")
+        entries.append(entry)
+    for text, count in counts.items():
+        if count:
+            report.notes.append(f"{text}: {manifest.entries[0].category} ({count})")
+    return replace(manifest, entries=tuple(entries))
 
 
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:

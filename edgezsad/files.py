@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -255,9 +256,17 @@ def read_json(path: Path | str, remedy: str) -> Any:
 def parse_json(text: str) -> Any:
     """Parse JSON; invalid, deeply nested text and integers of more than `MAX_DIGITS` digits are a ValueError."""
     try:
-        return json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=_integer, object_pairs_hook=_unique)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {keys.most_common(1)[0][0]!r} is given twice")
+    return found
 
 
 def _integer(text: str) -> int:
@@ -283,8 +292,11 @@ class _YamlLoader(yaml.SafeLoader):
         node.size = self.nodes - before
         if node.tag.endswith((":int", ":float")) and len(node.value) > MAX_DIGITS:
             raise ValueError(f"a number of {len(node.value)} digits{node.start_mark}")
-        if isinstance(node, yaml.MappingNode) and len({str(key.value) for key, _ in node.value}) < len(node.value):
-            raise ValueError(f"a key is given twice{node.start_mark}")
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if str(key.value) in seen:
+                raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value!s:.80} is given twice")
+            seen.add(str(key.value))
         return node
 
 

@@ -87,6 +87,7 @@ def test_misspelt_key(
         (("data", "source", 0, "layout"), "mvtek", "'mvtek'"),
         (("data", "source", 0, "name"), "../outside", "'../outside'"),
         (("data", "source"), {"name": "a"}, "{'name': 'a'}"),
+        (("data", "source", 0, "categories"), [1, 2], "got 1 (put it in quotation marks)"),
         (("model", "size"), 0, "got 0"),
         (("model", "size"), "large", "'large'"),
         (("model", "strides"), [8, 12], "12"),
@@ -164,3 +165,21 @@ def test_equal_file_is_left_untouched(tmp_path: Path, make_profile: Callable[...
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
     save_profile(make_profile(title="another"), path)
     assert load_profile(path).title == "another"
+
+
+def test_a_target_in_the_folder_of_the_source(reject: Reject, profile_values: Values) -> None:
+    values = profile_values()
+    source, target = values["data"]["source"][0], values["data"]["targets"][0]
+    for item in (source, target):
+        item.pop("generated", None)
+    target["root"] = f"x/../{source['root']}"
+    assert "are the same folder; a target must be unseen" in reject(values)
+    source["categories"], target["categories"] = ["01", "02"], ["03"]
+    Profile.model_validate(values)
+    target["categories"].append("02")
+    assert "are the same folder" in reject(values)
+
+
+@pytest.mark.parametrize("text", ["model:\n  size: 256\n  size: 512\n", "model:\n  {size: 1,\n  size: 2}"])
+def test_a_key_given_twice(reject: Reject, text: str) -> None:
+    assert "line 3: the key size is given twice" in reject(text)

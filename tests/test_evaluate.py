@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from edgezsad.data.check import EMPTY_MASK, LARGE_MASK, check_dataset
 from edgezsad.errors import InputError
 from edgezsad.evaluate import EvaluationReport, evaluate, find_test_images
 from edgezsad.predict import Decision
+from edgezsad.scoring.onnx_scorer import read_metadata
 
 
 class Brightest:
@@ -180,3 +182,49 @@ def test_the_command_prints_and_writes_with_the_committed_checkpoint(
     categories = [row["category"] for row in report["rows"]]
     assert categories == list(table["category"]) == ["blind", "plain", "2 categories"]
     assert table["image_auroc"].between(0, 100).all()
+
+
+def test_empty_and_full_masks_are_noted_and_empty_ones_unknown(folder: Path) -> None:
+    masks = folder / "plain" / "ground_truth" / "spot"
+    write_image(masks / "0_mask.png", 0)
+    write_image(masks / "1_mask.png", 255)
+    found = evaluate(fixed(Brightest()), find_test_images([folder / "plain"]))
+    assert f"{EMPTY_MASK}: plain (1)" in found.notes and f"{LARGE_MASK}: plain (1)" in found.notes
+    assert found.rows[0]["without_mask"] == 1
+    report = check_dataset("any", folder / "plain")
+    assert [*report.problems] == [EMPTY_MASK] and any(LARGE_MASK in note for note in report.notes)
+    # The same numbers as with a missing mask.
+    (masks / "0_mask.png").unlink()
+    missing = evaluate(fixed(Brightest()), find_test_images([folder / "plain"])).rows[0]
+    np.testing.assert_equal(missing, found.rows[0])
+
+
+def test_a_name_too_long_for_a_heat_map_loses_no_score(folder: Path, tmp_path: Path) -> None:
+    write_image(folder / "plain" / "test" / "good" / f"{'n' * 248}.png", 20)
+    found = evaluate(fixed(Brightest()), find_test_images([folder / "plain"]), tmp_path / "maps")
+    assert found.rows[0]["images"] == 5 and len(found.problems) == 1 and not found.skipped
+
+
+def test_ten_bits_in_sixteen(folder: Path, command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """Noted by every command; with --bits the scores are those of 8 bits; a part's detector remembers the bits."""
+    code, eight, _ = command("evaluate", folder / "plain", "--json", "--threshold", "0")
+    for path in (folder / "plain").rglob("*.png"):
+        if "ground_truth" not in path.parts:
+            deep = np.round(np.asarray(Image.open(path)) / 255 * 1023).astype(np.uint16)
+            Image.fromarray(deep).save(path)
+    note = "10 bits in a 16-bit file? give --bits 10"
+    assert note in command("evaluate", folder / "plain")[1]
+    assert note in command("predict", folder / "plain", "--json")[2]
+    assert note in command("data", "check", "any", folder / "plain")[1]
+    for bits in ("10", "auto"):
+        options = ["--json", "--threshold", "0", "--bits", bits]
+        assert command("evaluate", folder / "plain", *options)[:2] == (code, eight)
+    part = tmp_path / "part.onnx"
+    code, output, _ = command("adapt", folder / "plain" / "test" / "good", "--output", part, "--bits", "10")
+    assert code == 0 and note not in output and read_metadata(part)["bits"] == "10"
+    code, recorded, errors = command("predict", folder / "plain", "--checkpoint", part)
+    assert code == 0 and note not in errors
+    assert command("predict", folder / "plain", "--checkpoint", part, "--bits", "10")[1] == recorded
+    code, _, errors = command("predict", folder / "plain", "--checkpoint", part, "--bits", "12")
+    assert code == 2 and "the references have 10 bits" in errors
+    assert command("predict", folder / "plain", "--bits", "17")[0] == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgezsad.errors import InputError
-from edgezsad.files import growing_csv, shipped, write_json, write_text, written_beside
+from edgezsad.files import growing_csv, read_json, shipped, write_json, write_text, written_beside
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -94,3 +94,9 @@ def test_json_rejects_what_json_cannot_hold(tmp_path: Path, number: float) -> No
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"deep": [{"x": number}]})
     assert json.loads(path.read_text()) == {"x": 1}
+
+
+def test_a_json_key_given_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": {"b": 1, "c": 2, "b": 3}}')
+    with pytest.raises(InputError, match="the key 'b' is given twice"):
+        read_json(tmp_path / "a.json", "write it again")

@@ -64,7 +64,7 @@ YAML = {
     f"seeds: [0x{'f' * 5000}]": "5002 digits",
     f"seeds: [{':'.join(['59'] * 500)}.5]": "digits",
     "title: !!timestamp x": "invalid YAML",
-    "data: {}\ntitle: x\ndata: {}": "a key is given twice",
+    "data: {}\ntitle: x\ndata: {}": "line 3: the key data is given twice",
     f"{{{', '.join(f'unknown{n}: 1' for n in range(4000))}}}": "unknown key",
     "title: x" * 200_000: "more than 1,000,000 bytes",
 }

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgezsad.data.camera import Reading
 from edgezsad.data.descriptors import ANY, count_differences, descriptors, find_descriptor, read_list
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.layouts import ImageItem, images_below, is_generated, scan_layout
@@ -27,6 +28,7 @@ DIFFERENT = "images that differ from the public list"
 UNREADABLE = "unreadable images"
 BAD_MASK = "unusable masks"
 EMPTY_MASK = "empty masks of defective images"
+LARGE_MASK = "masks that cover more than half of the image (inverted, or white everywhere?)"
 NO_MASK = "defective images without a mask"
 COUNTS = "numbers of images that differ from the published ones"
 
@@ -85,18 +87,22 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     missing = {path for path in found | listed if not (root / path).exists()}
     items = [item for item in scan.items if item.image not in missing]
     items = [replace(item, mask="") if item.mask in missing else item for item in items]
-    problems = {INVALID: scan.problems, MISSING: sorted(missing)}
+    problems, large, reading = {INVALID: scan.problems, MISSING: sorted(missing)}, [], Reading()
     if public:
         problems[EXTRA] = sorted((found | unread) - listed - missing)
         problems[DIFFERENT] = _differences(scan.items, [item for item in public if item.image not in missing])
     if not quick:
         with ThreadPoolExecutor(max(1, workers)) as pool:
-            decoded = list(progress(pool.map(partial(_decode, root), items), "check", total=len(items)))
+            decode = partial(_decode, root, reading)
+            decoded = list(progress(pool.map(decode, items), "check", total=len(items)))
         items = [item for item, _, _ in decoded]
         for kind in (UNREADABLE, BAD_MASK, EMPTY_MASK):
             problems[kind] = [line for _, one, line in decoded if one == kind]
+        large = [line for _, one, line in decoded if one == LARGE_MASK]
     without_mask = [item.image for item in items if item.label and not item.mask]
     notes = ["generated images, not the data set itself"] if is_generated(root) else []
+    notes += [line.removeprefix(f"{root}/") for line in reading.notes()]
+    notes += [f"{LARGE_MASK}: {len(large):,} ({large[0]})"] if large else []
     if descriptor is not None:
         problems[NO_MASK] = without_mask
         by_split = quick and any(item.label is None for item in items)
@@ -130,20 +136,22 @@ def _differences(items: list[ImageItem], public: list[ImageItem]) -> list[str]:
     return lines
 
 
-def _decode(root: Path, item: ImageItem) -> tuple[ImageItem, str, str]:
+def _decode(root: Path, reading: Reading, item: ImageItem) -> tuple[ImageItem, str, str]:
     """Decode one image and its mask; return the item with its label, and the kind and line of a problem."""
     kind, name = UNREADABLE, item.image
     try:
-        shape = decode_image(root / item.image).shape[:2]
+        shape = decode_image(root / item.image, reading).shape[:2]
         if not item.mask or item.label == 0:
             return item, "", ""
         kind, name = BAD_MASK, item.mask
-        defective = bool(decode_mask(root / item.mask, shape).any())
+        coverage = float(decode_mask(root / item.mask, shape).mean())
     except InputError as error:
         return item, kind, str(error).removeprefix(f"{root}/")
     if item.label is None:
-        return replace(item, label=int(defective)), "", ""
-    return item, "" if defective else EMPTY_MASK, name
+        item = replace(item, label=int(coverage > 0))
+    elif coverage == 0:
+        return item, EMPTY_MASK, name
+    return item, LARGE_MASK if coverage > 0.5 else "", name
 
 
 def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
