@@ -38,11 +38,12 @@ settings.load_profile("edgezsad")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of slow fixtures; start the longest file first, or a worker may begin it when the others are done."""
+    """Mark tests of slow fixtures; start the longest files first, or a worker may begin one last."""
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+    first = ("test_end_to_end.py", "test_cluster.py")
+    items.sort(key=lambda item: first.index(item.path.name) if item.path.name in first else len(first))
 
 
 @pytest.fixture(scope="session")

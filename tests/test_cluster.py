@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -123,3 +125,25 @@ def test_shards_continue_and_merge_into_one_table(project: Path, tmp_path: Path)
     assert [Path(row["path"]).name for row in rows] == [f"{number}.png" for number in range(5)]
     assert [bool(row["error"]) for row in rows] == [False, False, False, True, False]
     assert {row["verdict"] for row in rows if not row["error"]} <= {"normal", "defective"}
+
+
+@pytest.mark.slow
+def test_the_graph_runs_on_slurm_after_a_kill_and_shards_too(
+    project: Path, tmp_path: Path, script: Callable[[str], ModuleType]
+) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm")
+    cluster = script("cluster")
+    if not os.environ.get("EDGEZSAD_SLURM"):
+        pytest.skip("SLURM: takes minutes; set EDGEZSAD_SLURM=1")
+    if reason := cluster.missing():
+        pytest.skip(f"SLURM: {reason}")
+    with cluster.local_slurm():
+        graph = cluster.run_graph(project, tmp_path / "graph.txt")
+        shards = cluster.run_shards(project, tmp_path / "shards.txt", Path("runs/cluster/data/source"), 20)
+    # The killed training was submitted again; every other rule ran once.
+    assert graph["rules"].pop("train") == 2
+    assert set(graph["rules"].values()) == {1} and {"data", "export", "claims", "book"} <= set(graph["rules"])
+    assert graph["killed"]["state"] != "COMPLETED"
+    assert graph["states"]["COMPLETED"] == graph["jobs"] - 1
+    assert graph["pages"] > 20
+    assert (shards["states"], shards["images"]) == ({"COMPLETED": 2}, 32)
