@@ -456,13 +456,16 @@ def tensorrt(
 @app.command("lint")
 def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one rejects it."""
-    from edgezsad.export.lint import backend_table, check_lint
+    from edgezsad.export.lint import backend_table, check_lint, windowed_attentions
 
     check_lint(graph)
     typer.echo(f"{graph}: every operator is on the allow-list")
     table = backend_table({str(graph): graph})
     for row in table.to_dict("records"):
         typer.echo(printable(f"{row['backend']}, findings: {row['what']} [{row['source']}]"))
+    if count := windowed_attentions(graph):
+        reports = "public reports (quic/aimet issue 4086) say that it rejects them when quantised; not run"
+        typer.echo(f"QNN HTP (Hexagon), INT8: {count} windowed attentions: {reports}")
     if table["findings"].any():
         raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 

@@ -181,7 +181,7 @@ def _graphs(
         if "fp32" in graphs:
             graphs["fp16"] = to_fp16(checkpoint, scratch / "model-fp16.onnx")
     if len({detector_hash(read_metadata(path)) for path in graphs.values()} | {""}) != 2:
-        raise InputError(f"{graphs[precision]}: weights unknown or not those of FP32; run notebook 04_export again")
+        raise InputError(f"{list(graphs.values())[-1]}: weights unknown or not those of FP32; run notebook 04_export")
     return graphs
 
 

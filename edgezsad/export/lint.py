@@ -232,6 +232,14 @@ def findings_of(uses: list[OperatorUse], backend: str) -> list[str]:
     return problems
 
 
+def windowed_attentions(path: Path | str) -> int:
+    """Count softmax nodes over several windows of one image: (windows, heads, n, n)."""
+    model = load_graph(path)
+    kinds, names = _tensor_types(model, path), (node.input[0] for node in model.graph.node if node.op_type == "Softmax")
+    shapes = [[axis.dim_value for axis in kinds[name].shape.dim] for name in names if name in kinds]
+    return sum(len(shape) == 4 and shape[0] > 1 and shape[2] == shape[3] for shape in shapes)
+
+
 def summarise(problems: list[str]) -> str:
     """Return each kind of problem once, with the number of nodes; "none" without problems."""
     kinds = Counter(problem.partition(": ")[2] for problem in problems)

@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from edgezsad import cli
 from edgezsad.devices import BOARDS
+from edgezsad.devices import kit as kit_module
 from edgezsad.devices.ingest import ingest
 from edgezsad.devices.kit import make_kit
+from edgezsad.errors import CheckError
+from edgezsad.export.int8 import to_int8
 from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import ScoreFile, read_scores
 
@@ -195,6 +200,55 @@ def test_one_process_that_differs_is_not_used(bench: Any, make_device: MakeDevic
     assert len(commands(device)) == 5 + 4
     assert not ingest(kit / "jetson-mini-seed0-result.tar", bench.run, tmp_path / "out").rejected
     check_scores(bench, tmp_path / "out", "fp32", 1e-5)
+
+
+@pytest.mark.slow
+def test_images_of_a_folder_without_a_run(bench: Any, make_device: MakeDevice, tmp_path: Path):
+    graph, images = bench.run.onnx(0, "fp32"), Path(bench.run.profile.data.root) / "bolts"
+    words = ["--checkpoint", str(graph), "--images", str(images)]
+    done = CliRunner().invoke(cli.app, ["device", "kit", "jetson", *words, "--output", str(tmp_path / "kit")])
+    assert done.exit_code == 0 and "jetson-seed0-fp32: 7 images" in done.output, done.output
+    device = make_device("jetson")
+    assert device.run(tmp_path / "kit", *FAST, **jetpack(device)).returncode == 0
+    result = tmp_path / "kit" / "jetson-seed0-fp32-result.tar"
+    taken = CliRunner().invoke(cli.app, ["device", "ingest", str(result), *words])
+    assert taken.exit_code == 0, taken.output
+    assert "largest change of a score " in taken.output and "Spearman 1.0" in taken.output
+    scores = read_scores(result.with_suffix("") / "seed0" / "images.npz")
+    host = bench.scores["fp32"]["bolts"].take(scores.image_id)
+    np.testing.assert_allclose(scores.score, host.score, rtol=1e-5)
+    (images / "one more.png").write_bytes(next(images.rglob("*.png")).read_bytes())
+    try:
+        changed = CliRunner().invoke(cli.app, ["device", "ingest", str(result), *words])
+    finally:
+        (images / "one more.png").unlink()
+    assert changed.exit_code == 1 and "the images have changed since the kit was written" in changed.output
+
+
+@pytest.mark.slow
+def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(0)
+    calibration = [random.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
+    to_int8(bench.run.onnx(0, "fp32"), bench.run.onnx(0, "int8"), calibration)
+    kit = make_kit(bench.run, BOARDS["jetson"], images_per_target=1, precision="int8", output=tmp_path / "kit")
+    assert [path.name for path in (kit / "models").iterdir()] == ["model-int8.onnx"]
+    done = make_device("jetson").run(kit, *FAST)
+    assert done.returncode == 0, done.stderr
+    taken = ingest(kit / "jetson-mini-seed0-int8-result.tar", bench.run, tmp_path / "out")
+    assert not taken.rejected and "drift " in taken.drift["bolts"]
+    record = read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record
+    assert (record.runtime, record.precision) == ("tensorrt-int8", "int8")
+    assert "--fp16 --int8" in record.command and "model-int8.onnx" in record.command
+
+    def rejects(graph: Path, target: Path) -> None:
+        raise CheckError("the QNN IR backend does not take DequantizeLinear")
+
+    monkeypatch.setattr(kit_module, "write_dlc", rejects)
+    rb5 = make_kit(bench.run, BOARDS["rb5"], images_per_target=1, precision="int8", output=tmp_path / "rb5")
+    assert [path.name for path in (rb5 / "models").iterdir()] == ["model-int8.onnx"]
+    assert "BACKEND=Htp\n" in (rb5 / "kit.env").read_text()
+    with pytest.raises(CheckError, match="does not take"):
+        make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "fp16")
 
 
 def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):

@@ -18,6 +18,7 @@ from edgezsad.export.lint import (
     findings_of,
     lint,
     operator_uses,
+    windowed_attentions,
 )
 
 
@@ -116,6 +117,14 @@ def test_planted_faults_are_named(tmp_path: Path, backend, nodes, shape, constan
     assert len(problems) == 1 and says in problems[0] and problems[0].startswith(f"node a {nodes[0].op_type}: ")
     result = CliRunner().invoke(app, ["lint", str(path)])
     assert result.exit_code == 1 and isinstance(result.exception, CheckError)
+
+
+@pytest.mark.parametrize(("shape", "count"), [([16, 4, 9, 9], 1), ([1, 4, 9, 9], 0)])
+def test_windowed_attention_is_named(tmp_path: Path, shape: list[int], count: int) -> None:
+    path = graph(tmp_path / "attention.onnx", [node("Softmax", axis=-1)], shape)
+    assert windowed_attentions(path) == count
+    result = CliRunner().invoke(app, ["lint", str(path)])
+    assert result.exit_code == 0 and ("INT8: 1 windowed attentions" in result.stdout) == (count == 1)
 
 
 GELUS = {
