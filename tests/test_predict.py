@@ -269,3 +269,14 @@ def test_the_shipped_graph_is_the_shipped_checkpoint(tmp_path: Path) -> None:
     assert abs(score - expected) < 0.05
     assert np.abs(anomaly_map - expected_map).max() < 0.1
     assert CHECKPOINT.stat().st_size + GRAPH.stat().st_size < 12e6
+
+
+def test_images_that_exceed_the_memory_are_read_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_image(tmp_path / f"{level}.png", level) for level in range(0, 200, 20)]
+    expected = [result.score for result in predict_files(Brightness(), None, paths)]
+    for limit in (1, 72, 100, 150):
+        monkeypatch.setattr("edgezsad.predict.AHEAD_PIXELS", limit)
+        found = predict_files(Brightness(), None, paths, HeatMaps(tmp_path / "maps", tmp_path))
+        assert [result.score for result in found] == expected
