@@ -27,10 +27,10 @@ from edgezsad.devices.drift import HOST, pair_sentence
 from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, folder_manifest, image_bytes, target_manifest
 from edgezsad.devices.latency import (
     NETRUN,
+    RATE,
     Latency,
     board_latency,
     read_qnn_layers,
-    read_qnn_rate,
     read_qnn_times,
     read_tegrastats,
 )
@@ -201,9 +201,10 @@ def _unpacked(path: Path) -> Iterator[Path]:
                 if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.TarError("cut off or damaged")
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
-            if path.is_file() and path.open("rb").read(2) == b"\x1f\x8b":
-                raise InputError(f"{path}: compressed, not a complete result of run.sh; gunzip it first") from None
-            raise InputError(f"{path}: not a complete result of run.sh ({one_line(error)}); {AGAIN}") from None
+            # The first bytes of gzip.
+            compressed = path.is_file() and path.open("rb").read(2) == b"\x1f\x8b"
+            problem = "compressed; gunzip it first" if compressed else f"{one_line(error)}; {AGAIN}"
+            raise InputError(f"{path}: not a complete result of run.sh: {problem}") from None
         yield Path(folder)
 
 
@@ -421,7 +422,8 @@ def _latency(result: _Result, timing: Path | None, notes: list[str]) -> Latency:
             viewer = "qnn-profile-viewer --input_log time/profile.log --output FILE.csv"
             raise InputError(f"{path}: missing; make it with {viewer} and give --timing FILE.csv")
         data = path.read_bytes() if timing else result.read("time/profile.csv")
-        series, rate = read_qnn_times(data, path.name), read_qnn_rate(data, path.name)
+        series = read_qnn_times(data, path.name)
+        rate = series.get(RATE, [None])[-1]
         name, times = next(iter(series.items()))
         if len(times) < runs:
             raise InputError(f"{path.name}: expected {runs} executions, got {len(times)}; cut off, or of another run")

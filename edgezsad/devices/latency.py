@@ -136,8 +136,12 @@ def _qnn_events(data: bytes, what: str) -> pd.DataFrame:
 
 
 def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
-    """Read milliseconds of executions by what was measured, the closest to the processor's work first."""
-    table = _qnn_events(data, what).dropna(subset="ms")
+    """Read milliseconds of executions by what was measured, the closest to the processor's work first.
+
+    The last entry may be `RATE`, inferences per second.
+    """
+    events = _qnn_events(data, what)
+    table = events.dropna(subset="ms")
     event = (table["Message"] == "EXECUTE") & (table["Event Level"] == "ROOT")
     event = table["Timing Source"].where(event).map({"NETRUN": NETRUN, "BACKEND": "execute event"})
     name = table["Event Identifier"].where(table["Event Identifier"].isin(ACCELERATOR), event)
@@ -146,13 +150,8 @@ def read_qnn_times(data: bytes, what: str) -> dict[str, list[float]]:
     found = {each: times.tolist() for each, times in series.items() if times.any()}
     if not found:
         raise InputError(f"{what}: no time of an execution; give the CSV that qnn-profile-viewer makes of the log")
-    return found
-
-
-def read_qnn_rate(data: bytes, what: str) -> float | None:
-    """Read the last rate of inferences per second, None if there is none."""
-    numbers = _qnn_events(data, what).query("`Unit of Measurement` == @RATE")["number"]
-    return float(numbers.iloc[-1]) if len(numbers) else None
+    rates = events["number"][events["Unit of Measurement"] == RATE].tolist()
+    return found | ({RATE: rates} if rates else {})
 
 
 def read_qnn_layers(data: bytes, what: str) -> dict[str, float]:

@@ -52,11 +52,6 @@ note() {
     done
 }
 
-# noted FILE KEY: the first value of that key.
-noted() {
-    sed -n "s/^$2${tab}//p" "$1" | head -n 1
-}
-
 # sum FILE: its SHA-256.
 sum() {
     sha256sum "$1" | cut -d ' ' -f 1
@@ -128,8 +123,8 @@ lock() {
 begin() {
     if [ -s "$result/facts.tsv" ]; then
         for key in kit_sha256 model_sha256 tool_version; do
-            was=$(noted "$result/facts.tsv" "$key")
-            is=$(noted "$facts" "$key")
+            was=$(sed -n "s/^$key${tab}//p" "$result/facts.tsv" | head -n 1)
+            is=$(sed -n "s/^$key${tab}//p" "$facts" | head -n 1)
             [ "$was" = "$is" ] ||
                 fail "$key was $was when this result was begun and is $is now; run.sh --restart starts over"
         done
@@ -154,7 +149,7 @@ tried() {
     if [ "$screen" = yes ]; then "$@" 2>"$log" </dev/null; else "$@" >"$log" 2>&1 </dev/null; fi
 }
 
-# first_line FILE: what a tool said first, for a message of one line.
+# What a tool said first, for a message of one line.
 first_line() { sed -n '/[^ ]/{p;q;}' "$1" 2>/dev/null; }
 
 # meaning CODE

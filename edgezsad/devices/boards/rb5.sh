@@ -143,7 +143,7 @@ view() {
         cp "$profile" "$result/time.new/$1.log" || full "$result/time.new/$1.log"
     done
     viewer=${program%/*}/qnn-profile-viewer
-    [ -f "$viewer" ] || viewer=qnn-profile-viewer
+    [ -x "$viewer" ] || viewer=qnn-profile-viewer
     # It is optional: where it fails, the host makes the CSV.
     tried view view.log "$viewer" --input_log "$result/time.new/$1.log" --output "$result/time.new/$1.csv" ||
         warn "no qnn-profile-viewer here, or it fails ($(first_line "$log")): on the host, convert time/$1.log for device ingest --timing"
@@ -155,12 +155,10 @@ time_model() {
     rm -rf "$result/out"
     total=$((${iterations:-100} + ${warmup:-20}))
     list=$result/input_list.txt
-    line=0
-    while [ $line -lt $total ]; do
-        line=$((line + 1))
-        printf 'image:=%s\n' "$result/image.raw"
-    done >"$list"
-    [ "$(grep -c . "$list")" -eq $total ] || full "$list"
+    : >"$list"
+    while [ "$(grep -c . "$list")" -lt $total ]; do
+        printf 'image:=%s\n' "$result/image.raw" >>"$list" || full "$list"
+    done
     time_note "${iterations:-100}" "${warmup:-20} runs"
     net_run time "$list" "$result/out"
     note "$result/time.new/time.tsv" after "$(clocks)"
