@@ -5,10 +5,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from edgezsad.data.images import load
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
@@ -22,6 +25,7 @@ from edgezsad.predict import load_scorer
 from edgezsad.references import MOST_PATCHES, Description, adapt, compare, compare_with, select_patches
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, Scorer
+from edgezsad.show.charts import WIDTH, finished, styled
 
 
 @dataclass
@@ -187,3 +191,27 @@ def row_of(one: dict) -> dict[str, object]:
     more |= {"false_alarms": "false alarms, ten references", "misses": "misses, ten references"}
     more |= {"false_alarms_single": "false alarms, threshold from the source", "misses_single": "misses, the same"}
     return row | {title: percent(one.get(key)) for key, title in more.items()}
+
+
+def photographs_chart(found: dict[str, Any]) -> Figure:
+    """Draw the recorded image AUROC of each category: single image, one, four and eight references with an interval."""
+    rows = sorted(found["categories"], key=lambda row: row["k"]["8"]["mean"])
+    with styled():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.23 * len(rows) + 0.9))
+        at = np.arange(len(rows))
+        for count, style in (("1", "|"), ("4", "o")):
+            values = [100 * row["k"][count]["mean"] for row in rows]
+            axes.plot(values, at, style, color="0.4", markerfacecolor="white", label=label_of(count))
+        best = [row["k"]["8"] for row in rows]
+        axes.hlines(at, *([100 * one[end] for one in best] for end in ("low", "high")), color="#0072b2", linewidth=1.5)
+        axes.plot([100 * one["mean"] for one in best], at, "o", color="#0072b2", label=label_of("8"))
+        axes.plot([100 * row["single"] for row in rows], at, "x", color="black", label="single image")
+        names = [row["category"] + (" *" if row["trained_on"] else "") for row in rows]
+        axes.set(yticks=at, yticklabels=names, xlabel="image AUROC (%)", ylim=(-0.6, len(rows) - 0.4))
+        axes.legend(loc="center left", fontsize=8)
+        return finished(figure)
+
+
+def label_of(count: str) -> str:
+    """Return the words for a number of references."""
+    return f"{count} reference{'s' if count != '1' else ''}"

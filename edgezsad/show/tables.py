@@ -95,7 +95,7 @@ def claims_table(verdicts: Sequence[ClaimVerdict], group: str, caption: str) -> 
     frame["status"] = [f"{SYMBOLS[v.status]} {text}" for v, text in zip(mine, frame["status"], strict=True)]
     links = [f'{escape(row.claim)}<br><a href="{row.page}.html">{row.page}</a>' for row in frame.itertuples()]
     styler = table(frame.assign(claim=links).drop(columns="page"), caption=caption).format(subset=["claim"])
-    return styler.set_properties(subset=["claim", "status"], **{"min-width": "10rem", "max-width": "15rem"})
+    return styler.set_properties(subset=["claim", "status"], **{"min-width": "10rem", "max-width": "26rem"})
 
 
 def claim_lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
