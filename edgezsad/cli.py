@@ -449,8 +449,9 @@ def tensorrt(
     from edgezsad.scoring.tensorrt_scorer import tensorrt_package, this_device
 
     package = tensorrt_package()
-    record = build_engine(graph, out, this_device(package), package, timing_cache)
-    typer.echo(f"{out}: for {record.gpu} ({record.capability}), TensorRT {record.tensorrt}")
+    device = this_device(package)
+    build_engine(graph, out, device, package, timing_cache)
+    typer.echo(f"{out}: for {device.gpu} ({device.capability}), TensorRT {device.tensorrt}")
 
 
 @app.command("lint")

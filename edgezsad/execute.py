@@ -207,7 +207,9 @@ def _output_of(*command: str) -> str:
 def notebook_library(notebook: Path | str) -> list[str]:
     """Return the source files of `PACKAGES` that a notebook imports, directly or through other files, sorted."""
     found: set[Path] = set()
-    waiting = _files_of(_parsed(_code(notebook))[0])
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    waiting = _files_of(_parsed(code)[0])
     while waiting:
         path = waiting.pop()
         found.add(path)
@@ -222,26 +224,6 @@ def code_version(notebook: Path | str, ignore: tuple[str, ...] = ()) -> str:
         if not path.startswith(ignore):
             digest.update(f"{path}\n{_parsed(Path(path).read_text(encoding='utf-8'))[1]}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def results_of(notebook: Path | str) -> list[str]:
-    """Return the names of the results files that a notebook writes with `run.write_result`, in order."""
-    calls = [node for node in ast.walk(ast.parse(_code(notebook))) if isinstance(node, ast.Call)]
-    names = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "write_result"]
-    return [name.value for name in names if isinstance(name, ast.Constant)]
-
-
-def maker_of_result(name: str) -> str:
-    """Return the name of the notebook, without ending, that writes a results file; InputError if none does."""
-    for notebook in sorted(Path("notebooks").glob("*.ipynb")):
-        if name in results_of(notebook):
-            return notebook.stem
-    raise InputError(f"results/{name}.json: no notebook writes it; fix the name")
-
-
-def _code(notebook: Path | str) -> str:
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 # Notebooks share most of their files, and every job of the graph asks for all of them.

@@ -20,9 +20,9 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from edgezsad.claims.evaluation import NOTEBOOKS
 from edgezsad.config import load_profile
 from edgezsad.errors import InputError
-from edgezsad.execute import maker_of_result
 from edgezsad.files import read_json, reported
 from edgezsad.run import Run
 
@@ -59,7 +59,7 @@ class _Files(dict):
 def sources(run: Run) -> dict[str, Any]:
     """Return the names that expressions can use."""
     return {
-        "run": _Files(lambda name: run.read_result(name, maker_of_result(name))),
+        "run": _Files(lambda name: run.read_result(name, NOTEBOOKS[name])),
         "recorded": _Files(lambda name: read_json(Path("benchmarks/results") / f"{name}.json", "run `make bench`")),
         "profiles": _Files(lambda name: load_profile(Path("configs") / f"{name}.yaml")),
         "profile": run.profile,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgezsad.claims.evaluation import NOTEBOOKS
 from edgezsad.errors import InputError
-from edgezsad.execute import RECORD_KEY, results_of
+from edgezsad.execute import RECORD_KEY
 from edgezsad.files import verified
 from edgezsad.run import Run
 
@@ -19,14 +20,15 @@ from edgezsad.run import Run
 def add_footer(content: dict[str, Any], notebook: Path, run: Run, config: Mapping[str, Any], folder: Path) -> None:
     """Append the footer cell to a page's `content` and copy its downloads to `folder/downloads`."""
     stem = notebook.stem
-    source = f"notebooks/{stem.partition('-')[0]}.ipynb"
+    maker = stem.partition("-")[0]
+    source = f"notebooks/{maker}.ipynb"
     parameters = content["metadata"][RECORD_KEY]["parameters"]
     offered = folder / "downloads" / stem
     titles = {"Notebook as executed": f"{stem}.ipynb", "Notebook without outputs": f"{stem}-without-outputs.ipynb"}
     offered.mkdir(parents=True, exist_ok=True)
     for name, original in zip(titles.values(), (notebook, source), strict=True):
         shutil.copyfile(original, offered / name)
-    results = [run.result_path(name) for name in results_of(source)]
+    results = [run.result_path(name) for name in NOTEBOOKS if NOTEBOOKS[name] == maker]
     if source == "notebooks/03_training.ipynb":
         results = [run.seed_folder(parameters["seed"]) / name for name in ("metrics.json", "curve.csv")]
     for path in results:

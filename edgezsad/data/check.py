@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgezsad.data.camera import Reading
-from edgezsad.data.descriptors import ANY, count_differences, descriptors, find_descriptor, read_list
+from edgezsad.data.descriptors import ANY, count_differences, descriptors, find_descriptor, read_list, stated_count
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.layouts import ImageItem, images_below, is_generated, scan_layout
 from edgezsad.errors import CheckError, InputError, printable
@@ -161,7 +161,7 @@ def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
     roots = configured_roots(where) if isinstance(where, Run) else where
     rows = []
     for name, descriptor in descriptors().items():
-        numbers = [descriptor.expected.total.get(column) for column in ("images", "defective")]
+        numbers = [stated_count(descriptor.expected.total, column) for column in ("images", "defective")]
         images, defective = ("unknown" if number is None else f"{number:,}" for number in numbers)
         row = {
             "set": name,

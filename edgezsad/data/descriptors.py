@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt
 
@@ -20,37 +21,15 @@ ANY = "any"  # a folder in MVTec layout without a descriptor
 PARTS = ("train_normal", "train_defective", "test_normal", "test_defective")
 
 
-class Counts(Strict):
-    """Numbers of images; None if unknown. `with_mask` counts defective images that have a mask."""
-
-    images: NonNegativeInt | None = None
-    defective: NonNegativeInt | None = None
-    train_normal: NonNegativeInt | None = None
-    train_defective: NonNegativeInt | None = None
-    test_normal: NonNegativeInt | None = None
-    test_defective: NonNegativeInt | None = None
-    with_mask: NonNegativeInt | None = None
-
-    def get(self, name: str) -> int | None:
-        """Return a number, the sum of its parts if it is not stated, or None."""
-        stated = getattr(self, name, None)
-        if stated is not None or name in (*PARTS, "with_mask"):
-            return stated
-        # "images" is the sum of all parts, "defective", "train" and "test" of two of them.
-        values = [getattr(self, part) for part in PARTS if name == "images" or name in part.split("_")]
-        return None if None in values else sum(values)
-
-
-class Total(Counts):
-    """Numbers of the whole set, and where they are published."""
-
-    source: str
+Counts = dict[Literal["images", "defective", *PARTS, "with_mask"], NonNegativeInt]
+"""Known numbers of images; `with_mask` counts defective images that have a mask."""
 
 
 class Expected(Strict):
-    """How many images a complete copy holds, and where the categories' numbers are published."""
+    """How many images a complete copy and its categories hold, and where these numbers are published."""
 
-    total: Total
+    total_source: str
+    total: Counts
     categories_source: str
     categories: dict[str, Counts]
 
@@ -124,6 +103,15 @@ def read_list(descriptor: Descriptor, folder: Path | None = None) -> list[ImageI
         raise InputError(f"{path}: not the file list of {descriptor.name} ({error}); restore it") from None
 
 
+def stated_count(counts: Counts, name: str) -> int | None:
+    """Return a number, the sum of its parts if it is not stated, or None if it is unknown."""
+    if name in counts or name in (*PARTS, "with_mask"):
+        return counts.get(name)
+    # "images" is the sum of all parts, "defective", "train" and "test" of two of them.
+    values = [counts.get(part) for part in PARTS if name == "images" or name in part.split("_")]
+    return None if None in values else sum(values)
+
+
 def count_differences(descriptor: Descriptor, images: Iterable[ImageItem | Entry], quick: bool = False) -> list[str]:
     """Return differences from the published numbers, such as "bottle: test normal 21 of 20", first of the whole set.
 
@@ -139,11 +127,11 @@ def count_differences(descriptor: Descriptor, images: Iterable[ImageItem | Entry
             found.setdefault(name, Counter()).update(keys)
     lines = []
     for name, here in found.items():
-        stated = expected.get(name, Counts(images=0))
+        known = expected.get(name, {"images": 0})
         prefix = f"{name}: " if name else ""
-        lines += [f"{prefix}no images"] if not here and stated.get("images") is None else []
+        lines += [f"{prefix}no images"] if not here and stated_count(known, "images") is None else []
         for column in columns:
-            number = stated.get(column)
+            number = stated_count(known, column)
             if number not in (None, here[column]):
                 lines.append(f"{prefix}{column.replace('_', ' ')} {here[column]:,} of {number:,}")
     return lines
@@ -156,4 +144,5 @@ def as_published(item: DataSet, images: Iterable[ImageItem | Entry]) -> str | No
         return None
     if differences := count_differences(descriptor, images):
         return f"no: {differences[0]}"
-    return "yes" if descriptor.expected.total.get("images") is not None else "yes, as far as numbers are published"
+    whole = stated_count(descriptor.expected.total, "images") is not None
+    return "yes" if whole else "yes, as far as numbers are published"

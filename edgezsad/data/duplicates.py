@@ -22,14 +22,13 @@ from PIL import Image
 from edgezsad.data.images import decode_image, open_image, orientation
 from edgezsad.data.manifest import Manifest
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import progress, written_beside
+from edgezsad.files import progress
 
 SIDE = 32  # height and width of a thumbnail
 LOW = 8  # cosine coefficients of the hash in each direction, without the mean
 RADIUS = 10  # largest Hamming distance of a candidate, in bits of 63
 CORRELATION = 0.99  # smallest correlation of the thumbnails of a confirmed pair
 FLAT = 0.5  # standard deviation in grey levels below which a thumbnail is not compared
-VERSION = 1  # of the thumbnails; a cache of another version is not used
 ORIENTATIONS = (
     "re-encoded or resized",
     "mirrored left to right",
@@ -41,6 +40,10 @@ ORIENTATIONS = (
     "mirrored and rotated by 90 degrees",
 )
 """Bits of the index: 4 rows and columns exchanged, then 2 top to bottom, 1 left to right."""
+METHOD = (
+    f"SHA-256; {LOW * LOW - 1}-bit cosine hash in 8 orientations, within {RADIUS} bits; "
+    f"correlation of {SIDE} x {SIDE} thumbnails at least {CORRELATION}"
+)
 _SCALE = 32  # steps of one standard deviation in a thumbnail
 _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(LOW), np.arange(SIDE) + 0.5)).astype(np.float32)
 
@@ -55,29 +58,12 @@ class Duplicate:
     correlation: float
 
 
-@dataclass(frozen=True)
-class LeakCheck:
-    """What was compared, for the book."""
-
-    source_images: int
-    target_images: int
-    unproven_images: int
-    """Images of both sides without enough contrast for the second comparison."""
-    candidates: int
-    """Pairs with near hashes; a pair counts once for each orientation."""
-    overlaps: int = 0  # target images that the source holds; otherwise there would have been an error
-    method: str = (
-        f"SHA-256; {LOW * LOW - 1}-bit cosine hash in 8 orientations, within {RADIUS} bits; "
-        f"correlation of {SIDE} x {SIDE} thumbnails at least {CORRELATION}"
-    )
-
-
-def check_disjoint(
-    sources: Sequence[Manifest], targets: Sequence[Manifest], cache: Path | None = None, workers: int = 1
-) -> LeakCheck:
+def check_disjoint(sources: Sequence[Manifest], targets: Sequence[Manifest], workers: int = 1) -> dict[str, object]:
     """Check that no target image is in the source; CheckError names the first pair and the number of pairs.
 
-    `cache` keeps thumbnails by content hash, so that an image is decoded only once.
+    Returns:
+        What was compared: numbers of images, of those without enough contrast for the second comparison, and of
+        candidates (pairs with near hashes; a pair counts once for each orientation).
     """
     source, target = (
         [(entry.sha256, manifest.root / entry.id) for manifest in manifests for entry in manifest.entries]
@@ -87,12 +73,18 @@ def check_disjoint(
         raise InputError("no source images or no target images; write the manifests with notebook 01_data")
     first = dict(reversed(source))
     _reject([(first[digest], path, "the same file") for digest, path in target if digest in first])
-    thumbnails = read_thumbnails([*sources, *targets], cache, workers)
+    paths = {entry.sha256: manifest.path(entry) for manifest in (*sources, *targets) for entry in manifest.entries}
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        thumbnails = dict(
+            zip(paths, progress(pool.map(thumbnail, paths.values()), "thumbnails", len(paths)), strict=True)
+        )
     sides = [np.stack([thumbnails[digest] for digest, _ in side]) for side in (source, target)]
     found, candidates = near_duplicates(*sides, workers)
     _reject([(source[one.source][1], target[one.target][1], one.relation) for one in found])
     flat = int(sum((~side.any(axis=(1, 2))).sum() for side in sides))
-    return LeakCheck(len(source), len(target), flat, candidates)
+    counts = {"source_images": len(source), "target_images": len(target), "unproven_images": flat}
+    # Target images that the source holds would have been an error.
+    return counts | {"candidates": candidates, "overlaps": 0, "method": METHOD}
 
 
 def _reject(pairs: list[tuple[Path, Path, str]]) -> None:
@@ -114,27 +106,6 @@ def thumbnail(path: Path | str) -> np.ndarray:
         small = np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
     scale = _SCALE / small.std() if small.std() >= FLAT else 0
     return np.clip(np.rint((small - small.mean()) * scale), -127, 127).astype(np.int8)
-
-
-def read_thumbnails(manifests: Sequence[Manifest], cache: Path | None, workers: int) -> dict[str, np.ndarray]:
-    """Return every image's thumbnail by content hash; `cache` is read first and written after each data set."""
-    known = {}
-    if cache and cache.exists():
-        with np.load(cache) as stored:
-            if stored["version"] == VERSION:
-                known = dict(zip(stored["sha256"].tolist(), stored["thumbnails"], strict=True))
-    for manifest in manifests:
-        new = {entry.sha256: manifest.path(entry) for entry in manifest.entries if entry.sha256 not in known}
-        if not new:
-            continue
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            rows = progress(pool.map(thumbnail, new.values()), f"thumbnails of {manifest.name}", len(new))
-            known |= dict(zip(new, rows, strict=True))
-        if cache:
-            with written_beside(cache) as temporary:
-                hashes, small = np.array(list(known)), np.stack(list(known.values()))
-                np.savez(temporary, version=VERSION, sha256=hashes, thumbnails=small)
-    return known
 
 
 def near_duplicates(source: np.ndarray, target: np.ndarray, workers: int = 1) -> tuple[list[Duplicate], int]:

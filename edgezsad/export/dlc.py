@@ -13,23 +13,15 @@ ONNX Runtime's constant folding would expand TinyViT's position biases and add 1
 import json
 import tempfile
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any
 
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import OperatorUse, findings_of
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.onnx_scorer import read_metadata
-from edgezsad.scoring.qnn_scorer import (
-    QnnLibrary,
-    assignment,
-    check_assignment,
-    open_session,
-    partitions,
-    qairt_version,
-)
+from edgezsad.scoring.qnn_scorer import QnnLibrary, assignment, check_assignment, open_session, qairt_version
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)
@@ -40,17 +32,13 @@ QNN_TYPES = {0x0216: "FP16", 0x0232: "FP32", 0x0032: "INT32", 0x0132: "INT32", 0
 STATIC = 4  # QNN_TENSOR_TYPE_STATIC: a weight
 
 
-class DlcRecord(BaseModel):
-    """How a DLC was made and what is in it; stored next to it as NAME.json. `most_axes` leaves out weights."""
+@dataclass(frozen=True)
+class DlcRecord:
+    """What a DLC was made from and what is in it; stored next to it as NAME.json. `most_axes` leaves out weights."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1] = 1
     model_sha256: str
-    detector_sha256: str
     dlc_sha256: str
-    precision: Literal["fp32", "fp16", "int8"]
-    folded: bool
+    precision: str
     partitions: int
     operations: dict[str, int]
     most_axes: int
@@ -67,7 +55,6 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
     if target.suffix != ".dlc":
         raise InputError(f"{target}: the name of a DLC must end with .dlc; rename it")
     check_may_be_written(target)
-    metadata = read_metadata(graph)
     backend = WRITER.start()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
@@ -79,26 +66,25 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
             rejected = WRITER.rejected(graph, backend)
             raise CheckError(f"{graph}: the {WRITER.name} does not take {rejected}; replace it in the model") from None
         check_assignment(assignment(session), graph, WRITER.name)
+        partitions = len(session.get_provider_graph_assignment_info())
         written = sorted(Path(folder).glob("*.dlc"))
-        if partitions(session) != 1 or len(written) != 1:
-            raise CheckError(f"{graph}: {partitions(session)} partitions, expected 1; see `edgezsad lint`")
+        if partitions != 1 or len(written) != 1:
+            raise CheckError(f"{graph}: {partitions} partitions, expected 1; see `edgezsad lint`")
         description = next(path for path in Path(folder).glob("*.json") if not path.stem.endswith("tensor_log"))
         uses = qnn_uses(json.loads(description.read_text(encoding="utf-8")))
         with written_beside(target) as temporary:
             written[0].replace(temporary)
     record = DlcRecord(
         model_sha256=sha256_of_file(graph),
-        detector_sha256=metadata.get("model_sha256", ""),
         dlc_sha256=sha256_of_file(target),
-        precision=metadata.get("precision", "fp32"),
-        folded=folded,
-        partitions=partitions(session),
+        precision=read_metadata(graph).get("precision", "fp32"),
+        partitions=partitions,
         operations=dict(Counter(sorted(use.operator for use in uses)).most_common()),
         most_axes=max(rank for use in uses for rank in use.ranks),
         gpu_findings=findings_of(uses, "qnn-gpu"),
         versions=versions("onnxruntime", "onnxruntime-qnn") | {"qairt": qairt_version()},
     )
-    write_json(dlc_record_path(target), record.model_dump())
+    write_json(dlc_record_path(target), asdict(record))
     return record
 
 
@@ -106,9 +92,9 @@ def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
     """Read the record of a DLC and check it against the file, and against the ONNX file if given."""
     target, path = Path(target), dlc_record_path(target)
     try:
-        record = DlcRecord.model_validate(read_json(path, REMEDY))
-    except ValidationError as error:
-        raise InputError(f"{path}: not the record of a DLC ({error.error_count()} errors); {REMEDY}") from None
+        record = DlcRecord(**read_json(path, REMEDY))
+    except TypeError:
+        raise InputError(f"{path}: not the record of a DLC; {REMEDY}") from None
     if not target.is_file() or sha256_of_file(target) != record.dlc_sha256:
         raise InputError(f"{target}: missing or changed since {path.name} was written; {REMEDY}")
     if graph is not None and sha256_of_file(graph) != record.model_sha256:

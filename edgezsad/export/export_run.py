@@ -6,7 +6,7 @@ Parity starts at the image file: both runtimes decode and resize the same bytes.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import CheckError, RuntimeUnavailable
 from edgezsad.export.dlc import write_dlc
 from edgezsad.export.fp16 import to_fp16
-from edgezsad.export.int8 import SHARE, Quantiser, Sweep, sweep
+from edgezsad.export.int8 import Quantiser, sweep
 from edgezsad.export.lint import check_lint, describe
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import progress
@@ -34,37 +34,25 @@ CALIBRATION_IMAGES, SWEEP_IMAGES = 64, 16  # of the source, for INT8
 REHEARSED = 2  # images and layers of the INT8 sweep in a rehearsal
 
 
-class SourceSample(NamedTuple):
-    """Source images (S, S, 3) uint8 for INT8: those for the ranges, others for the sweep; hash of the whole source."""
-
-    calibration: list[np.ndarray]
-    others: list[np.ndarray]
-    source_sha256: str
-
-
 @dataclass(frozen=True)
 class Exported:
     """Files and checks of an export.
 
     `graphs` has one row per file: seed, precision, nodes, parameters (millions), megabytes. `operators` are counts of
-    the FP32 graph. `parity` has one row per compared image. `sweep` is of the first seed: all share their backbone.
+    the FP32 graph. `parity` has one row per compared image. `sweep` (see `edgezsad.export.int8`) is of the first seed:
+    all share their backbone.
     """
 
     graphs: pd.DataFrame
     operators: dict[str, int]
     parity: pd.DataFrame
-    sweep: Sweep
-
-    def sweep_result(self) -> dict[str, object]:
-        """Return the sweep for the results file."""
-        return vars(self.sweep) | {"share": SHARE, "table": self.sweep.table.to_dict("records")}
+    sweep: dict[str, Any]
 
 
 def export_run(run: Run) -> Exported:
     """Export all seeds of a run; a CheckError if devices lack an operator, or PyTorch's scores differ over `PARITY`."""
-    files, parity = [], []
-    sample = sample_source(run)
-    swept: Sweep | None = None
+    files, parity, swept = [], [], {}
+    calibration, others, source_sha256 = sample_source(run)
     model = run.profile.model
     backbone = Backbone(model.backbone, model.weights, model.strides)
     targets = run.profile.data.targets
@@ -75,9 +63,9 @@ def export_run(run: Run) -> Exported:
         export_onnx(detector, paths["fp32"], detector.size, graph_metadata(detector, info))
         to_fp16(paths["fp32"], paths["fp16"])
         with tempfile.TemporaryDirectory(prefix="edgezsad-int8-") as folder:
-            quantiser = Quantiser(paths["fp32"], sample.calibration, Path(folder), sample.source_sha256)
-            swept = swept or sweep(quantiser, sample.others, REHEARSED if run.profile.rehearsal else None)
-            quantiser.write(paths["int8"], swept.kept_fp32)
+            quantiser = Quantiser(paths["fp32"], calibration, Path(folder), source_sha256)
+            swept = swept or sweep(quantiser, others, REHEARSED if run.profile.rehearsal else None)
+            quantiser.write(paths["int8"], swept["kept_fp32"])
         for precision, path in paths.items():
             check_lint(path)
             files.append({"seed": seed, "precision": precision} | describe(path))
@@ -89,13 +77,15 @@ def export_run(run: Run) -> Exported:
             f"{run.onnx(int(worst['seed']), 'fp32')}: score of {worst['image']} differs from PyTorch's by "
             f"{worst['score_difference']:.2g}, more than {PARITY:g}; check the export"
         )
-    assert swept is not None
     graphs = pd.DataFrame(files)
     return Exported(graphs, graphs.pop("operators")[0], table, swept)
 
 
-def sample_source(run: Run) -> SourceSample:
-    """Read two disjoint samples of a run's source, spaced evenly over sets and categories; a rehearsal reads few."""
+def sample_source(run: Run) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+    """Read two disjoint samples of a run's source for INT8: images for the ranges, others for the sweep.
+
+    They are (S, S, 3) uint8, spaced evenly over sets and categories; a rehearsal reads few. The hash is the source's.
+    """
     source = source_images(run)
     calibration, others = (REHEARSED, REHEARSED) if run.profile.rehearsal else (CALIBRATION_IMAGES, SWEEP_IMAGES)
     # One row of each image file, so that crops of one image are not in both samples.
@@ -105,7 +95,7 @@ def sample_source(run: Run) -> SourceSample:
         chosen = rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
         return [source.read(int(row), run.profile.model.size).pixels for row in chosen]
 
-    return SourceSample(read(rows[::2], calibration), read(rows[1::2], others), source.sha256)
+    return read(rows[::2], calibration), read(rows[1::2], others), source.sha256
 
 
 def compare_scores(first: TorchScorer, second: OnnxScorer, samples: list[Manifest], seed: int) -> pd.DataFrame:

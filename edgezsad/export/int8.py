@@ -11,9 +11,8 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -39,22 +38,6 @@ class Layer(NamedTuple):
     name: str
     node: str
     weights: int
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Cost of INT8 layer by layer; errors are root mean square changes, in standard deviations of FP32's.
-
-    `table` has one row per layer, costliest first: layer, weights (thousands), score_error, map_error, kept_fp32.
-    `all_int8` are the errors of score and map with all layers in INT8, `exported` with `kept_fp32` in FP32.
-    """
-
-    table: pd.DataFrame
-    kept_fp32: tuple[str, ...]
-    layers: int
-    images: int
-    all_int8: tuple[float, ...]
-    exported: tuple[float, ...]
 
 
 class Quantiser:
@@ -160,10 +143,20 @@ def quantisable_layers(graph: onnx.GraphProto) -> list[Layer]:
     ]
 
 
-def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None = None) -> Sweep:
+def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None = None) -> dict[str, Any]:
     """Quantise one layer at a time, measure the error, and choose the layers that stay FP32.
 
-    The (S, S, 3) uint8 RGB images are of the source, but not those of the ranges. `most` limits the number of layers.
+    Errors are root mean square changes, in standard deviations of FP32's.
+
+    Args:
+        quantiser: of the graph.
+        images: (S, S, 3) uint8 RGB, of the source, but not those of the ranges.
+        most: limits the number of layers.
+
+    Returns:
+        "table" has one row per layer, costliest first: layer, weights (thousands), score_error, map_error, kept_fp32.
+        "all_int8" are the errors of score and map with all layers in INT8, "exported" with "kept_fp32" in FP32.
+        "layers" and "images" are counts, "share" is `SHARE`.
     """
     fp32 = quantiser.outputs([], images)
 
@@ -183,7 +176,9 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
     table = table.loc[cost.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
     kept = tuple(table.loc[table["kept_fp32"], "layer"])
     rest = [layer for layer in quantiser.layers if layer.name not in kept]
-    return Sweep(table, kept, len(quantiser.layers), len(images), errors(quantiser.layers), errors(rest))
+    found = {"table": table.to_dict("records"), "kept_fp32": kept, "share": SHARE}
+    found |= {"layers": len(quantiser.layers), "images": len(images)}
+    return found | {"all_int8": errors(quantiser.layers), "exported": errors(rest)}
 
 
 class _Reader(CalibrationDataReader):

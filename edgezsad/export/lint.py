@@ -155,14 +155,6 @@ class Rule(NamedTuple):
     ranks: tuple[int, float]
 
 
-class Backend(NamedTuple):
-    """An operator list: name for tables, document with the day it was read, and rules by operator."""
-
-    title: str
-    source: str
-    rules: dict[str, Rule]
-
-
 class OperatorUse(NamedTuple):
     """A node as a backend receives it: its name, operator, ranks of inputs and outputs but weights, output types."""
 
@@ -172,16 +164,14 @@ class OperatorUse(NamedTuple):
     types: frozenset[str]
 
 
-@functools.cache
-def read_backend(name: str) -> Backend:
-    """Read the operator list of one of `BACKENDS`."""
+def read_backend(name: str) -> tuple[str, str, dict[str, Rule]]:
+    """Read an operator list: name for tables, document with the day it was read, and rules by operator."""
     source = json.loads((FOLDER / "sources.json").read_text(encoding="utf-8"))[name]
-    largest = source["max_rank"] or float("inf")
     rules = {}
     for row in _read_csv(f"{name.replace('-', '_')}.csv"):
-        ranks = (int(row["min_rank"] or 0), float(row["max_rank"] or largest))
+        ranks = (int(row["min_rank"] or 0), float(row["max_rank"] or source["max_rank"] or "inf"))
         rules[row["operator"]] = Rule(row["supported"], frozenset(row["types"].split()), ranks)
-    return Backend(source["title"], f"{source['list']}; read {source['read']}", rules)
+    return source["title"], f"{source['list']}; read {source['read']}", rules
 
 
 def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
@@ -212,7 +202,7 @@ def operator_uses(path: Path | str, backend: str) -> list[OperatorUse]:
 
 def findings_of(uses: list[OperatorUse], backend: str) -> list[str]:
     """Compare operators with a backend's list; one line for each problem."""
-    rules = read_backend(backend).rules
+    _, _, rules = read_backend(backend)
     problems = []
     for use in uses:
         rule = rules.get(use.operator, Rule("no", frozenset(), (0, 0)))
@@ -251,10 +241,10 @@ def backend_table(paths: dict[str, Path]) -> pd.DataFrame:
     rows = []
     for graph, path in paths.items():
         for name in BACKENDS:
-            uses, backend = operator_uses(path, name), read_backend(name)
+            uses, (title, source, _) = operator_uses(path, name), read_backend(name)
             problems = findings_of(uses, name)
             operators, axes = len({use.operator for use in uses}), max(rank for use in uses for rank in use.ranks)
-            rows.append((graph, backend.title, operators, axes, len(problems), summarise(problems), backend.source))
+            rows.append((graph, title, operators, axes, len(problems), summarise(problems), source))
     columns = ["graph", "backend", "operators", "most axes", "findings", "what", "source"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -272,6 +262,7 @@ def _tensor_types(model: onnx.ModelProto, path: Path | str) -> dict[str, onnx.Ty
     return {item.name: item.type.tensor_type for item in (*graph.input, *graph.output, *graph.value_info)}
 
 
+@functools.cache
 def _read_csv(name: str) -> list[dict[str, str]]:
     with open(FOLDER / name, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
@@ -285,9 +276,5 @@ def _qnn_operations(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> tu
         group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
         weight = weights.get(node.input[1])
         return ("DepthWiseConv2d",) if weight is not None and group > 1 and weight.dims[1] == 1 else ("Conv2d",)
-    return _onnx_to_qnn().get(node.op_type) or (_operator(node),)
-
-
-@functools.cache
-def _onnx_to_qnn() -> dict[str, tuple[str, ...]]:
-    return {row["operator"]: tuple(row["operations"].split()) for row in _read_csv("onnx_to_qnn.csv")}
+    found = (row["operations"].split() for row in _read_csv("onnx_to_qnn.csv") if row["operator"] == node.op_type)
+    return tuple(next(found, ())) or (_operator(node),)

@@ -5,15 +5,16 @@ computes in the types of its graph, so that it takes the FP16 graph.
 Not run on a device: the tests check the calls against the interfaces of 10.3 and 11.0.
 """
 
+import contextlib
 from pathlib import Path
 from types import ModuleType
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
-from edgezsad.files import check_may_be_written, sha256_of_file, versions, write_json, written_beside
+from edgezsad.files import check_may_be_written, write_json, written_beside
 from edgezsad.run import Run
 from edgezsad.scoring import tensorrt_scorer as trt
-from edgezsad.scoring.tensorrt_scorer import EngineRecord, TensorRTDevice, graph_precision
+from edgezsad.scoring.tensorrt_scorer import TensorRTDevice, graph_precision
 
 WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
 
@@ -37,20 +38,19 @@ def build_engine(
     device: TensorRTDevice,
     tensorrt: ModuleType,
     timing_cache: Path | str | None = None,
-) -> EngineRecord:
+) -> None:
     """Build an engine and its record; one that fits is kept. With a `timing_cache` it takes seconds, not minutes."""
     graph, engine = Path(graph), Path(engine)
-    metadata = metadata_of(load_graph(graph))
-    found, wanted = metadata.get("precision", "fp32"), graph_precision(device.tensorrt)
+    found = metadata_of(load_graph(graph)).get("precision", "fp32")
+    wanted = graph_precision(device.tensorrt)
     if found != wanted:
         raise InputError(f"{graph}: an {found} graph; TensorRT {device.tensorrt} takes the {wanted} graph")
     if engine.suffix == ".json":
         raise InputError(f"{engine}: the record takes that name; name the engine .plan")
     check_may_be_written(engine)
-    try:
-        return trt.read_engine_record(engine, device, graph)
-    except InputError:
-        pass
+    with contextlib.suppress(InputError):
+        trt.check_engine(engine, graph, device)
+        return
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
     network = builder.create_network()
@@ -75,18 +75,7 @@ def build_engine(
     if timing_cache is not None:
         with written_beside(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
-    record = EngineRecord(
-        model_sha256=sha256_of_file(graph),
-        detector_sha256=metadata.get("model_sha256", ""),
-        engine_sha256=sha256_of_file(engine),
-        gpu=device.gpu,
-        capability=device.capability,
-        tensorrt=device.tensorrt,
-        command=f"edgezsad export tensorrt {graph.name} {engine.name}",
-        versions=versions("tensorrt", "torch"),
-    )
-    write_json(engine.with_suffix(".json"), record.model_dump())
-    return record
+    write_json(engine.with_suffix(".json"), trt.engine_record(engine, graph, device))
 
 
 def tensorrt_status() -> str:

@@ -122,11 +122,6 @@ def assignment(session: ort.InferenceSession) -> list[tuple[str, str]]:
     return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
 
 
-def partitions(session: ort.InferenceSession) -> int:
-    """Return the number of parts that the graph was cut into, each on one provider."""
-    return len(session.get_provider_graph_assignment_info())
-
-
 def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: str = "HTP emulator") -> None:
     """Check that every node (see `assignment`) runs on the QNN provider."""
     nodes = list(nodes)

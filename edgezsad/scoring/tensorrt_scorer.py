@@ -4,17 +4,16 @@ It has not run on a device: the tests use a stand-in for the `tensorrt` package.
 """
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.files import read_json, sha256_of_file, versions
-from edgezsad.scoring.onnx_scorer import as_tensor
+from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
 
 REMEDY = "build it again with `edgezsad export tensorrt`"
 MEMORY, WARMUP = "cuda", 10
@@ -27,23 +26,6 @@ class TensorRTDevice:
     gpu: str
     capability: str
     tensorrt: str
-
-
-class EngineRecord(BaseModel):
-    """How an engine was built; stored next to it as NAME.json. Hashes are of the ONNX file, its weights, the engine."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1] = 1
-    model_sha256: str
-    detector_sha256: str
-    engine_sha256: str
-    precision: Literal["fp16"] = "fp16"
-    gpu: str
-    capability: str
-    tensorrt: str
-    command: str
-    versions: dict[str, str]
 
 
 def graph_precision(version: str) -> Literal["fp32", "fp16"]:
@@ -81,22 +63,20 @@ def this_device(tensorrt: ModuleType) -> TensorRTDevice:
     return TensorRTDevice(torch.cuda.get_device_name(), f"{major}.{minor}", tensorrt.__version__)
 
 
-def read_engine_record(engine: Path | str, device: TensorRTDevice, graph: Path | str | None = None) -> EngineRecord:
-    """Read the record of an engine and check that it fits `device` and, if given, was built from `graph`."""
+def engine_record(engine: Path | str, graph: Path | str, device: TensorRTDevice) -> dict[str, str]:
+    """Return the record of an engine, stored next to it as NAME.json: its hash, its graph's, its device."""
+    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **asdict(device)}
+
+
+def check_engine(engine: Path | str, graph: Path | str, device: TensorRTDevice) -> None:
+    """Check by its record that an engine fits `graph` and `device`; InputError if missing, changed or of others."""
     engine, path = Path(engine), Path(engine).with_suffix(".json")
-    raw = read_json(path, REMEDY)
-    try:
-        record = EngineRecord.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"{path}: not the record of an engine ({error.error_count()} errors); {REMEDY}") from None
-    if not engine.is_file() or sha256_of_file(engine) != record.engine_sha256:
-        raise InputError(f"{engine}: missing, or changed since {path.name} was written; {REMEDY}")
-    built = TensorRTDevice(record.gpu, record.capability, record.tensorrt)
-    if built != device:
-        raise InputError(f"{engine}: built for {built}, this is {device}; {REMEDY}")
-    if graph is not None and sha256_of_file(graph) != record.model_sha256:
-        raise InputError(f"{engine}: built from another graph than {graph}; {REMEDY}")
-    return record
+    found = read_json(path, REMEDY)
+    if not engine.is_file():
+        raise InputError(f"{engine}: missing; {REMEDY}")
+    for name, expected in engine_record(engine, graph, device).items():
+        if found.get(name) != expected:
+            raise InputError(f"{path}: {name} is {found.get(name)}, expected {expected}; {REMEDY}")
 
 
 class TensorRTScorer:
@@ -114,7 +94,7 @@ class TensorRTScorer:
         """Load an engine built from `graph` and run it a few times, so that no timed run does first-time work."""
         import torch
 
-        record = read_engine_record(engine, device, graph)
+        check_engine(engine, graph, device)
         runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
         loaded = runtime.deserialize_cuda_engine(Path(engine).read_bytes())
         if loaded is None:
@@ -128,7 +108,7 @@ class TensorRTScorer:
         for name, tensor in self._tensors.items():
             self._context.set_tensor_address(name, tensor.data_ptr())
         self.size = int(self._tensors["image"].shape[2])
-        self.detector_sha256 = record.detector_sha256
+        self.detector_sha256 = read_metadata(graph).get("model_sha256", "")
         self.device = f"{device.gpu}, compute capability {device.capability}, TensorRT {device.tensorrt}"
         self.versions = versions("torch") | {"tensorrt": device.tensorrt}
         for _ in range(WARMUP):

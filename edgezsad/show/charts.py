@@ -8,7 +8,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
@@ -27,6 +27,7 @@ from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.devices.drift import DRIFT_POINTS, Change
 from edgezsad.scoring.score_file import ScoreFile
+from edgezsad.scoring.score_run import subset
 from edgezsad.show.maps import HEAT_RANGE, heat_map, outline
 
 WIDTH = 8.0  # of a figure, in inches
@@ -70,19 +71,8 @@ def _as_webp(found: re.Match[str]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def training_curve(curve: pd.DataFrame) -> Figure:
-    """Draw the loss terms and the gain of the spatial correction over the steps of one seed, from its `curve.csv`."""
-    terms = curve.set_index("step").drop(columns=["gain", "total", "learning_rate"], errors="ignore")
-    return _curves(terms, curve.set_index("step")[["gain"]])
-
-
-def seed_curves(curves: Mapping[int, pd.DataFrame]) -> Figure:
-    """Draw the total loss and the gain of the spatial correction over steps, one line for each seed."""
-    by_seed = {str(seed): curve.set_index("step") for seed, curve in curves.items()}
-    return _curves(*(pd.DataFrame({seed: each[name] for seed, each in by_seed.items()}) for name in ("total", "gain")))
-
-
-def _curves(loss: pd.DataFrame, gain: pd.DataFrame) -> Figure:
+def training_curves(loss: pd.DataFrame, gain: pd.DataFrame) -> Figure:
+    """Draw losses and gains of the spatial correction, one line for each column, over the steps (the index)."""
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8), width_ratios=(2, 1))
         # Single batches are noisy.
@@ -188,23 +178,12 @@ def read_thumbnail(manifest: Manifest, entry: Entry) -> tuple[np.ndarray, np.nda
     return small, cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
 
 
-def contact_sheet(manifest: Manifest, columns: int = 8) -> Figure:
-    """Draw some normal and some defective images of every category, the masks outlined, `columns` images in a row."""
-    categories = sorted({entry.category for entry in manifest.entries})
-    # About 32 images in all, so that the sheet stays a small file.
-    each, panels = max(1, min(columns // 2, 16 // max(len(categories), 1))), []
-    for number, category in enumerate(categories):
-        entries = [entry for entry in manifest.entries if entry.category == category]
-        normal = [entry for entry in entries if entry.label == 0]
-        normal = [entry for entry in normal if entry.split == "test"] or normal
-        for group in (normal, [entry for entry in entries if entry.label == 1]):
-            # Evenly spaced, from another start in each category: entries are in the order of their kinds of defect.
-            shares = [number / len(categories) + k / each for k in range(min(each, len(group)))]
-            for entry in (group[int(share * len(group)) % len(group)] for share in shares):
-                title = entry.defect if entry.label else category
-                panels.append((title, outline(*read_thumbnail(manifest, entry))))
-            panels += [None] * (each - len(shares))
-    return image_grid(panels, max(columns // (2 * each), 1) * 2 * each, scale=False)
+def contact_sheet(manifest: Manifest) -> Figure:
+    """Draw about 32 images, some normal and some defective ones of every category, with the masks outlined."""
+    entries = sorted(subset(manifest, 32).entries, key=lambda entry: (entry.category, entry.label))
+    titles = [f"{entry.category}: {entry.defect}" for entry in entries]
+    images = [outline(*read_thumbnail(manifest, entry)) for entry in entries]
+    return image_grid(list(zip(titles, images, strict=True)), 8, scale=False)
 
 
 def gallery(

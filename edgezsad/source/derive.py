@@ -20,7 +20,7 @@ import pandas as pd
 
 from edgezsad.config import Derive
 from edgezsad.data.descriptors import as_published
-from edgezsad.data.duplicates import LeakCheck, check_disjoint
+from edgezsad.data.duplicates import check_disjoint
 from edgezsad.data.images import decode_mask
 from edgezsad.data.layouts import is_generated
 from edgezsad.data.loading import in_order
@@ -182,8 +182,8 @@ def write_derived(rows: Sequence[Row], path: Path, manifest: Manifest, config: D
     write_json(path.with_suffix(".json"), {"images": len(rows), "sha256": sha256, "made_from": source})
 
 
-def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
-    """Generate or index every data set of a profile, write the manifests and derived lists; return manifests by name.
+def prepare_data(run: Run, workers: int) -> tuple[dict[str, Manifest], dict[str, object]]:
+    """Generate or index the sets of a profile, write manifests and derived lists; return manifests by name, leak check.
 
     Raises InputError if a set is missing, damaged or not the real one, CheckError if source and target share an image.
     """
@@ -198,7 +198,8 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
             generate_set(SetSpec(item.name, item.layout, **item.generated.model_dump()), folder, data.seed, workers)
         choose = partial(few_of_each, folder, rehearsal) if rehearsal and not item.generated else None
         manifests[item.name] = index_dataset(item, folder, run.manifest_path(item.name), workers, choose)
-    prove_no_leak(run, manifests, workers)
+    sides = [[manifests[item.name] for item in items] for items in (data.source, data.targets)]
+    leak_check = check_disjoint(*sides, workers)
     for name, manifest in manifests.items():
         write_manifest(manifest, run.manifest_path(name))
     for item in data.source:
@@ -206,14 +207,7 @@ def prepare_data(run: Run, workers: int) -> dict[str, Manifest]:
             manifest = manifests[item.name]
             rows = derive_list(manifest, item.derive, data.seed, read_defect_grids(manifest, workers))
             write_derived(rows, derived_path(run, item), manifest, item.derive, data.seed)
-    return manifests
-
-
-def prove_no_leak(run: Run, manifests: Mapping[str, Manifest], workers: int) -> LeakCheck:
-    """Compare the images of the source with those of the targets; CheckError if an image is in both."""
-    sources = [manifests[item.name] for item in run.profile.data.source]
-    targets = [manifests[item.name] for item in run.profile.data.targets]
-    return check_disjoint(sources, targets, run.manifest_path("fingerprints").with_suffix(".npz"), workers)
+    return manifests, leak_check
 
 
 def publish_digests(run: Run) -> Path:

@@ -67,7 +67,8 @@ def descriptor_text(layout: str = "mvtec", file_list: str | None = "lists/bolts.
         "steps": ["Draw it."],
         "file_list": file_list,
         "expected": {
-            "total": {"source": "the test", **(total or {key: 2 * number for key, number in four.items()})},
+            "total_source": "the test",
+            "total": total or {key: 2 * number for key, number in four.items()},
             "categories_source": "the test",
             "categories": {"bolt": {} if total else four, "nut": {} if total else four},
         },

@@ -30,7 +30,7 @@ def written(writer: str, exported: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_whole_graph_is_one_partition(written: Path, exported: Path) -> None:
     record = read_dlc(written, exported)
-    assert (record.partitions, record.precision, record.folded) == (1, "fp32", False)
+    assert (record.partitions, record.precision) == (1, "fp32")
     assert record.operations["Conv2d"] > 20 and record.most_axes == 4
     assert record.gpu_findings == []
     assert written.stat().st_size > 0.9 * exported.stat().st_size

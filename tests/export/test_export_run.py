@@ -45,11 +45,11 @@ def test_source_samples_are_disjoint(run: Run) -> None:
         assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
         return [int(image[0, 0, 0]) // 10 for image in images]
 
-    sample = sample_source(run)
-    assert sorted(rows(sample.calibration) + rows(sample.others)) == list(range(20))
-    assert sample.source_sha256 == source_images(run).sha256
+    calibration, others, source_sha256 = sample_source(run)
+    assert sorted(rows(calibration) + rows(others)) == list(range(20))
+    assert source_sha256 == source_images(run).sha256
     rehearsal = sample_source(Run(run.profile.model_copy(update={"rehearsal": 1})))
-    assert len(rehearsal.calibration) == len(rehearsal.others) == 2
+    assert len(rehearsal[0]) == len(rehearsal[1]) == 2
 
 
 def test_compare_scores_starts_at_the_file(detector: DetectorModule, exported: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_sweep_finds_the_costly_layer(tmp_path: Path, monkeypatch: pytest.Monkey
     quantiser = Quantiser(graph, images(3), tmp_path / "ranges")
     assert [layer.name for layer in quantiser.layers] == ["first", "second", "third"]
     found = sweep(quantiser, images(8, seed=2))
-    assert found.table.loc[0, "layer"] == "second" and found.kept_fp32 == ("second",)
-    assert list(found.table["kept_fp32"]) == [True, False, False]
-    assert max(found.exported) < max(found.all_int8)
-    assert len(sweep(quantiser, images(1), most=1).table) == 1
+    assert found["table"][0]["layer"] == "second" and found["kept_fp32"] == ("second",)
+    assert [row["kept_fp32"] for row in found["table"]] == [True, False, False]
+    assert max(found["exported"]) < max(found["all_int8"])
+    assert len(sweep(quantiser, images(1), most=1)["table"]) == 1

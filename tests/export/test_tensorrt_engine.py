@@ -13,12 +13,7 @@ from edgezsad.cli import app
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.tensorrt_engine import build_engine, tensorrt_status
-from edgezsad.scoring.tensorrt_scorer import (
-    TensorRTDevice,
-    graph_precision,
-    read_engine_record,
-    tensorrt_package,
-)
+from edgezsad.scoring.tensorrt_scorer import TensorRTDevice, check_engine, graph_precision, tensorrt_package
 from tests.export import fake_tensorrt as fakes
 
 ORIN = TensorRTDevice("Orin", "8.7", "10.3.0")
@@ -32,8 +27,9 @@ def half(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_10_rounds_the_fp32_graph_by_a_flag(exported: Path, half: Path, tmp_path: Path) -> None:
     trt = fakes.fake("10.3.0")
-    record = build_engine(exported, tmp_path / "e.plan", ORIN, trt)
-    assert (record.gpu, record.capability, record.tensorrt) == ("Orin", "8.7", "10.3.0")
+    build_engine(exported, tmp_path / "e.plan", ORIN, trt)
+    record = json.loads((tmp_path / "e.json").read_text())
+    assert (record["gpu"], record["capability"], record["tensorrt"]) == ("Orin", "8.7", "10.3.0")
     (config,) = trt.Builder.built
     assert config.flags == {trt.BuilderFlag.FP16} and config.pool == {trt.MemoryPoolType.WORKSPACE: 1 << 30}
     assert (tmp_path / "e.plan").read_bytes() == b"plan" + exported.read_bytes()
@@ -53,11 +49,13 @@ def test_11_knows_no_flag_and_takes_the_fp16_graph(exported: Path, half: Path, t
 
 def test_an_engine_that_fits_is_kept_and_one_that_does_not_is_built_again(exported: Path, tmp_path: Path) -> None:
     trt, engine = fakes.fake("10.3.0"), tmp_path / "e.plan"
-    first = build_engine(exported, engine, ORIN, trt)
-    assert build_engine(exported, engine, ORIN, trt) == first and len(trt.Builder.built) == 1
+    for _ in range(2):
+        build_engine(exported, engine, ORIN, trt)
+    assert len(trt.Builder.built) == 1
     newer = TensorRTDevice("Orin", "8.7", "10.4.0")
     build_engine(exported, engine, newer, trt)
-    assert len(trt.Builder.built) == 2 and read_engine_record(engine, newer).tensorrt == "10.4.0"
+    assert len(trt.Builder.built) == 2
+    check_engine(engine, exported, newer)
 
 
 def test_what_tensorrt_rejects_leaves_no_file(exported: Path, tmp_path: Path) -> None:
@@ -83,23 +81,23 @@ def test_what_tensorrt_rejects_leaves_no_file(exported: Path, tmp_path: Path) ->
 )
 def test_an_engine_of_another_device_is_rejected(exported: Path, tmp_path: Path, device: TensorRTDevice) -> None:
     build_engine(exported, tmp_path / "e.plan", ORIN, fakes.fake())
-    with pytest.raises(InputError, match=r"e\.plan: built for .*Orin.*edgezsad export tensorrt"):
-        read_engine_record(tmp_path / "e.plan", device)
+    with pytest.raises(InputError, match=r"e\.json: .*, expected .*; build it again with `edgezsad export tensorrt`"):
+        check_engine(tmp_path / "e.plan", exported, device)
 
 
 def test_an_engine_of_another_model_or_changed_is_rejected(exported: Path, half: Path, tmp_path: Path) -> None:
     engine = tmp_path / "e.plan"
     with pytest.raises(InputError, match=r"e\.json: missing"):
-        read_engine_record(engine, ORIN)
+        check_engine(engine, exported, ORIN)
     build_engine(exported, engine, ORIN, fakes.fake())
-    with pytest.raises(InputError, match="built from another graph than"):
-        read_engine_record(engine, ORIN, half)
+    with pytest.raises(InputError, match=r"e\.json: model_sha256 is .*, expected"):
+        check_engine(engine, half, ORIN)
     engine.write_bytes(engine.read_bytes() + b"x")
-    with pytest.raises(InputError, match=r"changed since e\.json was written"):
-        read_engine_record(engine, ORIN)
+    with pytest.raises(InputError, match=r"e\.json: engine_sha256 is .*, expected"):
+        check_engine(engine, exported, ORIN)
     engine.with_suffix(".json").write_text(json.dumps({"gpu": "Orin"}))
-    with pytest.raises(InputError, match="not the record of an engine"):
-        read_engine_record(engine, ORIN)
+    with pytest.raises(InputError, match="model_sha256 is None, expected"):
+        check_engine(engine, exported, ORIN)
 
 
 def test_without_a_device_it_says_what_it_needs(

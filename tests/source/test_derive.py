@@ -178,7 +178,7 @@ def test_a_run_derives_its_source(
     data["source"][0]["derive"] = {"images": 50}
     data["targets"] = data["targets"][:1]
     run = Run(make_profile(tmp_path / "run", data=data))
-    manifests = prepare_data(run, 1)
+    manifests, _ = prepare_data(run, 1)
     path = derived_path(run, run.profile.data.source[0])
     written = path.read_bytes()
     images = source_images(run)
