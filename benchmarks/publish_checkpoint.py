@@ -16,7 +16,7 @@ from edgezsad.export.export_run import compare_scores
 from edgezsad.export.lint import check_lint, load_graph, save_graph
 from edgezsad.export.onnx_export import export_onnx
 from edgezsad.files import written_beside
-from edgezsad.model import CHECKPOINT, GRAPH, REFERENCES
+from edgezsad.model import CHECKPOINT, GRAPH, REFERENCES, THRESHOLD
 from edgezsad.model.detector import DetectorModule, graph_metadata, load_detector
 from edgezsad.model.references import DESCRIPTION, REPLACED, ReferenceDetector
 from edgezsad.run import Run, open_run
@@ -47,7 +47,9 @@ def publish(run: Run) -> float:
         for made, kept in ((graph, GRAPH), (path, CHECKPOINT)):
             with written_beside(kept) as temporary:
                 shutil.copyfile(made, temporary)
-        publish_references(detector, REFERENCES, graph_metadata(detector, info))
+        # A part file records a threshold of its own.
+        metadata = {key: value for key, value in graph_metadata(detector, info).items() if key != THRESHOLD}
+        publish_references(detector, REFERENCES, metadata)
     return largest
 
 

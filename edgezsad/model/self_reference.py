@@ -3,10 +3,11 @@
 These scores have no learned weights, so they transfer to unseen parts:
 
 - asymmetry: distance of each patch to the patches around its mirror position (horizontal, vertical, point mirror);
-- rarity: soft nearest-neighbour distance of each patch to all patches farther away than a quarter of the image;
+- own distance: distance of each patch to the nearest patch farther away than a quarter of the image;
 - dispersion: mean absolute deviation of the coarsest features.
 
-Exports to MatMul, Exp and ReduceSum only, without TopK or sorting, and stays within FP16 range.
+The map gains rarity, a softer own distance of centred features, which shows where a defect is better than it ranks
+images. Exports to plain operators, without TopK or sorting, and stays within FP16 range.
 """
 
 import math
@@ -16,16 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import ReadoutConfig, SelfReferenceConfig
+from edgezsad.model import PEAK_CELLS, SMALLEST, STRIDE_WEIGHTS
 from edgezsad.model.edgeglr import GlobalLocalReadout, Output, rotate180, softmax_peak
 
 MIRRORS = {"left to right": (1, -1), "top to bottom": (-1, 1), "through the centre": (-1, -1)}
-NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "rarity", "dispersion")
-MIRROR_REACH, RARITY_REACH = 1, 1 / 4
-"""Patches around the mirror position; share of the side that rarity skips, as a defect resembles itself."""
+NAMES = (*(f"asymmetry {name}" for name in MIRRORS), "own distance", "dispersion")
+COUNTS = (1, 1, 1, 3, 1)  # how often each counts in the global score; chosen by leaving sets out
+MIRROR_REACH, OWN_REACH = 1, 1 / 4
+"""Patches around the mirror position; share of the side within which a patch resembles itself."""
 MIRROR_SHARPNESS, RARITY_SHARPNESS = 20.0, 12.0  # of the soft nearest neighbour
-PEAK_SHARPNESS = (8.0, 8.0, 11.0, 11.0)
-"""Sharpness of each map's smooth maximum: 2 over the standard deviation of the map in usual images."""
-EXCLUDED = -1e4  # logarithmic weight of a pair that is not compared; FP16 can represent it
+PEAK_SHARPNESS = (8.0, 8.0, 11.0)
+"""Sharpness of each asymmetry map's smooth maximum: 2 over the standard deviation of the map in usual images."""
+EXCLUDED, NEAR = -1e4, 1e4
+"""Logarithmic weight, and added squared distance, of a pair that is not compared; FP16 can represent both."""
 SIMILARITY_SHARPNESS = (3.0, 6.0, 20.0)  # low: how much of the image is similar; high: whether any patch is
 SIMILARITY_FLOOR = 1e-4
 CONTEXT_WINDOW = 5  # side of the window of a context block, in cells of the finest stride
@@ -102,8 +106,29 @@ class ContextHead(nn.Module):
         return self.out(self.blocks(functional.relu(hidden)))
 
 
+class JointPatches(nn.Module):
+    """Patches at stride 16 from features that are not centred: mean of both views, each stride of a fixed length."""
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.register_buffer("enlarge", enlarging(side // 2), persistent=False)
+
+    def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Tensor:
+        """Compute (B, C, side, side) from the features at strides 8, 16 and 32, of lengths `STRIDE_WEIGHTS`."""
+        if rotated is not None:
+            features = [(one + rotate180(other)) / 2 for one, other in zip(features, rotated, strict=True)]
+        fine, middle, coarse = features
+        joint = functional.avg_pool2d(fine, 2), middle, enlarged(coarse, self.enlarge)
+        lengths = [one.square().sum(dim=1, keepdim=True).sqrt() + 1e-6 for one in joint]
+        parts = zip(STRIDE_WEIGHTS, joint, lengths, strict=True)
+        return torch.cat([weight * one / length for weight, one, length in parts], dim=1)
+
+
 class SelfReferenceScores(nn.Module):
-    """Scores and rarity map of images of `size` pixels from their centred features, limited to `clip`, at 3 strides."""
+    """Scores and rarity map of images of `size` pixels, from features at 3 strides.
+
+    Channels of centred features are limited to `clip`: single channels of unseen parts would dominate all distances.
+    """
 
     def __init__(self, size: int, clip: float | None = None):
         super().__init__()
@@ -111,18 +136,28 @@ class SelfReferenceScores(nn.Module):
         if self.side < 2:
             raise ValueError(f"an image of {size} pixels has too few patches to compare")
         pairs, weights = zip(*(_mirror_pairs(self.side, *signs) for signs in MIRRORS.values()), strict=True)
-        step = torch.arange(self.side)
-        near = ((step[:, None] - step).abs() <= RARITY_REACH * self.side).float()
-        far = 1 - torch.kron(near, near)
+        near = near_patches(self.side)
         # Constants of the graph: the compared pairs of each mirror, and the logarithms of the pairs' weights.
         self.register_buffer("pairs", torch.stack(pairs), persistent=False)
         self.register_buffer("around", torch.stack(weights), persistent=False)
-        self.register_buffer("far", (far / far.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED), persistent=False)
+        self.register_buffer("near", NEAR * near, persistent=False)
+        far = (1 - near) / (1 - near).sum(dim=1, keepdim=True)
+        self.register_buffer("far", far.log().clamp(min=EXCLUDED), persistent=False)
+        self.joint = JointPatches(self.side)
 
-    def forward(self, centred: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Compute (B, len(NAMES)) scores of the first view, and the (B, 1, h, w) rarity map at stride 16.
+    def forward(
+        self,
+        centred: list[Tensor],
+        features: list[Tensor],
+        rotated: tuple[list[Tensor], list[Tensor]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Compute (B, len(NAMES)) scores, and the (B, 1, h, w) rarity map at stride 16.
 
-        With the centred features of the `rotated` images, a patch is rare only if neither view has a similar one.
+        Args:
+            centred: centred features.
+            features: the same before centring, which own distances compare.
+            rotated: both of the rotated images: a patch is rare only if neither view has a similar one, and own
+                distances compare the mean of the views. Asymmetry and dispersion are those of the first view.
         """
         dispersion = centred[-1].abs().mean(dim=(1, 2, 3))
         direction, length = self._patches(centred)
@@ -130,11 +165,12 @@ class SelfReferenceScores(nn.Module):
         mirrored = cosine.flatten(1)[:, self.pairs]
         # Distances, not angles: patches of different images must be comparable.
         rarity = _soft_nearest(-_distance(cosine, length, length), RARITY_SHARPNESS, self.far)
-        maps = [*_soft_nearest(mirrored, MIRROR_SHARPNESS, self.around).unbind(dim=1), rarity]
+        maps = _soft_nearest(mirrored, MIRROR_SHARPNESS, self.around).unbind(dim=1)
         peaks = [softmax_peak(one, sharpness)[1] for one, sharpness in zip(maps, PEAK_SHARPNESS, strict=True)]
-        scores = torch.stack([*peaks, dispersion], dim=1)
+        own = own_distance(self.joint(features, None if rotated is None else rotated[1]), self.near)
+        scores = torch.stack([*peaks, mean_of_highest(own.flatten(1)), dispersion], dim=1)
         if rotated is not None:
-            other, other_length = (rotate180(one, axes=(2,)) for one in self._patches(rotated))
+            other, other_length = (rotate180(one, axes=(2,)) for one in self._patches(rotated[0]))
             distance = _distance(_cosine(direction, other), length, other_length)
             both = torch.stack([-rarity, -_soft_nearest(-distance, RARITY_SHARPNESS, self.far)], dim=2)
             rarity = _soft_nearest(both, RARITY_SHARPNESS, -math.log(2))
@@ -143,10 +179,9 @@ class SelfReferenceScores(nn.Module):
     def _patches(self, centred: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Direction (B, C, N) and length (B, 1, N) of all strides' features at each patch of stride 16."""
         if self.clip is not None:
-            # Single channels of unseen parts would dominate all distances.
             centred = [one.clamp(-self.clip, self.clip) for one in centred]
         fine, middle, coarse = centred
-        joint = [functional.avg_pool2d(fine, 2), middle, _enlarge(coarse, 2)]
+        joint = [functional.avg_pool2d(fine, 2), middle, _repeated(coarse, 2)]
         # Every stride has the same weight, whatever its number of channels.
         patches = torch.cat([part / part.shape[1] ** 0.5 for part in joint], dim=1).flatten(2)
         scale = patches.square().mean(dim=1, keepdim=True).sqrt() + 1e-4
@@ -181,7 +216,8 @@ class SelfReferenceReadout(GlobalLocalReadout):
 
     def self_reference(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Compute scores and rarity map from features that are not centred yet (see `SelfReferenceScores`)."""
-        return self.scores(self.centre(features), None if rotated is None else self.centre(rotated))
+        both = None if rotated is None else (self.centre(rotated), rotated)
+        return self.scores(self.centre(features), features, both)
 
     def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
         """Read feature maps as `EdgeGLR.forward` does."""
@@ -190,7 +226,7 @@ class SelfReferenceReadout(GlobalLocalReadout):
         global_score = self.ranking(scores)
         correction = self.correction(softmax_peak(anomaly_map.flatten(1))[1])
         # A logit of zero stays an even chance of a defect. The average hides the squares of the coarser stride.
-        rarity = _enlarge(rarity - self.rarity_middle, anomaly_map.shape[-1] // rarity.shape[-1])
+        rarity = _repeated(rarity - self.rarity_middle, anomaly_map.shape[-1] // rarity.shape[-1])
         rarity = functional.avg_pool2d(rarity, 3, stride=1, padding=1, count_include_pad=False)
         anomaly_map = anomaly_map + self.map_rarity * rarity + self.map_ranking * global_score[:, None, None, None]
         return Output(global_score + correction, anomaly_map, global_score, correction)
@@ -212,11 +248,53 @@ def _mirror_pairs(side: int, down: int, right: int) -> tuple[Tensor, Tensor]:
     return pairs, (inside / inside.sum(dim=1, keepdim=True)).log().clamp(min=EXCLUDED)
 
 
-def _enlarge(features: Tensor, factor: int) -> Tensor:
+def _repeated(features: Tensor, factor: int) -> Tensor:
     """Repeat each location `factor` times: (B, C, h, w) to (B, C, factor * h, factor * w)."""
     batch, channels, height, width = features.shape
     repeated = features[:, :, :, None, :, None].expand(-1, -1, -1, factor, -1, factor)
     return repeated.reshape(batch, channels, factor * height, factor * width)
+
+
+def enlarging(side: int) -> Tensor:
+    """Return the (2 side, side) matrix of bilinear interpolation: few boards support Resize."""
+    rows = functional.interpolate(torch.eye(side)[None], size=2 * side, mode="linear", align_corners=False)
+    return rows[0].T.contiguous()
+
+
+def enlarged(maps: Tensor, matrix: Tensor) -> Tensor:
+    """Interpolate (B, C, side, side) maps by the matrix of `enlarging`, along both axes."""
+    return torch.matmul(torch.matmul(matrix, maps), matrix.T)
+
+
+def near_patches(side: int) -> Tensor:
+    """Return (N, N), one for pairs of patches of a grid that are within `OWN_REACH` of the side, else zero."""
+    step = torch.arange(side)
+    near = ((step[:, None] - step).abs() <= OWN_REACH * side).float()
+    return torch.kron(near, near)
+
+
+def own_distance(patches: Tensor, near: Tensor, weight: Tensor | float = 0.0) -> Tensor:
+    """Compute the distance of each patch to the nearest far patch of its own image: (B, C, h, w) to (B, 1, h, w).
+
+    `near`, (N, N), is `NEAR` for pairs that are not compared. A patch's `weight`, (B, 1, h, w), is added to its squared
+    distances, and that of the other patch subtracted.
+    """
+    flat, (height, width) = patches.flatten(2), patches.shape[2:]
+    length = flat.square().sum(dim=1, keepdim=True)
+    own = weight.flatten(2) if isinstance(weight, Tensor) else weight
+    others = 2 * torch.matmul(flat.transpose(1, 2), flat) - (length - own) - near
+    squared = (length + own).transpose(1, 2) - others.amax(dim=2, keepdim=True)
+    return squared.clamp(min=SMALLEST).sqrt().transpose(1, 2).unflatten(2, (height, width))
+
+
+def mean_of_highest(values: Tensor, count: int = PEAK_CELLS) -> Tensor:
+    """Average the `count` highest of (B, N) values, exactly and without TopK, which boards lack.
+
+    The minimum over t of t + sum(max(x - t, 0)) / count (Rockafellar and Uryasev, 2000) is reached at the value of
+    that rank.
+    """
+    above = functional.relu(values[:, None] - values[:, :, None]).sum(dim=2)
+    return (values + above / count).amin(dim=1)
 
 
 def _cosine(one: Tensor, other: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-HEAT_RANGE = (-6.0, 6.0)  # logits at both ends of the colour scale; the middle is an even chance of a defect
+HEAT_RANGE = (0.0, 8.0)
+"""Logits at both ends of the colour scale: up to 0, halfway between normal and defective in training, a map is dark."""
 
 OUTLINE = (230, 159, 0)
 """Orange of the Okabe-Ito palette: differs from greys and greens for every kind of colour vision."""

@@ -12,7 +12,7 @@ that tests it, a variant of `benchmarks/ablations.py` with results in notebook 1
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,13 +116,16 @@ def fit_scale(readout: GlobalLocalReadout, pieces: Iterable[list[Tensor]]) -> No
         module.fit((square / count - (total / count) ** 2).clamp(min=0).sqrt().float())
 
 
-def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -> tuple[Tensor, Tensor]:
+def fit_global_score(
+    scores: np.ndarray, label: np.ndarray, group: np.ndarray, counts: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
     """Fit positive (K,) weights of (N, K) self-reference scores, and a bias, by the convex pairwise logistic loss.
 
-    All scores get one common weight in units of their standard deviation within a category: separate weights fit their
-    source better and unseen sets worse (measured). Only images of one category are compared, because the level of the
-    scores differs between parts by more than a defect adds. The (N,) groups are "set/category"; sets have equal
-    weight, and categories within a set. The bias puts the middle between normal and defective images at zero.
+    All scores get one common weight, times their (K,) `counts`, in units of their standard deviation within a category:
+    separate weights fit their source better and unseen sets worse (measured). Only images of one category are compared,
+    because the level of the scores differs between parts by more than a defect adds. The (N,) groups are
+    "set/category"; sets have equal weight, and categories within a set. The bias puts the middle between normal and
+    defective images at zero.
     """
     both = [one for one in np.unique(group) if len(np.unique(label[group == one])) == 2]
     if not both:
@@ -130,6 +133,7 @@ def fit_global_score(scores: np.ndarray, label: np.ndarray, group: np.ndarray) -
     sets = np.array([one.partition("/")[0] for one in both])
     share = np.array([1 / (len(np.unique(sets)) * (sets == one).sum()) for one in sets])
     std = np.maximum(np.mean([scores[group == one].std(axis=0) for one in both], axis=0), 1e-6)
+    std = std if counts is None else std / counts
     generator = np.random.default_rng(0)
     differences, middles = [], []
     for one in both:

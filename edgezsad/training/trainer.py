@@ -36,11 +36,11 @@ from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
 from edgezsad.model.detector import CheckpointInfo, DetectorModule, build_readout, save_checkpoint
 from edgezsad.model.edgeglr import GlobalLocalReadout
-from edgezsad.model.self_reference import SelfReferenceReadout
+from edgezsad.model.self_reference import COUNTS, SelfReferenceReadout
 from edgezsad.training import losses
 from edgezsad.training.inputs import Example, Inputs, training_plan
 
-TRAINING_RECIPE = 1  # increase it if a change of the code changes what is trained
+TRAINING_RECIPE = 2  # increase it if a change of the code changes what is trained
 LOG_EVERY = 10
 SCALE_IMAGES = 512  # that the scale of the features is computed from if features are not cached
 NO_EFFECT = {"save_every", "workers", "device"}  # may differ in a run that continues another
@@ -124,7 +124,8 @@ class Trainer:
                 scores, rarity = readout.self_reference(self.model.features(self.to_device(example.inputs)))
                 found.append((scores.cpu(), rarity.cpu(), example.mask_fraction))
             scores, rarity, fraction = (torch.cat(parts) for parts in zip(*found, strict=True))
-            weight, bias = losses.fit_global_score(scores.numpy(), self.inputs.label[rows], self.inputs.group[rows])
+            label, group = self.inputs.label[rows], self.inputs.group[rows]
+            weight, bias = losses.fit_global_score(scores.numpy(), label, group, COUNTS)
             readout.ranking.load_state_dict({"weight": weight, "bias": bias})
             readout.rarity_middle.fill_(losses.rarity_midpoint(rarity, fraction))
         self.average = losses.moving_average(self.model, self.config.ema)

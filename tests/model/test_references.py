@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from edgezsad.model import CHECKPOINT, MAP_WEIGHT, PATCH_CHANNELS, PATCH_SIDE, PEAK_CELLS, REFERENCES
+from edgezsad.model import CHECKPOINT, MAP_WEIGHT, PATCH_CHANNELS, PATCH_SIDE, REFERENCES
 from edgezsad.model.detector import load_detector
-from edgezsad.model.references import OWN_REACH, ReferenceDetector, mean_of_highest
+from edgezsad.model.references import ReferenceDetector
+from edgezsad.model.self_reference import OWN_REACH, own_distance
 from edgezsad.references import Describer, appended, compare_with, select_patches, standard
 from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session
 
@@ -22,20 +23,13 @@ def image(seed: int) -> np.ndarray:
     return np.kron(coarse, np.ones((32, 32, 1), np.uint8))
 
 
-def test_the_mean_of_the_highest_values() -> None:
-    random = torch.Generator().manual_seed(0)
-    values = torch.stack([torch.randperm(400, generator=random) for _ in range(3)]) * 0.01
-    expected = values.sort(dim=1).values[:, -PEAK_CELLS:].mean(dim=1)
-    torch.testing.assert_close(mean_of_highest(values), expected)
-
-
 def test_distances_within_an_image(module: ReferenceDetector) -> None:
     random, side = torch.Generator().manual_seed(0), module.side
     patches, detector_map = (
         torch.rand(1, 5, side, side, generator=random),
         torch.rand(1, 1, side, side, generator=random),
     )
-    found = module.own_distance(patches, detector_map)
+    found = own_distance(patches, module.near, MAP_WEIGHT * detector_map)
     flat, own = patches[0].flatten(1).T.double(), detector_map.flatten().double()
     for row, column in ((0, 0), (7, 12), (19, 3)):
         here = row * side + column

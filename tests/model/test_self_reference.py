@@ -12,15 +12,22 @@ from pydantic import ValidationError
 from edgezsad.config import EdgeGLRConfig, Model, SelfReferenceConfig
 from edgezsad.export.lint import lint
 from edgezsad.export.onnx_export import export_onnx
+from edgezsad.model import PEAK_CELLS, STRIDE_WEIGHTS
 from edgezsad.model.detector import build_detector, build_readout
 from edgezsad.model.edgeglr import rotate180
 from edgezsad.model.self_reference import (
     NAMES,
+    NEAR,
+    OWN_REACH,
     SIMILARITY_FLOOR,
     SIMILARITY_SHARPNESS,
+    JointPatches,
     SelfReferenceReadout,
     SelfReferenceScores,
     SelfSimilarity,
+    mean_of_highest,
+    near_patches,
+    own_distance,
 )
 
 SIZE = 128
@@ -60,16 +67,21 @@ def with_outlier(rows: slice = slice(3, 4), columns: slice = slice(5, 6)) -> lis
     return image
 
 
+def one_view(features: list[torch.Tensor], scores: SelfReferenceScores | None = None) -> tuple:
+    """Scores and rarity map of features that serve as centred ones too."""
+    return (scores or SelfReferenceScores(SIZE))(features, features)
+
+
 def named(found: tuple[torch.Tensor, torch.Tensor]) -> dict[str, float]:
     return dict(zip(NAMES, found[0][0].tolist(), strict=True))
 
 
 def test_a_broken_symmetry_raises_every_asymmetry() -> None:
-    scores, broken = SelfReferenceScores(SIZE), symmetric()
+    broken = symmetric()
     for one in broken:
         side = one.shape[-1]
         one[:, :, : side // 2, : side // 4] = 3.0
-    before, after = named(scores(symmetric())), named(scores(broken))
+    before, after = named(one_view(symmetric())), named(one_view(broken))
     for name in NAMES[:3]:
         # Not zero: the soft nearest of nine neighbours is a mean over them.
         assert before[name] < 0.2
@@ -77,30 +89,57 @@ def test_a_broken_symmetry_raises_every_asymmetry() -> None:
 
 
 def test_rarity_finds_the_patch_without_a_similar_one() -> None:
-    scores = SelfReferenceScores(SIZE)
-    assert named(scores(with_outlier()))["rarity"] > named(scores(uniform()))["rarity"] + 0.1
-    rarity = scores(with_outlier())[1][0, 0]
+    rarity = one_view(with_outlier())[1][0, 0]
     assert divmod(rarity.argmax().item(), 8) == (3, 5)
     others = rarity.flatten()[torch.arange(64) != 3 * 8 + 5]
     assert rarity.max() > others.max() + 0.5
     # A distance, not an angle: patches of different images must be comparable.
-    doubled = scores([2 * one for one in with_outlier()])[1]
+    doubled = one_view([2 * one for one in with_outlier()])[1]
     assert doubled.max() == pytest.approx(2 * rarity.max().item(), rel=0.1)
     # Neighbours are not compared: a defect is larger than a patch.
-    large = scores(with_outlier(slice(3, 5), slice(4, 6)))[1][0, 0]
+    large = one_view(with_outlier(slice(3, 5), slice(4, 6)))[1][0, 0]
     assert large[3:5, 4:6].min() > large[6:].max() + 0.5
 
 
 def test_dispersion_is_the_mean_absolute_deviation_of_the_coarsest_stride() -> None:
     image = symmetric()
-    assert named(SelfReferenceScores(SIZE)(image))["dispersion"] == pytest.approx(
-        image[2].abs().mean().item(), rel=1e-5
-    )
+    assert named(one_view(image))["dispersion"] == pytest.approx(image[2].abs().mean().item(), rel=1e-5)
+
+
+def test_the_own_distance_finds_the_patch_without_a_similar_one_in_the_mean_of_both_views() -> None:
+    features = [
+        torch.rand(1, count, SIZE // stride, SIZE // stride) for count, stride in zip(CHANNELS, STRIDES, strict=True)
+    ]
+    other = [one.abs() + 0.1 for one in symmetric(1, axes=())]
+    views = [(one + rotate180(two)) / 2 for one, two in zip(features, other, strict=True)]
+    joint = JointPatches(8)
+    patches = joint(features, other)
+    lengths = patches.split(CHANNELS, dim=1)
+    assert [one.norm(dim=1).mean().item() for one in lengths] == pytest.approx(STRIDE_WEIGHTS, rel=1e-4)
+    torch.testing.assert_close(patches, joint(views))
+    found = own_distance(patches, NEAR * near_patches(8))[0, 0]
+    flat = patches[0].flatten(1).T
+    apart = [(i, j) for i in range(8) for j in range(8) if max(abs(i - 2), abs(j - 7)) > OWN_REACH * 8]
+    expected = min((flat[2 * 8 + 7] - flat[i * 8 + j]).norm().item() for i, j in apart)
+    assert found[2, 7].item() == pytest.approx(expected, abs=1e-3)
+    # The score is the mean of the highest distances.
+    scores = SelfReferenceScores(SIZE)(features, features, (other, other))[0]
+    highest = found.flatten().topk(PEAK_CELLS).values.mean().item()
+    assert scores[0, NAMES.index("own distance")].item() == pytest.approx(highest, abs=1e-4)
+
+
+def test_the_mean_of_the_highest_values_is_exact() -> None:
+    values = torch.rand(3, 400, generator=torch.Generator().manual_seed(0))
+    values[0, :50], values[1, 7:9] = 0.99999, 2.0
+    values[2, ::2] = values[2, 1::2] + 1e-6
+    expected = values.topk(PEAK_CELLS, dim=1).values.mean(dim=1)
+    torch.testing.assert_close(mean_of_highest(values), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(mean_of_highest(values.half()).float(), expected, atol=2e-3, rtol=0)
 
 
 def test_scores_are_finite_on_a_uniform_image_and_in_half_precision() -> None:
-    assert all(found.isfinite().all() for found in SelfReferenceScores(SIZE)([0 * one for one in uniform()]))
-    found = SelfReferenceScores(SIZE).half()([(20 * one).half() for one in with_outlier()])
+    assert all(found.isfinite().all() for found in one_view([0 * one for one in uniform()]))
+    found = one_view([(20 * one).half() for one in with_outlier()], SelfReferenceScores(SIZE).half())
     assert all(one.isfinite().all() for one in found)
     assert SelfSimilarity(8, reach=1)(torch.zeros(1, 6, 8, 8)).isfinite().all()
 
@@ -108,15 +147,16 @@ def test_scores_are_finite_on_a_uniform_image_and_in_half_precision() -> None:
 def test_two_views_that_agree_change_nothing_and_one_view_can_explain_a_patch() -> None:
     scores = SelfReferenceScores(SIZE)
     image = with_outlier(slice(1, 2), slice(2, 3))
-    numbers, rarity = scores(image)
-    same = scores(image, [rotate180(one) for one in image])
+    numbers, rarity = one_view(image)
+    same = scores(image, image, ([rotate180(one) for one in image],) * 2)
     torch.testing.assert_close(same[1], rarity, atol=1e-4, rtol=1e-4)
     # The other view has a similar patch far away from it.
     elsewhere = [rotate180(one) for one in with_outlier(slice(6, 7), slice(6, 7))]
-    explained = scores(image, elsewhere)
+    explained = scores(image, image, (elsewhere, elsewhere))
     assert explained[1][0, 0, 1, 2] < 0.5 * rarity[0, 0, 1, 2]
-    # The scores use the first view alone, as their weights were fitted.
-    assert torch.equal(explained[0], numbers)
+    # Of the scores, only the own distance uses both views.
+    first = [index for index, name in enumerate(NAMES) if name != "own distance"]
+    assert torch.equal(explained[0][:, first], numbers[:, first])
 
 
 def test_the_map_gains_rarity_and_global_score() -> None:
@@ -160,7 +200,7 @@ def test_clipping_limits_a_single_channel() -> None:
     centred = plain.centre(features)
     (scores, rarity), (expected, expected_rarity) = (
         clipped.self_reference(features),
-        plain.scores([one.clamp(-0.5, 0.5) for one in centred]),
+        plain.scores([one.clamp(-0.5, 0.5) for one in centred], features),
     )
     assert torch.equal(rarity, expected_rarity)
     assert torch.equal(scores[:, :-1], expected[:, :-1])

@@ -100,6 +100,8 @@ def test_scores_have_equal_weight_in_units_of_their_deviation_and_zero_lies_in_t
     counts = weight.numpy() * std
     assert counts.min() == pytest.approx(counts.max(), rel=1e-5)
     assert counts[0] > 0.2
+    counted = fit_global_score(scores, label, group, (1, 1, 3))[0].numpy() * std
+    assert counted / counted[0] == pytest.approx([1, 1, 3], rel=1e-5)
     fused = scores @ weight.numpy() + bias.item()
     assert abs(np.mean([fused[group == one].mean() for one in np.unique(group)])) < 0.2
 
