@@ -129,6 +129,11 @@ FEATURES = [
 SEED = f"{RUN}/seeds/{{seed}}"
 CHECKPOINTS = expand(f"{SEED}/checkpoint.safetensors", seed=SEEDS)
 METRICS = expand(f"{SEED}/metrics.json", seed=SEEDS)
+# The shipped detector's recipe, where it is compared: the same seeds and score files in a folder of their own.
+COMPARED = f"{RUN}/shipped/" if profile.shipped else None
+SHIPPED_SEED = [f"{COMPARED}seeds/{{seed}}/{name}" for name in ("checkpoint.safetensors", "metrics.json") if COMPARED]
+SHIPPED_SEEDS = expand(SHIPPED_SEED, seed=SEEDS)
+SHIPPED_SCORES = [name.replace(f"{RUN}/", COMPARED, 1) for name in scores("pytorch") if COMPARED]
 GRAPHS = expand(f"{RUN}/export/seed{{seed}}-{{precision}}.onnx", seed=SEEDS, precision=["fp32", "fp16", "int8"])
 OPERATORS = sorted(path.as_posix() for path in Path("edgezsad/export/operators").glob("*.*"))
 REPORTED = "edgezsad/claims/reported.yaml"
@@ -160,8 +165,8 @@ JOBS = {
     "train": {
         "notebook": "03_training",
         "input": [MANIFESTS, DERIVED] if TUNED else FEATURES,
-        "output": [f"{SEED}/checkpoint.safetensors", f"{SEED}/metrics.json", f"{SEED}/curve.csv"],
-        "params": part("model", "training"),
+        "output": [f"{SEED}/checkpoint.safetensors", f"{SEED}/metrics.json", f"{SEED}/curve.csv", *SHIPPED_SEED],
+        "params": part("model", "training", "shipped"),
         "arguments": lambda wildcards: f"seed={wildcards.seed}",
         "copies": "-seed{seed}",
         "ignore": AFTER_DATA,
@@ -180,8 +185,8 @@ JOBS = {
     **{
         f"score_{runtime.replace('-', '_')}": {
             "notebook": "05_scoring",
-            "input": [CHECKPOINTS if runtime == "pytorch" else GRAPHS, MANIFESTS],
-            "output": scores(runtime),
+            "input": [[CHECKPOINTS, SHIPPED_SEEDS] if runtime == "pytorch" else GRAPHS, MANIFESTS],
+            "output": scores(runtime) + SHIPPED_SCORES * (runtime == "pytorch"),
             "params": part("evaluation.emulator") if runtime == "qnn-htp-fp16" else "",
             "arguments": f"runtime={runtime}",
             "copies": f"-{runtime}",
@@ -192,7 +197,7 @@ JOBS = {
     },
     "benchmarks": {
         "notebook": "06_benchmarks",
-        "input": [scores("pytorch"), REPORTED],
+        "input": [scores("pytorch"), METRICS, SHIPPED_SCORES, SHIPPED_SEEDS, REPORTED],
         "output": result("benchmarks"),
         "params": part("evaluation.pixels"),
     },

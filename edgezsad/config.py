@@ -138,7 +138,6 @@ class EdgeGLRConfig(ReadoutConfig):
     """The paper's readout (see `edgezsad.model.edgeglr`)."""
 
     kind: Literal["edgeglr"] = "edgeglr"
-    global_channels: Channels = 64  # hidden channels of the global head
     correction_gain: float | None = Field(None, ge=0)  # of the correction by the map's peak; learned if left out
 
 
@@ -214,6 +213,14 @@ class Training(Strict):
     save_every: Positive = 100  # steps between saved states, from which a run continues; no effect on what is trained
 
 
+class Shipped(Strict):
+    """The shipped detector's recipe, trained on the run's own source and features to compare it with the profile's."""
+
+    tta: Literal["none", "rot180"] = "none"
+    readout: SelfReferenceConfig
+    training: Training
+
+
 class Emulator(Strict):
     """The QNN HTP emulator is slow (seconds an image): it scores a subset."""
 
@@ -245,6 +252,7 @@ class Profile(Strict):
     data: Data
     model: Model
     training: Training = Training()
+    shipped: Shipped | None = None
     evaluation: Evaluation = Evaluation()
     rehearsal: Positive | None = None  # set by `edgezsad.run.rehearse` only: the numbers of such a run mean nothing
     paper_graph: Model = Model(
@@ -263,6 +271,8 @@ class Profile(Strict):
             raise ValueError(f"seeds: a seed is listed twice, got {self.seeds}")
         if self.evaluation.emulator.seed not in self.seeds:
             raise ValueError(f"evaluation.emulator.seed {self.evaluation.emulator.seed} is not one of seeds")
+        if self.shipped and self.training.tuned_stages + self.shipped.training.tuned_stages:
+            raise ValueError("shipped needs cached features; set tuned_stages to 0 or remove it")
         return self
 
     def below(self, root: Path) -> "Profile":

@@ -1,7 +1,7 @@
 """Run: a profile and the paths of everything that is made from it. All paths are decided here."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ ROOT_MARK = "Snakefile"  # marks the project's root: relative paths of a profile
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of a run; `root` is the project's folder, which holds recorded benchmarks and data manifests."""
+    """Paths of a run; `root` is the project's folder, which holds recorded benchmarks and data manifests.
+
+    `detector` is the folder of a second detector's checkpoints and scores (see `shipped`); empty for the profile's.
+    """
 
     profile: Profile
     root: Path = Path()
+    detector: str = ""
 
     @property
     def folder(self) -> Path:
@@ -27,8 +31,16 @@ class Run:
     def features(self) -> Path:
         return self.folder / "features"
 
+    def shipped(self) -> "Run | None":
+        """Return the run of the shipped detector's recipe on the same data and features; None if it is not compared."""
+        if (other := self.profile.shipped) is None:
+            return None
+        model = self.profile.model.model_copy(update={"tta": other.tta, "readout": other.readout})
+        profile = self.profile.model_copy(update={"model": model, "training": other.training, "shipped": None})
+        return replace(self, profile=profile, detector="shipped")
+
     def seed_folder(self, seed: int) -> Path:
-        return self.folder / "seeds" / str(seed)
+        return self.folder / self.detector / "seeds" / str(seed)
 
     def checkpoint(self, seed: int) -> Path:
         return self.seed_folder(seed) / "checkpoint.safetensors"
@@ -42,7 +54,7 @@ class Run:
         return self.folder / "export" / f"seed{seed}-tensorrt.plan"
 
     def scores(self, runtime: str, seed: int, target: str) -> Path:
-        return self.folder / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
+        return self.folder / self.detector / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
 
     def board(self, name: str) -> Path:
         """Folder of a board's ingested results: `seed{S}/{TARGET}.npz` score files and `latency.json`."""
@@ -105,6 +117,8 @@ def rehearse(profile: Profile, limit: int) -> Profile:
         values["model"]["weights"] = "random"
     values["training"]["steps"] = min(profile.training.steps, limit)
     values["training"]["batch"] = min(profile.training.batch, 2 * limit)
+    if profile.shipped:
+        values["shipped"]["training"] |= {name: values["training"][name] for name in ("steps", "batch")}
     # The emulator takes minutes for a single image of a large model.
     values["evaluation"]["runtimes"] = [name for name in profile.evaluation.runtimes if name != "qnn-htp-fp16"]
     return Profile.model_validate(values)

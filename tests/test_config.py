@@ -10,6 +10,7 @@ import yaml
 
 from edgezsad.config import Profile, load_profile, save_profile
 from edgezsad.errors import InputError
+from edgezsad.run import Run, rehearse
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if ".draft" not in path.name)
@@ -165,6 +166,27 @@ def test_equal_file_is_left_untouched(tmp_path: Path, make_profile: Callable[...
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
     save_profile(make_profile(title="another"), path)
     assert load_profile(path).title == "another"
+
+
+SHIPPED = {"readout": {"kind": "self_reference", "correction_gain": 0.4}, "training": {"steps": 150, "batch": 32}}
+
+
+def test_the_shipped_detector_has_its_own_results_and_the_data_of_the_run(make_profile: Callable[..., Profile]) -> None:
+    model = {"backbone": "tf_efficientnet_lite0", "size": 64, "strides": [8, 16, 32]}
+    run = Run(make_profile(model=model, shipped=SHIPPED))
+    other = run.shipped()
+    assert other.profile.model.readout.kind == "self_reference" and other.profile.training.steps == 150
+    assert other.profile.model.backbone == run.profile.model.backbone and other.shipped() is None
+    assert other.features == run.features and other.manifest_path("nuts") == run.manifest_path("nuts")
+    assert other.checkpoint(0) != run.checkpoint(0)
+    assert other.scores("pytorch", 0, "nuts") != run.scores("pytorch", 0, "nuts")
+    assert Run(make_profile()).shipped() is None
+    assert rehearse(run.profile, 1).shipped.training.steps == 1
+
+
+def test_the_shipped_detector_needs_cached_features(reject: Reject, profile_values: Values) -> None:
+    values = profile_values(shipped=SHIPPED, training={"tuned_stages": 1})
+    assert "shipped needs cached features" in reject(values)
 
 
 def test_a_target_in_the_folder_of_the_source(reject: Reject, profile_values: Values) -> None:

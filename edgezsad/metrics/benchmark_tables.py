@@ -11,8 +11,8 @@ import numpy as np
 from edgezsad.data.images import decode_mask
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import progress, records
-from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1
+from edgezsad.files import progress, read_json, records
+from edgezsad.metrics.image_metrics import auroc, average_precision, best_f1, decisions
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, Replicates, bootstrap, interval
 from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
 from edgezsad.run import Run
@@ -26,6 +26,7 @@ IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro", "pixel_aupro200")
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS)
 METRIC_TEXT = {"auroc": "AUROC", "ap": "AP", "f1max": "F1-max", "pro": "PRO", "aupro": "AUPRO", "aupro200": "AUPRO-200"}
+DETECTORS = {"edgeglr": "EdgeGLR", "self_reference": "shipped detector"}  # by the kind of readout
 AVERAGING = "each category, then the mean over categories, then mean and standard deviation over seeds"
 INTERVAL = (
     f"{LEVEL:.0%} interval of the mean over categories and seeds: {REPLICATES:,} resamples of the images within each "
@@ -126,6 +127,24 @@ def summary_table(run: Run, result: Benchmarks) -> "pd.DataFrame":
     mean = {"target": "mean over targets", "stands for": "-", "95% interval": "-"}
     mean |= {name: _mean_text(overall[name].mean(), overall[name].std()) for name in METRICS}
     return pd.DataFrame([*rows, mean])
+
+
+def detector_row(run: Run, result: Benchmarks) -> dict[str, str | float]:
+    """Return a detector's name, its means over targets and seeds, and its errors at its own threshold, in percent.
+
+    The threshold is each seed's; false alarms are a share of all normal, misses of all defective test images.
+    """
+    row: dict[str, str | float] = {"detector": DETECTORS[run.profile.model.readout.kind]}
+    row |= {name: result.seeds[name].mean() for name in ("image_auroc", "pixel_auroc", "pixel_aupro")}
+    counts = []
+    for seed in run.profile.seeds:
+        threshold = read_json(run.seed_folder(seed) / "metrics.json", "run notebook 03_training")["threshold"]
+        for item in run.profile.data.targets:
+            scores = read_scores(run.scores("pytorch", seed, item.name))
+            counts.append(decisions(scores.label, scores.score, threshold))
+    for name, part, whole in (("false alarms", "false_alarms", "normal"), ("misses", "missed", "defective")):
+        row[name] = 100 * sum(getattr(one, part) for one in counts) / sum(getattr(one, whole) for one in counts)
+    return row
 
 
 def _mean_text(mean: float | None, std: float | None) -> str:

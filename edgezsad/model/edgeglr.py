@@ -1,8 +1,9 @@
 """EdgeGLR, the paper's asymmetric global-local readout.
 
-The global head scores the image, the spatial head predicts the anomaly map, and the fusion is asymmetric: the image
+The global head ranks images, the spatial head predicts the anomaly map, and the fusion is asymmetric: the image
 score is the global score plus a bounded correction pooled from the map. The gain of the correction starts at zero, so
-training begins with the global score alone. The paper publishes no formula; this is our reading of its description.
+training begins with the global score alone. Both compare the hot part of the map with the rest of the same image, as
+levels differ between parts. The paper publishes no formula; this is our reading of its description.
 """
 
 from abc import abstractmethod
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgezsad.config import EdgeGLRConfig, ReadoutConfig
+
+HOT_SHARPNESS = 0.5  # of the softmax over the map: low, so that it weighs the whole hot part
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,11 @@ class SpatialBranch(nn.Module):
         self.out = nn.Conv2d(hidden, factor**2, 1)
         self.enlarge = nn.PixelShuffle(factor) if factor > 1 else nn.Identity()
 
-    def forward(self, centred: Tensor) -> Tensor:
-        return self.enlarge(self.out(functional.relu(self.signed(centred) + self.magnitude(centred.abs()))))
+    def hidden(self, centred: Tensor) -> Tensor:
+        return functional.relu(self.signed(centred) + self.magnitude(centred.abs()))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.enlarge(self.out(hidden))
 
 
 class SpatialHead(nn.Module):
@@ -109,36 +115,49 @@ class SpatialHead(nn.Module):
         pairs = zip(channels, strides, strict=True)
         self.branches = nn.ModuleList(SpatialBranch(count, hidden, stride // strides[0]) for count, stride in pairs)
 
+    def hidden(self, centred: list[Tensor]) -> list[Tensor]:
+        """Compute the hidden channels of each stride, from which `read` predicts the map."""
+        return [branch.hidden(one) for branch, one in zip(self.branches, centred, strict=True)]
+
+    def read(self, hidden: list[Tensor]) -> Tensor:
+        first, *others = (branch(one) for branch, one in zip(self.branches, hidden, strict=True))
+        return sum(others, first)
+
     def forward(self, centred: list[Tensor]) -> Tensor:
-        first, *others = (branch(one) for branch, one in zip(self.branches, centred, strict=True))
-        for one in others:
-            first = first + one
-        return first
+        return self.read(self.hidden(centred))
 
 
 class EdgeGLR(GlobalLocalReadout):
-    """The paper's readout; the global head reads the features at the peak of the map and their mean deviation."""
+    """The paper's readout; the global head reads how the hot part of the map differs from the rest of the image.
+
+    It reads the hidden channels of the spatial head, which know of defects; a context head's it cannot reach, and reads
+    the centred features instead.
+    """
 
     def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
         super().__init__(channels, config)
-        self.spatial_head = spatial_head
-        hidden = config.global_channels
-        self.global_head = nn.Sequential(nn.Linear(2 * sum(channels), hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.spatial_head, self.reads_hidden = spatial_head, isinstance(spatial_head, SpatialHead)
+        self.global_head = nn.Linear(len(channels) * config.local_channels if self.reads_hidden else sum(channels), 1)
 
     def predict_map(self, centred: list[Tensor]) -> Tensor:
         return self.spatial_head(centred)
 
     def forward(self, features: list[Tensor], rotated: list[Tensor] | None = None) -> Output:
         """Read feature maps, one (B, C, h, w) per stride, and with test-time augmentation those of rotated images."""
-        centred = self.centre(features)
-        anomaly_map = self.average_views(self.predict_map(centred), rotated)
-        attention, peak = softmax_peak(anomaly_map.flatten(1))
-        # The global head reads the features at the peak but sends the map no gradient: the map has its own loss.
-        attention = attention.detach().view_as(anomaly_map)
-        at_peak = [attention_pool(one, attention) for one in centred]
-        deviation = [one.abs().mean(dim=(2, 3)) for one in centred]
-        global_score = self.global_head(torch.cat(at_peak + deviation, dim=1)).squeeze(1)
-        correction = self.correction(peak)
+        read = self.centre(features)
+        if self.reads_hidden:
+            read = self.spatial_head.hidden(read)
+        first = self.spatial_head.read(read) if self.reads_hidden else self.predict_map(read)
+        anomaly_map = self.average_views(first, rotated)
+        # The score sends map and hidden channels no gradient: with the map loss alone they rank unseen parts better.
+        cells, read = anomaly_map.detach().flatten(1), [one.detach() for one in read]
+        cells = cells - cells.mean(dim=1, keepdim=True)
+        level = 1 + cells.abs().mean(dim=1)
+        attention, hot = softmax_peak(cells, HOT_SHARPNESS)
+        attention = attention.view_as(anomaly_map)
+        contrast = [attention_pool(one, attention) - one.mean(dim=(2, 3)) for one in read]
+        global_score = self.global_head(torch.cat(contrast, dim=1) / level[:, None]).squeeze(1)
+        correction = self.correction(hot / level)
         return Output(global_score + correction, anomaly_map, global_score, correction)
 
     def training_outputs(self, features: list[Tensor]) -> dict[str, Tensor]:

@@ -3,11 +3,11 @@
 The paper publishes the number of steps and of runs; every other choice is ours. Each states its reason and the ablation
 that tests it, a variant of `benchmarks/ablations.py` with results in notebook 13_recipe. All terms use raw logits:
 
-- image: binary cross-entropy of the image score. Ours: it sets the score's zero; not ablated.
 - ranking: pairwise logistic loss over all pairs of a normal and a defective image of the batch, the smooth form of
-  1 - AUROC. Ours: AUROC is what is reported; ablation: variant "no ranking loss".
-- global: binary cross-entropy of the global score, so that the global head does not rely on the map. Ours; ablation:
-  variant "no global loss".
+  1 - AUROC. Ours: AUROC is what is reported; ablation: variant "no ranking loss". Without a cross-entropy next to it:
+  that learns the level of the source's parts, and ranks images of unseen ones worse (book/choices.md).
+- global: the same of the global score, so that the global head does not rely on the map. Ours; ablation: variant "no
+  global loss".
 - map: binary cross-entropy of the cells. Ours: nothing else trains the map; ablation: variant "no map loss".
 """
 
@@ -42,13 +42,11 @@ class Loss:
 
 def compute_loss(outputs: dict[str, Tensor], label: Tensor, mask_fraction: Tensor, config: Training) -> Loss:
     """Compute the loss of a batch from the `training_outputs` of its readout; NaN in `mask_fraction` is unknown."""
-    target = label.float()
-    weights = {"image": 1.0, "ranking": config.ranking_weight, "global": config.global_weight, "map": config.map_weight}
+    weights = {"ranking": config.ranking_weight, "global": config.global_weight, "map": config.map_weight}
     terms = {}
     if "score" in outputs:
-        terms["image"] = functional.binary_cross_entropy_with_logits(outputs["score"], target)
         terms["ranking"] = ranking_loss(outputs["score"], label)
-        terms["global"] = functional.binary_cross_entropy_with_logits(outputs["global_score"], target)
+        terms["global"] = ranking_loss(outputs["global_score"], label)
     terms["map"] = map_loss(outputs["map"].squeeze(1), mask_fraction)
     return Loss(torch.stack([weights[name] * term for name, term in terms.items()]).sum(), terms)
 

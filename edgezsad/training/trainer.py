@@ -32,7 +32,7 @@ from edgezsad.config import Profile, Training
 from edgezsad.data.loading import split_source, subsample_evenly
 from edgezsad.errors import CheckError, InputError, one_line
 from edgezsad.files import parse_json, progress, read_json, save_tensors, versions, write_csv, write_json
-from edgezsad.metrics.image_metrics import auroc, best_balanced, best_f1
+from edgezsad.metrics.image_metrics import auroc, best_balanced
 from edgezsad.model.backbone import Backbone, reset_attention_bias_cache
 from edgezsad.model.detector import CheckpointInfo, DetectorModule, build_readout, save_checkpoint
 from edgezsad.model.edgeglr import GlobalLocalReadout
@@ -261,9 +261,8 @@ def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.n
         outputs = [detector.output(trainer.to_device(pixels)) for pixels in inputs.read_pixels(rows)]
     label = inputs.label[rows]
     heads = {name: torch.cat([getattr(one, name).float().cpu() for one in outputs]).numpy() for name in HEADS}
-    # The level of self-reference scores differs between parts; on overlapping scores the best F1 rejects every image.
-    balanced = isinstance(result.readout, SelfReferenceReadout)
-    threshold = best_balanced(label, heads["score"]) if balanced else best_f1(label, heads["score"]).threshold
+    # On overlapping scores the best F1 rejects every image.
+    threshold = best_balanced(label, heads["score"])
     metrics = {
         "seed": trainer.seed,
         "steps": trainer.config.steps,

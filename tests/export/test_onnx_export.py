@@ -108,24 +108,24 @@ def test_tiny_vit_after_loading_other_weights(tmp_path: Path) -> None:
         for name, tensor in detector.state_dict().items()
     }
     with torch.inference_mode():
-        before, _ = detector(image)
+        _, before = detector(image)
         detector.load_state_dict(weights)
-        stale, _ = detector(image)
+        _, stale = detector(image)
         path = export_onnx(detector, tmp_path / "vit.onnx", size)
         # The caller's own detector keeps its cache: only the exported copy was emptied.
-        assert torch.equal(detector(image)[0], stale) and torch.equal(stale, before)
-        fresh = detector.train().eval()(image)[0]
+        assert torch.equal(detector(image)[1], stale) and torch.equal(stale, before)
+        fresh = detector.train().eval()(image)[1]
     check_lint(path)
-    score, _ = run(path, image.numpy())
-    assert abs(float(fresh - before)) > 1e-4
-    np.testing.assert_allclose(score, fresh, atol=1e-4)
+    _, anomaly_map = run(path, image.numpy())
+    assert (fresh - before).abs().max() > 1e-3
+    np.testing.assert_allclose(anomaly_map, fresh, atol=1e-4)
     # A window has 14 x 14 locations: 196 distances along an axis, 38,416 pairs.
     graph = onnx.load(path).graph
     tables = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT64]
     assert max(int(np.prod(tensor.dims)) for tensor in tables) == 14 * 14
     assert max(len(node.attribute[0].ints) for node in graph.node if node.op_type == "Transpose") == 4
     half = to_fp16(path, tmp_path / "fp16.onnx")
-    assert run(half, image.numpy())[0] == pytest.approx(score, abs=2e-2)
+    assert run(half, image.numpy())[1] == pytest.approx(anomaly_map, abs=2e-2)
 
 
 def test_compact_biases_are_equal_to_the_bit() -> None:

@@ -13,13 +13,14 @@ import pytest
 from edgezsad.config import Profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.files import sha256_of_file
+from edgezsad.files import sha256_of_file, write_json
 from edgezsad.metrics.benchmark_tables import (
     IMAGE_METRICS,
     METRICS,
     benchmarks,
     bootstrap_categories,
     category_metrics,
+    detector_row,
     has_pixel_labels,
     mean_intervals,
     pixel_labels,
@@ -162,6 +163,18 @@ def test_mean_over_categories_then_over_seeds(run: Run) -> None:
     assert content["by_benchmark"]["VisA"] == result.summary["nuts"] and content["runs"] == 2
     table = summary_table(run, result).set_index("target")
     assert table.loc["bolts", ["image_auroc", "pixel_aupro"]].tolist() == ["68.8 ± 26.5", "undefined"]
+
+
+def test_errors_of_a_detector_are_counted_at_the_threshold_of_each_seed(run: Run) -> None:
+    result = benchmarks(run)
+    with pytest.raises(InputError, match="run notebook 03_training"):
+        detector_row(run, result)
+    for seed, threshold in enumerate((1.5, 0.5)):
+        write_json(run.seed_folder(seed) / "metrics.json", {"threshold": threshold})
+    row = detector_row(run, result)
+    # Scores 0, 2, 1, 3, 0, 1 at 1.5: one false alarm, two misses; 0, 1, 2, 3, 1, 0 at 0.5: two and one; three of each.
+    assert row["detector"] == "EdgeGLR" and row["image_auroc"] == pytest.approx(68.75)
+    assert (row["false alarms"], row["misses"]) == (50, 50)
 
 
 def test_scores_of_other_images_are_rejected(run: Run, make_scores: MakeScores) -> None:

@@ -118,7 +118,7 @@ def test_trained_on_other_backbone_weights(checkpoint: Path) -> None:
 def test_weights_of_another_readout(
     tmp_path: Path, detector: DetectorModule, backbone: Backbone, info: Callable[..., CheckpointInfo]
 ) -> None:
-    other = MODEL.model_copy(update={"readout": MODEL.readout.model_copy(update={"global_channels": 8})})
+    other = MODEL.model_copy(update={"readout": MODEL.readout.model_copy(update={"local_channels": 8})})
     path = save_checkpoint(tmp_path / "other.safetensors", detector.readout, info(model=other))
     with pytest.raises(InputError, match=r"other\.safetensors: weights do not fit") as caught:
         load_detector(path, backbone)

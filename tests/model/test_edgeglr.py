@@ -42,10 +42,10 @@ def test_training_starts_from_the_global_score_alone() -> None:
     outputs = module.training_outputs(features())
     (outputs["score"] * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert module.gain.grad.abs() > 1e-4
-    assert module.global_head[0].weight.grad.abs().max() > 0
+    assert module.global_head.weight.grad.abs().max() > 0
 
 
-def test_correction_is_the_bounded_gain_times_the_softmax_weighted_map() -> None:
+def test_correction_compares_the_hot_part_of_the_map_with_the_rest_of_the_image() -> None:
     module = readout(correction_limit=2.5)
     with torch.no_grad():
         module.gain.fill_(0.3)
@@ -53,9 +53,10 @@ def test_correction_is_the_bounded_gain_times_the_softmax_weighted_map() -> None
     output = forward(module, features())
     for row in range(3):
         logits = output.map[row].numpy().astype(np.float64).ravel()
-        share = np.exp(logits - logits.max())
-        peak = (logits * share).sum() / share.sum()
-        assert float(output.correction[row]) == pytest.approx(2.5 * np.tanh(0.3 * (peak - 0.7)), abs=1e-5)
+        share = np.exp(0.5 * (logits - logits.max()))
+        hot = (logits * share).sum() / share.sum() - logits.mean()
+        level = 1 + np.abs(logits - logits.mean()).mean()
+        assert float(output.correction[row]) == pytest.approx(2.5 * np.tanh(0.3 * (hot / level - 0.7)), abs=1e-5)
     torch.testing.assert_close(output.score, output.global_score + output.correction)
 
 
@@ -74,6 +75,24 @@ def test_correction_is_bounded(gain: float, offset: float, limit: float, scale: 
     output = forward(module, features(seed, scale=scale))
     assert output.correction.isfinite().all()
     assert (output.correction.abs() <= limit * (1 + 1e-6)).all()
+
+
+def test_the_score_does_not_depend_on_the_level_of_the_map() -> None:
+    module = readout()
+    with torch.no_grad():
+        module.gain.fill_(0.3)
+        before = forward(module, features())
+        module.spatial_head.branches[0].out.bias.add_(5)
+    after = forward(module, features())
+    torch.testing.assert_close(after.map, before.map + 5)
+    torch.testing.assert_close(after.score, before.score)
+
+
+def test_the_global_head_does_not_train_the_spatial_head() -> None:
+    module = readout()
+    module.training_outputs(features())["global_score"].sum().backward()
+    assert module.global_head.weight.grad.abs().max() > 0
+    assert all(one.grad is None or not one.grad.any() for one in module.spatial_head.parameters())
 
 
 def test_noise_is_added_in_training_mode_only() -> None:
@@ -109,7 +128,7 @@ def test_the_papers_readout_costs_at_most_nine_mflops() -> None:
         # Each stride: two projections, then the output; the coarse one's output has 2 x 2 channels.
         32 * 32 * (2 * 384 * 4 + 4 * 1) + 16 * 16 * (2 * 576 * 4 + 4 * 4)
         # The global head.
-        + 2 * (384 + 576) * 64 + 64
+        + 2 * 4
     )  # fmt: skip
     assert counter.get_total_flops() == by_hand <= 9e6
 

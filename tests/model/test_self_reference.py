@@ -263,7 +263,7 @@ def test_invalid_settings(model: dict, message: str) -> None:
             weights="random",
             size=64,
             strides=(8, 16),
-            readout=EdgeGLRConfig(context=2, self_similarity=(8, 16), local_channels=4, global_channels=8),
+            readout=EdgeGLRConfig(context=2, self_similarity=(8, 16), local_channels=4),
         ),
     ],
     ids=["self_reference", "edgeglr"],

@@ -110,12 +110,12 @@ def stopping(inputs: CachedInputs, at: int, error: type[BaseException] | None = 
 
 
 def small_profile(folder: Path, **training: object) -> Profile:
-    item = {"layout": "mvtec", "root": "x"}
+    source, target = (DataSet(name=name, layout="mvtec", root=name) for name in ("s", "t"))
     return Profile(
         profile="mini",
         title="test",
         run=folder,
-        data=Data(root=folder, source=[DataSet(name="s", **item)], targets=[DataSet(name="t", **item)]),
+        data=Data(root=folder, source=[source], targets=[target]),
         model=Model(backbone="small", weights="random", size=64, strides=(8, 16)),
         training=Training(**({"batch": 16, "warmup": 5, "learning_rate": 1e-2, "device": "cpu"} | training)),
     )

@@ -61,13 +61,12 @@ def test_loss_weighs_its_terms_and_leaves_out_what_is_not_trained() -> None:
     outputs = {"score": score, "global_score": global_score, "map": anomaly_map}
     value = compute_loss(outputs, label, fraction, config)
     terms = {
-        "image": (softplus(0.3) + softplus(0.2)) / 2,
         "ranking": softplus(0.5),
-        "global": (softplus(1.0) + softplus(1.5)) / 2,
+        "global": softplus(2.5),
         "map": (softplus(0.7) + softplus(0.4)) / 2,
     }
     assert {name: term.item() for name, term in value.terms.items()} == pytest.approx(terms, rel=1e-6)
-    total = terms["image"] + 3 * terms["ranking"] + 7 * terms["global"] + 5 * terms["map"]
+    total = 3 * terms["ranking"] + 7 * terms["global"] + 5 * terms["map"]
     assert value.total.item() == pytest.approx(total, rel=1e-6)
     fitted = compute_loss({"map": anomaly_map}, label, fraction, config)
     assert set(fitted.terms) == {"map"}

@@ -150,7 +150,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(planted: ModuleType, tm
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (pd.read_csv(tmp_path / name / "curve.csv") for name in ("one", "two"))
     assert list(one["step"]) == list(two["step"]) == [0, 10, 19]
-    terms = ["total", "image", "ranking", "global", "map"]
+    terms = ["total", "ranking", "global", "map"]
     assert (one[terms] - two[terms]).abs().to_numpy().max() < 1e-5
     first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
     for name, value in first.items():
