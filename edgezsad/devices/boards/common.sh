@@ -155,7 +155,7 @@ first_line() { sed -n '/[^ ]/{p;q;}' "$1" 2>/dev/null; }
 # meaning CODE
 meaning() {
     case $1 in
-        126) say "it may not be executed: is this file system mounted noexec?" ;;
+        126) say "it cannot be executed here: of another system, or on a noexec mount" ;;
         137) say "it was killed, as where memory runs out: add swap, or stop the desktop (sudo init 3)" ;;
         *) [ "$1" -le 128 ] && say "exit code $1" || say "it ended by signal $(($1 - 128)) (6: abort, 11: crash)" ;;
     esac
