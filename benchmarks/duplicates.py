@@ -32,7 +32,7 @@ def search(sources: int, targets: int, planted: int, workers: int) -> dict[str, 
     rows, of = (generator.choice(count, planted, replace=False).tolist() for count in (targets, sources))
     pairs = dict(zip(rows, of, strict=True))
     for row, of in pairs.items():
-        target[row] = oriented(source[of], row % len(ORIENTATIONS))
+        target[row] = oriented(source[of], row % ORIENTATIONS)
     begin = time.perf_counter()
     found, candidates = near_duplicates(source, target, workers)
     seconds = time.perf_counter() - begin
@@ -40,7 +40,7 @@ def search(sources: int, targets: int, planted: int, workers: int) -> dict[str, 
     return {
         "sources": sources,
         "targets": targets,
-        "views": len(ORIENTATIONS),
+        "views": ORIENTATIONS,
         "seconds": round(seconds, 1),
         "candidates": candidates,
         "planted": planted,

@@ -28,6 +28,7 @@ from edgezsad.verify import remove_outdated
 
 RECORD_KEY = "edgezsad"  # of the record in a notebook's metadata, next to papermill's own
 VERSIONS = ("numpy", "pandas", "scikit-learn", "torch", "timm", "onnx", "onnxruntime", "papermill")
+COMMIT = "git describe --always --dirty=+changes --abbrev=40 --exclude=*"  # with the mark if tracked files differ
 PACKAGES = ("edgezsad", "synthetic", "benchmarks")
 # Variables that say where Snakemake, Jupyter, matplotlib, npm and a GPU's driver write, and folders below runs/.cache.
 CACHES = {
@@ -171,7 +172,8 @@ def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
             "system": f"{platform.system()} {platform.machine()}",
             "gpus": _output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines(),
         },
-        "commit": _commit(),
+        # A parent folder's checkout belongs to another project.
+        "commit": (Path(".git").exists() and _output_of(*COMMIT.split())) or None,
         "data": data_hashes(str(parameters.get("config", ""))),
     }
 
@@ -186,14 +188,6 @@ def data_hashes(config: Path | str) -> dict[str, Any]:
         return {}
     lines = "".join(f"{name}\t{digest}\n" for name, digest in sets.items())
     return {"sets": sets, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
-
-
-def _commit() -> str | None:
-    """Return the checkout's commit, with "+changes" if tracked files differ from it."""
-    # A parent folder's checkout belongs to another project.
-    if not Path(".git").exists() or not (found := _output_of("git", "rev-parse", "HEAD")):
-        return None
-    return found + ("+changes" if _output_of("git", "status", "--porcelain", "--untracked-files=no") else "")
 
 
 def _output_of(*command: str) -> str:

@@ -67,11 +67,9 @@ def require_claims(verdicts: Iterable[ClaimVerdict]) -> None:
     """Raise a `CheckError` that lists every claim that fails with our number and the bound."""
     failed = [v for v in verdicts if v.status == "fails"]
     if failed:
-        ours = (v.reason if v.ours is None else f"{v.ours:.6g} {v.claim.unit}" for v in failed)
-        texts = (
-            f"{v.claim.name}: {our}, {v.claim.comparison} {v.claim.bound:g}"
-            for v, our in zip(failed, ours, strict=True)
-        )
+        ours = [v.reason or f"{v.ours:.6g} {v.claim.unit}" for v in failed]
+        bounds = [f"{v.claim.comparison} {v.claim.bound:g}" for v in failed]
+        texts = [f"{v.claim.name}: {our}, {bound}" for v, our, bound in zip(failed, ours, bounds, strict=True)]
         raise CheckError(f"{len(failed)} claim(s) fail: {'; '.join(texts)}; see the claims page")
 
 

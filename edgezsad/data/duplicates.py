@@ -29,19 +29,10 @@ LOW = 8  # cosine coefficients of the hash in each direction, without the mean
 RADIUS = 10  # largest Hamming distance of a candidate, in bits of 63
 CORRELATION = 0.99  # smallest correlation of the thumbnails of a confirmed pair
 FLAT = 0.5  # standard deviation in grey levels below which a thumbnail is not compared
-ORIENTATIONS = (
-    "re-encoded or resized",
-    "mirrored left to right",
-    "mirrored top to bottom",
-    "rotated by 180 degrees",
-    "mirrored and rotated by 90 degrees",
-    "rotated by 90 degrees",
-    "rotated by 90 degrees",
-    "mirrored and rotated by 90 degrees",
-)
-"""Bits of the index: 4 rows and columns exchanged, then 2 top to bottom, 1 left to right."""
+ORIENTATIONS = 8
+"""Bits of their numbers: 4 rows and columns exchanged, then 2 top to bottom, 1 left to right."""
 METHOD = (
-    f"SHA-256; {LOW * LOW - 1}-bit cosine hash in 8 orientations, within {RADIUS} bits; "
+    f"SHA-256; {LOW * LOW - 1}-bit cosine hash in {ORIENTATIONS} orientations, within {RADIUS} bits; "
     f"correlation of {SIDE} x {SIDE} thumbnails at least {CORRELATION}"
 )
 _SCALE = 32  # steps of one standard deviation in a thumbnail
@@ -50,7 +41,7 @@ _COSINES = np.cos(np.pi / SIDE * np.outer(np.arange(LOW), np.arange(SIDE) + 0.5)
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Indices of a source image and of the target image that is its copy, in one of `ORIENTATIONS`."""
+    """Indices of a source image and of the target image that is its copy, in one of the eight orientations."""
 
     source: int
     target: int
@@ -127,7 +118,8 @@ def near_duplicates(source: np.ndarray, target: np.ndarray, workers: int = 1) ->
                 first, second = source[one].astype(np.float32), oriented(target[row], number).astype(np.float32)
                 correlation = float((first * second).sum() / (np.linalg.norm(first) * np.linalg.norm(second)))
                 if correlation >= (best.correlation if best else CORRELATION):
-                    best = Duplicate(int(one), row, ORIENTATIONS[number], correlation)
+                    relation = "rotated or mirrored" if number else "re-encoded or resized"
+                    best = Duplicate(int(one), row, relation, correlation)
         return [best] if best else [], candidates
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -137,7 +129,7 @@ def near_duplicates(source: np.ndarray, target: np.ndarray, workers: int = 1) ->
 
 
 def oriented(thumbnails: np.ndarray, number: int) -> np.ndarray:
-    """Return (..., SIDE, SIDE) thumbnails in one of the eight `ORIENTATIONS`."""
+    """Return (..., SIDE, SIDE) thumbnails in one of the eight orientations."""
     thumbnails = thumbnails.swapaxes(-1, -2) if number & 4 else thumbnails
     thumbnails = thumbnails[..., ::-1, :] if number & 2 else thumbnails
     return thumbnails[..., ::-1] if number & 1 else thumbnails
@@ -152,8 +144,8 @@ def hashes(thumbnails: np.ndarray) -> np.ndarray:
     # Zero but for rounding, for instance in a symmetric image: such a sign would be random.
     coefficients[np.abs(coefficients) < SIDE] = 0
     alternate = np.where(np.arange(LOW) % 2, -1, 1)
-    result = np.empty((len(ORIENTATIONS), len(thumbnails)), dtype=np.uint64)
-    for number in range(len(ORIENTATIONS)):
+    result = np.empty((ORIENTATIONS, len(thumbnails)), dtype=np.uint64)
+    for number in range(ORIENTATIONS):
         signed = coefficients.transpose(0, 2, 1) if number & 4 else coefficients
         signed = signed * (alternate[:, None] if number & 2 else 1) * (alternate if number & 1 else 1)
         bits = signed.reshape(-1, LOW * LOW) > 0

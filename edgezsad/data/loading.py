@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -29,18 +29,8 @@ Result = TypeVar("Result")
 class Sample:
     """An image as training sees it."""
 
-    pixels: np.ndarray
-    """uint8 (size, size, 3), RGB."""
-    mask: np.ndarray | None
-    """bool (height, width), True where defective, at any size; None if unknown."""
-
-
-class Images(Protocol):
-    """What a loader reads from (see `edgezsad.source.render`): images by row, with labels."""
-
-    label: np.ndarray
-
-    def read(self, row: int, size: int) -> Sample: ...
+    pixels: np.ndarray  # uint8 (size, size, 3), RGB
+    mask: np.ndarray | None  # bool (height, width), True where defective, at any size; None if unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,20 +80,15 @@ class Batch:
     """One step's images, or one process's part of them: B images of S x S pixels."""
 
     step: int
-    rows: np.ndarray
-    """(B,) int, which images."""
-    pixels: Tensor
-    """(B, 3, S, S) float32, RGB, 0 to 255; the backbone normalises."""
-    label: Tensor
-    """(B,) int64."""
-    mask: Tensor
-    """(B, S, S) bool; all False if unknown."""
-    known: Tensor
-    """(B,) bool, whether the mask is known."""
+    rows: np.ndarray  # (B,) int, which images
+    pixels: Tensor  # (B, 3, S, S) float32, RGB, 0 to 255; the backbone normalises
+    label: Tensor  # (B,) int64
+    mask: Tensor  # (B, S, S) bool; all False if unknown
+    known: Tensor  # (B,) bool, whether the mask is known
 
 
 def read_batches(
-    images: Images,
+    images: Any,
     plan: BatchPlan,
     size: int,
     steps: Iterable[int],
@@ -114,7 +99,8 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Yield the batches of these steps in order, or the part of process `rank`; at most a batch is read ahead.
 
-    `change` is the augmentation: its generator depends only on the seed, the step and the position in the batch.
+    `images` have `label`, (N,), and `read(row, size)`, a `Sample`. `change` is the augmentation: its generator depends
+    only on the seed, the step and the position in the batch.
     """
     share = plan.batch // world_size
 

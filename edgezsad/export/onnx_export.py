@@ -26,8 +26,6 @@ from torch import Tensor, nn
 from edgezsad.errors import CheckError, one_line
 from edgezsad.export.lint import OPSET, save_graph, set_metadata
 
-INPUT = "image"
-OUTPUTS = ("score", "map")
 MOST_AXES = 4  # of a transposition; QNN's GPU transposes at most five
 
 
@@ -51,15 +49,14 @@ def export_onnx(
                 (torch.zeros(1, 3, size, size),),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[*OUTPUTS, *more_outputs],
+                input_names=["image"],
+                output_names=["score", "map", *more_outputs],
                 external_data=False,
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
         raise CheckError(f"{path}: PyTorch cannot export this detector ({one_line(error)}); simplify it") from None
     model = _tidy(program.model)
-    _check_signature(model, size, path, more_outputs)
     set_metadata(model, metadata or {})
     return save_graph(model, path)
 
@@ -84,12 +81,12 @@ class CompactBiases:
 
     def __call__(self, device: torch.device) -> Tensor:
         """Return (1, heads, N, N) biases, N the locations of a window; replaces `Attention.get_attention_biases`."""
-        return self.expand(self._module.attention_biases)
-
-    def expand(self, biases: Tensor) -> Tensor:
-        """Expand biases by distance (heads, N) to biases by pair of locations (1, heads, N, N)."""
         rows, columns = self._module.resolution
-        table = biases.view(-1, rows, columns).index_select(1, self._tables[0]).index_select(2, self._tables[1])
+        table = (
+            self._module.attention_biases.view(-1, rows, columns)
+            .index_select(1, self._tables[0])
+            .index_select(2, self._tables[1])
+        )
         table = table.view(-1, rows, rows, columns, columns).permute(0, 1, 3, 2, 4)
         return table.reshape(1, -1, rows * columns, rows * columns)
 
@@ -100,11 +97,7 @@ def _portable_copy(detector: nn.Module) -> nn.Module:
     module = copy.deepcopy(detector).to("cpu").train().eval()
     for parent in list(module.modules()):
         if isinstance(parent, Attention):
-            compact = CompactBiases(parent)
-            # Other versions of timm may number the distances in another order.
-            numbers = torch.arange(parent.attention_biases.numel()).view_as(parent.attention_biases)
-            if torch.equal(compact.expand(numbers)[0], numbers[:, parent.attention_bias_idxs]):
-                parent.get_attention_biases = compact
+            parent.get_attention_biases = CompactBiases(parent)
         for name, child in parent.named_children():
             if isinstance(child, nn.GELU) and child.approximate == "none":
                 setattr(parent, name, OrderedGelu())
@@ -163,16 +156,6 @@ def merged_axes(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[i
     runs_in_input = sorted(runs)
     lengths = tuple(prod(shape[axis] for axis in run) for run in runs_in_input)
     return lengths, tuple(runs_in_input.index(run) for run in runs)
-
-
-def _check_signature(model: onnx.ModelProto, size: int, path: Path | str, more_outputs: Sequence[str]) -> None:
-    shapes = {
-        item.name: tuple(axis.dim_value for axis in item.type.tensor_type.shape.dim)
-        for item in (*model.graph.input, *model.graph.output)
-    }
-    good = list(shapes) == [INPUT, *OUTPUTS, *more_outputs] and shapes[INPUT] == (1, 3, size, size)
-    if not (good and shapes["score"] == (1,) and len(shapes["map"]) == 4 and shapes["map"][:2] == (1, 1)):
-        raise CheckError(f"{path}: inputs and outputs are {shapes}, expected image, score (1,) and map (1, 1, h, w)")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edgezsad.errors import InputError
 from edgezsad.metrics.image_metrics import ap_from_counts, aupro_from_counts, auroc_from_counts, checked, f1_from_counts
 from edgezsad.metrics.pixel_metrics import FPR_LIMIT, Bins, count_images
 
@@ -78,8 +77,6 @@ def bootstrap_pixels(
 
     `times`, (B, N), says how often each image is in each resample; a row of ones gives the metric itself.
     """
-    if any(len(maps) != len(masks) for maps in models) or times.shape[1] != len(masks):
-        raise InputError(f"metrics: {len(masks)} masks for {[len(maps) for maps in models]} maps; give one for each")
     values = np.full((2, len(models), len(times)), np.nan)
     for model, maps in enumerate(models):
         bins = Bins(maps, _BINS)

@@ -43,18 +43,13 @@ class PixelMetrics:
 
 
 def pixel_metrics(
-    maps: Sequence[ArrayLike] | np.ndarray,
-    masks: Iterable[ArrayLike | None],
-    pixels: int | None = None,
-    fpr_limit: float = FPR_LIMIT,
+    maps: Sequence[ArrayLike] | np.ndarray, masks: Iterable[ArrayLike | None], pixels: int | None = None
 ) -> PixelMetrics:
     """Compute pixel metrics of N (h, w) maps, higher is more anomalous; InputError if a map is not finite.
 
     Of the N (H, W) masks, anything but zero is defective, and None is a normal image. Pixels are compared at `pixels`
-    height and width; None: maps and masks have the same size. Both AUPROs integrate up to `fpr_limit`, in (0, 1].
+    height and width; None: maps and masks have the same size.
     """
-    if not 0 < fpr_limit <= 1:
-        raise InputError(f"metrics: fpr_limit {fpr_limit} is not in (0, 1]; MVTec's is 0.3")
     bins = Bins(maps)
     total = np.zeros((3, bins.count))
     for counts in count_images(maps, masks, pixels, bins):
@@ -64,8 +59,8 @@ def pixel_metrics(
         auroc=float(auroc_from_counts(normal, defective)),
         ap=float(ap_from_counts(normal, defective)),
         f1max=float(f1_from_counts(normal, defective).max()),
-        aupro=float(aupro_from_counts(normal, overlap, fpr_limit)),
-        aupro200=_aupro_by_steps(normal, overlap, bins, fpr_limit),
+        aupro=float(aupro_from_counts(normal, overlap, FPR_LIMIT)),
+        aupro200=_aupro_by_steps(normal, overlap, bins),
     )
 
 
@@ -119,17 +114,10 @@ def count_images(
 
     The rows are normal pixels, defective pixels, and these weighted by one over the area of their region.
     """
-    missing = object()
-    pairs = itertools.zip_longest(maps, masks, fillvalue=missing)
-
-    def count(pair: tuple) -> np.ndarray:
-        if any(each is missing for each in pair):
-            raise InputError("metrics: numbers of maps and masks differ; give one mask (or None) for each map")
-        return _count(*pair, pixels, bins)
-
+    pairs = zip(maps, masks, strict=True)
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(itertools.islice(pairs, _BATCH)):
-            yield from pool.map(count, batch)
+            yield from pool.map(lambda pair: _count(*pair, pixels, bins), batch)
 
 
 def _count(anomaly_map: ArrayLike, mask: ArrayLike | None, pixels: int | None, bins: Bins) -> np.ndarray:
@@ -155,7 +143,7 @@ def _count(anomaly_map: ArrayLike, mask: ArrayLike | None, pixels: int | None, b
     return counts
 
 
-def _aupro_by_steps(normal: np.ndarray, overlap: np.ndarray, bins: Bins, fpr_limit: float) -> float:
+def _aupro_by_steps(normal: np.ndarray, overlap: np.ndarray, bins: Bins) -> float:
     """AUPRO by evenly spaced thresholds; rates below the limit are stretched to [0, 1]. NaN with too few points."""
     if not (normal.any() and overlap.any()):
         return float("nan")
@@ -164,7 +152,7 @@ def _aupro_by_steps(normal: np.ndarray, overlap: np.ndarray, bins: Bins, fpr_lim
     # A pixel is above a threshold if its bin is.
     number = bins.number(thresholds.astype(np.float32))[0]
     fpr, pro = (1 - np.cumsum(counts)[number] / counts.sum() for counts in (normal, overlap))
-    kept = fpr < fpr_limit
+    kept = fpr < FPR_LIMIT
     fpr, pro = fpr[kept], pro[kept]
     if len(fpr) < 2 or fpr[0] == fpr[-1]:
         return float("nan")

@@ -123,7 +123,7 @@ def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, .
     if runtime == "pytorch":
         from edgezsad.scoring.torch_scorer import torch_scorers
 
-        return list(torch_scorers(models, run.profile.model, threads=1))
+        return list(torch_scorers(models, run.profile.model))
     if runtime == "qnn-htp-fp16":
         from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 

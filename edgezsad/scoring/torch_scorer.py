@@ -5,30 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from edgezsad.config import Model
 from edgezsad.errors import InputError
 from edgezsad.files import versions
 from edgezsad.model.backbone import Backbone
 from edgezsad.model.detector import DetectorModule, extract_features, load_detector
-
-
-class LastFeatures:
-    """Features of the last image, shared by seeds with the same frozen backbone."""
-
-    def __init__(self, backbone: Backbone, tta: str = "none"):
-        self.backbone, self.tta = backbone, tta
-        self._image: np.ndarray | None = None
-        self._features: tuple[list[Tensor], list[Tensor] | None] = ([], None)
-
-    def of(self, image: np.ndarray) -> tuple[list[Tensor], list[Tensor] | None]:
-        """Return the readout's inputs for (S, S, 3) uint8 `image`; computed only if it is another array."""
-        if image is not self._image:
-            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-            self._features = extract_features(self.backbone, pixels, self.tta)
-            self._image = image
-        return self._features
 
 
 class TorchScorer:
@@ -38,11 +20,14 @@ class TorchScorer:
     precision = "fp32"
     timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
-    def __init__(self, detector: DetectorModule, features: LastFeatures | None = None, timed: bool = True):
-        """Wrap a detector; `timed` is False if `features` are shared with a scorer that computes them."""
-        self.detector, self.size, self.timed = detector, detector.size, timed
+    def __init__(self, detector: DetectorModule, first: "TorchScorer | None" = None):
+        """Wrap a detector; `first`, of the same frozen backbone, scores every image before, and its features are used.
+
+        Only a scorer that runs the backbone itself is timed.
+        """
+        self.detector, self.size, self.timed = detector, detector.size, first is None
         self.detector_sha256 = detector.sha256()
-        self._features = features or LastFeatures(detector.backbone, detector.tta)
+        self._first = first
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")
 
@@ -52,23 +37,22 @@ class TorchScorer:
         size = self.size
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise InputError(f"image: expected ({size}, {size}, 3) uint8, got {image.shape} {image.dtype}")
-        output = self.detector.readout(*self._features.of(image))
+        if self._first is None:
+            pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+            self.image, self.features = image, extract_features(self.detector.backbone, pixels, self.detector.tta)
+        source = self._first or self
+        assert source.image is image
+        output = self.detector.readout(*source.features)
         return output.score.item(), output.map[0, 0].numpy()
 
 
-def torch_scorers(checkpoints: list[Path], model: Model, threads: int) -> list[TorchScorer]:
-    """Open one scorer for each checkpoint of one configuration; those with a frozen backbone share its features.
-
-    Only the first scorer of a backbone is timed: the others do not run it.
-    """
-    torch.set_num_threads(threads)
+def torch_scorers(checkpoints: list[Path], model: Model) -> list[TorchScorer]:
+    """Open one scorer of one thread for each checkpoint of a configuration; a frozen backbone runs once for all."""
+    torch.set_num_threads(1)
     backbone = Backbone(model.backbone, model.weights, model.strides)
-    shared: LastFeatures | None = None
-    scorers = []
+    scorers: list[TorchScorer] = []
     for path in checkpoints:
         detector, _ = load_detector(path, backbone, expected=model)
-        own = shared is None or (detector.backbone, detector.tta) != (shared.backbone, shared.tta)
-        if own:
-            shared = LastFeatures(detector.backbone, detector.tta)
-        scorers.append(TorchScorer(detector, shared, timed=own))
+        shared = bool(scorers) and detector.backbone is scorers[0].detector.backbone
+        scorers.append(TorchScorer(detector, scorers[0] if shared else None))
     return scorers

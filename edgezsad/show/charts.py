@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.devices.drift import DRIFT_POINTS, Change
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.scoring.score_run import subset
-from edgezsad.show.maps import HEAT_RANGE, heat_map, outline
+from edgezsad.show.maps import HEAT_RANGE, heat_map, outline, thumbnail
 
 WIDTH = 8.0  # of a figure, in inches
 SIZE = 160  # longer side of a thumbnail, in pixels
@@ -172,10 +171,8 @@ def image_grid(panels: Sequence[Panel], columns: int, scale: bool = True) -> Fig
 def read_thumbnail(manifest: Manifest, entry: Entry) -> tuple[np.ndarray, np.ndarray]:
     """Read an image and its mask at thumbnail size: (h, w, 3) uint8 RGB, and (h, w) fraction that the mask covers."""
     image, path = decode_image(manifest.path(entry)), manifest.mask_path(entry)
-    size = [max(round(side * SIZE / max(image.shape)), 1) for side in image.shape[1::-1]]
     mask = decode_mask(path, image.shape[:2]) if path else np.zeros(image.shape[:2])
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return small, cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return thumbnail(image, SIZE), thumbnail(mask.astype(np.float32), SIZE)
 
 
 def contact_sheet(manifest: Manifest) -> Figure:

@@ -139,10 +139,8 @@ def read_derived(path: Path, manifest: Manifest, config: Derive, seed: int) -> t
     """Read a list written by `write_derived`; return it with a hash of the rows, the parents and the settings."""
     record = read_json(path.with_suffix(".json"), RUN_DATA)
     source, content = made_from(manifest, config, seed), path.read_bytes() if path.is_file() else b""
-    if not isinstance(record, dict) or record.get("made_from") != source:
-        raise InputError(f"{path}: derived from other images or with other settings; {RUN_DATA}")
-    if record.get("sha256") != sha256_of_bytes(content):
-        raise InputError(f"{path}: missing, or differs from the hash in its record; {RUN_DATA}")
+    if (record.get("made_from"), record.get("sha256")) != (source, sha256_of_bytes(content)):
+        raise InputError(f"{path}: missing, changed, or derived from other images or settings; {RUN_DATA}")
     rows = []
     for values in list(csv.reader(io.StringIO(content.decode())))[1:]:
         numbers = [int(value) for value in (*values[4:10], *values[11:])]

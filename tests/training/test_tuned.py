@@ -60,7 +60,7 @@ def test_the_last_stages_learn_are_saved_and_are_scored_with(
     detector, _ = load_detector(paths[0], backbone, expected=model)
     assert detector.backbone is not backbone
     pixels = inputs.images.pixels[1]
-    first, second = (scorer.score(pixels)[0] for scorer in torch_scorers(paths, model, threads=1))
+    first, second = (scorer.score(pixels)[0] for scorer in torch_scorers(paths, model))
     with torch.inference_mode():
         score, _ = detector(torch.from_numpy(pixels).permute(2, 0, 1)[None].float())
     assert first == pytest.approx(score.item(), abs=1e-5) and first != second
