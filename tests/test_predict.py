@@ -32,7 +32,7 @@ from edgezsad.predict import (
     load_scorer,
     predict_files,
 )
-from edgezsad.scoring.onnx_scorer import read_metadata
+from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
 from edgezsad.scoring.torch_scorer import TorchScorer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -188,7 +188,7 @@ def test_only_a_given_or_calibrated_threshold_decides(tmp_path: Path) -> None:
     calibrated = tmp_path / "part.onnx"
     calibrated.write_bytes(appended(GRAPH.read_bytes(), metadata={CALIBRATION: "at most 5%"}))
     found = load_scorer(checkpoint=calibrated)[1]
-    assert found.basis == "at most 5%" and found.threshold == pytest.approx(-0.4755, abs=1e-4)
+    assert found.basis == "at most 5%" and found.threshold == OnnxScorer(GRAPH).threshold
 
 
 def test_without_a_basis_there_is_no_verdict(tmp_path: Path, command: Callable[..., tuple[int, str, str]]) -> None:
