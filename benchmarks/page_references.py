@@ -120,7 +120,7 @@ def compare_folder(part: Part, share: float) -> dict[str, object]:
 def scores(part: Part, rows: Sequence[int], references: Sequence[int]) -> np.ndarray:
     """Score images of a part against references from its pool."""
     bank = select_patches([part.found[row] for row in references], MOST_PATCHES)
-    return np.array([compare_with(part.found[row], *bank) for row in rows])
+    return np.array([compare_with([part.found[row]], *bank) for row in rows])
 
 
 def tested(part: Part, references: Sequence[int]) -> np.ndarray:

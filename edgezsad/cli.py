@@ -43,7 +43,7 @@ Roi = Annotated[
     Path | None, typer.Option(exists=True, help="Score where this mask is not black; or a folder of masks.")
 ]
 Ignore = Annotated[Path | None, typer.Option(exists=True, help="Leave out where this mask is not black; or a folder.")]
-Bits = Annotated[str, typer.Option(help="Bits of the camera in 16-bit files: a number, or auto.", show_default="16")]
+Bits = Annotated[int | None, typer.Option(min=8, max=16, help="Of the camera in 16-bit files.", show_default="16")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
 Table = Annotated[Path | None, typer.Option("--csv", help="Write the results to this file too.")]
 Report = Annotated[Path | None, typer.Option(help="Write an HTML page with heat maps, worst first.")]
@@ -78,7 +78,7 @@ def predict(
     tiles: Tiles = "",
     roi: Roi = None,
     ignore: Ignore = None,
-    bits: Bits = "",
+    bits: Bits = None,
     table: Table = None,
     as_json: AsJson = False,
     report: Report = None,
@@ -88,45 +88,48 @@ def predict(
 
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
-    from edgezsad import predict as prediction
-    from edgezsad.data.camera import Reading
+    from edgezsad.predict import (
+        HeatMaps,
+        check_csv,
+        choose_bits,
+        compare_images,
+        find_images,
+        load_scorer,
+        predict_files,
+    )
     from edgezsad.report_html import HtmlReport
-    from edgezsad.results import print_results
-    from edgezsad.scoring.regions import Regions
-    from edgezsad.watch import watch as watch_folder
+    from edgezsad.results import Reading, print_results
+    from edgezsad.results import watch as watch_folder
+    from edgezsad.scoring.tiles import Regions
 
-    if table:
-        prediction.check_csv(table)
-    page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
-    if watch:
-        if images or compare or not (table or as_json):
-            raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
-        maps = prediction.HeatMaps(heatmaps, watch) if heatmap or heatmaps else None
-        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles, regions)
-        reading = Reading(prediction.choose_bits(bits, (), scorer))
-        watch_folder(watch, scorer, decision, table, as_json, maps, page, reading)
-        _say(reading.notes())
-        return
-    if not images:
+    if watch and (images or compare or not (table or as_json)):
+        raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
+    if compare and (config or checkpoint or tiles):
+        raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
+    if not (images or watch):
         raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
-    chosen, masks = prediction.find_images(images)
-    destination = prediction.HeatMaps.of(chosen, heatmaps) if heatmap or heatmaps else None
+    if table:
+        check_csv(table)
+    page, regions, maps, masks = HtmlReport(report) if report else None, Regions(roi, ignore), None, 0
+    if images:
+        chosen, masks = find_images(images)
+    if heatmap or heatmaps:
+        maps = HeatMaps(heatmaps, watch) if watch else HeatMaps.of(chosen, heatmaps)
     if compare:
-        if config or checkpoint or tiles:
-            raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
-        stated = prediction.choose_bits(bits, chosen)
-        scorer, decision, chosen, warnings = prediction.compare_images(chosen, threshold, stated, regions)
+        scorer, decision, chosen, warnings = compare_images(chosen, threshold, bits, regions)
         _say(f"warning: {warning}" for warning in warnings)
     else:
-        scorer, decision = prediction.load_scorer(config, checkpoint, threshold, tiles, regions)
-        stated = prediction.choose_bits(bits, chosen, scorer)
-    reading, thumbnails = Reading(stated), page is not None
-    stream = prediction.predict_files(scorer, decision.threshold, chosen, destination, thumbnails, reading)
-    scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
-    _say(reading.notes())
-    _say_left_out(masks)
+        scorer, decision = load_scorer(config, checkpoint, threshold, tiles, regions)
+    reading = Reading(choose_bits(bits, scorer))
+    if watch:
+        watch_folder(watch, scorer, decision, table, as_json, maps, page, reading)
+        scored, failures = [], []
+    else:
+        stream = predict_files(scorer, decision.threshold, chosen, maps, page is not None, reading)
+        scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
+    _say([*reading.notes(), *_left_out(masks)])
     problems = [result.problem for result in scored if result.problem]
-    _report([failure.reason for failure in failures], problems, len(chosen))
+    _report([failure.reason for failure in failures], problems, len(scored) + len(failures))
 
 
 @app.command("adapt")
@@ -139,19 +142,18 @@ def adapt_to_part(
     tiles: Tiles = "",
     roi: Roi = None,
     ignore: Ignore = None,
-    bits: Bits = "",
+    bits: Bits = None,
 ) -> None:
     """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
-    from edgezsad.predict import choose_bits, find_images
+    from edgezsad.predict import find_images
     from edgezsad.references import adapt
-    from edgezsad.scoring.regions import Regions
+    from edgezsad.scoring.tiles import Regions
 
     (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
-    options = (_share(false_alarms), rotations, choose_bits(bits, [*found, *more]), tiles, Regions(roi, ignore))
+    options = (_share(false_alarms), rotations, bits, tiles, Regions(roi, ignore))
     for line in adapt(found, output, more, *options).as_text().splitlines():
         typer.echo(printable(line))
-    _say_left_out(masks + more_masks)
-    typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(str(output))}", err=True)
+    _say([*_left_out(masks + more_masks), f"use it: edgezsad predict IMAGES --checkpoint {output}"])
 
 
 def _share(text: str) -> float:
@@ -170,9 +172,8 @@ def _say(notes: Iterable[str]) -> None:
         typer.echo(printable(note), err=True)
 
 
-def _say_left_out(masks: int) -> None:
-    if masks:
-        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''}", err=True)
+def _left_out(masks: int) -> list[str]:
+    return [f"left out: {masks} mask{'s' if masks > 1 else ''}"] if masks else []
 
 
 def _report(failures: list[str], problems: list[str], count: int) -> None:
@@ -197,7 +198,7 @@ def evaluate_folders(
     roi: Roi = None,
     ignore: Ignore = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Write a heat map of each image into this folder.")] = None,
-    bits: Bits = "",
+    bits: Bits = None,
     table: Table = None,
     scores: Annotated[Path | None, typer.Option(help="Write each image's label and score to this CSV file.")] = None,
     as_json: AsJson = False,
@@ -210,23 +211,22 @@ def evaluate_folders(
     from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
     from edgezsad.predict import check_csv, choose_bits, load_scorer
     from edgezsad.report_html import HtmlReport
-    from edgezsad.scoring.regions import Regions
+    from edgezsad.scoring.tiles import Regions
 
     for path in (table, scores):
         if path:
             check_csv(path)
     page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
     manifests = find_test_images(folders)
-    tests = [manifest.root / entry.id for manifest in manifests for entry in manifest.entries]
     if references:
         if config or checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
-        stated = choose_bits(bits, tests)
-        options = {"false_alarms": _share(false_alarms), "bits": stated, "tiles": tiles, "regions": regions}
-        found = evaluate(adapted_by_category(references, threshold, **options), manifests, heatmaps, page, stated)
+        options = {"false_alarms": _share(false_alarms), "bits": bits, "tiles": tiles, "regions": regions}
+        detector_of = adapted_by_category(references, threshold, **options)
     else:
         opened = load_scorer(config, checkpoint, threshold, tiles, regions)
-        found = evaluate(lambda *_: opened, manifests, heatmaps, page, choose_bits(bits, tests, opened[0]))
+        detector_of, bits = lambda *_: opened, choose_bits(bits, opened[0])
+    found = evaluate(detector_of, manifests, heatmaps, page, bits)
     if table:
         write_csv(table, found.rows, REPORT_COLUMNS)
     if scores:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgezsad.config import DataSet
-from edgezsad.data.camera import Reading
 from edgezsad.data.check import EMPTY_MASK, LARGE_MASK
-from edgezsad.data.images import decode_mask
+from edgezsad.data.images import Reading, decode_mask
 from edgezsad.data.manifest import Manifest, index_dataset
 from edgezsad.errors import InputError, printable
 from edgezsad.files import progress, sha256_of_file
@@ -26,21 +25,12 @@ from edgezsad.report_html import HtmlReport, Table
 from edgezsad.scoring.score_file import ScoreFile, Scorer, collect_scores
 
 PIXELS = 256  # height and width at which maps and masks are compared: finer than any map
-COUNT_COLUMNS = ("images", "defective", "without_mask", "missed", "false_alarms")
-METRIC_COLUMNS = ("folder", "category", *COUNT_COLUMNS[:3], *METRICS)
-REPORT_COLUMNS = (*METRIC_COLUMNS, *COUNT_COLUMNS[3:], "threshold", "best_threshold")
-CONFUSION_COLUMNS = ("category", "folder", "defective_found", "missed", "good_passed", "false_alarms", "threshold")
+COUNTS = ("images", "defective", "without_mask")
+DECISIONS = ("detected", "missed", "passed", "false_alarms")
+METRIC_COLUMNS = ("folder", "category", *COUNTS, *METRICS)
+DECISION_COLUMNS = ("folder", "category", *DECISIONS, "threshold", "best_threshold")
+REPORT_COLUMNS = (*METRIC_COLUMNS, *DECISION_COLUMNS[2:])
 DetectorOf = Callable[[Manifest, str], tuple[Scorer, Decision]]
-DECISION_COLUMNS = (
-    "folder",
-    "category",
-    "images",
-    "defective",
-    "missed",
-    "false_alarms",
-    "threshold",
-    "best_threshold",
-)
 
 
 @dataclass
@@ -66,13 +56,7 @@ class EvaluationReport:
 
     def tables(self) -> list[Table]:
         """Return the confusion of verdicts and labels, the metrics and the notes, for an HTML report."""
-        counted = []
-        for row in self.rows:
-            good = row["images"] - row["defective"]
-            found = (row["defective"] - row["missed"], row["missed"], good - row["false_alarms"], row["false_alarms"])
-            counted.append(row | dict(zip(CONFUSION_COLUMNS[2:6], found, strict=True)))
-        counted[-1]["folder"] = "total"
-        tables = [("Verdicts and labels", *_cells(counted, CONFUSION_COLUMNS, 3))]
+        tables = [("Verdicts and labels", *_cells(self.rows, DECISION_COLUMNS, 3))]
         tables.append(("Metrics, in percent", *_cells(self.rows, METRIC_COLUMNS, 1)))
         return tables + ([("Notes", ("note",), [[note] for note in self.notes])] if self.notes else [])
 
@@ -115,25 +99,22 @@ def evaluate(
     are those of 16-bit files.
     """
     report, reading = EvaluationReport(), Reading(bits)
-    for whole, category in _categories(manifests):
+    for whole, category in ((one, name) for one in manifests for name in sorted({e.category for e in one.entries})):
         scorer, decision = detector_of(whole, category)
         manifest = replace(whole, entries=tuple(one for one in whole.entries if one.category == category))
         manifest = _without_empty_masks(manifest, report)
         report.decisions[f"{whole.name}/{category}"] = decision
         scores = score_manifest(scorer, manifest, heatmaps, report, decision.threshold, page, reading)
-        folder = str(manifest.root)
-        for row in category_metrics(scores, manifest, PIXELS):
-            label, score = scores.label, scores.score
-            row |= {"folder": folder, "missed": math.nan, "false_alarms": math.nan, "threshold": math.nan}
-            if decision.threshold is not None:
-                decided = decisions(label, score, decision.threshold)
-                row |= {"missed": decided.missed, "false_alarms": decided.false_alarms}
-                row["threshold"] = decision.threshold
-            report.rows.append(row | {"best_threshold": best_balanced(label, score)})
-        columns = ("image", "category", "label", "score")
-        arrays = (scores.image_id, scores.category, scores.label, scores.score)
-        for values in zip(*(array.tolist() for array in arrays), strict=True):
-            report.scores.append({"folder": folder} | dict(zip(columns, values, strict=True)))
+        (row,), label, score = category_metrics(scores, manifest, PIXELS), scores.label, scores.score
+        row |= dict.fromkeys((*DECISIONS, "threshold"), math.nan)
+        if decision.threshold is not None:
+            found = decisions(label, score, decision.threshold)
+            counts = (found.detected, found.missed, found.normal - found.false_alarms, found.false_alarms)
+            row |= dict(zip(DECISIONS, counts, strict=True)) | {"threshold": decision.threshold}
+        about = {"folder": str(manifest.root), "category": category}
+        report.rows.append(row | about | {"best_threshold": best_balanced(label, score)})
+        for image, truth, value in zip(scores.image_id.tolist(), label.tolist(), score.tolist(), strict=True):
+            report.scores.append(about | {"image": image, "label": truth, "score": value})
     region = [f"scored region: {scorer.region}"] if getattr(scorer, "region", "") else []
     report.notes.extend([*_notes(report.rows), *reading.notes(), *region])
     report.rows.append(_mean(report.rows))
@@ -164,10 +145,6 @@ def adapted_by_category(references: str, threshold: float | None = None, **optio
             return load_scorer(checkpoint=part, threshold=threshold, regions=options.get("regions"))
 
     return detector_of
-
-
-def _categories(manifests: Sequence[Manifest]) -> list[tuple[Manifest, str]]:
-    return [(one, category) for one in manifests for category in sorted({entry.category for entry in one.entries})]
 
 
 def score_manifest(
@@ -230,7 +207,7 @@ def _without_empty_masks(manifest: Manifest, report: EvaluationReport) -> Manife
 def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Average the metrics over the categories that have them, and add up the counts."""
     mean: dict[str, Any] = {"folder": "mean", "category": f"{len(rows)} categor{'ies' if len(rows) > 1 else 'y'}"}
-    mean |= {name: sum(row[name] for row in rows) for name in COUNT_COLUMNS}
+    mean |= {name: sum(row[name] for row in rows) for name in (*COUNTS, *DECISIONS)}
     mean |= dict.fromkeys(("threshold", "best_threshold"), math.nan)
     for name in METRICS:
         values = [row[name] for row in rows if not _undefined(row[name])]
@@ -240,15 +217,14 @@ def _mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _notes(rows: list[dict[str, Any]]) -> list[str]:
     """Say which metrics are undefined, and why."""
-    cases = {
+    notes = []
+    for text, applies in {
         "image metrics only, no masks": lambda row: 0 < row["without_mask"] == row["defective"],
-        "pixel metrics without the defective images that have no mask": lambda row: (
-            0 < row["without_mask"] < row["defective"]
-        ),
+        "pixel metrics of images with a mask only": lambda row: 0 < row["without_mask"] < row["defective"],
         "no image metrics, all test images have the same label": lambda row: row["defective"] in (0, row["images"]),
-    }
-    affected = {text: ", ".join(row["category"] for row in rows if case(row)) for text, case in cases.items()}
-    notes = [f"{text}: {names}" for text, names in affected.items() if names]
+    }.items():
+        if names := [row["category"] for row in rows if applies(row)]:
+            notes.append(f"{text}: {', '.join(names)}")
     if len(rows) > 1 and any(_undefined(row[name]) for row in rows for name in PIXEL_METRICS):
         notes.append("each mean is over the categories that have the metric")
     if not all(_undefined(row["best_threshold"]) for row in rows):

@@ -4,27 +4,25 @@ import glob
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from edgezsad.data.camera import Reading, bits_of
-from edgezsad.data.images import count_pixels, decode_and_prepare, decode_image, load, prepare
-from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, OTHER_IMAGE_ENDINGS, images_below
+from edgezsad.data.images import Reading, count_pixels, decode_image, load, prepare
+from edgezsad.data.layouts import HEATMAP, IMAGE_ENDINGS, images_below, is_image
 from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
 from edgezsad.model import BITS, CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
 from edgezsad.run import open_run
-from edgezsad.scoring.regions import Regions, with_regions
 from edgezsad.scoring.score_file import Scorer
-from edgezsad.scoring.tiles import with_tiles
+from edgezsad.scoring.tiles import Regions, wrapped
 from edgezsad.show.maps import overlay, thumbnail
 
 AHEAD, READERS = 4, 2  # images that are read while another one is scored, and threads that read them
@@ -128,7 +126,6 @@ class Detector:
         Options: `tiles` and `regions` of `load_scorer`.
         """
         self.scorer, self.decision = load_scorer(None, checkpoint, threshold, **options)
-        self.bits = choose_bits("", (), self.scorer)
 
     @classmethod
     def adapt(cls, images: Sequence[Path | str], output: Path | str = "part.onnx", **options: Any) -> "Detector":
@@ -137,7 +134,8 @@ class Detector:
 
     def predict(self, image: Path | str) -> Prediction:
         """Score one image file; a file that cannot be read or scored is an `InputError`."""
-        (result,) = predict_files(self.scorer, self.decision.threshold, [Path(image)], reading=Reading(self.bits))
+        reading = Reading(choose_bits(None, self.scorer))
+        (result,) = predict_files(self.scorer, self.decision.threshold, [Path(image)], reading=reading)
         if isinstance(result, Failure):
             raise InputError(result.reason)
         return result
@@ -182,49 +180,19 @@ def load_scorer(
         from edgezsad.scoring.torch_scorer import TorchScorer
 
         scorer, calibrated = TorchScorer(load_detector(checkpoint)[0]), ()
-    scorer = with_regions(with_tiles(scorer, tiles, checkpoint), regions or Regions(), checkpoint)
+    scorer = wrapped(scorer, tiles, regions or Regions(), checkpoint)
     return scorer, Decision.of(checkpoint, threshold, *calibrated)
 
 
-def choose_bits(stated: str, images: Sequence[Path], scorer: Scorer | None = None) -> int | None:
-    """Return the bits of 16-bit files: as stated, or "auto": of the brightest image; None if unknown, which means 16.
+def choose_bits(stated: int | None, scorer: Scorer) -> int | None:
+    """Return the bits of 16-bit files, as stated or as a part's detector records them; None if unknown, which means 16.
 
-    The bits of its references, which a part's detector records, are those of the images; others are an InputError.
+    An InputError if both are known and differ.
     """
-    recorded = getattr(scorer, "metadata", {}).get(BITS, "")
-    if stated not in ("", "auto", *map(str, range(8, 17))):
-        raise InputError(f"--bits {stated}: expected auto or a number from 8 to 16")
-    if stated.isdigit() and recorded not in ("", stated):
+    recorded = int(getattr(scorer, "metadata", {}).get(BITS, 0)) or None
+    if stated and recorded not in (None, stated):
         raise InputError(f"--bits {stated}: the references have {recorded} bits; leave out --bits, or adapt again")
-    if recorded or stated != "auto":
-        return int(recorded or stated or 0) or None
-    reading = Reading()
-    for path in progress(images, "find bits"):
-        with suppress(InputError, OSError):
-            load(path, 1, reading)
-    return bits_of(reading.brightest) if reading.brightest else None
-
-
-class _Replay:
-    """A scorer that returns known results, one after the other."""
-
-    def __init__(self, size: int, results: Iterable[tuple[float, np.ndarray]]):
-        self.size, self._results = size, iter(results)
-
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        return next(self._results)
-
-
-class _Describing(_Replay):
-    """A scorer that only collects the descriptions of images."""
-
-    def __init__(self) -> None:
-        self.describer, self.found = Describer(), []
-        super().__init__(self.describer.size, ())
-
-    def score(self, image: np.ndarray) -> tuple[float, np.ndarray]:
-        self.found.append(self.describer.describe(image))
-        return 0.0, np.zeros((1, 1), np.float32)
+    return stated or recorded
 
 
 def compare_images(
@@ -232,26 +200,32 @@ def compare_images(
 ) -> tuple[Scorer, Decision, list[Path], list[str]]:
     """Compare the images of a folder with one another; returns their scorer, decision, order, and warnings.
 
-    Images that cannot be read come last and fail again when they are scored.
+    The scorer returns the known results one after the other. Images that cannot be read come last, and fail again.
     """
-    scorer = with_regions(_Describing(), regions or Regions(), "")
-    results = list(progress(predict_files(scorer, None, images, reading=Reading(bits)), "describe", len(images)))
-    readable = [result.path for result in results if isinstance(result, Prediction)]
-    found = compare(scorer.found)
-    replay = _Replay(scorer.size, zip(map(float, found.scores), found.maps, strict=True))
+    describer, descriptions = Describer(), []
+
+    def describe(image: np.ndarray) -> tuple[float, np.ndarray]:
+        descriptions.append(describer.describe(image))
+        return 0.0, np.zeros((1, 1), np.float32)
+
+    def scorer_of(score: Callable[[np.ndarray], tuple[float, np.ndarray]]) -> Scorer:
+        return wrapped(SimpleNamespace(size=describer.size, score=score), "", regions or Regions(), "")
+
+    results = predict_files(scorer_of(describe), None, images, reading=Reading(bits))
+    results = list(progress(results, "describe", len(images)))
+    order = sorted(images, key=dict(zip(images, (isinstance(one, Failure) for one in results), strict=True)).get)
+    found = compare(descriptions)
+    known = zip(map(float, found.scores), found.maps, strict=True)
     decision = Decision.of(REFERENCES, threshold, found.threshold, BATCH_RULE)
-    replay = with_regions(replay, regions or Regions(), "")
-    return replay, decision, readable + [path for path in images if path not in set(readable)], found.warnings
+    return scorer_of(lambda _: next(known)), decision, order, found.warnings
 
 
 def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[str]:
     """Say what the verdicts rest on, and warn if a threshold puts all of at least `SEVERAL` images on one side."""
-    verdicts = {result.verdict for result in results}
-    notes = [f"verdicts: {decision.basis}"]
+    notes, verdicts = [f"verdicts: {decision.basis}"], {result.verdict for result in results}
     if decision.threshold is not None and len(results) >= SEVERAL and len(verdicts) == 1:
-        notes.append(
-            f"warning: all {len(results)} images are {verdicts.pop()}; check that the threshold fits this part"
-        )
+        warning = f"all {len(results)} images are {verdicts.pop()}; check that the threshold fits this part"
+        notes.append(f"warning: {warning}")
     return notes
 
 
@@ -266,9 +240,10 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     found: dict[Path, None] = {}
     for path in map(Path, given):
         if path.is_dir():
-            names = [path / name for name in images_below(path, IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS)]
+            names = [path / name for name in images_below(path)]
         elif str(path).startswith("@"):
-            names = _listed(Path(str(path)[1:]))
+            text = Path(str(path)[1:]).read_text(encoding="utf-8", errors="surrogateescape")
+            names = [Path(line) for line in text.splitlines() if line]
         else:
             names = _matches(path)
         if not names:
@@ -284,14 +259,6 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     return chosen, len(images) - len(chosen)
 
 
-def _listed(path: Path) -> list[Path]:
-    """Return the paths in a text file, one a line."""
-    try:
-        return [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable list ({one_line(error, 200)}); give a text file of paths") from None
-
-
 def _matches(path: Path) -> list[Path]:
     """Return the images that match a pattern; the path itself if it exists or holds no wildcard."""
     base = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
@@ -299,9 +266,7 @@ def _matches(path: Path) -> list[Path]:
     if base == path or not glob.has_magic(pattern):
         return [path]
     matches = [base / name for name in sorted(glob.glob(pattern, root_dir=base, recursive=True))]  # noqa: PTH207
-    return [
-        match for match in matches if match.suffix.lower() in IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS and match.is_file()
-    ]
+    return [match for match in matches if is_image(match.name) and match.is_file()]
 
 
 def _holds_masks(folder: Path) -> bool:
@@ -352,20 +317,14 @@ def predict_files(
     says, if given; why one was not is the `problem` of its `Prediction`. Reports need `thumbnails`. `reading` says how
     files are read.
     """
-    reading = reading or Reading()
-
     regions = getattr(scorer, "regions", None)
 
     def read(path: Path) -> tuple[np.ndarray | None, list[np.ndarray], np.ndarray | None]:
         if scorer.size and not (heatmaps or thumbnails or regions):
             return None, [load(path, scorer.size, reading)], None
-        kept = []
-        if scorer.size and not regions:
-            image, prepared = decode_and_prepare(path, scorer.size, reading)
-        else:
-            image = decode_image(path, reading)
-            kept = [regions.blank(path, image)] if regions else []
-            prepared = prepare(image, scorer.size) if scorer.size else image
+        image = decode_image(path, reading)
+        kept = [regions.blank(path, image)] if regions else []
+        prepared = prepare(image, scorer.size) if scorer.size else image
         # The full image is kept only for its heat map, and for tiles.
         return (image if heatmaps else None), [prepared, *kept], (thumbnail(image) if thumbnails else None)
 
@@ -405,6 +364,6 @@ def predict_files(
 
 def check_csv(path: Path) -> None:
     """Check, before any image is scored, that a table can be written and does not replace an image."""
-    if path.name.lower().endswith(IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS):
+    if is_image(path.name):
         raise InputError(f"{path}: named like an image; give a table a name that ends in .csv")
     check_may_be_written(path)

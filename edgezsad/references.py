@@ -15,8 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgezsad.data.camera import Reading
-from edgezsad.data.images import decode_image, measure
+from edgezsad.data.images import Reading, decode_image, measure
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.onnx_append import appended
 from edgezsad.files import check_may_be_written, progress, sha256_of_bytes, sha256_of_file, written_beside
@@ -34,8 +33,7 @@ from edgezsad.model import (
     THRESHOLD,
 )
 from edgezsad.scoring.onnx_scorer import as_tensor, cores, cpu_session
-from edgezsad.scoring.regions import REGION, Regions
-from edgezsad.scoring.tiles import TILES, automatic, cut, parse_tiles
+from edgezsad.scoring.tiles import REGION, TILES, Regions, automatic, cut, parse_tiles
 
 MOST_IMAGES = 16  # references; further images calibrate the threshold
 SPLIT_FROM = 20  # images from which half of them calibrate
@@ -47,7 +45,6 @@ SEALED = {"references", "base_sha256", "sha256"}  # metadata keys that only a pa
 ROTATED_BELOW = 0.95  # ratio of the leave-one-out scores with and without rotated references from which they are used
 GAIN = 12.5  # scores are deviations from a good part's mean in units of 8% of it
 OUTLIER = 4.0  # score of a reference, if the others' mean is zero, from which it is suspicious
-FEW = 2  # images below which nothing can be left out
 FEWEST, RELIABLE = 4, 16  # images of a folder that can be compared, and from which on the comparison is reliable
 NEAREST_SHARE = 0.3  # of the other images, to which a patch is compared
 BATCH_DEVIATIONS = 3.0  # standard deviations above the mean of the good images from which an image stands out
@@ -86,13 +83,12 @@ class Describer:
     """The shipped graph with outputs that describe an image."""
 
     def __init__(self) -> None:
-        bank, side = np.zeros((1, PATCH_CHANNELS, 1, 1), np.float16), PATCH_SIDE
+        bank = np.zeros((1, PATCH_CHANNELS, 1, 1), np.float16)
         placeholder = {"bank.fp16": bank, "offset": np.zeros(1, np.float32)} | standard(1.0, 0.0)
-        outputs = dict.fromkeys(("patches", "detector_map", "own_distance"), (1, 1, side, side))
-        outputs["patches"] = (1, PATCH_CHANNELS, side, side)
-        self.session = cpu_session(
-            REFERENCES, cores(), data=appended(REFERENCES.read_bytes(), placeholder, outputs=outputs)
-        )
+        channels = {"patches": PATCH_CHANNELS, "detector_map": 1, "own_distance": 1}
+        outputs = {name: (1, count, PATCH_SIDE, PATCH_SIDE) for name, count in channels.items()}
+        graph = appended(REFERENCES.read_bytes(), placeholder, outputs=outputs)
+        self.session = cpu_session(REFERENCES, cores(), data=graph)
         self.outputs, self.size = [*outputs], self.session.get_inputs()[0].shape[2]
 
     def describe(self, image: np.ndarray) -> Description:
@@ -184,16 +180,16 @@ def adapt(
     turned = describe_turned(describe, chosen, found, "none" if count > 1 and rotations == "auto" else rotations)
     # All patches of large images would not fit into memory: they are described again, one tile at a time.
     left_out = leave_one_out(found, turned, map(describe, chosen) if count > 1 else None)
-    everything = [one for image in zip(found, turned, strict=True) for one in (image[0], *image[1])]
-    bank, offset = select_patches(everything, patch_limit(count > 1 or any(turned)))
+    everything = [one for image, copies in zip(found, turned, strict=True) for one in (image, *copies)]
+    bank, offset = select_patches(everything, 2 * MOST_PATCHES if count > 1 or any(turned) else MOST_PATCHES)
     # One reference has nothing to be compared with but itself.
     level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
     rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
     scores = [rescale(score) for score in left_out]
     threshold, basis = None, "none, it needs at least two images of good parts"
     if held_out:
-        described = map(describe, progress(held_out, "calibrate"))
-        calibration = calibrate([rescale(compare_tiles(one, bank, offset)) for one in described], false_alarms)
+        good = [compare_with(describe(path), bank, offset) for path in progress(held_out, "calibrate")]
+        calibration = calibrate([rescale(score) for score in good], false_alarms)
         threshold, basis = calibration.threshold, calibration.as_text()
     elif scores:
         threshold, basis = rescale(estimate(left_out, false_alarms)), estimate_text(len(left_out), false_alarms)
@@ -287,14 +283,9 @@ def score_of(distances: np.ndarray) -> float:
     return float(np.partition(tiles, -PEAK_CELLS)[:, -PEAK_CELLS:].mean(axis=1).max())
 
 
-def compare_with(one: Description, bank: np.ndarray, offset: np.ndarray) -> float:
-    """Score an image against reference patches (M, C), as the graph does."""
-    return score_of(one.distances(np.float32(bank), offset) + OWN_WEIGHT * one.own)
-
-
-def compare_tiles(tiles: Iterable[Description], bank: np.ndarray, offset: np.ndarray) -> float:
-    """Score an image against reference patches: the highest score of its tiles, as `TiledScorer` computes it."""
-    return max(compare_with(one, bank, offset) for one in tiles)
+def compare_with(tiles: Iterable[Description], bank: np.ndarray, offset: np.ndarray) -> float:
+    """Score an image against reference patches (M, C), as the graph does: the highest score of its tiles."""
+    return max(score_of(one.distances(np.float32(bank), offset) + OWN_WEIGHT * one.own) for one in tiles)
 
 
 def leave_one_out(
@@ -303,49 +294,41 @@ def leave_one_out(
     queries: Iterable[Iterable[Description]] | None = None,
 ) -> list[float]:
     """Score each reference against the others and their rotated copies; `queries` are its tiles, if it has several."""
-    scores = []
+    if len(found) < 2:
+        return []
+    scores, groups = [], [[one, *copies] for one, copies in zip(found, turned or [[]] * len(found), strict=True)]
+    most = 2 * MOST_PATCHES if queries is not None or any(turned) else MOST_PATCHES
     for row, tiles in enumerate(queries or ([one] for one in found)):
-        others = [other for number, other in enumerate(found) if number != row]
-        others += [copy for number, copies in enumerate(turned) if number != row for copy in copies]
-        if others:
-            bank = select_patches(others, patch_limit(queries is not None or any(turned)))
-            scores.append(compare_tiles(tiles, *bank))
+        others = [one for number, group in enumerate(groups) if number != row for one in group]
+        scores.append(compare_with(tiles, *select_patches(others, most)))
     return scores
 
 
 def outliers(images: Sequence[Path], left_out: Sequence[float]) -> list[str]:
     """Return a warning for each reference that resembles the others much less than they resemble one another."""
-    warnings = []
-    for row, (path, score) in enumerate(zip(images, left_out, strict=False)):
-        deviation = GAIN * (score / np.mean(np.delete(left_out, row)) - 1)
-        if deviation > OUTLIER:
-            text = f"unlike the other references (score {deviation:+.1f}); is it defective, or another part?"
-            warnings.append(f"{path}: {text}")
-    return warnings
+    deviations = [GAIN * (score / np.mean(np.delete(left_out, row)) - 1) for row, score in enumerate(left_out)]
+    return [
+        f"{path}: unlike the other references (score {deviation:+.1f}); is it defective, or another part?"
+        for path, deviation in zip(images, deviations, strict=False)
+        if deviation > OUTLIER
+    ]
 
 
 def describe_turned(
     describe: Callable[..., Iterable[Description]], images: Sequence[Path], found: Sequence[Description], rotations: str
 ) -> list[list[Description]]:
     """Describe the rotated references (see `adapt`); with "auto", at most four of them are compared to decide."""
-    none: list[list[Description]] = [[] for _ in found]
-    if rotations == "none" or (rotations == "auto" and len(found) < FEW):
-        return none
-
-    def described(images: Sequence[Path]) -> list[list[Description]]:
-        stream = progress(images, "describe rotated references", disable=not images)
-        return [[gathered(describe(path, angle=angle)) for angle in ANGLES] for path in stream]
-
-    turned = described(images[:4])
-    few = found[:4]
-    if rotations == "auto" and np.mean(leave_one_out(few, turned)) >= ROTATED_BELOW * np.mean(leave_one_out(few)):
-        return none
-    return turned + described(images[4:])
-
-
-def patch_limit(rotated: bool) -> int:
-    """Return the number of patches that a part's detector holds at most."""
-    return 2 * MOST_PATCHES if rotated else MOST_PATCHES
+    turned: list[list[Description]] = []
+    if rotations == "8" or (rotations == "auto" and len(found) > 1):
+        for path in progress(images, "describe rotated references"):
+            turned.append([gathered(describe(path, angle=angle)) for angle in ANGLES])
+            if rotations == "auto" and len(turned) == min(4, len(images)):
+                few = found[:4]
+                if np.mean(leave_one_out(few, turned)) >= ROTATED_BELOW * np.mean(leave_one_out(few)):
+                    break
+        else:
+            return turned
+    return [[] for _ in found]
 
 
 def select_patches(found: Sequence[Description], most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,19 +1,47 @@
-"""Print predictions as they come, as text or JSON, and add them to a table: the output of `edgezsad predict`."""
+"""Print results as they come, as text or JSON, and add them to tables and reports: the output of `edgezsad predict`.
 
+With `--watch`, the CSV file is the only state: what it holds, by path, size and time of the last change, is not scored
+again.
+"""
+
+import csv
+import io
 import json
-from collections.abc import Iterable
-from contextlib import nullcontext
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import typer
 
-from edgezsad.files import growing_csv, progress
-from edgezsad.predict import CSV_COLUMNS, Decision, Failure, Prediction, csv_row, decision_notes
+from edgezsad.data.images import Reading
+from edgezsad.data.layouts import images_below
+from edgezsad.errors import InputError, printable
+from edgezsad.files import APPENDED, growing_csv, progress, row_writer
+from edgezsad.predict import (
+    CSV_COLUMNS,
+    Decision,
+    Failure,
+    HeatMaps,
+    Prediction,
+    csv_row,
+    decision_notes,
+    predict_files,
+)
 from edgezsad.report_html import HtmlReport
+from edgezsad.scoring.score_file import Scorer
 
 NO_MAP = np.zeros((0, 0), np.float32)
+POLL, PATIENCE = 0.5, 10.0  # seconds between listings, and without a change until an unreadable file is reported
+COLUMNS = (*CSV_COLUMNS, "size", "modified_ns")  # of --watch
+Stamp = tuple[str, ...]  # path, size and time of the last change in nanoseconds, as a row has them
 
 
 def print_results(
@@ -56,3 +84,90 @@ def print_results(
     for note in decision_notes(decision, scored):
         typer.echo(note, err=True)
     return scored, failures
+
+
+def watch(
+    folder: Path,
+    scorer: Scorer,
+    decision: Decision,
+    table: Path | None = None,
+    as_json: bool = False,
+    heatmaps: HeatMaps | None = None,
+    report: HtmlReport | None = None,
+    reading: Reading | None = None,
+) -> None:
+    """Score the complete images below `folder`, now and later, until SIGINT or SIGTERM; files stay where they are.
+
+    A file is complete if it did not change between two listings and can be decoded. One that cannot is reported when
+    it has not changed for `PATIENCE` seconds. A JSON line is printed before its row is written: after a kill in between
+    it is printed twice, never lost.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; create it, or give another one")
+    # Rows name the same file from wherever the command is started again.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100
+    stop, counts = Event(), Counter()
+    waiting: dict[Stamp, float] = {}
+    handlers = {one: signal.signal(one, lambda *_: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+    with _rows(table) as (done, add_row):
+        while not stop.is_set():
+            listed = {stamp: path for path in _images_in(folder) if (stamp := _stamp(path)) and stamp not in done}
+            complete = {path: stamp for stamp, path in listed.items() if stamp in waiting}
+            waiting = {stamp: waiting.get(stamp, time.monotonic()) for stamp in listed}
+            paths = sorted(complete, key=lambda path: int(complete[path][-1]))
+            for result in predict_files(scorer, decision.threshold, paths, heatmaps, report is not None, reading):
+                stamp, failed = complete[result.path], isinstance(result, Failure)
+                unsure = failed and time.monotonic() - waiting[stamp] < PATIENCE
+                if not unsure and _stamp(result.path) == stamp:
+                    row = dict(zip(COLUMNS[-2:], map(int, stamp[1:]), strict=True))
+                    if as_json:
+                        typer.echo(json.dumps(result.as_json() | row))
+                    else:
+                        typer.echo(printable(result.reason) if failed else result.as_text())
+                    add_row(csv_row(result) | row)
+                    done.add(stamp)
+                    if report:
+                        report.add(result)
+                    counts["failed" if failed else result.verdict] += 1
+                if stop.is_set():
+                    break
+            stop.wait(POLL)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    if report:
+        report.write("Inspection report", {"": decision})
+    found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    typer.echo(f"stopped watching {printable(folder)}: {found or 'no new images'}", err=True)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in images_below(folder)]
+    except OSError:  # a network share that comes back later, or a folder deleted meanwhile
+        return []
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return str(path).encode("utf-8", "backslashreplace").decode(), str(facts.st_size), str(facts.st_mtime_ns)
+
+
+@contextmanager
+def _rows(table: Path | None) -> Iterator[tuple[set[Stamp], Callable[[dict[str, Any]], object]]]:
+    """Yield the stamps of a table's rows and a function that adds a row; one that was cut off is dropped."""
+    if table is None:
+        yield set(), lambda row: None
+        return
+    data = table.read_bytes() if table.exists() else b""
+    end = data.rfind(b"\n") + 1
+    reader = csv.DictReader(io.StringIO(data[:end].decode("utf-8", "backslashreplace"), newline=""))
+    if end and tuple(reader.fieldnames or ()) != COLUMNS:
+        raise InputError(f"{table}: not written by --watch; give another name with --csv")
+    done = {(row["path"], row["size"], row["modified_ns"]) for row in reader}
+    table.parent.mkdir(parents=True, exist_ok=True)
+    with table.open(**APPENDED) as stream:
+        stream.truncate(end)
+        yield done, row_writer(stream, COLUMNS, header=not end)

@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "errors", "files", "config", "run", "data", "source", "model", "scoring", "metrics",
     "export", "training", "devices", "claims", "show", "references",
-    "predict", "report_html", "results", "watch", "evaluate", "verify", "execute", "cli",
+    "predict", "report_html", "results", "evaluate", "verify", "execute", "cli",
 )  # fmt: skip
 FREE = {"__init__"}
 

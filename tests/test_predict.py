@@ -61,7 +61,7 @@ def test_folders_patterns_and_files_give_each_image_once(tmp_path: Path) -> None
     assert find_images([tmp_path / "**" / "*"]) == ([first, second, inner], 0)
     (tmp_path / "list").write_text(f"{second}\n{inner}\n")
     assert find_images([f"@{tmp_path / 'list'}", first]) == ([second, inner, first], 0)
-    with pytest.raises(InputError, match="none: not a readable list"):
+    with pytest.raises(FileNotFoundError, match="none"):
         find_images([f"@{tmp_path / 'none'}"])
     (tmp_path / "empty").mkdir()
     for nothing in (tmp_path / "*.tiff", tmp_path / "empty"):

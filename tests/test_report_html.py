@@ -73,17 +73,26 @@ def test_images_are_in_order_with_counts_threshold_and_provenance(tmp_path: Path
     assert spoken[0] == "Heat map of 1.png, defective, score +200.000"
     assert [text.split()[3] for text in spoken] == ["1.png,", "2.png,", "0.png,"]
     text = " ".join(page.text)
-    for expected in ("All (3)", "Defective (1)", "Normal (2)", "no such image", "nowhere.png", "threshold 100"):
+    for expected in (
+        "All (3)",
+        "Defective (1)",
+        "Normal (2)",
+        "no such image",
+        "nowhere.png",
+        "threshold (dashed) 100",
+    ):
         assert expected in text
     for expected in ("at most 5% of good parts flagged", "part.onnx, SHA-256 abc", f"edgezsad {__version__}+", "UTC"):
         assert expected in text
-    assert len(page.all("line")) == 2 and page.all("rect")
+    assert len(page.all("line")) == 1 and page.all("rect")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.html"]
 
 
 def test_without_a_threshold_there_is_neither_verdict_nor_filter(tmp_path: Path) -> None:
     page = report_of(write_images(tmp_path / "in", [10]), tmp_path / "r.html", None)
-    assert page.all("li")[0]["class"].strip() == "uncalibrated" and not page.all("fieldset")
+    assert page.all("li")[0]["class"].strip() == "uncalibrated" and [
+        each["value"] for each in page.all("input")[:-1]
+    ] == ["all"]
     assert "threshold " not in " ".join(page.text).partition("Images, worst first")[0]
     nothing = report_of([tmp_path / "nowhere.png"], tmp_path / "n.html", 1)
     assert not nothing.all("li") and "No image has a score." in " ".join(nothing.text)
@@ -161,7 +170,7 @@ def test_an_evaluation_has_its_confusion_and_metrics(tmp_path: Path, command: Ca
     assert code == 0, errors
     page = Page(tmp_path / "r.html")
     missed = sum("spot" in name and value < limit for name, value in values.items())
-    row = re.search(r'<tr><th scope="row">cap</th><td>[^<]*</td>(.*?)</tr>', page.source).group(1)
+    row = re.search(r'<tr><th scope="row">[^<]*</th><td>cap</td>(.*?)</tr>', page.source).group(1)
     assert re.findall(r"<td>([^<]*)</td>", row)[:4] == [str(n) for n in (2 - missed, missed, 2 - missed, missed)]
     classes = [card["class"].split() for card in page.all("li")]
     assert [("missed" in names, "false-alarm" in names) for names in classes].count((True, False)) == missed

@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgezsad.data.camera import Reading
 from edgezsad.data.descriptors import ANY, count_differences, descriptors, find_descriptor, read_list, stated_count
-from edgezsad.data.images import decode_image, decode_mask
-from edgezsad.data.layouts import ImageItem, images_below, is_generated, scan_layout
+from edgezsad.data.images import Reading, decode_image, decode_mask
+from edgezsad.data.layouts import IMAGE_ENDINGS, ImageItem, images_below, is_generated, scan_layout
 from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import progress
 from edgezsad.run import Run
@@ -82,7 +81,8 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     scan = scan_layout(descriptor.layout if descriptor else "mvtec", root)
     public = (read_list(descriptor) if descriptor else None) or []
     found, listed = _files(scan.items), _files(public)
-    unread = {path for path in images_below(root) if not {path, path.rpartition("/")[0]} & found}
+    images = [path for path in images_below(root) if path.lower().endswith(IMAGE_ENDINGS)]
+    unread = {path for path in images if not {path, path.rpartition("/")[0]} & found}
     unread -= set(descriptor.stray if descriptor else ())
     missing = {path for path in found | listed if not (root / path).exists()}
     items = [item for item in scan.items if item.image not in missing]

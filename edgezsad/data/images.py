@@ -8,6 +8,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -16,18 +17,18 @@ import cv2
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from edgezsad.data.camera import Reading
 from edgezsad.data.tiff import ASSOCIATED, MAGIC, ORIENTATION, WHITE_IS_ZERO, UncompressedTiff, open_tiff
 from edgezsad.errors import InputError, one_line
 from edgezsad.files import sha256_of_bytes
 
 MAX_PIXELS = 160_000_000  # the largest industrial sensors have 151 million
 MAX_BYTES = 8 * MAX_PIXELS + 64_000_000  # 16 bits in four channels, and metadata
-ROWS = 512  # of large images that are composited at a time
+ROWS = 512  # of large images that are scaled or composited at a time
+CAMERA_BITS = (8, 10, 12, 14, 16)  # that cameras store in 16-bit files
+FULL = 65535  # the largest value of 16 bits
 
 # Pillow's readers; its JPEG reader reports MPO for files with several images, as some phones store.
 FORMATS = ("BMP", "JPEG", "PNG")
-_HEADS = {b"BM": "BMP", b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
 _PHOTOMETRIC_TAG = 0x0106
 # Chunks and keywords of a PNG that may hold an orientation, even after the pixels.
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -35,6 +36,73 @@ _NOT_READ = ("unsupported", "unknown", "cannot handle", "conversion from")  # Pi
 _SAVE = "save it as 8- or 16-bit PNG"
 
 _warnings_lock = Lock()
+
+
+@dataclass
+class Reading:
+    """How 16-bit files are read, and what was unusual about all files that were read with this object.
+
+    `bits` are those that the camera uses; None if the user has not stated them: 16.
+    """
+
+    bits: int | None = None
+    brightest: int = 0  # value in 16-bit files
+    unusual: dict[str, list[str]] = field(default_factory=dict)  # files, by what is unusual about them
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def scale(self, path: Path | str, values: np.ndarray, white_is_zero: bool, bits: int = 16) -> np.ndarray:
+        """Scale unsigned samples (H, W, C) to uint8; `bits` is the number that the file states.
+
+        Raises:
+            InputError: pixels without a fixed range, or values above the bits that the user states.
+        """
+        if values.dtype == np.uint8:
+            return 255 - values if white_is_zero else values
+        if values.dtype != np.uint16:
+            raise InputError(f"{path}: {values.dtype.name} pixels have no fixed range; save it as 8- or 16-bit")
+        colours = 1 if values.shape[2] <= 2 else 3
+        if bits >= 16:
+            self.count_brightest(path, int(values[:, :, :colours].max()))
+            bits = self.bits or 16
+        scaled = np.empty(values.shape, np.uint8)
+        for channel in range(values.shape[2]):
+            limit = 2**bits - 1
+            if channel >= colours and values[:, :, channel].max() > limit:
+                limit = FULL  # alpha may use all bits where colours do not
+            table = np.minimum(np.round(np.arange(FULL + 1) * (255 / limit)), 255).astype(np.uint8)
+            if white_is_zero and channel < colours:
+                table[: limit + 1] = table[limit::-1]
+            for top in range(0, len(values), ROWS):
+                scaled[top : top + ROWS, :, channel] = table[values[top : top + ROWS, :, channel]]
+        return scaled
+
+    def count_brightest(self, path: Path | str, value: int) -> None:
+        """Take note of the brightest value of a 16-bit file; an InputError if it exceeds the stated bits."""
+        if self.bits is not None and value >= 2**self.bits:
+            found = f"its brightest value {value:,} has more than {self.bits} bits"
+            raise InputError(f"{path}: {found}; give --bits {_bits_of(value)}")
+        with self._lock:
+            self.brightest = max(self.brightest, value)
+
+    def note(self, path: Path | str, what: str) -> None:
+        """Take note of a file that is unusual."""
+        with self._lock:
+            self.unusual.setdefault(what, []).append(str(path))
+
+    def notes(self) -> list[str]:
+        """Describe what was unusual, one line for each kind."""
+        notes = []
+        if self.bits is None and 0 < self.brightest < 2 ** CAMERA_BITS[-2]:
+            found, bits = f"brightest value is {self.brightest:,} of {FULL:,}", _bits_of(self.brightest)
+            notes.append(f"{found}: {bits} bits in a 16-bit file? give --bits {bits}")
+        for what, files in self.unusual.items():
+            notes.append(f"{min(files)}: {what}" + (f", and {len(files) - 1:,} more" if len(files) > 1 else ""))
+        return notes
+
+
+def _bits_of(value: int) -> int:
+    """Return the usual number of bits of a camera whose brightest value this is."""
+    return next(bits for bits in CAMERA_BITS if value < 2**bits)
 
 
 @contextmanager
@@ -86,13 +154,11 @@ def _describe_content(path: Path | str) -> str:
     """Say what a file holds that Pillow does not identify, and what to do."""
     with open(path, "rb") as stream:
         head = stream.read(512)
-    if name := next((name for magic, name in _HEADS.items() if head.startswith(magic)), None):
-        return f"a {name} file, but damaged or of a kind that is not read; {_SAVE}"
-    if head and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+    if not head:
+        return "empty file; remove it or copy it again"
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
         return "contains text, not an image (a failed download?); remove it or copy it again"
-    if head:
-        return f"not an image in a supported format (JPEG, PNG, BMP or TIFF); {_SAVE} or remove it"
-    return "empty file; remove it or copy it again"
+    return f"damaged, or not a JPEG, PNG, BMP or TIFF of a kind that is read; copy it again, or {_SAVE}"
 
 
 def orientation(image: Image.Image) -> int:
@@ -152,9 +218,12 @@ def _deep_samples(path: Path | str, image: Image.Image) -> tuple[np.ndarray, boo
 def _open_colours(path: Path | str, reading: Reading) -> Iterator[Image.Image]:
     """Decode an image as upright 8-bit grey or RGB."""
     with _open_upright(path, partial(reading.scale, path)) as image:
-        reading.count_pages(path, 1 if image.format == "MPO" else image.pages)
+        if image.pages > 1 and image.format != "MPO":
+            reading.note(path, "the first of several pages is read")
         if getattr(image, "bits", 8) == 16:
-            reading.check_upper_bits(path, max(high for _, high in image.getextrema()[:3]))
+            if reading.bits not in (None, 16):
+                raise InputError(f"{path}: only the upper 8 bits of this file can be read; save it as 16-bit PNG")
+            reading.count_brightest(path, 256 * max(high for _, high in image.getextrema()[:3]) + 255)
         if image.has_transparency_data:
             image = _over_white(path, image, reading)
         elif image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
@@ -167,7 +236,7 @@ def _over_white(path: Path | str, image: Image.Image, reading: Reading) -> Image
     """Composite a transparent image over white; alpha that is 0 everywhere is ignored, as other programs do."""
     image = image if image.mode == "RGBA" else image.convert("RGBA")
     if image.getchannel("A").getextrema()[1] == 0:
-        reading.count_transparent(path)
+        reading.note(path, "alpha is 0 everywhere, ignored")
         return image.convert("RGB")
     result = Image.new("RGB", image.size)
     for top in range(0, image.height, ROWS):
@@ -185,12 +254,6 @@ def decode_image(path: Path | str, reading: Reading | None = None) -> np.ndarray
     """
     with _open_colours(path, reading or Reading()) as image:
         return _as_array(image)
-
-
-def decode_and_prepare(path: Path | str, size: int, reading: Reading | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `decode_image` and `load` return, from one decoding."""
-    with _open_colours(path, reading or Reading()) as image:
-        return _as_array(image), _resize(image, size)
 
 
 def _as_array(image: Image.Image) -> np.ndarray:

@@ -70,7 +70,7 @@ class LayoutScan:
     def files(self, folder: Path) -> dict[str, Path]:
         """Return the images at any depth below `folder`, by their folded paths below it (see `_folded`)."""
         found: dict[str, Path] = {}
-        for name in images_below(folder, IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS):
+        for name in images_below(folder):
             if name.lower().endswith(OTHER_IMAGE_ENDINGS):
                 self.report(folder / name, "unsupported image format; convert it to PNG or move it elsewhere")
             elif found.setdefault(_folded(name), folder / name) != folder / name:
@@ -279,8 +279,13 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def images_below(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> list[str]:
-    """Return all images at any depth below `folder`, as sorted relative paths with forward slashes.
+def is_image(name: str) -> bool:
+    """Return whether a file is named like an image, also of a format that is not read."""
+    return name.lower().endswith(IMAGE_ENDINGS + OTHER_IMAGE_ENDINGS)
+
+
+def images_below(folder: Path) -> list[str]:
+    """Return all images (`is_image`) at any depth below `folder`, as sorted relative paths with forward slashes.
 
     Hidden files and folders and heat maps are left out. A folder that cannot be read raises OSError.
     """
@@ -289,8 +294,8 @@ def images_below(folder: Path, endings: tuple[str, ...] = IMAGE_ENDINGS) -> list
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            found += [f"{path.name}/{name}" for name in images_below(path, endings)]
-        elif path.name.lower().endswith(endings) and not path.name.endswith(HEATMAP):
+            found += [f"{path.name}/{name}" for name in images_below(path)]
+        elif is_image(path.name) and not path.name.endswith(HEATMAP):
             found.append(path.name)
     return sorted(found)
 

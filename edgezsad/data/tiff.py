@@ -33,26 +33,15 @@ class UncompressedTiff(Image.Image):
 
     def __init__(self, tiff: Any) -> None:
         super().__init__()
-        self.tiff, self.page = tiff, tiff.pages.first
-        self._size = (self.page.imagewidth, self.page.imagelength)
-        self.getexif()[ORIENTATION] = self.page.tags.valueof(ORIENTATION, 1)
+        page = self.page = tiff.pages.first
+        self._size = (page.imagewidth, page.imagelength)
+        self.colours, self.white_is_zero = 3 if page.photometric == RGB else 1, page.photometric == WHITE_IS_ZERO
+        # `ASSOCIATED` if colours are multiplied by alpha, `UNASSOCIATED` if not; 0 is no alpha.
+        self.alpha = next((kind for kind in page.extrasamples[:1] if kind in (ASSOCIATED, UNASSOCIATED)), 0)
+        self.getexif()[ORIENTATION] = page.tags.valueof(ORIENTATION, 1)
 
     def load(self) -> None:
         """Do nothing: the pixels are in `samples`."""
-
-    @property
-    def colours(self) -> int:
-        return 3 if self.page.photometric == RGB else 1
-
-    @property
-    def alpha(self) -> int:
-        """`ASSOCIATED` if colours are multiplied by alpha, `UNASSOCIATED` if not, 0 without alpha."""
-        first = next(iter(self.page.extrasamples), 0)
-        return int(first) if first in (ASSOCIATED, UNASSOCIATED) else 0
-
-    @property
-    def white_is_zero(self) -> bool:
-        return self.page.photometric == WHITE_IS_ZERO
 
     def samples(self) -> np.ndarray:
         """Return the stored samples (height, width, channels): grey or RGB, then alpha if the file has it."""
@@ -89,13 +78,16 @@ def open_tiff(path: Path | str, stream: IO[bytes]) -> Image.Image:
     raw, separate = page.compression == 1, page.planarconfig == SEPARATE and page.samplesperpixel > 1
     if raw and page.bitspersample in (8, 16, 32, 64) and page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         image: Image.Image = UncompressedTiff(tiff)
-        colours = 3 if page.photometric == RGB else 1
-        extra = page.samplesperpixel - colours
+        extra = page.samplesperpixel - image.colours
         # More than one channel next to grey may be colours or anything else.
-        known = extra == len(page.extrasamples) and (colours == 3 or extra <= 1)
+        known = extra == len(page.extrasamples) and (image.colours == 3 or extra <= 1)
         if not known or page.sampleformat not in (1, 2, 3) or page.imagedepth > 1 or page.dtype is None:
             raise InputError(kind)
-        _check_complete(path, page, tiff.filehandle.size)
+        # tifffile fills in zeros for samples that are missing.
+        counts = page.databytecounts
+        ends = [offset + count for offset, count in zip(page.dataoffsets, counts, strict=False)]
+        if not all(counts) or sum(counts) < page.nbytes or max(ends, default=0) > tiff.filehandle.size:
+            raise InputError(f"{path}: truncated or damaged (samples are missing); copy it again")
     # Pillow confuses the planes of grey with alpha, and those of more than 8 bits if nothing is compressed.
     elif page.compression not in COMPRESSIONS or (
         separate and (page.samplesperpixel == 2 or (raw and page.bitspersample != 8))
@@ -116,24 +108,11 @@ def _count_pages(tiff: Any) -> int:
     count = len(tiff.pages)
     if 1 < count <= MANY:
         count = 1 + sum(not page.subfiletype & 5 for page in tiff.pages[1:])
-    images = (tiff.imagej_metadata or {}).get("images", 1) if tiff.is_imagej else 1
-    return max(count, images if isinstance(images, int) else 1)
-
-
-def _check_complete(path: Path | str, page: Any, size: int) -> None:
-    """Check that the file holds all samples: tifffile fills in zeros for those that are missing."""
-    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if not all(page.databytecounts) or sum(page.databytecounts) < page.nbytes or max(ends, default=0) > size:
-        raise InputError(f"{path}: truncated or damaged (samples are missing); copy it again")
+    return max(count, int(((tiff.is_imagej and tiff.imagej_metadata) or {}).get("images", 1)))
 
 
 def _kind(page: Any) -> str:
     """Describe the kind of a page in words, for instance "3 x 12 bits, RGB, LZW"."""
-    bits = page.bitspersample
     names = [getattr(value, "name", f"code {value}") for value in (page.photometric, page.compression)]
-    words = [f"{page.samplesperpixel} x {bits} bits" if isinstance(bits, int) else f"{bits} bits", *names]
-    if page.sampleformat not in (None, 1):
-        words.append(getattr(page.sampleformat, "name", f"sample format {page.sampleformat}"))
-    if page.planarconfig == SEPARATE:
-        words.append("separate planes")
-    return ", ".join(words).replace("_", " ")
+    planes = ["separate planes"] if page.planarconfig == SEPARATE else []
+    return ", ".join([f"{page.samplesperpixel} x {page.bitspersample} bits", *names, *planes]).replace("_", " ")

@@ -1,21 +1,28 @@
-"""Score large or elongated images in overlapping tiles: one map and one score per image.
+"""Score parts of images: large ones in overlapping tiles, and regions given by masks.
 
 Tiles are cut from the image at its own resolution. Their maps are blended with weights that add up to one, so that a
 tile's border leaves no seam; the image score is the highest of its tiles, each scored as an image would be.
+
+`--roi` masks what is scored, `--ignore` what is not. Pixels outside get the mean colour of those inside before the
+image is scored, so that nothing there can raise the score; the map has its lowest value there.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from edgezsad.data.images import prepare
+from edgezsad.data.images import decode_mask, prepare
 from edgezsad.errors import InputError
+from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import Scorer
 
-TILES = "tiles"
-"""Metadata key of the number of tiles along the longer side of an image, in a part's detector."""
+TILES, REGION = "tiles", "region"
+"""Metadata keys of a part's detector: the number of tiles along the longer side of an image, and its masks."""
 
 OVERLAP = 0.25  # of a tile with the next one, at least
 REDUCED = 1.3  # a tile of `auto` is at most this many times as large as the network's input
@@ -110,17 +117,75 @@ class TiledScorer:
         return best, merged
 
 
-def with_tiles(scorer: Scorer, wanted: str, name: object) -> Scorer:
-    """Wrap a scorer in tiles: those of a part's detector, else those that are wanted; "" is none.
+@dataclass(frozen=True)
+class Regions:
+    """Masks, not black where they apply: one file for all images, or a folder with NAME.png for each NAME.jpg."""
 
-    An InputError if a part's detector, from the file `name`, was adapted to others than are wanted.
+    roi: Path | None = None
+    ignore: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.roi is not None or self.ignore is not None
+
+    def record(self) -> str:
+        """Name the masks, with the SHA-256 of one for all images; "" without any."""
+        kinds = {
+            f"{name} {path.name}": "one for each image" if path.is_dir() else sha256_of_file(path)
+            for name, path in vars(self).items()
+            if path
+        }
+        return "; ".join(f"{mask} ({kind})" for mask, kind in kinds.items())
+
+    def blank(self, path: Path, image: np.ndarray) -> np.ndarray:
+        """Fill the pixels of the image file `path` (H, W, 3) that are not scored; returns those that are, (H, W) bool.
+
+        An InputError if a mask is missing, of another size, or leaves nothing.
+        """
+        kept = np.ones(image.shape[:2], bool)
+        for masks, scored in ((self.roi, True), (self.ignore, False)):
+            if masks:
+                found = [one for one in masks.iterdir() if one.stem == path.stem] if masks.is_dir() else [masks]
+                if not found:
+                    raise InputError(f"{masks}: no mask for {path.name}; expected {path.stem}.png")
+                kept &= decode_mask(found[0], kept.shape) == scored
+        if not kept.any():
+            raise InputError(f"{self.roi or self.ignore}: nothing of {path} is left to score; check the masks")
+        image[~kept] = image[kept].mean(axis=0).round()
+        return kept
+
+
+class RegionScorer:
+    """A scorer whose images come with the pixels that are scored."""
+
+    def __init__(self, scorer: Scorer, regions: Regions):
+        self.scorer, self.regions, self.region = scorer, regions, regions.record()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.scorer, name)
+
+    def score(self, image: np.ndarray, kept: np.ndarray) -> tuple[float, np.ndarray]:
+        """Score a blanked image, of which `kept` (H, W) are the pixels that count before it was resized."""
+        score, anomaly_map = self.scorer.score(image) if self.size else self.scorer.score(image, kept)
+        share = cv2.resize(np.float32(kept), anomaly_map.shape[::-1], interpolation=cv2.INTER_AREA)
+        inside = share >= min(0.5, float(share.max()))
+        return score, np.where(inside, anomaly_map, anomaly_map[inside].min())
+
+
+def wrapped(scorer: Scorer, tiles: str, regions: Regions, name: object) -> Scorer:
+    """Wrap a scorer in tiles, those of a part's detector or as given ("" is none), and in regions.
+
+    An InputError if a part's detector, from the file `name`, was adapted to others than are given.
     """
     metadata = getattr(scorer, "metadata", {})
     recorded = metadata.get(TILES, "")
-    if "references" in metadata and wanted not in ("", recorded, "auto" if recorded else ""):
-        found = f"tiles ({recorded} along the longer side)" if recorded else "whole images"
-        raise InputError(
-            f"{name}: adapted to {found}; leave out --tiles, or run `edgezsad adapt` with --tiles {wanted}"
-        )
-    count = parse_tiles(recorded or wanted or "1")
-    return scorer if count == 1 else TiledScorer(scorer, count)
+    if "references" in metadata:
+        if tiles not in ("", recorded, "auto" if recorded else ""):
+            found = f"tiles ({recorded} along the longer side)" if recorded else "whole images"
+            raise InputError(f"{name}: adapted to {found}; leave out --tiles, or adapt again with --tiles {tiles}")
+        if metadata.get(REGION, "") != regions.record():
+            found = f"with {metadata[REGION]}" if REGION in metadata else "without a mask"
+            got = regions.record() or "none"
+            raise InputError(f"{name}: adapted {found}, got {got}; give the same --roi and --ignore to both")
+    count = parse_tiles(recorded or tiles or "1")
+    scorer = scorer if count == 1 else TiledScorer(scorer, count)
+    return RegionScorer(scorer, regions) if regions else scorer

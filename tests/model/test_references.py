@@ -61,4 +61,4 @@ def test_the_shipped_graph_is_the_module(module: ReferenceDetector) -> None:
         np.testing.assert_allclose(one.patches, patches[0].flatten(1).T, atol=0.02)
         np.testing.assert_allclose(one.own, own.flatten(), atol=0.02)
         np.testing.assert_allclose(one.detector_map, detector_map.flatten(), atol=0.1)
-        assert score[0] == pytest.approx(2 * compare_with(one, bank, offset) - 1, abs=0.02)
+        assert score[0] == pytest.approx(2 * compare_with([one], bank, offset) - 1, abs=0.02)

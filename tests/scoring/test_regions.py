@@ -12,8 +12,7 @@ from PIL import Image
 from edgezsad.errors import InputError
 from edgezsad.predict import Failure, Prediction, load_scorer, predict_files
 from edgezsad.references import adapt
-from edgezsad.scoring.regions import Regions, RegionScorer
-from edgezsad.scoring.tiles import TiledScorer
+from edgezsad.scoring.tiles import Regions, RegionScorer, TiledScorer
 
 Command = Callable[..., tuple[int, str, str]]
 SIDE = 320

@@ -18,7 +18,7 @@ from PIL import Image
 from edgezsad.errors import InputError
 from edgezsad.predict import Decision, HeatMaps
 from edgezsad.report_html import HtmlReport
-from edgezsad.watch import COLUMNS, watch
+from edgezsad.results import COLUMNS, watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -54,8 +54,10 @@ def until(true: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[Callable[..., None]]:
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Watch tmp_path/in with tmp_path/t.csv while a function runs in a thread, then end as Ctrl-C does."""
+    monkeypatch.setattr("edgezsad.results.POLL", 0.02)
+    monkeypatch.setattr("edgezsad.results.PATIENCE", 2)
 
     def run(act: Callable[[], None], **options: object) -> None:
         (tmp_path / "in").mkdir(exist_ok=True)
@@ -71,7 +73,7 @@ def session(tmp_path: Path) -> Iterator[Callable[..., None]]:
 
         thread = threading.Thread(target=acting)
         thread.start()
-        arguments = {"table": tmp_path / "t.csv", "poll": 0.02, "patience": 2} | options
+        arguments = {"table": tmp_path / "t.csv"} | options
         watch(tmp_path / "in", Brightness(), Decision(50, "given"), **arguments)
         thread.join()
         assert not failed, failed
@@ -117,12 +119,12 @@ def test_heat_maps_and_the_report_are_not_scored_nor_anything_twice(
     write_image(folder / 'a "quoted"\nname.png')
     write_image(folder / "b.png", 10)
     page = HtmlReport(folder / "r.html")
-    session(lambda: until(lambda: len(rows_of(table)) == 2), heatmaps=HeatMaps(folder / "maps", folder), page=page)
+    session(lambda: until(lambda: len(rows_of(table)) == 2), heatmaps=HeatMaps(folder / "maps", folder), report=page)
     assert len(list(folder.rglob("*.heatmap.png"))) == 2 and (folder / "r.html").read_text().count("<li ") == 2
     assert capsys.readouterr().err.endswith("1 defective, 1 normal\n")
     # A row that was cut off is dropped, its image scored again.
     table.write_bytes(table.read_bytes()[:-4])
-    session(lambda: until(lambda: len(rows_of(table)) == 2), as_json=True)
+    session(lambda: until(lambda: table.read_bytes().endswith(b"\n") and len(rows_of(table)) == 2), as_json=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 and set(json.loads(lines[0])) >= {"path", "score", "verdict", "size", "modified_ns"}
     assert len({row["path"] for row in rows_of(table)}) == 2
