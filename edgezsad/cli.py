@@ -445,8 +445,7 @@ def tensorrt(
     timing_cache: Annotated[Path | None, typer.Option(help="Kept between builds, which then take seconds.")] = None,
 ) -> None:
     """Build an FP16 engine for the NVIDIA GPU of this machine; an engine that fits is kept."""
-    from edgezsad.export.tensorrt_engine import build_engine
-    from edgezsad.scoring.tensorrt_scorer import tensorrt_package, this_device
+    from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package, this_device
 
     package = tensorrt_package()
     device = this_device(package)

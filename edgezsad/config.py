@@ -14,7 +14,7 @@ from edgezsad.errors import InputError, one_line
 from edgezsad.files import MAX_YAML, parse_yaml, read_text, write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
-Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16", "tensorrt-fp16"]
+Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16"]
 Positive = Annotated[int, Field(gt=0)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Channels = Annotated[int, Field(gt=0, le=1024)]

@@ -49,10 +49,6 @@ class Run:
         """Exported graph of one seed; `precision` is "fp32", "fp16" or "int8"."""
         return self.folder / "export" / f"seed{seed}-{precision}.onnx"
 
-    def engine(self, seed: int) -> Path:
-        """TensorRT engine of one seed, for the GPU of this machine."""
-        return self.folder / "export" / f"seed{seed}-tensorrt.plan"
-
     def scores(self, runtime: str, seed: int, target: str) -> Path:
         return self.folder / self.detector / "scores" / runtime / f"seed{seed}" / f"{target}.npz"
 

@@ -21,7 +21,7 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import OperatorUse, findings_of
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, versions, write_json, written_beside
 from edgezsad.scoring.onnx_scorer import read_metadata
-from edgezsad.scoring.qnn_scorer import QnnLibrary, assignment, check_assignment, open_session, qairt_version
+from edgezsad.scoring.qnn_scorer import QnnLibrary, qairt_version
 
 WRITER = QnnLibrary("QNN IR backend", "libQnnIr.so", {"dump_qnn_ir_dlc": "1"})
 FOLDING = ("ConstantFolding",)
@@ -58,14 +58,8 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
     backend = WRITER.start()
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-        settings = WRITER.settings | {"dump_qnn_ir_dlc_dir": folder}
-        settings |= {"dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
-        try:
-            session = open_session(str(graph), backend, settings, disabled=() if folded else FOLDING)
-        except Exception:  # ONNX Runtime's have no other base; it fails if a node would fall back to the CPU
-            rejected = WRITER.rejected(graph, backend)
-            raise CheckError(f"{graph}: the {WRITER.name} does not take {rejected}; replace it in the model") from None
-        check_assignment(assignment(session), graph, WRITER.name)
+        settings = {"dump_qnn_ir_dlc_dir": folder, "dump_json_qnn_graph": "1", "json_qnn_graph_dir": folder}
+        session = WRITER.open(graph, backend, () if folded else FOLDING, **settings)
         partitions = len(session.get_provider_graph_assignment_info())
         written = sorted(Path(folder).glob("*.dlc"))
         if partitions != 1 or len(written) != 1:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from edgezsad.data.images import load
+from edgezsad.data.loading import subsample_evenly
 from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.errors import CheckError, RuntimeUnavailable
 from edgezsad.export.dlc import write_dlc
@@ -92,8 +93,7 @@ def sample_source(run: Run) -> tuple[list[np.ndarray], list[np.ndarray], str]:
     rows = np.sort(np.unique(source.parent, return_index=True)[1])
 
     def read(rows: np.ndarray, most: int) -> list[np.ndarray]:
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
-        return [source.read(int(row), run.profile.model.size).pixels for row in chosen]
+        return [source.read(int(row), run.profile.model.size).pixels for row in subsample_evenly(rows, most)]
 
     return read(rows[::2], calibration), read(rows[1::2], others), source.sha256
 

@@ -5,31 +5,66 @@ computes in the types of its graph, so that it takes the FP16 graph.
 Not run on a device: the tests check the calls against the interfaces of 10.3 and 11.0.
 """
 
-import contextlib
+import importlib
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
-from edgezsad.files import check_may_be_written, write_json, written_beside
-from edgezsad.run import Run
-from edgezsad.scoring import tensorrt_scorer as trt
-from edgezsad.scoring.tensorrt_scorer import TensorRTDevice, graph_precision
+from edgezsad.files import check_may_be_written, read_json, sha256_of_file, write_json, written_beside
 
 WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
 
 
-def build_engines(run: Run) -> None:
-    """Build the engines of all seeds of a run for this machine's GPU; does nothing without TensorRT or a GPU."""
+@dataclass(frozen=True)
+class TensorRTDevice:
+    """What an engine is tied to, for instance "Orin", "8.7" (compute capability) and "10.3.0"."""
+
+    gpu: str
+    capability: str
+    tensorrt: str
+
+
+def graph_precision(version: str) -> Literal["fp32", "fp16"]:
+    """Return the precision of the graph that an FP16 engine is built from; from 11.0 on its types are kept."""
+    return "fp32" if int(version.split(".")[0]) < 11 else "fp16"
+
+
+def tensorrt_package() -> ModuleType:
+    """Import the `tensorrt` package; `RuntimeUnavailable` if it is missing or older than 10.0."""
     try:
-        tensorrt = trt.tensorrt_package()
-        device = trt.this_device(tensorrt)
-    except RuntimeUnavailable:
-        return
-    precision = graph_precision(tensorrt.__version__)
-    for seed in run.profile.seeds:
-        engine = run.engine(seed)
-        build_engine(run.onnx(seed, precision), engine, device, tensorrt, engine.with_name("tensorrt-timing.cache"))
+        found = importlib.import_module("tensorrt")
+    except ImportError:
+        remedy = "on a Jetson it comes with JetPack; else pip install 'edgezsad[tensorrt]'"
+        raise RuntimeUnavailable(f"needs a device: an NVIDIA GPU with TensorRT ({remedy})") from None
+    if int(found.__version__.split(".")[0]) < 10:
+        raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
+    return found
+
+
+def this_device(tensorrt: ModuleType) -> TensorRTDevice:
+    """Return the GPU that PyTorch sees and the TensorRT version; `RuntimeUnavailable` without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeUnavailable("needs a device: PyTorch sees no NVIDIA GPU here")
+    major, minor = torch.cuda.get_device_capability()
+    return TensorRTDevice(torch.cuda.get_device_name(), f"{major}.{minor}", tensorrt.__version__)
+
+
+def engine_record(engine: Path | str, graph: Path | str, device: TensorRTDevice) -> dict[str, str]:
+    """Return the record of an engine, stored next to it as NAME.json: its hash, its graph's, its device."""
+    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **asdict(device)}
+
+
+def fits(engine: Path, graph: Path, device: TensorRTDevice) -> bool:
+    """Return whether an engine is there, unchanged, and of this graph and device, by its record."""
+    try:
+        return read_json(engine.with_suffix(".json"), "build it again") == engine_record(engine, graph, device)
+    except (InputError, FileNotFoundError):
+        return False
 
 
 def build_engine(
@@ -48,8 +83,7 @@ def build_engine(
     if engine.suffix == ".json":
         raise InputError(f"{engine}: the record takes that name; name the engine .plan")
     check_may_be_written(engine)
-    with contextlib.suppress(InputError):
-        trt.check_engine(engine, graph, device)
+    if fits(engine, graph, device):
         return
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
@@ -75,13 +109,4 @@ def build_engine(
     if timing_cache is not None:
         with written_beside(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
-    write_json(engine.with_suffix(".json"), trt.engine_record(engine, graph, device))
-
-
-def tensorrt_status() -> str:
-    """Return whether engines can be built here: "ready: ...", or the reason why not."""
-    try:
-        device = trt.this_device(trt.tensorrt_package())
-    except RuntimeUnavailable as reason:
-        return str(reason)
-    return f"ready: TensorRT {device.tensorrt} on {device.gpu} ({device.capability})"
+    write_json(engine.with_suffix(".json"), engine_record(engine, graph, device))

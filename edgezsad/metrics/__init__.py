@@ -1,5 +1,1 @@
-"""Metrics: arrays and score files in, numbers and plain tables out.
-
-`image_metrics` and `pixel_metrics` take scores, maps and masks as arrays and need only NumPy and OpenCV; `intervals`
-and `significance` add uncertainty; `benchmark_tables` reads score files.
-"""
+"""Metrics from arrays (`image_metrics`, `pixel_metrics`) and from score files, with intervals and paired tests."""

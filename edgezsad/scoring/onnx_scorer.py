@@ -175,12 +175,9 @@ def cpu_name() -> str:
     if platform.system() == "Linux":
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    elif platform.system() == "Darwin":
-        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        names = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    else:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

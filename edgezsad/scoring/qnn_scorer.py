@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,22 @@ class QnnLibrary:
             raise RuntimeUnavailable(f"the {self.name} does not start here ({one_line(error)})") from None
         return backend
 
-    def rejected(self, path: Path | str, backend: str) -> str:
+    def open(self, path: Path | str, backend: str, disabled: tuple[str, ...] = (), **more: str) -> ort.InferenceSession:
+        """Open a graph with `more` settings; a CheckError names the operators that the library does not take."""
+        try:
+            session = open_session(str(path), backend, self.settings | more, disabled=disabled)
+        except Exception:
+            # The session fails because it may not fall back; name the nodes that would have.
+            rejected = self._rejected(path, backend)
+            raise CheckError(f"{path}: the {self.name} does not take {rejected}; replace it in the model") from None
+        nodes = assignment(session)
+        elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
+        if elsewhere or not nodes:
+            what = ", ".join(elsewhere) or "no node on any provider"
+            raise CheckError(f"{path}: not all of the graph runs on the {self.name} ({what}); replace it in the model")
+        return session
+
+    def _rejected(self, path: Path | str, backend: str) -> str:
         """Name the operators that the library leaves to the CPU provider."""
         try:
             nodes = assignment(self._inspect(str(path), backend, fallback=True))
@@ -80,14 +95,7 @@ class QnnHtpScorer(SessionScorer):
         """Open a graph; a graph that the emulator does not take as a whole is a `CheckError`."""
         cpu_session(path, 1, optimise=False)
         backend = EMULATOR.start()
-        try:
-            session = open_session(str(path), backend, EMULATOR.settings)
-        except Exception:
-            # The session fails because it may not fall back; name the nodes that would have.
-            rejected = EMULATOR.rejected(path, backend)
-            raise CheckError(f"{path}: the HTP emulator does not take {rejected}; replace it in the model") from None
-        check_assignment(assignment(session), path)
-        super().__init__(session, path)
+        super().__init__(EMULATOR.open(path, backend), path)
         self.device = f"Hexagon HTP v73 emulator on x86-64 (SM8550/QCS8550 settings); host CPU: {cpu_name()}"
         self.versions = versions("onnxruntime", "onnxruntime-qnn")
         self.timing_method = (
@@ -122,15 +130,6 @@ def assignment(session: ort.InferenceSession) -> list[tuple[str, str]]:
     return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
 
 
-def check_assignment(nodes: Iterable[tuple[str, str]], path: Path | str, name: str = "HTP emulator") -> None:
-    """Check that every node (see `assignment`) runs on the QNN provider."""
-    nodes = list(nodes)
-    elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
-    if elsewhere or not nodes:
-        what = ", ".join(elsewhere) or "no node on any provider"
-        raise CheckError(f"{path}: not all of the graph runs on the {name} ({what}); replace it in the model")
-
-
 def qairt_version() -> str:
     """Return the version of Qualcomm's SDK in onnxruntime-qnn, which a board's must reach to read a DLC, or ""."""
     return getattr(importlib.import_module("onnxruntime_qnn.build_and_package_info"), "qnn_version", "")
@@ -138,14 +137,11 @@ def qairt_version() -> str:
 
 def one_node_graph() -> bytes:
     """Return an ONNX file with one Relu."""
-    from onnx import TensorProto, helper
+    from onnx import parser
 
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4, 4]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "one node", ends[:1], ends[1:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     # The newest IR version of onnx can be newer than what ONNX Runtime reads.
-    model.ir_version = 10
-    return model.SerializeToString()
+    header = '<ir_version: 10, opset_import: ["": 18]> one_node (float[1, 4, 4, 4] x) => (float[1, 4, 4, 4] y)'
+    return parser.parse_model(f"{header} {{ y = Relu(x) }}").SerializeToString()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Scorer(Protocol):
 
     A `size` of None is that of a `TiledScorer`, for images of any height and width.
 
-    `timed` says whether a call's time is an image's. A scorer with its own clock (a GPU's) stores it in `milliseconds`.
+    `timed` says whether a call's time is an image's.
     """
 
     size: int | None

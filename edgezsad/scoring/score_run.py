@@ -36,7 +36,7 @@ def score_targets(run: Run, runtime: Runtime) -> list[Path]:
     models = [_model_file(run, runtime, seed) for seed in seeds]
     scorers, not_run = [], {}
     try:
-        scorers = _scorers(run, runtime, models, seeds)
+        scorers = _scorers(run, runtime, models)
     except RuntimeUnavailable as error:
         not_run = {"status": "not run", "reason": str(error)}
     written = []
@@ -63,8 +63,8 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunReco
         for row, scorer in zip(rows, scorers, strict=True):
             start = time.perf_counter()
             score, anomaly_map = scorer.score(image)
-            elapsed = getattr(scorer, "milliseconds", 1000 * (time.perf_counter() - start))
-            row.append((score, anomaly_map, elapsed if scorer.timed else np.nan))
+            elapsed = 1000 * (time.perf_counter() - start) if scorer.timed else np.nan
+            row.append((score, anomaly_map, elapsed))
     found = []
     for row, scorer, record in zip(rows, scorers, records, strict=True):
         fields = ("precision", "device", "versions", "detector_sha256", "timing_method")
@@ -105,12 +105,7 @@ def subset(manifest: Manifest, count: int) -> Manifest:
 
 def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     """Return the checkpoint or graph that a runtime scores with."""
-    precision = PRECISION[runtime]
-    if runtime == "tensorrt-fp16":
-        from edgezsad.scoring.tensorrt_scorer import installed_graph_precision
-
-        precision = installed_graph_precision()
-    path, maker = run.onnx(seed, precision), "04_export"
+    path, maker = run.onnx(seed, PRECISION[runtime]), "04_export"
     if runtime == "pytorch":
         path, maker = run.checkpoint(seed), "03_training"
     if not path.is_file():
@@ -118,7 +113,7 @@ def _model_file(run: Run, runtime: Runtime, seed: int) -> Path:
     return path
 
 
-def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, ...]) -> list[Scorer]:
+def _scorers(run: Run, runtime: Runtime, models: list[Path]) -> list[Scorer]:
     """Open one scorer for each seed; only the runtime's own packages are imported."""
     if runtime == "pytorch":
         from edgezsad.scoring.torch_scorer import torch_scorers
@@ -128,12 +123,6 @@ def _scorers(run: Run, runtime: Runtime, models: list[Path], seeds: tuple[int, .
         from edgezsad.scoring.qnn_scorer import QnnHtpScorer
 
         return [QnnHtpScorer(model) for model in models]
-    if runtime == "tensorrt-fp16":
-        from edgezsad.scoring.tensorrt_scorer import TensorRTScorer, tensorrt_package, this_device
-
-        tensorrt = tensorrt_package()
-        device = this_device(tensorrt)
-        return [TensorRTScorer(run.engine(s), graph, tensorrt, device) for s, graph in zip(seeds, models, strict=True)]
     from edgezsad.scoring.onnx_scorer import OnnxScorer
 
     return [OnnxScorer(model, precision=PRECISION[runtime]) for model in models]

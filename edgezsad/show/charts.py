@@ -207,10 +207,8 @@ def gallery(
             white = np.repeat(np.round(255 * mask)[:, :, None], 3, axis=2).astype(np.uint8)
             panels += [(f"{kind}: {entry.defect}", image), (f"score {scores.score[row]:+z.1f}", heat)]
             panels.append(("mask", white) if entry.mask else None)
-        panels += [None] * 3 * (count - len(rows[:count]))
-    while len(panels) > 3 * count and not any(panels[-3 * count :]):
-        del panels[-3 * count :]
-    return image_grid(panels, 3 * count)
+        panels += [None] * (-len(panels) % (3 * count))
+    return image_grid(panels or [None], 3 * count)
 
 
 def moved_most(pairs: ScorePairs, manifest_of: Callable[[str], Manifest], count: int = 6) -> Figure:

@@ -114,7 +114,7 @@ def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkey
     real = qnn_scorer.open_session
     gpu = str(Path(emulator).with_name("libQnnGpu.so"))
 
-    def careless(graph: str | bytes, backend: str, settings: dict[str, str]) -> object:
+    def careless(graph: str | bytes, backend: str, settings: dict[str, str], **_: object) -> object:
         return real(graph, gpu, settings, fallback=True)
 
     monkeypatch.setattr(QnnLibrary, "start", lambda library: emulator)
