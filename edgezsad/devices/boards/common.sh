@@ -245,7 +245,7 @@ pack() {
     done
     { tar -cf "$part" -C "$result" "$@" && mv "$part" "$NAME-result.tar"; } || full "$NAME-result.tar"
     say "done: $NAME-result.tar ($(sum "$NAME-result.tar"))"
-    say "copy it to the host; there: edgezsad device ingest $NAME-result.tar --config PROFILE"
+    say "copy it to the host; there: edgezsad device ingest $NAME-result.tar, with the kit's --config, or --checkpoint and --images"
 }
 
 # main OPTIONS...: the same steps on every board. Its script defines suffix, check_board, needed_kib (of free
