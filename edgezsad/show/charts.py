@@ -96,6 +96,19 @@ def accuracy_chart(rows: pd.DataFrame) -> Figure:
         return finished(figure)
 
 
+def category_forest(rows: pd.DataFrame) -> Figure:
+    """Draw the image AUROC of each category of one seed with its 95% interval; chance is a dotted line."""
+    rows = rows.dropna(subset=["image_auroc"]).sort_values("image_auroc")
+    names = rows["target"] + ": " + rows["category"]
+    with styled():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.23 * len(rows) + 0.9))
+        axes.hlines(names, rows["image_auroc_low"], rows["image_auroc_high"], color="#0072b2")
+        axes.plot(rows["image_auroc"], names, "o", color="#0072b2")
+        axes.axvline(50, color="black", linestyle=":", linewidth=1.2)
+        axes.set(xlabel="image AUROC (%); dotted: chance", ylim=(-0.6, len(rows) - 0.4))
+        return finished(figure)
+
+
 def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
     """Draw device score against host score, and the difference with its 95% limits (Bland and Altman, 1986)."""
     host = np.concatenate([first.take(second.image_id).score for first, second in pairs]).astype(float)
