@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +32,6 @@ Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
 Graph = Annotated[Path | None, typer.Option(help="An exported graph instead of the run's, such as a part file.")]
 BoardImages = Annotated[Path | None, typer.Option(help="A folder of images instead of a run's; needs --checkpoint.")]
-AnyConfig = Annotated[Path | None, typer.Option(help="A profile; the first seed of its run is used.")]
 Threshold = Annotated[
     float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
 ]
@@ -69,7 +67,6 @@ def predict(
     images: Annotated[
         list[Path] | None, typer.Argument(help="Images of any size, folders, quoted patterns, @LIST (one path a line).")
     ] = None,
-    config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
@@ -88,48 +85,43 @@ def predict(
 
     Masks (ground_truth next to test) are left out. Images that cannot be scored are listed at the end, exit code 1.
     """
-    from edgezsad.predict import (
-        HeatMaps,
-        check_csv,
-        choose_bits,
-        compare_images,
-        find_images,
-        load_scorer,
-        predict_files,
-    )
+    from edgezsad import predict as prediction
+    from edgezsad import results
+    from edgezsad.data.images import Reading
     from edgezsad.report_html import HtmlReport
-    from edgezsad.results import Reading, print_results
-    from edgezsad.results import watch as watch_folder
     from edgezsad.scoring.tiles import Regions
 
     if watch and (images or compare or not (table or as_json)):
         raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
-    if compare and (config or checkpoint or tiles):
-        raise InputError("--compare: uses the shipped detector; leave out --config, --checkpoint and --tiles")
+    if compare and (checkpoint or tiles):
+        raise InputError("--compare: uses the shipped detector; leave out --checkpoint and --tiles")
     if not (images or watch):
         raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
     if table:
-        check_csv(table)
-    page, regions, maps, masks = HtmlReport(report) if report else None, Regions(roi, ignore), None, 0
-    if images:
-        chosen, masks = find_images(images)
+        prediction.check_csv(table)
+    page, regions, maps, chosen = HtmlReport(report) if report else None, Regions(roi, ignore), None, _find(images)
     if heatmap or heatmaps:
-        maps = HeatMaps(heatmaps, watch) if watch else HeatMaps.of(chosen, heatmaps)
+        maps = prediction.HeatMaps(heatmaps, watch) if watch else prediction.HeatMaps.of(chosen, heatmaps)
     if compare:
-        scorer, decision, chosen, warnings = compare_images(chosen, threshold, bits, regions)
-        _say(f"warning: {warning}" for warning in warnings)
+        scorer, decision, chosen = prediction.compare_images(chosen, threshold, bits, regions)
     else:
-        scorer, decision = load_scorer(config, checkpoint, threshold, tiles, regions)
-    reading = Reading(choose_bits(bits, scorer))
+        scorer, decision = prediction.load_scorer(checkpoint, threshold, tiles, regions)
+    reading = Reading(prediction.choose_bits(bits, scorer))
     if watch:
-        watch_folder(watch, scorer, decision, table, as_json, maps, page, reading)
-        scored, failures = [], []
+        results.watch(watch, scorer, decision, table, as_json, maps, page, reading)
     else:
-        stream = predict_files(scorer, decision.threshold, chosen, maps, page is not None, reading)
-        scored, failures = print_results(stream, decision, len(chosen), table, as_json, page)
-    _say([*reading.notes(), *_left_out(masks)])
-    problems = [result.problem for result in scored if result.problem]
-    _report([failure.reason for failure in failures], problems, len(scored) + len(failures))
+        stream = prediction.predict_files(scorer, decision.threshold, chosen, maps, page is not None, reading)
+        results.print_results(stream, decision, len(chosen), table, as_json, page, reading)
+
+
+def _find(given: list[Path] | None) -> list[Path]:
+    """Find images, and say how many masks are left out."""
+    from edgezsad.predict import find_images
+
+    found, masks = find_images(given) if given else ([], 0)
+    if masks:
+        typer.echo(f"left out: {masks} mask{'s' if masks > 1 else ''}", err=True)
+    return found
 
 
 @app.command("adapt")
@@ -145,15 +137,13 @@ def adapt_to_part(
     bits: Bits = None,
 ) -> None:
     """Adapt the detector to a part by images of good parts, and calibrate a threshold; takes seconds."""
-    from edgezsad.predict import find_images
     from edgezsad.references import adapt
     from edgezsad.scoring.tiles import Regions
 
-    (found, masks), (more, more_masks) = (find_images(given) if given else ([], 0) for given in (images, calibrate))
     options = (_share(false_alarms), rotations, bits, tiles, Regions(roi, ignore))
-    for line in adapt(found, output, more, *options).as_text().splitlines():
+    for line in adapt(_find(images), output, _find(calibrate), *options).as_text().splitlines():
         typer.echo(printable(line))
-    _say([*_left_out(masks + more_masks), f"use it: edgezsad predict IMAGES --checkpoint {output}"])
+    typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(output)}", err=True)
 
 
 def _share(text: str) -> float:
@@ -167,29 +157,9 @@ def _share(text: str) -> float:
     return value
 
 
-def _say(notes: Iterable[str]) -> None:
-    for note in notes:
-        typer.echo(printable(note), err=True)
-
-
-def _left_out(masks: int) -> list[str]:
-    return [f"left out: {masks} mask{'s' if masks > 1 else ''}"] if masks else []
-
-
-def _report(failures: list[str], problems: list[str], count: int) -> None:
-    """Print images without a score and heat maps that could not be written; exit code 1 if there are any."""
-    for line in (*(f"skipped {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in problems)):
-        typer.echo(printable(line), err=True)
-    if failures:
-        raise CheckError(f"{len(failures)} of {count} images could not be scored (listed above)")
-    if problems:
-        raise CheckError(f"{len(problems)} of {count} heat maps could not be written (listed above); use --heatmaps")
-
-
 @app.command("evaluate")
 def evaluate_folders(
     folders: Annotated[list[Path], typer.Argument(help="Folders in MVTec layout: of categories, or a single one.")],
-    config: AnyConfig = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
@@ -211,6 +181,7 @@ def evaluate_folders(
     from edgezsad.evaluate import REPORT_COLUMNS, adapted_by_category, evaluate, find_test_images
     from edgezsad.predict import check_csv, choose_bits, load_scorer
     from edgezsad.report_html import HtmlReport
+    from edgezsad.results import require_all
     from edgezsad.scoring.tiles import Regions
 
     for path in (table, scores):
@@ -219,12 +190,12 @@ def evaluate_folders(
     page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
     manifests = find_test_images(folders)
     if references:
-        if config or checkpoint:
-            raise InputError("--references: adapts the shipped detector; leave out --config and --checkpoint")
+        if checkpoint:
+            raise InputError("--references: adapts the shipped detector; leave out --checkpoint")
         options = {"false_alarms": _share(false_alarms), "bits": bits, "tiles": tiles, "regions": regions}
         detector_of = adapted_by_category(references, threshold, **options)
     else:
-        opened = load_scorer(config, checkpoint, threshold, tiles, regions)
+        opened = load_scorer(checkpoint, threshold, tiles, regions)
         detector_of, bits = lambda *_: opened, choose_bits(bits, opened[0])
     found = evaluate(detector_of, manifests, heatmaps, page, bits)
     if table:
@@ -232,7 +203,7 @@ def evaluate_folders(
     if scores:
         write_csv(scores, found.scores, ("folder", "image", "category", "label", "score"))
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else found.as_text())
-    _report(found.skipped, found.problems, len(found.scores) + len(found.skipped))
+    require_all(found.skipped, found.problems, len(found.scores) + len(found.skipped))
 
 
 @app.command("train")
@@ -277,15 +248,8 @@ def verify_files(
     typer.echo(f"{run}: {found.files:,} files and {found.images:,} images verified; fingerprint {found.fingerprint}")
 
 
-def _folder(text: str) -> Path:
-    # An empty text, for instance of an unset variable, would mean the current folder.
-    if not text:
-        raise typer.BadParameter("is empty; give the folder that the data set was unpacked into")
-    return Path(text)
-
-
 Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
-Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.", parser=_folder)]
+Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
 CORES = os.cpu_count() or 1
 

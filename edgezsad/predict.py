@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,6 @@ from edgezsad.errors import InputError, one_line, printable
 from edgezsad.files import check_may_be_written, progress, sha256_of_file, written_beside
 from edgezsad.model import BITS, CALIBRATION, GRAPH, REFERENCES
 from edgezsad.references import BATCH_DEVIATIONS, Describer, adapt, check_seal, compare
-from edgezsad.run import open_run
 from edgezsad.scoring.score_file import Scorer
 from edgezsad.scoring.tiles import Regions, wrapped
 from edgezsad.show.maps import overlay, thumbnail
@@ -105,10 +104,13 @@ class Decision:
     threshold: float | None = None
     basis: str = UNCALIBRATED
     detector: str = ""
+    warnings: Sequence[str] = ()
 
     @classmethod
     def of(cls, file: Path, given: float | None, threshold: float | None = None, basis: str = "") -> "Decision":
         """Decide by the given threshold, else by one with a basis; `file` is named with its hash."""
+        if given is not None and not math.isfinite(given):
+            raise InputError(f"--threshold {given}: not a finite number; give a score")
         found = (given, GIVEN) if given is not None else (threshold, basis) if basis else (None, UNCALIBRATED)
         return cls(*found, f"{file.name}, SHA-256 {sha256_of_file(file)}")
 
@@ -125,7 +127,7 @@ class Detector:
 
         Options: `tiles` and `regions` of `load_scorer`.
         """
-        self.scorer, self.decision = load_scorer(None, checkpoint, threshold, **options)
+        self.scorer, self.decision = load_scorer(checkpoint, threshold, **options)
 
     @classmethod
     def adapt(cls, images: Sequence[Path | str], output: Path | str = "part.onnx", **options: Any) -> "Detector":
@@ -142,28 +144,17 @@ class Detector:
 
 
 def load_scorer(
-    config: Path | str | None = None,
     checkpoint: Path | str | None = None,
     threshold: float | None = None,
     tiles: str = "",
     regions: Regions | None = None,
 ) -> tuple[Scorer, Decision]:
-    """Open the first seed of a profile's run, a checkpoint (.safetensors) or an exported graph (.onnx).
+    """Open an exported graph (.onnx), by default the shipped one, or a checkpoint (.safetensors).
 
-    The shipped graph is the default. Returns the scorer and its decision: by the given threshold, else by the graph's
-    if it was calibrated on good parts. An InputError if config and checkpoint are given, or the run is not trained.
+    Returns the scorer and its decision: by the given threshold, else by the graph's if it was calibrated on good parts.
     `tiles` along the longer side of an image are a number or "auto"; a part's detector has its own, and needs its
     `regions`.
     """
-    if config is not None and checkpoint is not None:
-        raise InputError(f"{checkpoint}: --config and --checkpoint exclude each other; give one of the two")
-    if threshold is not None and not math.isfinite(threshold):
-        raise InputError(f"--threshold {threshold}: not a finite number; give a score")
-    if config is not None:
-        run = open_run(config)
-        checkpoint = run.checkpoint(run.profile.seeds[0])
-        if not checkpoint.is_file():
-            raise InputError(f"{checkpoint}: not trained yet; run `make book`, or give --checkpoint FILE")
     checkpoint = Path(checkpoint or GRAPH)
     if checkpoint.suffix.lower() == ".onnx":
         from edgezsad.scoring.onnx_scorer import OnnxScorer, check_graph, cores
@@ -197,8 +188,8 @@ def choose_bits(stated: int | None, scorer: Scorer) -> int | None:
 
 def compare_images(
     images: Sequence[Path], threshold: float | None, bits: int | None = None, regions: Regions | None = None
-) -> tuple[Scorer, Decision, list[Path], list[str]]:
-    """Compare the images of a folder with one another; returns their scorer, decision, order, and warnings.
+) -> tuple[Scorer, Decision, list[Path]]:
+    """Compare the images of a folder with one another; returns their scorer, decision (with warnings), and order.
 
     The scorer returns the known results one after the other. Images that cannot be read come last, and fail again.
     """
@@ -216,26 +207,24 @@ def compare_images(
     order = sorted(images, key=dict(zip(images, (isinstance(one, Failure) for one in results), strict=True)).get)
     found = compare(descriptions)
     known = zip(map(float, found.scores), found.maps, strict=True)
-    decision = Decision.of(REFERENCES, threshold, found.threshold, BATCH_RULE)
-    return scorer_of(lambda _: next(known)), decision, order, found.warnings
+    decision = replace(Decision.of(REFERENCES, threshold, found.threshold, BATCH_RULE), warnings=found.warnings)
+    return scorer_of(lambda _: next(known)), decision, order
 
 
 def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[str]:
     """Say what the verdicts rest on, and warn if a threshold puts all of at least `SEVERAL` images on one side."""
-    notes, verdicts = [f"verdicts: {decision.basis}"], {result.verdict for result in results}
+    warnings, verdicts = [*decision.warnings], {result.verdict for result in results}
     if decision.threshold is not None and len(results) >= SEVERAL and len(verdicts) == 1:
-        warning = f"all {len(results)} images are {verdicts.pop()}; check that the threshold fits this part"
-        notes.append(f"warning: {warning}")
-    return notes
+        warnings.append(f"all {len(results)} images are {verdicts.pop()}; check that the threshold fits this part")
+    return [f"verdicts: {decision.basis}", *(f"warning: {text}" for text in warnings)]
 
 
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
 
-    `@FILE` is a text file with one path a line.
-
-    Missing files and unsupported formats are kept, to be reported as failures; heat maps of earlier calls are not, nor
-    masks (see `_holds_masks`). Returns the images and the number of masks; InputError if none.
+    `@FILE` is a text file with one path a line. Missing files and unsupported formats are kept, to be reported as
+    failures; heat maps of earlier calls are not, nor masks (see `_holds_masks`). Returns the images and the number of
+    masks; InputError if there are none.
     """
     found: dict[Path, None] = {}
     for path in map(Path, given):
@@ -250,12 +239,10 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
             raise InputError(f"{path}: no images ({', '.join(IMAGE_ENDINGS)}); give images, or folders with images")
         found |= dict.fromkeys(names)
     images = [path for path in found if not path.name.endswith(HEATMAP)]
-    if found and not images:
-        raise InputError(f"{next(iter(found))}: a heat map of an earlier call; give images")
-    mask_folders = {folder for folder in {path.parent for path in images} if _holds_masks(folder)}
-    chosen = [path for path in images if path.parent not in mask_folders]
-    if images and not chosen:
-        raise InputError(f"{images[0]}: a mask; give the images in the folder test")
+    holds_masks = {folder: _holds_masks(folder) for folder in {path.parent for path in images}}
+    chosen = [path for path in images if not holds_masks[path.parent]]
+    if found and not chosen:
+        raise InputError(f"{next(iter(found))}: a mask, or a heat map of an earlier call; give images")
     return chosen, len(images) - len(chosen)
 
 
@@ -285,11 +272,8 @@ class HeatMaps:
 
     @classmethod
     def of(cls, images: Sequence[Path], folder: Path | None = None) -> "HeatMaps":
-        """Choose the deepest folder above all images as the base, and check that the folders are writable."""
-        maps = cls(folder, Path(os.path.commonpath([_absolute(path).parent for path in images])))
-        for where in {path.parent for path in images} if folder is None else {folder}:
-            check_may_be_written(where / HEATMAP, "give another folder with --heatmaps FOLDER")
-        return maps
+        """Choose the deepest folder above all images as the base."""
+        return cls(folder, Path(os.path.commonpath([_absolute(path).parent for path in images])))
 
     def path_of(self, image: Path) -> Path:
         """Return the path of an image's heat map; the full file name is kept, so that a.jpg and a.png differ."""

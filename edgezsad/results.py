@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ import typer
 
 from edgezsad.data.images import Reading
 from edgezsad.data.layouts import images_below
-from edgezsad.errors import InputError, printable
+from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import APPENDED, growing_csv, progress, row_writer
 from edgezsad.predict import (
     CSV_COLUMNS,
@@ -51,11 +51,12 @@ def print_results(
     table: Path | None = None,
     as_json: bool = False,
     report: HtmlReport | None = None,
-) -> tuple[list[Prediction], list[Failure]]:
+    reading: Reading | None = None,
+) -> None:
     """Print `count` results, write them to `table` and `report`, and say what the verdicts rest on.
 
-    Without a threshold, predictions are printed at the end by rank. Returns predictions, without their maps, so that
-    memory does not grow with them, and failures.
+    Without a threshold, predictions are printed at the end by rank. Maps are not kept, so that memory does not grow
+    with them. Images without a score or heat map are listed at the end, as a CheckError.
     """
     ranked = decision.threshold is None and count > 1
     scored, failures = [], []
@@ -81,9 +82,19 @@ def print_results(
             typer.echo(f"{rank:5}  {result.as_text()}")
     if report:
         report.write("Inspection report", {"": decision})
-    for note in decision_notes(decision, scored):
-        typer.echo(note, err=True)
-    return scored, failures
+    for note in (*decision_notes(decision, scored), *(reading or Reading()).notes()):
+        typer.echo(printable(note), err=True)
+    require_all([one.reason for one in failures], [one.problem for one in scored if one.problem], count)
+
+
+def require_all(failures: Sequence[str], problems: Sequence[str], count: int) -> None:
+    """Print images without a score and heat maps that could not be written; a CheckError if there are any."""
+    for line in (*(f"skipped {reason}" for reason in failures), *(f"no heat map: {problem}" for problem in problems)):
+        typer.echo(printable(line), err=True)
+    if failures:
+        raise CheckError(f"{len(failures)} of {count} images could not be scored (listed above)")
+    if problems:
+        raise CheckError(f"{len(problems)} of {count} heat maps could not be written (listed above); use --heatmaps")
 
 
 def watch(
@@ -106,7 +117,7 @@ def watch(
         raise InputError(f"{folder}: no such folder; create it, or give another one")
     # Rows name the same file from wherever the command is started again.
     folder = Path(os.path.abspath(folder))  # noqa: PTH100
-    stop, counts = Event(), Counter()
+    stop, counts, reading = Event(), Counter(), reading or Reading()
     waiting: dict[Stamp, float] = {}
     handlers = {one: signal.signal(one, lambda *_: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
     with _rows(table) as (done, add_row):
@@ -137,7 +148,8 @@ def watch(
     if report:
         report.write("Inspection report", {"": decision})
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    typer.echo(f"stopped watching {printable(folder)}: {found or 'no new images'}", err=True)
+    for note in (*reading.notes(), f"stopped watching {folder}: {found or 'no new images'}"):
+        typer.echo(printable(note), err=True)
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -19,7 +19,6 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["predict", "x.png", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["predict", "x.png", "--checkpoint", "nowhere.safetensors"], "nowhere.safetensors"),
         (["claims", "check", "--config", "wrong.yaml"], "did you mean seeds?"),
         (["lint", "nowhere.onnx"], "nowhere.onnx"),

@@ -257,17 +257,18 @@ def test_croissant_and_ro_crate_describe_the_run(project: Path) -> None:
     assert action["instrument"]["softwareVersion"] == edgezsad_version
 
 
-def test_predict_scores_a_photograph_of_any_size(project: Path, edgezsad: Command, tmp_path: Path):
-    photograph = tmp_path / "my part.png"
+def test_predict_scores_a_photograph_of_any_size(project: Path, command: Command, tmp_path: Path):
+    photograph, run = tmp_path / "my part.png", project / "runs" / "tiny"
+    checkpoint = run / "seeds" / "0" / "checkpoint.safetensors"
     Image.fromarray(data.coffee()[:301, :517]).save(photograph)
-    code, output, errors = edgezsad("predict", photograph, "--heatmap", "--json")
+    code, output, errors = command("predict", photograph, "--heatmap", "--json", "--checkpoint", checkpoint)
     assert code == 0, errors
     (result,) = json.loads(output)
     assert (result["verdict"], result["threshold"]) == ("uncalibrated", None)
     with Image.open(result["heatmap"]) as heatmap:
         assert heatmap.size == (517, 301)
     # The same file scores the same through the exported graph.
-    scorer = OnnxScorer(project / "runs" / "tiny" / "export" / "seed0-fp32.onnx")
+    scorer = OnnxScorer(run / "export" / "seed0-fp32.onnx")
     assert abs(scorer.score(load(photograph, scorer.size))[0] - result["score"]) <= 1e-4
 
 

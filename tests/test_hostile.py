@@ -133,7 +133,7 @@ def test_a_map_of_nan_is_no_score(tmp_path: Path):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     for file, content in (("good.onnx", small_graph()), ("nan.onnx", filled([1], [1, 1, 2, 2], np.nan))):
         (tmp_path / file).write_bytes(content)
-        (result,) = predict_files(*load_scorer(None, tmp_path / file), [tmp_path / "a.png"])
+        (result,) = predict_files(*load_scorer(tmp_path / file), [tmp_path / "a.png"])
         assert isinstance(result, Failure) == (file == "nan.onnx"), result
 
 

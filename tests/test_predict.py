@@ -177,8 +177,6 @@ def test_options_that_contradict(tmp_path: Path) -> None:
         check_csv(tmp_path)
     with pytest.raises(InputError, match="not a finite number"):
         load_scorer(threshold=float("nan"))
-    with pytest.raises(InputError, match="one of the two"):
-        load_scorer("configs/mini.yaml", CHECKPOINT)
 
 
 def test_only_a_given_or_calibrated_threshold_decides(tmp_path: Path) -> None:

@@ -228,9 +228,9 @@ def test_a_changed_part_file_is_rejected(part: Path, tmp_path: Path, command: Co
 def test_defective_images_of_a_folder_stand_out(defective: int, parts: Path) -> None:
     found, label = labelled(parts)
     chosen = [*np.array(found)[label == 0], *np.array(found)[label == 1][:defective]]
-    scorer, decision, order, warnings = compare_images(chosen, None)
+    scorer, decision, order = compare_images(chosen, None)
     # Six of 22 are close to the share above which a folder cannot be judged.
-    assert order == chosen and (warnings == [] or defective == 6)
+    assert order == chosen and (decision.warnings == [] or defective == 6)
     values = np.array([scorer.score(np.empty(0))[0] for _ in order])
     assert auroc(np.arange(len(chosen)) >= 16, values) > 0.9
     flagged = values >= decision.threshold

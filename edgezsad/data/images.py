@@ -143,7 +143,7 @@ def open_image(path: Path | str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise InputError(f"{path}: more than {MAX_PIXELS:,} pixels or {MAX_BYTES:,} bytes; resize or crop it") from None
     except Exception as error:
-        # Damaged bytes make Pillow raise OSError, SyntaxError, ValueError, struct.error and others.
+        # Damaged bytes make Pillow raise many kinds of errors.
         reason = one_line(error) or type(error).__name__
         if reason.lower().startswith(_NOT_READ):
             raise InputError(f"{path}: of a kind that is not read ({reason}); {_SAVE}") from None
@@ -316,8 +316,6 @@ def prepare(image: np.ndarray, size: int) -> np.ndarray:
 
     The aspect ratio is not kept, so that nothing is cropped and a map scales back directly.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"prepare expects uint8 (height, width, 3), got {image.dtype} {image.shape}")
     return _resize(Image.fromarray(np.ascontiguousarray(image)), size)
 
 
