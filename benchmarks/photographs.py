@@ -137,7 +137,7 @@ def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category
     if not masks.any():
         return []
     times = np.vstack([np.ones(known.sum()), multiplicities(label[known], seed=category_seed(category))])
-    return bootstrap_pixels([maps[known]], masks, maps.shape[1], times).auroc[0].round(5).tolist()
+    return bootstrap_pixels([maps[known]], masks, maps.shape[1], times)["pixel_auroc"][0].round(5).tolist()
 
 
 def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:

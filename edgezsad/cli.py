@@ -414,7 +414,7 @@ def tensorrt(
     package = tensorrt_package()
     device = this_device(package)
     build_engine(graph, out, device, package, timing_cache)
-    typer.echo(f"{out}: for {device.gpu} ({device.capability}), TensorRT {device.tensorrt}")
+    typer.echo(f"{out}: for {device['gpu']} ({device['capability']}), TensorRT {device['tensorrt']}")
 
 
 @app.command("lint")

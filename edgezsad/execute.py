@@ -178,16 +178,14 @@ def execution_record(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def data_hashes(config: Path | str) -> dict[str, Any]:
-    """Return the hashes of a profile's manifests ("sets") and their combined hash ("sha256"), or {} without data."""
+def data_hashes(config: Path | str) -> dict[str, str]:
+    """Return the hashes of a profile's manifests by their names, or {} without data."""
     try:
         run = open_run(config)
         items = (*run.profile.data.source, *run.profile.data.targets)
-        sets = {item.name: read_run_manifest(run, item).sha256 for item in items}
+        return {item.name: read_run_manifest(run, item).sha256 for item in items}
     except (EdgeZSADError, OSError):
         return {}
-    lines = "".join(f"{name}\t{digest}\n" for name, digest in sets.items())
-    return {"sets": sets, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
 
 def _output_of(*command: str) -> str:

@@ -76,6 +76,5 @@ def _facts(content: Mapping[str, Any], source: str, parameters: Mapping[str, Any
         "system": machine["system"],
     }
     if data:
-        sets = ", ".join(f"{name} `{digest[:12]}`" for name, digest in data["sets"].items())
-        rows["data"] = f"SHA-256 over the manifests `{data['sha256']}`; of each: {sets}"
+        rows["data"] = "SHA-256 over the manifests: " + ", ".join(f"{name} `{digest}`" for name, digest in data.items())
     return rows

@@ -12,10 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import reported
+from edgezsad.files import parse_yaml, reported
 from edgezsad.run import Run
 
 STATUSES = ("holds", "fails", "not run")
@@ -187,7 +185,7 @@ CONDITIONS = {each.__name__[1:]: each for each in (_paper_model, _as_published, 
 
 
 def _load() -> tuple[dict[str, str], dict[str, str], dict[str, Claim]]:
-    content = yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
+    content = parse_yaml(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
     claims = {}
     for row in content["claims"]:
         row = {"page": content["results"].get(row.get("value", "").partition(".")[0]), **row}

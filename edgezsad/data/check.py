@@ -105,8 +105,7 @@ def check_dataset(name: str, root: Path | str, quick: bool = False, workers: int
     notes += [f"{LARGE_MASK}: {len(large):,} ({large[0]})"] if large else []
     if descriptor is not None:
         problems[NO_MASK] = without_mask
-        by_split = quick and any(item.label is None for item in items)
-        problems[COUNTS] = count_differences(descriptor, items, by_split)
+        problems[COUNTS] = count_differences(descriptor, items)
     elif without_mask:
         notes.append(f"{NO_MASK}, left out of pixel metrics: {len(without_mask):,}")
     if unread and not public:
@@ -154,11 +153,10 @@ def _decode(root: Path, reading: Reading, item: ImageItem) -> tuple[ImageItem, s
     return item, LARGE_MASK if coverage > 0.5 else "", name
 
 
-def descriptor_table(where: Run | Mapping[str, Path]) -> "pd.DataFrame":
-    """Return one row for each described set; `where` is a run, or gives folders by the names of descriptors."""
+def descriptor_table(roots: Mapping[str, Path]) -> "pd.DataFrame":
+    """Return one row for each described set; `roots` are the folders of copies, see `configured_roots`."""
     import pandas as pd
 
-    roots = configured_roots(where) if isinstance(where, Run) else where
     rows = []
     for name, descriptor in descriptors().items():
         numbers = [stated_count(descriptor.expected.total, column) for column in ("images", "defective")]

@@ -4,7 +4,7 @@ import csv
 import difflib
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -112,12 +112,14 @@ def stated_count(counts: Counts, name: str) -> int | None:
     return None if None in values else sum(values)
 
 
-def count_differences(descriptor: Descriptor, images: Iterable[ImageItem | Entry], quick: bool = False) -> list[str]:
+def count_differences(descriptor: Descriptor, images: Sequence[ImageItem | Entry]) -> list[str]:
     """Return differences from the published numbers, such as "bottle: test normal 21 of 20", first of the whole set.
 
-    If `quick`, only images per split are counted, because labels are unknown.
+    Where labels are unknown, only images per split are counted.
     """
-    columns = ("images", "train", "test") if quick else ("images", *PARTS, "with_mask")
+    columns = ("images", *PARTS, "with_mask")
+    if any(one.label is None for one in images):
+        columns = ("images", "train", "test")
     expected = {"": descriptor.expected.total, **descriptor.expected.categories}
     found: dict[str, Counter[str]] = {name: Counter() for name in expected}
     for one in images:
@@ -137,7 +139,7 @@ def count_differences(descriptor: Descriptor, images: Iterable[ImageItem | Entry
     return lines
 
 
-def as_published(item: DataSet, images: Iterable[ImageItem | Entry]) -> str | None:
+def as_published(item: DataSet, images: Sequence[ImageItem | Entry]) -> str | None:
     """Return "yes", or "no" with the first difference; None if nothing is known of the data set."""
     descriptor = descriptors().get(item.name)
     if descriptor is None or descriptor.layout != item.layout or item.generated or item.categories is not None:

@@ -24,7 +24,7 @@ from edgezsad.files import progress, records, reported
 from edgezsad.metrics.benchmark_tables import category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
 from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
-from edgezsad.metrics.significance import Equivalence, delong, equivalence
+from edgezsad.metrics.significance import Equivalence, contrast, delong, equivalence
 from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
@@ -133,9 +133,8 @@ def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) ->
             times = np.ones((1 + REPLICATES, len(part)), dtype=np.float32)
             times[1:] = multiplicities(part.label, seed=seed)
             maps, masks = [scores.map[rows & known] for scores in sides], list(pixel_labels(part, manifest, pixels))
-            found = bootstrap_pixels(maps, masks, pixels, times)
-            values["pixel_auroc"].append(found.auroc)
-            values["pixel_aupro"].append(found.aupro)
+            for metric, found in bootstrap_pixels(maps, masks, pixels, times).items():
+                values[metric].append(found)
     means = {}
     for metric, found in values.items():
         defined = [value for value in found if np.isfinite(value).any()] or [np.full_like(found[0], math.nan)]
@@ -151,7 +150,7 @@ def _tests(points: float, pairs: Sequence[Pair], chosen: list[int], margin: floa
     for rows in _categories(first).values():
         if len(set(first.label[rows])) == 2:
             aurocs = delong(first.label[rows], [scores.score[rows] for pair in pairs for scores in pair])
-            errors.append(100 * aurocs.contrast(weight)[1])
+            errors.append(100 * contrast(weight, *aurocs)[1])
     # Categories hold different images: variances of independent numbers add up.
     error = math.hypot(*errors) / len(errors) if errors else math.nan
     half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error

@@ -82,8 +82,8 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
     return record
 
 
-def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
-    """Read the record of a DLC and check it against the file, and against the ONNX file if given."""
+def read_dlc(target: Path | str, graph: Path | str) -> DlcRecord:
+    """Read the record of a DLC and check it against the file and its graph; InputError if one is missing or another."""
     target, path = Path(target), dlc_record_path(target)
     try:
         record = DlcRecord(**read_json(path, REMEDY))
@@ -91,7 +91,7 @@ def read_dlc(target: Path | str, graph: Path | str | None = None) -> DlcRecord:
         raise InputError(f"{path}: not the record of a DLC; {REMEDY}") from None
     if not target.is_file() or sha256_of_file(target) != record.dlc_sha256:
         raise InputError(f"{target}: missing or changed since {path.name} was written; {REMEDY}")
-    if graph is not None and sha256_of_file(graph) != record.model_sha256:
+    if sha256_of_file(graph) != record.model_sha256:
         raise InputError(f"{target}: made from another graph than {graph}; {REMEDY}")
     return record
 

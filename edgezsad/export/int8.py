@@ -25,7 +25,7 @@ from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metada
 from edgezsad.export.onnx_export import silence
 from edgezsad.files import progress
 from edgezsad.model.references import DESCRIPTION
-from edgezsad.scoring.onnx_scorer import as_tensor, cpu_session, input_size
+from edgezsad.scoring.onnx_scorer import OnnxScorer, as_tensor
 
 SHARE = 0.2
 """Layers with the most squared error per weight stay FP32, up to this share of all weights. Rule and share were chosen
@@ -47,7 +47,7 @@ class Quantiser:
         """Measure the activation ranges on (S, S, 3) uint8 RGB images of the source.
 
         `folder` is empty and used as long as this object. `source_sha256` is the source's hash; "" for an untrained
-        graph. An InputError if there are no images, or the graph is not FP32 or trained on another source.
+        graph. An InputError if the graph is not FP32 or trained on another source.
         """
         model = load_graph(graph)
         unpack_weights(model.graph)
@@ -60,8 +60,6 @@ class Quantiser:
             )
         if self._metadata.get("precision", "fp32") != "fp32" or not self.layers:
             raise InputError(f"{graph}: no FP32 layers to quantise; give a detector's FP32 graph")
-        if not images:
-            raise InputError(f"{graph}: no calibration images; give some of the source")
         # The quantiser writes next to what it reads.
         self._folder, self._graph = folder, save_graph(model, folder / "fp32.onnx")
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
@@ -82,12 +80,11 @@ class Quantiser:
         return save_graph(model, target)
 
     def outputs(self, layers: Sequence[Layer], images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Run the graph with only `layers` in INT8; returns scores (N,) and maps (N, 1, h, w)."""
+        """Run the graph with only `layers` in INT8; returns scores (N,) and maps (N, h, w)."""
         graph = self._quantise(layers) if layers else self._graph
-        session = cpu_session(graph, 2)
-        size = input_size(session, graph)
-        outputs = [session.run(["score", "map"], {"image": as_tensor(image, size)}) for image in images]
-        return np.concatenate([score for score, _ in outputs]), np.stack([anomaly_map for _, anomaly_map in outputs])
+        scorer = OnnxScorer(graph, threads=2, warm_up=False)
+        scores, maps = zip(*map(scorer.score, images), strict=True)
+        return np.array(scores, dtype=np.float32), np.stack(maps)
 
     def _quantise(self, layers: Sequence[Layer], reader: "_Reader | None" = None) -> Path:
         target = self._folder / "int8.onnx"

@@ -6,30 +6,14 @@ Not run on a device: the tests check the calls against the interfaces of 10.3 an
 """
 
 import importlib
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
 from edgezsad.files import check_may_be_written, read_json, sha256_of_file, write_json, written_beside
 
 WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
-
-
-@dataclass(frozen=True)
-class TensorRTDevice:
-    """What an engine is tied to, for instance "Orin", "8.7" (compute capability) and "10.3.0"."""
-
-    gpu: str
-    capability: str
-    tensorrt: str
-
-
-def graph_precision(version: str) -> Literal["fp32", "fp16"]:
-    """Return the precision of the graph that an FP16 engine is built from; from 11.0 on its types are kept."""
-    return "fp32" if int(version.split(".")[0]) < 11 else "fp16"
 
 
 def tensorrt_package() -> ModuleType:
@@ -44,22 +28,22 @@ def tensorrt_package() -> ModuleType:
     return found
 
 
-def this_device(tensorrt: ModuleType) -> TensorRTDevice:
-    """Return the GPU that PyTorch sees and the TensorRT version; `RuntimeUnavailable` without a GPU."""
+def this_device(tensorrt: ModuleType) -> dict[str, str]:
+    """Return what an engine is tied to: "gpu", "capability" and "tensorrt"; `RuntimeUnavailable` without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
         raise RuntimeUnavailable("needs a device: PyTorch sees no NVIDIA GPU here")
-    major, minor = torch.cuda.get_device_capability()
-    return TensorRTDevice(torch.cuda.get_device_name(), f"{major}.{minor}", tensorrt.__version__)
+    capability = "{}.{}".format(*torch.cuda.get_device_capability())
+    return {"gpu": torch.cuda.get_device_name(), "capability": capability, "tensorrt": tensorrt.__version__}
 
 
-def engine_record(engine: Path | str, graph: Path | str, device: TensorRTDevice) -> dict[str, str]:
+def engine_record(engine: Path | str, graph: Path | str, device: dict[str, str]) -> dict[str, str]:
     """Return the record of an engine, stored next to it as NAME.json: its hash, its graph's, its device."""
-    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **asdict(device)}
+    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **device}
 
 
-def fits(engine: Path, graph: Path, device: TensorRTDevice) -> bool:
+def fits(engine: Path, graph: Path, device: dict[str, str]) -> bool:
     """Return whether an engine is there, unchanged, and of this graph and device, by its record."""
     try:
         return read_json(engine.with_suffix(".json"), "build it again") == engine_record(engine, graph, device)
@@ -70,18 +54,16 @@ def fits(engine: Path, graph: Path, device: TensorRTDevice) -> bool:
 def build_engine(
     graph: Path | str,
     engine: Path | str,
-    device: TensorRTDevice,
+    device: dict[str, str],
     tensorrt: ModuleType,
     timing_cache: Path | str | None = None,
 ) -> None:
     """Build an engine and its record; one that fits is kept. With a `timing_cache` it takes seconds, not minutes."""
     graph, engine = Path(graph), Path(engine)
-    found = metadata_of(load_graph(graph)).get("precision", "fp32")
-    wanted = graph_precision(device.tensorrt)
+    found, version = metadata_of(load_graph(graph)).get("precision", "fp32"), device["tensorrt"]
+    wanted = "fp32" if int(version.split(".")[0]) < 11 else "fp16"
     if found != wanted:
-        raise InputError(f"{graph}: an {found} graph; TensorRT {device.tensorrt} takes the {wanted} graph")
-    if engine.suffix == ".json":
-        raise InputError(f"{engine}: the record takes that name; name the engine .plan")
+        raise InputError(f"{graph}: an {found} graph; TensorRT {version} takes the {wanted} graph")
     check_may_be_written(engine)
     if fits(engine, graph, device):
         return
@@ -103,7 +85,7 @@ def build_engine(
             config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise CheckError(f"{graph}: TensorRT {device.tensorrt} cannot build it; see its log")
+        raise CheckError(f"{graph}: TensorRT {version} cannot build it; see its log")
     with written_beside(engine) as temporary:
         temporary.write_bytes(plan)
     if timing_cache is not None:

@@ -54,9 +54,6 @@ class Benchmarks:
         """Return the content of the results file; undefined values are null."""
         targets = run.profile.data.targets
         return {
-            "averaging": AVERAGING,
-            "interval": INTERVAL,
-            "definition": PIXEL_DEFINITION.format(run.profile.evaluation.pixels),
             "runs": len(run.profile.seeds),
             "by_target": self.summary,
             "by_benchmark": {item.stands_for: self.summary[item.name] for item in targets if item.stands_for},
@@ -164,8 +161,7 @@ def category_metrics(
     rows = []
     for category, part in _by_category(scores):
         known = has_pixel_labels(part, manifest)
-        image = [metric(part.label, part.score) for metric in (auroc, average_precision)]
-        image.append(best_f1(part.label, part.score).f1)
+        image = [metric(part.label, part.score) for metric in (auroc, average_precision, best_f1)]
         pixel = vars(pixel_metrics(part.map[known], pixel_labels(part, manifest, pixels), pixels))
         row: dict[str, object] = {"category": category, "images": len(part), "defective": int(part.label.sum())}
         row["without_mask"] = int((~known).sum())

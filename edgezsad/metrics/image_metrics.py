@@ -14,14 +14,6 @@ from edgezsad.errors import InputError
 
 
 @dataclass(frozen=True)
-class BestF1:
-    """The largest F1 over all thresholds, in [0, 1], and the score at or above which an image is called defective."""
-
-    f1: float
-    threshold: float
-
-
-@dataclass(frozen=True)
 class Decisions:
     """Numbers of images at a threshold: defective ones detected or missed, normal ones called defective."""
 
@@ -44,13 +36,10 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float:
     return float(ap_from_counts(normal, defective))
 
 
-def best_f1(label: ArrayLike, score: ArrayLike) -> BestF1:
-    """Find the largest F1 and its threshold, the lowest of several."""
-    distinct, normal, defective = _distinct(label, score)
-    if not (normal.any() and defective.any()):
-        return BestF1(float("nan"), float("nan"))
-    f1 = f1_from_counts(normal, defective)
-    return BestF1(float(f1.max()), float(distinct[f1.argmax()]))
+def best_f1(label: ArrayLike, score: ArrayLike) -> float:
+    """Compute the largest F1 over all thresholds, in [0, 1]."""
+    _, normal, defective = _distinct(label, score)
+    return float(f1_from_counts(normal, defective).max()) if len(normal) else float("nan")
 
 
 def best_balanced(label: ArrayLike, score: ArrayLike) -> float:

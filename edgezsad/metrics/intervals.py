@@ -29,14 +29,6 @@ class Replicates:
     f1max: np.ndarray
 
 
-@dataclass(frozen=True)
-class PixelReplicates:
-    """Pixel AUROC and AUPRO of K models in B resamples, (K, B) each, in [0, 1]; NaN when a class is missing."""
-
-    auroc: np.ndarray
-    aupro: np.ndarray
-
-
 def interval(values: np.ndarray) -> tuple[float, float]:
     """Compute the `LEVEL` percentile interval (low, high) of replicates, (B,); NaN if none is defined."""
     values = values[np.isfinite(values)]
@@ -72,10 +64,11 @@ def multiplicities(label: ArrayLike, replicates: int = REPLICATES, seed: int = 0
 
 def bootstrap_pixels(
     models: Sequence[np.ndarray], masks: Sequence[np.ndarray | None], pixels: int, times: np.ndarray
-) -> PixelReplicates:
+) -> dict[str, np.ndarray]:
     """Compute pixel metrics of K models, each with (N, h, w) maps, in the same resamples; masks as in `pixel_metrics`.
 
-    `times`, (B, N), says how often each image is in each resample; a row of ones gives the metric itself.
+    `times`, (B, N), says how often each image is in each resample; a row of ones gives the metric itself. "pixel_auroc"
+    and "pixel_aupro" are (K, B), in [0, 1]; NaN when a class is missing.
     """
     values = np.full((2, len(models), len(times)), np.nan)
     for model, maps in enumerate(models):
@@ -88,7 +81,7 @@ def bootstrap_pixels(
             normal, defective, overlap = times[rows].astype(np.float32) @ counts
             values[0, model, rows] = auroc_from_counts(normal.astype(float), defective.astype(float))
             values[1, model, rows] = aupro_from_counts(normal, overlap, FPR_LIMIT)
-    return PixelReplicates(*values)
+    return {"pixel_auroc": values[0], "pixel_aupro": values[1]}
 
 
 def _resamples(label: np.ndarray, replicates: int, seed: int) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:

@@ -16,37 +16,31 @@ POWER = 0.8  # probability of a verdict with `Equivalence.needed` images
 Verdict = Literal["equivalent", "not equivalent", "undecided"]
 
 
-@dataclass(frozen=True)
-class Aurocs:
-    """AUROCs of K models on the same images."""
-
-    value: np.ndarray  # (K,) in [0, 1]; NaN when a class is missing
-    covariance: np.ndarray  # (K, K); NaN when a class has fewer than two images
-
-    def contrast(self, weight: Sequence[float]) -> tuple[float, float]:
-        """Compute a (K,) weighted sum of the AUROCs, for instance (-1, 1) for a change, and its standard error."""
-        weights = np.asarray(weight, dtype=float)
-        variance = float(weights @ self.covariance @ weights)
-        # Rounding may leave a variance of zero just below it; NaN stays NaN.
-        return float(weights @ self.value), math.sqrt(variance if not variance < 0 else 0.0)
+def contrast(weight: Sequence[float], value: np.ndarray, covariance: np.ndarray) -> tuple[float, float]:
+    """Compute a (K,) weighted sum of K AUROCs, for instance (-1, 1) for a change, and its standard error."""
+    weights = np.asarray(weight, dtype=float)
+    variance = float(weights @ covariance @ weights)
+    # Rounding may leave a variance of zero just below it; NaN stays NaN.
+    return float(weights @ value), math.sqrt(variance if not variance < 0 else 0.0)
 
 
-def delong(label: ArrayLike, scores: Sequence[ArrayLike]) -> Aurocs:
-    """Compute AUROCs of K models on N images, and their covariance (DeLong et al., Biometrics 1988).
+def delong(label: ArrayLike, scores: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Compute AUROCs of K models on N images, and their covariance (DeLong et al., Biometrics 1988), (K,) and (K, K).
 
+    AUROCs are in [0, 1], NaN when a class is missing; the covariance is NaN when a class has fewer than two images.
     Raises InputError if lengths differ, a (N,) label is not 0 or 1, or one of the (K, N) scores is not finite.
     """
     pairs = [checked(label, score) for score in scores]
     label, count = np.asarray(label), len(pairs)
     defective, normal = int((label == 1).sum()), int((label == 0).sum())
     if not defective or not normal:
-        return Aurocs(np.full(count, np.nan), np.full((count, count), np.nan))
+        return np.full(count, np.nan), np.full((count, count), np.nan)
     of_defective, of_normal = (np.stack(each) for each in zip(*(placements(*pair) for pair in pairs), strict=True))
     value = of_defective.mean(axis=1)
     if defective < 2 or normal < 2:
-        return Aurocs(value, np.full((count, count), np.nan))
+        return value, np.full((count, count), np.nan)
     covariance = np.cov(of_defective) / defective + np.cov(of_normal) / normal
-    return Aurocs(value, np.atleast_2d(covariance))
+    return value, np.atleast_2d(covariance)
 
 
 def placements(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

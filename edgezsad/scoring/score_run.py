@@ -34,18 +34,16 @@ def score_targets(run: Run, runtime: Runtime) -> list[Path]:
     seeds = (emulator.seed,) if emulator else run.profile.seeds
     manifests = [read_run_manifest(run, item).select("test") for item in run.profile.data.targets]
     models = [_model_file(run, runtime, seed) for seed in seeds]
-    scorers, not_run = [], {}
     try:
-        scorers = _scorers(run, runtime, models)
+        scorers, not_run = _scorers(run, runtime, models), {}
     except RuntimeUnavailable as error:
-        not_run = {"status": "not run", "reason": str(error)}
+        scorers, not_run = [], {"status": "not run", "reason": str(error)}
     written = []
     for manifest in manifests:
         if emulator:
             manifest = subset(manifest, emulator.images_per_target)
         paths = [run.scores(runtime, seed, manifest.name) for seed in seeds]
-        records = [_record(run, runtime, *pair, manifest) for pair in zip(seeds, models, strict=True)]
-        records = [record.model_copy(update=not_run) for record in records]
+        records = [_record(run, runtime, *pair, manifest, not_run) for pair in zip(seeds, models, strict=True)]
         if not_run:
             written += map(score_file.write_not_run, records, paths)
         else:
@@ -69,8 +67,6 @@ def score_seeds(scorers: list[Scorer], manifest: Manifest, records: list[RunReco
     for row, scorer, record in zip(rows, scorers, records, strict=True):
         fields = ("precision", "device", "versions", "detector_sha256", "timing_method")
         facts = {name: getattr(scorer, name) for name in fields}
-        if not scorer.timed:
-            facts["timing_method"] = "not timed: shares the backbone's pass"
         completed = record.model_copy(update=facts)
         found.append(score_file.collect_scores(manifest.entries, *zip(*row, strict=True), completed))
     return found
@@ -128,7 +124,7 @@ def _scorers(run: Run, runtime: Runtime, models: list[Path]) -> list[Scorer]:
     return [OnnxScorer(model, precision=PRECISION[runtime]) for model in models]
 
 
-def _record(run: Run, runtime: Runtime, seed: int, model: Path, manifest: Manifest) -> RunRecord:
+def _record(run: Run, runtime: Runtime, seed: int, model: Path, manifest: Manifest, more: dict) -> RunRecord:
     config = (run.folder / "config.yaml").as_posix()
     return RunRecord(
         profile=run.profile.profile,
@@ -141,4 +137,5 @@ def _record(run: Run, runtime: Runtime, seed: int, model: Path, manifest: Manife
         manifest_sha256=manifest.sha256,
         command=f"papermill notebooks/05_scoring.ipynb OUT.ipynb -p config {config} -p runtime {runtime}",
         versions=versions(),
+        **more,
     )

@@ -18,7 +18,6 @@ class TorchScorer:
 
     runtime = "pytorch"
     precision = "fp32"
-    timing_method = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
 
     def __init__(self, detector: DetectorModule, first: "TorchScorer | None" = None):
         """Wrap a detector; `first`, of the same frozen backbone, scores every image before, and its features are used.
@@ -28,6 +27,8 @@ class TorchScorer:
         self.detector, self.size, self.timed = detector, detector.size, first is None
         self.detector_sha256 = detector.sha256()
         self._first = first
+        own = "wall time of the forward pass, batch 1, after decoding and resizing; no warm-up"
+        self.timing_method = own if self.timed else "not timed: shares the backbone's pass"
         self.device = f"CPU {platform.machine()}, {torch.get_num_threads()} thread(s)"
         self.versions = versions("torch", "timm")
 

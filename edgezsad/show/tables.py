@@ -111,8 +111,7 @@ def claim_lines(verdicts: Sequence[ClaimVerdict]) -> list[str]:
 
 def claims_summary(verdicts: Sequence[ClaimVerdict]) -> pd.DataFrame:
     """Count the claims of each group by status, with the sum in the last row."""
-    counted = {title: Counter(v.status for v in verdicts if v.claim.group == group) for group, title in GROUPS.items()}
-    counted["together"] = Counter(v.status for v in verdicts)
-    return pd.DataFrame(
-        [{"claims": title} | {each: found[each] for each in STATUSES} for title, found in counted.items()]
-    )
+    counts = pd.crosstab([v.claim.group for v in verdicts], [v.status for v in verdicts])
+    counts = counts.reindex(index=list(GROUPS), columns=list(STATUSES), fill_value=0).rename(GROUPS)
+    counts.loc["together"] = counts.sum()
+    return counts.rename_axis(columns=None).rename_axis("claims").reset_index()

@@ -128,7 +128,7 @@ def executed(run: Run, name: str, parameters: dict[str, Any]) -> Path:
         "versions": {"python": "3.11.7", "torch": "2.15.0"},
         "hardware": {"processor": "A CPU", "cores": 2, "memory_gb": 25.3, "system": "Linux x86_64", "gpus": []},
         "commit": "abc",
-        "data": {"sets": {"source": "1234567890abcdef"}, "sha256": "f" * 64},
+        "data": {"source": "1234567890abcdef"},
     }
     path = run.folder / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def test_a_footer_states_the_record_and_offers_the_files(run: Run, tmp_path: Pat
         "python 3.11.7, torch 2.15.0",
         "`abc`",
         "A CPU, 2 cores, 25.3 GB; no NVIDIA GPU",
-        f"`{'f' * 64}`; of each: source `1234567890ab`",
+        "SHA-256 over the manifests: source `1234567890abcdef`",
     ):
         assert words in text, words
     offered = tmp_path / "downloads" / "04_export"

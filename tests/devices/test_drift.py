@@ -31,7 +31,7 @@ from edgezsad.files import sha256_of_file
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
-from edgezsad.metrics.significance import delong
+from edgezsad.metrics.significance import contrast, delong
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, write_not_run, write_scores
 
@@ -149,9 +149,9 @@ def test_delong_adds_the_variances_of_categories(pairs: list[Pair]):
     errors, mean_errors = [], []
     for category in ("nut", "bolt"):
         rows = category == CATEGORY
-        errors.append(delong(LABEL[rows], [host.score[rows], device.score[rows]]).contrast([-100, 100])[1])
+        errors.append(contrast([-100, 100], *delong(LABEL[rows], [host.score[rows], device.score[rows]]))[1])
         four = [side.score[rows] for pair in pairs for side in pair]
-        mean_errors.append(delong(LABEL[rows], four).contrast([-50, 50, -50, 50])[1])
+        mean_errors.append(contrast([-50, 50, -50, 50], *delong(LABEL[rows], four))[1])
     for change, each in ((find(changes, 0), errors), (find(changes, MEAN), mean_errors)):
         assert change.delong_high - change.delong_low == pytest.approx(2 * 1.959964 * math.hypot(*each) / 2)
         assert (change.delong_high + change.delong_low) / 2 == pytest.approx(change.points)

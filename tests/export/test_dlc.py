@@ -86,14 +86,14 @@ def test_a_graph_that_is_not_taken_whole_leaves_no_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["erf.onnx", "here"]
 
 
-def test_files_that_do_not_belong_together_are_rejected(written: Path, tmp_path: Path) -> None:
+def test_files_that_do_not_belong_together_are_rejected(written: Path, exported: Path, tmp_path: Path) -> None:
     copy = tmp_path / "detector.dlc"
     copy.write_bytes(written.read_bytes() + b"x")
     with pytest.raises(InputError, match=r"detector\.json: missing; write it again with `edgezsad export dlc`"):
-        read_dlc(copy)
+        read_dlc(copy, exported)
     dlc_record_path(copy).write_bytes(dlc_record_path(written).read_bytes())
     with pytest.raises(InputError, match=r"missing or changed since detector\.json was written"):
-        read_dlc(copy)
+        read_dlc(copy, exported)
     dlc_record_path(copy).write_text(json.dumps({"partitions": 1}))
     with pytest.raises(InputError, match="not the record of a DLC"):
-        read_dlc(copy)
+        read_dlc(copy, exported)
