@@ -34,7 +34,7 @@ class Board:
         return reported()["boards"][self.name]
 
 
-_JETSON_SCRIPTS, _RB5_SCRIPTS = ("jetson.sh", "common.sh", "trt_runner.py"), ("rb5.sh", "common.sh", "ort_qnn.py")
+_JETSON_SCRIPTS, _RB5_SCRIPTS = ("jetson.sh", "common.sh", "trt_runner.py"), ("rb5.sh", "common.sh")
 # Jetson: the engine is built once; an image is unpacked, hashed, run and written. qnn-net-run prepares a chunk's model.
 _JETSON = Board(
     "jetson",

@@ -259,14 +259,13 @@ class _Result:
     def record(self) -> dict[str, Any]:
         """Return what the records of scores and of the latency share."""
         facts, kit = self.facts, self.kit
-        tool = {"trtexec": "tensorrt", "qnn-net-run": "qnn"}.get(facts["tool"], facts["tool"])
-        versions = {"edgezsad": kit.edgezsad, tool: facts["tool_version"]}
+        versions = {"edgezsad": kit.edgezsad, self.board.runtime.split("-")[0]: facts["tool_version"]}
         return {
             "profile": kit.profile,
             "seed": kit.seed,
             "runtime": self.board.runtime.replace(self.board.precision, kit.precision),
             # A DLC of unknown origin may compute in any precision.
-            "precision": "unverified" if kit.note and facts["tool"] == "qnn-net-run" else kit.precision,
+            "precision": "unverified" if kit.note else kit.precision,
             "device": ", ".join(facts[key] for key in ("device", "soc", "system", "gpu") if facts.get(key)),
             "model_sha256": facts["model_sha256"],
             "detector_sha256": kit.detector_sha256,

@@ -23,7 +23,7 @@ from edgezsad.data.images import load
 from edgezsad.data.layouts import images_below
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.devices import Board
-from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
+from edgezsad.errors import InputError, RuntimeUnavailable
 from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import load_graph
@@ -189,7 +189,7 @@ def _models(
     graphs: dict[str, Path], board: Board, dlc: Path | None, scratch: Path
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Return model files by their path in the kit, and what the kit's record says of them."""
-    precision, graph = list(graphs.items())[-1]
+    graph = list(graphs.values())[-1]
     facts = {"detector_sha256": detector_hash(read_metadata(graph)), "note": "", "qairt": ""}
     if board.name == "jetson":
         if dlc is not None:
@@ -199,12 +199,8 @@ def _models(
         dlc = scratch / "model.dlc"
         try:
             record = write_dlc(graph, dlc)
-        except (RuntimeUnavailable, CheckError) as reason:
-            # A version of the writer may not take a quantised graph.
-            if isinstance(reason, CheckError) and precision != "int8":
-                raise
-            facts["note"] = f"no DLC ({reason}): the board runs the ONNX file with onnxruntime-qnn; or give --dlc FILE"
-            return {f"models/model-{precision}.onnx": graph}, facts
+        except RuntimeUnavailable as reason:
+            raise InputError(f"no DLC can be written here ({reason}); give one with --dlc FILE") from None
     elif not dlc.is_file() or dlc.read_bytes()[: len(ZIP)] != ZIP:
         raise InputError(f"{dlc}: missing or not a DLC; give another DLC, or leave --dlc out")
     elif not dlc_record_path(dlc).is_file():

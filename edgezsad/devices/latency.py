@@ -1,4 +1,4 @@
-"""Latency of a board: the record of a timing run, its table, and the times that QNN and ONNX Runtime write."""
+"""Latency of a board: the record of a timing run, its table, and the times that QNN writes."""
 
 import io
 import math
@@ -122,7 +122,7 @@ def _listed(facts: dict[str, str]) -> str:
 
 
 def _qnn_events(data: bytes, what: str) -> pd.DataFrame:
-    """Read the events of a CSV of qnn-profile-viewer or of ONNX Runtime's QNN provider, with their milliseconds.
+    """Read the events of a CSV of qnn-profile-viewer, with their milliseconds.
 
     The file may hold several runs and headers.
     """

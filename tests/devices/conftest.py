@@ -20,7 +20,6 @@ from PIL import Image
 from edgezsad.config import Profile, save_profile
 from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.devices import BOARDS, kit
-from edgezsad.errors import RuntimeUnavailable
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import save_graph, set_metadata
 from edgezsad.files import sha256_of_file
@@ -97,15 +96,6 @@ class Bench:
     run: Run
     config: Path
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def kit_without_dlc(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A kit for the RB5 where the host cannot write a DLC."""
-
-        def absent(graph: Path, target: Path) -> None:
-            raise RuntimeUnavailable("onnxruntime-qnn is not installed")
-
-        monkeypatch.setattr(kit, "write_dlc", absent)
-        return kit.make_kit(self.run, BOARDS["rb5"], output=folder)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from edgezsad.data.images import load
 from edgezsad.data.manifest import read_run_manifest
 from edgezsad.devices import BOARDS, find_board, kit
 from edgezsad.devices.kit import KitRecord, make_kit
-from edgezsad.errors import CheckError, InputError
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
 from edgezsad.scoring.score_run import subset
@@ -104,11 +104,15 @@ def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.Monk
     dlc = tmp_path / "mine.dlc"
     dlc.write_bytes(b"PK\x03\x04 a dlc")
     folder = make_kit(bench.run, BOARDS["rb5"], dlc=dlc, output=tmp_path / "given")
-    assert (folder / "models" / "model.dlc").read_bytes() == dlc.read_bytes() and (folder / "ort_qnn.py").is_file()
+    assert (folder / "models" / "model.dlc").read_bytes() == dlc.read_bytes()
     assert "has no record: its model, layout and precision are assumed" in capsys.readouterr().out
-    folder = bench.kit_without_dlc(tmp_path / "onnx", monkeypatch)
-    assert [path.name for path in (folder / "models").iterdir()] == ["model-fp16.onnx"]
-    assert "no DLC (onnxruntime-qnn is not installed)" in capsys.readouterr().out
+
+    def absent(graph: Path, target: Path) -> None:
+        raise RuntimeUnavailable("onnxruntime-qnn is not installed")
+
+    monkeypatch.setattr(kit, "write_dlc", absent)
+    with pytest.raises(InputError, match=r"no DLC can be written here \(onnxruntime-qnn is not installed\); give"):
+        make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "none")
 
     def written(graph: Path, target: Path) -> Any:
         target.write_bytes(b"dlc of " + Path(graph).read_bytes())

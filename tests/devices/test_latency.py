@@ -1,4 +1,4 @@
-"""Latency: the record, the table next to the paper's, and the profiles of qnn-profile-viewer and ONNX Runtime."""
+"""Latency: the record, the table next to the paper's, and the profiles of qnn-profile-viewer."""
 
 import json
 from typing import Any

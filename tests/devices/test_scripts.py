@@ -14,10 +14,8 @@ from typer.testing import CliRunner
 
 from edgezsad import cli
 from edgezsad.devices import BOARDS
-from edgezsad.devices import kit as kit_module
 from edgezsad.devices.ingest import ingest
 from edgezsad.devices.kit import make_kit
-from edgezsad.errors import CheckError
 from edgezsad.export.int8 import to_int8
 from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import ScoreFile, read_scores
@@ -96,22 +94,6 @@ def test_rb5(bench: Any, make_device: MakeDevice, tmp_path: Path):
     # Unpacked images are deleted.
     assert not list((kit / "result" / "in").iterdir())
     assert len(commands(device)) == 5
-
-
-@pytest.mark.slow
-def test_rb5_without_a_dlc_runs_the_onnx_file(
-    bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    device = make_device("rb5")
-    device.script("python3", f'exec "{sys.executable}" "$@"')
-    kit = bench.kit_without_dlc(tmp_path / "kit", monkeypatch)
-    done = device.run(kit, *FAST, PYTHONPATH=str(STANDINS / "qnn_provider"))
-    assert done.returncode == 0, done.stderr
-    taken = ingest(kit / "rb5-mini-seed0-result.tar", bench.run, tmp_path / "out")
-    assert not taken.rejected
-    check_scores(bench, tmp_path / "out", "fp16", 1e-6)
-    assert taken.latency.versions["onnxruntime-qnn"].startswith("1.24.1")
-    assert taken.latency.milliseconds == [pytest.approx(2.8)] * 5
 
 
 @pytest.mark.slow
@@ -226,7 +208,7 @@ def test_images_of_a_folder_without_a_run(bench: Any, make_device: MakeDevice, t
 
 
 @pytest.mark.slow
-def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path):
     random = np.random.default_rng(0)
     calibration = [random.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
     to_int8(bench.run.onnx(0, "fp32"), bench.run.onnx(0, "int8"), calibration)
@@ -239,16 +221,10 @@ def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path, monkeypatch: 
     record = read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record
     assert (record.runtime, record.precision) == ("tensorrt-int8", "int8")
     assert "--fp16 --int8" in record.command and "model-int8.onnx" in record.command
-
-    def rejects(graph: Path, target: Path) -> None:
-        raise CheckError("the QNN IR backend does not take DequantizeLinear")
-
-    monkeypatch.setattr(kit_module, "write_dlc", rejects)
-    rb5 = make_kit(bench.run, BOARDS["rb5"], images_per_target=1, precision="int8", output=tmp_path / "rb5")
-    assert [path.name for path in (rb5 / "models").iterdir()] == ["model-int8.onnx"]
+    dlc = bench.run.onnx(0, "fp16").with_suffix(".dlc")
+    rb5 = make_kit(bench.run, BOARDS["rb5"], dlc=dlc, precision="int8", output=tmp_path / "rb5")
+    # The GPU does not take quantised graphs.
     assert "BACKEND=Htp\n" in (rb5 / "kit.env").read_text()
-    with pytest.raises(CheckError, match="does not take"):
-        make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "fp16")
 
 
 def test_one_run_at_a_time(bench: Any, make_device: MakeDevice, tmp_path: Path):

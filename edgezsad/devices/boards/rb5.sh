@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the kit on an RB5 Gen2: check the board, time the model on its GPU, run every image, pack one result file.
-# It needs the QNN SDK's qnn-net-run and libQnnGpu.so, or, where the kit holds no DLC, Python with onnxruntime-qnn.
+# It needs the QNN SDK's qnn-net-run and libQnnGpu.so.
 # It may be interrupted and started again.
 #
 # sh run.sh [--check] [--any-mode] [--restart] [--retime] [--iterations N] [--warmup N] [--chunk N]
@@ -40,14 +40,6 @@ starts() {
 }
 
 find_tool() {
-    if [ ! -f models/model.dlc ]; then
-        tool=onnxruntime-qnn
-        model=models/model-$PRECISION.onnx
-        command -v python3 >/dev/null || fail "the kit holds no DLC, and there is no python3 to run its ONNX file"
-        version=$(python3 ort_qnn.py --version 2>"$result/version.txt") ||
-            fail "ONNX Runtime's QNN provider does not start: $(sed -n '$p' "$result/version.txt"); pip install onnxruntime-qnn"
-        return 0
-    fi
     model=models/model.dlc
     tool=qnn-net-run
     problem="qnn-net-run is not here, on PATH or in QNN_SDK_ROOT; copy it from the QNN SDK's bin/aarch64-*"
@@ -85,15 +77,11 @@ find_tool() {
 # net_run STEP LIST FOLDER [LEVEL]: the model on every image of a list; with a level of profiling it may fail.
 net_run() {
     mkdir -p "$3"
-    if [ "$tool" = onnxruntime-qnn ]; then
-        logged "$1" "$1.log" python3 ort_qnn.py --model "$model" --backend "$BACKEND" --input_list "$2" --output_dir "$3"
-    else
-        how=logged
-        [ -z "${4:-}" ] || how=tried
-        # shellcheck disable=SC2086
-        $how "$1" "$1.log" "$program" $reader --dlc_path "$model" --backend libQnn$BACKEND.so --input_list "$2" \
-            --output_dir "$3" --profiling_level "${4:-basic}"
-    fi
+    how=logged
+    [ -z "${4:-}" ] || how=tried
+    # shellcheck disable=SC2086
+    $how "$1" "$1.log" "$program" $reader --dlc_path "$model" --backend libQnn$BACKEND.so --input_list "$2" \
+        --output_dir "$3" --profiling_level "${4:-basic}"
 }
 
 gpu=/sys/class/kgsl/kgsl-3d0
@@ -162,16 +150,13 @@ time_model() {
     time_note "${iterations:-100}" "${warmup:-20} runs"
     net_run time "$list" "$result/out"
     note "$result/time.new/time.tsv" after "$(clocks)"
-    if [ "$tool" = onnxruntime-qnn ]; then
-        cp "$result/out/profile.csv" "$result/time.new/" || full "$result/time.new/profile.csv"
-    elif ! view profile; then
+    if ! view profile; then
         warn "$tool wrote no qnn-profiling-data*.log: there are no times; start this again to time it again"
         return 0
-    else
-        rm -rf "$result/out"
-        printf 'image:=%s\n' "$result/image.raw" "$result/image.raw" "$result/image.raw" >"$list"
-        ! net_run layers "$list" "$result/out" detailed || view layers || warn "no profile of the layers was written"
     fi
+    rm -rf "$result/out"
+    printf 'image:=%s\n' "$result/image.raw" "$result/image.raw" "$result/image.raw" >"$list"
+    ! net_run layers "$list" "$result/out" detailed || view layers || warn "no profile of the layers was written"
     rm -rf "$result/out"
     mv "$result/time.new" "$result/time" || full "$result/time"
 }
