@@ -32,14 +32,10 @@ Config = Annotated[Path, typer.Option(help="Profile whose run is read.")]
 AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onnx file; default: the shipped graph.")]
 Graph = Annotated[Path | None, typer.Option(help="An exported graph instead of the run's, such as a part file.")]
 BoardImages = Annotated[Path | None, typer.Option(help="A folder of images instead of a run's; needs --checkpoint.")]
-Threshold = Annotated[
-    float | None, typer.Option(help="Defective at or above this score; default: that of an adapted detector.")
-]
+Threshold = Annotated[float | None, typer.Option(help="Defective from this score on.", show_default="PART.onnx's")]
 FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
 Tiles = Annotated[str, typer.Option(help="Score overlapping tiles: a number along the longer side, or auto.")]
-Roi = Annotated[
-    Path | None, typer.Option(exists=True, help="Score where this mask is not black; or a folder of masks.")
-]
+Roi = Annotated[Path | None, typer.Option(exists=True, help="Score where this mask is not black; or a folder.")]
 Ignore = Annotated[Path | None, typer.Option(exists=True, help="Leave out where this mask is not black; or a folder.")]
 Bits = Annotated[int | None, typer.Option(min=8, max=16, help="Of the camera in 16-bit files.", show_default="16")]
 Seed = Annotated[int, typer.Option(min=0, help="A seed of the profile.")]
@@ -56,17 +52,13 @@ def _say_version(wanted: bool) -> None:
 
 
 @app.callback()
-def about(
-    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True)] = False,
-) -> None:
+def about(version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True)] = False) -> None:
     """Zero-shot anomaly detection on edge devices."""
 
 
 @app.command()
 def predict(
-    images: Annotated[
-        list[Path] | None, typer.Argument(help="Images of any size, folders, quoted patterns, @LIST (one path a line).")
-    ] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, quoted patterns, @LIST.")] = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
@@ -184,9 +176,8 @@ def evaluate_folders(
     from edgezsad.results import require_all
     from edgezsad.scoring.tiles import Regions
 
-    for path in (table, scores):
-        if path:
-            check_csv(path)
+    for path in filter(None, (table, scores)):
+        check_csv(path)
     page, regions = HtmlReport(report) if report else None, Regions(roi, ignore)
     manifests = find_test_images(folders)
     if references:
@@ -235,9 +226,7 @@ def claims_check(config: Config = MINI) -> None:
 
 
 @app.command("verify")
-def verify_files(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, for instance runs/mini.")],
-) -> None:
+def verify_files(run: Annotated[Path, typer.Argument(help="The folder of a run, for instance runs/mini.")]) -> None:
     """Check that every file of a run is as its step wrote it, and every image as indexed; exit code 1 if one is not."""
     from edgezsad.verify import verify_run
 
@@ -250,8 +239,6 @@ def verify_files(
 
 Name = Annotated[str, typer.Argument(help='A data set, for instance MVTec-AD; "any" for a folder in MVTec layout.')]
 Root = Annotated[Path, typer.Argument(help="The folder that it was unpacked into.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that read files.", show_default="one a core")]
-CORES = os.cpu_count() or 1
 
 
 @data_app.command("check")
@@ -260,12 +247,11 @@ def data_check(
     root: Root,
     quick: Annotated[bool, typer.Option("--quick", help="Compare names only; open no image.")] = False,
     as_json: AsJson = False,
-    workers: Workers = CORES,
 ) -> None:
     """Check whether a copy is complete and undamaged; exit code 1 if it is not."""
     from edgezsad.data.check import check_dataset
 
-    report = check_dataset(name, root, quick, workers)
+    report = check_dataset(name, root, quick, os.cpu_count() or 1)
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     report.require_complete()
 
@@ -275,26 +261,22 @@ def data_index(
     name: Name,
     root: Root,
     out: Annotated[Path | None, typer.Option(help="The manifest.", show_default="NAME.csv; FOLDER.csv for any")] = None,
-    workers: Workers = CORES,
 ) -> None:
     """Write the manifest, with the hash of every file; a second run reads only changed files."""
-    from edgezsad.data.descriptors import ANY, count_differences, find_descriptor
+    from edgezsad.data.descriptors import ANY, find_descriptor
     from edgezsad.data.manifest import index_dataset, write_manifest
 
     descriptor = find_descriptor(name)
     name, layout = (descriptor.name, descriptor.layout) if descriptor else (ANY, "mvtec")
     out = out or Path(f"{name if descriptor else root.resolve().name or ANY}.csv")
-    # Before the hours that a large set takes.
-    check_may_be_written(out)
-    manifest = index_dataset(DataSet(name=name, layout=layout, root=root), root, out, workers)
+    check_may_be_written(out)  # before the hours that a large set takes
+    manifest = index_dataset(DataSet(name=name, layout=layout, root=root), root, out, os.cpu_count() or 1)
     write_manifest(manifest, out)
     defective = sum(entry.label for entry in manifest.entries)
     masks = sum(bool(entry.mask) for entry in manifest.entries)
     counts = f"{len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask"
     typer.echo(f"{out}: {counts}; manifest hash {manifest.sha256}")
-    if descriptor and (differences := count_differences(descriptor, manifest.entries)):
-        typer.echo(f"not as published: {'; '.join(differences[:3])}; `edgezsad data check` lists the files")
-    typer.echo("pixels were not decoded: `edgezsad data check` finds truncated images and empty or missing masks")
+    typer.echo("pixels were not decoded: `edgezsad data check` finds damaged and missing files")
 
 
 @device_app.command("kit")
@@ -391,13 +373,12 @@ def profile(
 def dlc(
     graph: Annotated[Path, typer.Argument(help="An ONNX file, for instance runs/mini/export/seed0-fp16.onnx.")],
     out: Annotated[Path, typer.Argument(help="The DLC; its record is stored next to it.")],
-    folded: Annotated[bool, typer.Option("--folded", help="Expand constants beforehand: a larger file.")] = False,
 ) -> None:
     """Write a DLC for Qualcomm's boards (Linux x86-64, onnxruntime-qnn); exit code 1 if not all of the graph fits."""
     from edgezsad.export.dlc import write_dlc
     from edgezsad.export.lint import summarise
 
-    record = write_dlc(graph, out, folded)
+    record = write_dlc(graph, out)
     facts = f"{out.stat().st_size / 1e6:.1f} MB, {record.precision}, {sum(record.operations.values())} operations"
     typer.echo(f"{out}: {facts}; findings of the GPU's operator list: {summarise(record.gpu_findings)}")
 
@@ -406,14 +387,13 @@ def dlc(
 def tensorrt(
     graph: Annotated[Path, typer.Argument(help="An ONNX file: FP32 for TensorRT 10.x, FP16 from 11.0 on.")],
     out: Annotated[Path, typer.Argument(help="The engine; its record is stored next to it.")],
-    timing_cache: Annotated[Path | None, typer.Option(help="Kept between builds, which then take seconds.")] = None,
 ) -> None:
     """Build an FP16 engine for the NVIDIA GPU of this machine; an engine that fits is kept."""
     from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package, this_device
 
     package = tensorrt_package()
     device = this_device(package)
-    build_engine(graph, out, device, package, timing_cache)
+    build_engine(graph, out, device, package)
     typer.echo(f"{out}: for {device['gpu']} ({device['capability']}), TensorRT {device['tensorrt']}")
 
 
@@ -434,11 +414,6 @@ def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> 
         raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 
 
-def _stop(number: int, frame: object) -> None:
-    """End the command as an exception, so that it says what it leaves behind."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Entry point: errors of this package become one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -446,7 +421,8 @@ def main() -> None:
             # File names may hold bytes that are not text.
             stream.reconfigure(errors="backslashreplace")
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+        # As an exception, so that the command says what it leaves behind.
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     code = EdgeZSADError.exit_code
     try:
         app()

@@ -132,12 +132,12 @@ class Adapted:
 
     def as_text(self) -> str:
         """Describe the file in one line, then its threshold, then the warnings."""
-        size = self.path.stat().st_size / 1e6
         turned = ", rotated in steps of 45 degrees" if self.rotated else ""
         turned += f" in {self.tiles} tiles along the longer side" if self.tiles > 1 else ""
-        lines = [f"{self.path}: {self.references} reference images{turned}, {self.patches:,} patches, {size:.1f} MB"]
+        size = f"{self.patches:,} patches, {self.path.stat().st_size / 1e6:.1f} MB"
         limit = "" if self.threshold is None else f"{self.threshold:.3f}, "
-        return "\n".join([*lines, f"threshold: {limit}{self.basis}", *(f"warning: {text}" for text in self.warnings)])
+        lines = [f"{self.path}: {self.references} reference images{turned}, {size}", f"threshold: {limit}{self.basis}"]
+        return "\n".join(lines + [f"warning: {text}" for text in self.warnings])
 
 
 def adapt(
@@ -181,17 +181,16 @@ def adapt(
     # All patches of large images would not fit into memory: they are described again, one tile at a time.
     left_out = leave_one_out(found, turned, map(describe, chosen) if count > 1 else None)
     everything = [one for image, copies in zip(found, turned, strict=True) for one in (image, *copies)]
-    bank, offset = select_patches(everything, 2 * MOST_PATCHES if count > 1 or any(turned) else MOST_PATCHES)
+    bank, offset = select_patches(everything, MOST_PATCHES * (2 if count > 1 or any(turned) else 1))
     # One reference has nothing to be compared with but itself.
     level = float(np.mean(left_out)) if left_out else score_of((1 + OWN_WEIGHT) * found[0].own)
     rescale: Callable[[float], float] = lambda score: GAIN * (score / level - 1)  # noqa: E731
-    scores = [rescale(score) for score in left_out]
     threshold, basis = None, "none, it needs at least two images of good parts"
     if held_out:
-        good = [compare_with(describe(path), bank, offset) for path in progress(held_out, "calibrate")]
-        calibration = calibrate([rescale(score) for score in good], false_alarms)
+        good = [rescale(compare_with(describe(path), bank, offset)) for path in progress(held_out, "calibrate")]
+        calibration = calibrate(good, false_alarms)
         threshold, basis = calibration.threshold, calibration.as_text()
-    elif scores:
+    elif left_out:
         threshold, basis = rescale(estimate(left_out, false_alarms)), estimate_text(len(left_out), false_alarms)
     metadata = {
         "references": json.dumps([sha256_of_file(path) for path in chosen]),
@@ -243,19 +242,17 @@ def check_references(images: Sequence[Path]) -> int:
     if not images:
         raise InputError("no references; give images of good parts")
     seen: dict[str, Path] = {}
-    shapes, longer = [], []
+    sizes = []
     for path in images:
-        height, width, digest = measure(path)
-        if digest in seen:
+        *size, digest = measure(path)
+        if seen.setdefault(digest, path) is not path:
             raise InputError(f"{path}: the same image as {seen[digest]}; give each image once")
-        seen[digest] = path
-        shapes.append(width / height)
-        longer.append(max(width, height))
-    usual = float(np.median(shapes))
-    for path, shape in zip(images, shapes, strict=True):
-        if not 0.8 < shape / usual < 1.25:
+        sizes.append(size)
+    shapes = np.divide(*np.transpose(sizes))
+    for path, shape in zip(images, shapes / np.median(shapes), strict=True):
+        if not 0.8 < shape < 1.25:
             raise InputError(f"{path}: another shape than the other references; give images of one part and one camera")
-    return int(np.median(longer))
+    return int(np.median(np.max(sizes, axis=1)))
 
 
 def split_references(images: Sequence[Path], calibrate_on: Sequence[Path]) -> tuple[list[Path], list[Path]]:

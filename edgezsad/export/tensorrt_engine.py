@@ -56,9 +56,8 @@ def build_engine(
     engine: Path | str,
     device: dict[str, str],
     tensorrt: ModuleType,
-    timing_cache: Path | str | None = None,
 ) -> None:
-    """Build an engine and its record; one that fits is kept. With a `timing_cache` it takes seconds, not minutes."""
+    """Build an engine and its record; one that fits is kept."""
     graph, engine = Path(graph), Path(engine)
     found, version = metadata_of(load_graph(graph)).get("precision", "fp32"), device["tensorrt"]
     wanted = "fp32" if int(version.split(".")[0]) < 11 else "fp16"
@@ -78,17 +77,9 @@ def build_engine(
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
     if wanted == "fp32":
         config.set_flag(tensorrt.BuilderFlag.FP16)
-    if timing_cache is not None:
-        # A file of another GPU or version is replaced by an empty cache.
-        data = Path(timing_cache).read_bytes() if Path(timing_cache).is_file() else b""
-        if not config.set_timing_cache(config.create_timing_cache(data), False):
-            config.set_timing_cache(config.create_timing_cache(b""), False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise CheckError(f"{graph}: TensorRT {version} cannot build it; see its log")
     with written_beside(engine) as temporary:
         temporary.write_bytes(plan)
-    if timing_cache is not None:
-        with written_beside(timing_cache) as temporary:
-            temporary.write_bytes(config.get_timing_cache().serialize())
     write_json(engine.with_suffix(".json"), engine_record(engine, graph, device))
