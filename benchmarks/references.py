@@ -159,8 +159,8 @@ def measured(parts: Sequence[Part], settings: dict[str, Any], other: PatchCore |
     graphs = [sha256_of_file(path) for path in (GRAPH, REFERENCES)]
     rows: list[tuple[Part, Measures]] = []
     for part in progress(parts, "measure", unit="category"):
-        key = {"part": f"{part.set}/{part.category}", "settings": settings, "graphs": graphs}
-        own, theirs = stored(kept, key, partial(scores_of, part, settings)), {}
+        key = {"part": f"{part.set}/{part.category}", "settings": settings}
+        own, theirs = stored(kept, key | {"graphs": graphs}, partial(scores_of, part, settings)), {}
         earlier = sum(row[0].set == part.set for row in rows)
         if other and part.set not in UNCOUNTED and not (part.set in MANY and earlier >= settings["patchcore_of_many"]):
             theirs = stored(kept, key | {"method": "patchcore"}, partial(other.scores_of, part, settings))
