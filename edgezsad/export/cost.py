@@ -31,21 +31,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class PaperGraph:
-    """Cost of the paper's graph without and with readout, and its files; `paths` are those in FP32 and FP16."""
+    """Costs of the paper's backbone, of its readout and of both; files of the graph, `paths` those in FP32 and FP16."""
 
     backbone: Cost
+    readout: Cost
     detector: Cost
     files: pd.DataFrame
     operators: dict[str, int]
     findings: list[str]
     backends: pd.DataFrame
     paths: dict[str, Path]
-
-    @property
-    def readout(self) -> Cost:
-        """Cost of the readout alone."""
-        parameters = self.detector.parameters - self.backbone.parameters
-        return Cost(parameters, self.detector.gflops - self.backbone.gflops)
 
 
 def count_cost(module: nn.Module, size: int) -> Cost:
@@ -81,9 +76,11 @@ def build_paper_graph(model: Model, folder: Path | str) -> PaperGraph:
     files = pd.DataFrame([{"precision": name} | describe(path) for name, path in paths.items()])
     files["findings"] = [len(found) for found in problems.values()]
     del paths["int8"]
+    backbone, whole = count_cost(detector.backbone, model.size), count_cost(detector, model.size)
     return PaperGraph(
-        backbone=count_cost(detector.backbone, model.size),
-        detector=count_cost(detector, model.size),
+        backbone=backbone,
+        readout=Cost(whole.parameters - backbone.parameters, whole.gflops - backbone.gflops),
+        detector=whole,
         operators=files.pop("operators")[0],
         files=files,
         findings=[f"{precision}: {problem}" for precision, found in problems.items() for problem in found],

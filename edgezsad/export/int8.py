@@ -12,13 +12,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pandas as pd
 from onnx import TensorProto
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edgezsad.errors import InputError
 from edgezsad.export.lint import load_graph, metadata_of, save_graph, set_metadata, unpack_weights
@@ -65,7 +66,8 @@ class Quantiser:
         size = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         self._metadata |= {"calibration_images": str(len(images)), "calibration_sha256": source_sha256}
         # Ranges do not depend on what is quantised, so one layer is enough to measure and store them all.
-        self._quantise(self.layers[:1], _Reader([as_tensor(image, size) for image in images]))
+        feeds = iter([{"image": as_tensor(image, size)} for image in images])
+        self._quantise(self.layers[:1], SimpleNamespace(get_next=lambda: next(feeds, None)))
 
     def write(self, target: Path | str, exclude: Collection[str] = ()) -> Path:
         """Write the graph with all layers but `exclude` in INT8, atomically; returns `target`."""
@@ -86,7 +88,7 @@ class Quantiser:
         scores, maps = zip(*map(scorer.score, images), strict=True)
         return np.array(scores, dtype=np.float32), np.stack(maps)
 
-    def _quantise(self, layers: Sequence[Layer], reader: "_Reader | None" = None) -> Path:
+    def _quantise(self, layers: Sequence[Layer], reader: SimpleNamespace | None = None) -> Path:
         target = self._folder / "int8.onnx"
         with silence():
             quantize_static(
@@ -176,11 +178,3 @@ def sweep(quantiser: Quantiser, images: Sequence[np.ndarray], most: int | None =
     found = {"table": table.to_dict("records"), "kept_fp32": kept, "share": SHARE}
     found |= {"layers": len(quantiser.layers), "images": len(images)}
     return found | {"all_int8": errors(quantiser.layers), "exported": errors(rest)}
-
-
-class _Reader(CalibrationDataReader):
-    def __init__(self, tensors: Sequence[np.ndarray]):
-        self._feeds = ({"image": tensor} for tensor in tensors)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._feeds, None)

@@ -9,7 +9,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 
@@ -68,27 +68,21 @@ class OrderedGelu(nn.Module):
         return (0.5 * x) * (1 + torch.erf(x / 2**0.5))
 
 
-class CompactBiases:
-    """Computes TinyViT's position biases from two small tables, by row and column distance, instead of N x N values.
+def compact_biases(module: Attention) -> Callable[[torch.device], Tensor]:
+    """Return a function that computes TinyViT's position biases from two small tables, instead of N x N values.
 
-    Few devices support a lookup over two axes; the table of timm takes 8 MB at 512 pixels.
+    It replaces `Attention.get_attention_biases`: (1, heads, N, N), N the locations of a window, by row and column
+    distance. Few devices support a lookup over two axes; the table of timm takes 8 MB at 512 pixels.
     """
+    rows, columns = module.resolution
+    by_row, by_column = ((torch.arange(n)[:, None] - torch.arange(n)).abs().flatten() for n in (rows, columns))
 
-    def __init__(self, module: Attention):
-        self._module, self._tables = module, []
-        for length in module.resolution:
-            self._tables.append((torch.arange(length)[:, None] - torch.arange(length)).abs().flatten())
-
-    def __call__(self, device: torch.device) -> Tensor:
-        """Return (1, heads, N, N) biases, N the locations of a window; replaces `Attention.get_attention_biases`."""
-        rows, columns = self._module.resolution
-        table = (
-            self._module.attention_biases.view(-1, rows, columns)
-            .index_select(1, self._tables[0])
-            .index_select(2, self._tables[1])
-        )
+    def biases(device: torch.device) -> Tensor:
+        table = module.attention_biases.view(-1, rows, columns).index_select(1, by_row).index_select(2, by_column)
         table = table.view(-1, rows, rows, columns, columns).permute(0, 1, 3, 2, 4)
         return table.reshape(1, -1, rows * columns, rows * columns)
+
+    return biases
 
 
 def _portable_copy(detector: nn.Module) -> nn.Module:
@@ -97,7 +91,7 @@ def _portable_copy(detector: nn.Module) -> nn.Module:
     module = copy.deepcopy(detector).to("cpu").train().eval()
     for parent in list(module.modules()):
         if isinstance(parent, Attention):
-            parent.get_attention_biases = CompactBiases(parent)
+            parent.get_attention_biases = compact_biases(parent)
         for name, child in parent.named_children():
             if isinstance(child, nn.GELU) and child.approximate == "none":
                 setattr(parent, name, OrderedGelu())

@@ -15,7 +15,7 @@ from edgezsad.config import Model
 from edgezsad.errors import CheckError
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import check_lint
-from edgezsad.export.onnx_export import CompactBiases, export_onnx, merged_axes
+from edgezsad.export.onnx_export import compact_biases, export_onnx, merged_axes
 from edgezsad.model.detector import DetectorModule, build_detector
 from edgezsad.scoring.onnx_scorer import read_metadata
 
@@ -126,7 +126,7 @@ def test_compact_biases_are_equal_to_the_bit() -> None:
     module.eval()
     nn.init.normal_(module.attention_biases)
     wanted = module.get_attention_biases(torch.device("cpu"))
-    assert torch.equal(CompactBiases(module)(torch.device("cpu"))[0], wanted)
+    assert torch.equal(compact_biases(module)(torch.device("cpu"))[0], wanted)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 3, 1, 5), (2, 1, 3, 1), (1, 1, 1, 1)])
