@@ -112,6 +112,16 @@ def test_a_figure_without_caption_or_text_is_rejected(about: dict[str, Any], kin
         place_figures(notebook({kind: SVG}, **about), "06.ipynb")
 
 
+def test_notebooks_fold_parameters_imports_and_code_that_only_prints() -> None:
+    for path in sorted(Path("notebooks").glob("*.ipynb")):
+        cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+        open_cells = [cell for cell in cells if not {"hide-cell", "hide-input"} & set(cell["metadata"].get("tags", []))]
+        assert len(open_cells) <= 3, path
+        for cell in open_cells:
+            source = "".join(cell["source"])
+            assert not source.startswith(("import ", "from ", "# profile of the run", "table(")), path
+
+
 def test_greys_follow_the_page_and_colours_stay() -> None:
     drawing = inline_figure(SVG, "a", "c")
     assert "#0173b2" in drawing and not re.search(r"#(262626|ffffff|000000)", drawing)
