@@ -83,8 +83,8 @@ def predict(
     from edgezsad.report_html import HtmlReport
     from edgezsad.scoring.tiles import Regions
 
-    if watch and (images or compare or not (table or as_json)):
-        raise InputError("--watch: goes with --csv FILE or --json, without images and --compare")
+    if watch and (images or compare or report or not (table or as_json)):
+        raise InputError("--watch: goes with --csv FILE or --json, without images, --compare and --report")
     if compare and (checkpoint or tiles):
         raise InputError("--compare: uses the shipped detector; leave out --checkpoint and --tiles")
     if not (images or watch):
@@ -100,7 +100,7 @@ def predict(
         scorer, decision = prediction.load_scorer(checkpoint, threshold, tiles, regions)
     reading = Reading(prediction.choose_bits(bits, scorer))
     if watch:
-        results.watch(watch, scorer, decision, table, as_json, maps, page, reading)
+        results.watch(watch, scorer, decision, table, as_json, maps, reading)
     else:
         stream = prediction.predict_files(scorer, decision.threshold, chosen, maps, page is not None, reading)
         results.print_results(stream, decision, len(chosen), table, as_json, page, reading)

@@ -56,9 +56,9 @@ class EvaluationReport:
 
     def tables(self) -> list[Table]:
         """Return the confusion of verdicts and labels, the metrics and the notes, for an HTML report."""
-        tables = [("Verdicts and labels", *_cells(self.rows, DECISION_COLUMNS, 3))]
-        tables.append(("Metrics, in percent", *_cells(self.rows, METRIC_COLUMNS, 1)))
-        return tables + ([("Notes", ("note",), [[note] for note in self.notes])] if self.notes else [])
+        verdicts, metrics = _cells(self.rows, DECISION_COLUMNS, 3), _cells(self.rows, METRIC_COLUMNS, 1)
+        notes = ("Notes", ("note",), [[note] for note in self.notes])
+        return [("Verdicts and labels", *verdicts), ("Metrics, in percent", *metrics), notes]
 
     def as_json(self) -> dict[str, object]:
         """Return the object of `--json`; undefined metrics are null."""
@@ -251,6 +251,5 @@ def _cells(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> t
 def _format_table(rows: list[dict[str, Any]], columns: Sequence[str], digits: int) -> list[str]:
     """Format rows as right-aligned lines below a header."""
     header, body = _cells(rows, columns, digits)
-    cells = [header, *body]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
-    return [" ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    return [" ".join(map(str.rjust, line, widths)) for line in (header, *body)]

@@ -79,7 +79,7 @@ class HtmlReport:
         counts.append(["without a score", str(failed)])
         made = [["version", f"edgezsad {package_version()}"], ["command", shlex.join(["edgezsad", *sys.argv[1:]])]]
         made += [[f"detector {name}".strip(), one.detector] for name, one in decisions.items()]
-        sections = [_section(*table, "numbers") for table in tables]
+        sections = [_section(*table, "numbers") for table in tables if table[2]]
         if failed:
             sections.append(_section("Images without a score", ("reason",), self._failures, ""))
         page = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
@@ -89,10 +89,11 @@ class HtmlReport:
             style_hash=_hash_of(page, "style"),
             script_hash=_hash_of(page, "script"),
             counts=_table("Counts", ("", "images"), counts, "numbers"),
-            histogram=self._histogram({one.threshold for one in decisions.values()}),
+            **self._histogram(sorted({one.threshold for one in decisions.values()} - {None})),
             basis="<br>".join(f"Verdicts: {escaped(basis)}" for basis in sorted({d.basis for d in decisions.values()})),
             tables="\n".join(sections),
             total=total,
+            bins=BINS,
             filters=" ".join(
                 f'<label><input type="radio" name="only" value="{key}"> {name.capitalize()} ({count})</label>'
                 for key, name, count in kinds
@@ -110,11 +111,10 @@ class HtmlReport:
                 stream.write(self._cards.read(length).replace(b"\0", str(rank).encode()))
             stream.write(tail.encode())
 
-    def _histogram(self, thresholds: set[float | None]) -> str:
-        """Return the distribution of the scores as SVG: of good and defective images if labelled, else by verdict."""
+    def _histogram(self, limits: list[float]) -> dict[str, object]:
+        """Return the parts of the SVG of scores: of good and defective images if labelled, else by verdict."""
         if not self._found:
-            return "<p>No image has a score.</p>"
-        limits = sorted(thresholds - {None})
+            return {"bars": "", "most": 1, "low": "", "high": "", "summary": "No image has a score.", "keys": ""}
         scores, bad = np.array([each[0] for each in self._found]), np.array([each[1] for each in self._found])
         edges = np.histogram_bin_edges([*scores, *limits], BINS)
         low, high = edges[0], edges[-1]
@@ -126,24 +126,15 @@ class HtmlReport:
             for kind, base, top in (("bar-fine", 0 * fine, fine), ("bar-bad", fine, both))
             for column in np.flatnonzero(top - base)
         ]
-        for limit in limits:
-            at = f"{(limit - low) / (high - low) * BINS:.2f}"
+        for at in (f"{(limit - low) / (high - low) * BINS:.2f}" for limit in limits):
             shapes.append(f'<line x1="{at}" x2="{at}" y1="0" y2="{most}"/>')
-        summary = f"{len(scores)} scores from {scores.min():.3g} to {scores.max():.3g}"
+        summary = f"{len(scores)} scores, at most {most} in a bar"
         if limits:
-            name = "threshold" if len(limits) == 1 else "thresholds"
-            summary += f"; {name} (dashed) {', '.join(f'{one:.3g}' for one in limits)}"
+            summary += f"; threshold{'s' * (len(limits) > 1)} (dashed) {', '.join(f'{one:.3g}' for one in limits)}"
         names = ("labelled good", "labelled defective") if self._labelled else ("below the threshold", "at or above it")
-        keys = " ".join(
-            f'<span class="bar-{kind}">{name}</span>' for kind, name in zip(("fine", "bad"), names, strict=True)
-        )
-        return (
-            f'<figure><svg role="img" aria-label="Histogram: {summary}" viewBox="0 0 {BINS} {most}" '
-            f'preserveAspectRatio="none">{"".join(shapes)}</svg><figcaption><p class="axis"><span>{low:.3g}</span>'
-            f"<span>score (higher is more anomalous)</span><span>{high:.3g}</span></p>"
-            f'<p class="keys">{keys if limits or self._labelled else ""}</p>'
-            f"<p>{summary}. Highest bar: {most} image{'s' if most > 1 else ''}.</p></figcaption></figure>"
-        )
+        keys = f'<span class="bar-fine">{names[0]}</span><span class="bar-bad">{names[1]}</span>'
+        ends = {"low": f"{low:.3g}", "high": f"{high:.3g}", "keys": keys if limits or self._labelled else ""}
+        return {"bars": "".join(shapes), "most": most, "summary": summary, **ends}
 
 
 def _card(result: Prediction, outcome: str, truth: str) -> str:

@@ -104,7 +104,6 @@ def watch(
     table: Path | None = None,
     as_json: bool = False,
     heatmaps: HeatMaps | None = None,
-    report: HtmlReport | None = None,
     reading: Reading | None = None,
 ) -> None:
     """Score the complete images below `folder`, now and later, until SIGINT or SIGTERM; files stay where they are.
@@ -126,7 +125,7 @@ def watch(
             complete = {path: stamp for stamp, path in listed.items() if stamp in waiting}
             waiting = {stamp: waiting.get(stamp, time.monotonic()) for stamp in listed}
             paths = sorted(complete, key=lambda path: int(complete[path][-1]))
-            for result in predict_files(scorer, decision.threshold, paths, heatmaps, report is not None, reading):
+            for result in predict_files(scorer, decision.threshold, paths, heatmaps, reading=reading):
                 stamp, failed = complete[result.path], isinstance(result, Failure)
                 unsure = failed and time.monotonic() - waiting[stamp] < PATIENCE
                 if not unsure and _stamp(result.path) == stamp:
@@ -137,16 +136,12 @@ def watch(
                         typer.echo(printable(result.reason) if failed else result.as_text())
                     add_row(csv_row(result) | row)
                     done.add(stamp)
-                    if report:
-                        report.add(result)
                     counts["failed" if failed else result.verdict] += 1
                 if stop.is_set():
                     break
             stop.wait(POLL)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    if report:
-        report.write("Inspection report", {"": decision})
     found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     for note in (*reading.notes(), f"stopped watching {folder}: {found or 'no new images'}"):
         typer.echo(printable(note), err=True)

@@ -17,7 +17,6 @@ from PIL import Image
 
 from edgezsad.errors import InputError
 from edgezsad.predict import Decision, HeatMaps
-from edgezsad.report_html import HtmlReport
 from edgezsad.results import COLUMNS, watch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -112,15 +111,14 @@ def test_growing_files_are_waited_for_and_damaged_ones_reported_once(tmp_path: P
     assert len(list((tmp_path / "in").rglob("*.png"))) == 3
 
 
-def test_heat_maps_and_the_report_are_not_scored_nor_anything_twice(
+def test_heat_maps_are_not_scored_nor_anything_twice(
     tmp_path: Path, session: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ):
     table, folder = tmp_path / "t.csv", tmp_path / "in"
     write_image(folder / 'a "quoted"\nname.png')
     write_image(folder / "b.png", 10)
-    page = HtmlReport(folder / "r.html")
-    session(lambda: until(lambda: len(rows_of(table)) == 2), heatmaps=HeatMaps(folder / "maps", folder), report=page)
-    assert len(list(folder.rglob("*.heatmap.png"))) == 2 and (folder / "r.html").read_text().count("<li ") == 2
+    session(lambda: until(lambda: len(rows_of(table)) == 2), heatmaps=HeatMaps(folder / "maps", folder))
+    assert len(list(folder.rglob("*.heatmap.png"))) == 2
     assert capsys.readouterr().err.endswith("1 defective, 1 normal\n")
     # A row that was cut off is dropped, its image scored again.
     table.write_bytes(table.read_bytes()[:-4])

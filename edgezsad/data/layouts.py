@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from edgezsad.errors import InputError, printable
 from edgezsad.files import parse_json, read_text
@@ -191,32 +190,26 @@ def _read_visa(root: Path, scan: LayoutScan) -> None:
         # strict: otherwise one stray quotation mark swallows all lines after it.
         reader = csv.DictReader(stream, strict=True)
         try:
-            scan.items += map(_visa_item, reader)
+            for row in reader:
+                defect = {"normal": NORMAL, "anomaly": "anomaly"}[row["label"]]
+                if None in row or row["split"] not in SPLITS:
+                    raise ValueError("unknown split, or too many cells")
+                scan.items.append(_listed_item("", row["image"], row["mask"], row["object"], row["split"], defect))
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             scan.report(source, f"damaged after line {reader.line_num} ({printable(error)}); {UNPACK}")
-
-
-def _visa_item(row: dict[str, Any]) -> ImageItem:
-    defect = {"normal": NORMAL, "anomaly": "anomaly"}[row["label"]]
-    if None in row or row["split"] not in SPLITS:
-        raise ValueError("unknown split, or too many cells")
-    return _listed_item("", row["image"], row["mask"], row["object"], row["split"], defect)
 
 
 def _read_real_iad(root: Path, scan: LayoutScan) -> None:
     """Read ``realiad_jsons/**/CATEGORY.json``, which list images relative to realiad_1024/CATEGORY."""
     for source in sorted((root / "realiad_jsons").glob("**/[!.]*.json")):
         try:
-            content = parse_json(read_text(source).removeprefix("\ufeff"))
-            scan.items += [_real_iad_item(source.stem, split, row) for split in SPLITS for row in content[split]]
+            content, folder = parse_json(read_text(source).removeprefix("\ufeff")), f"realiad_1024/{source.stem}"
+            for split, row in ((name, row) for name in SPLITS for row in content[name]):
+                # A view that does not show the object's defect is listed as OK although its path contains NG.
+                defect = NORMAL if row["anomaly_class"] == "OK" else row["anomaly_class"]
+                scan.items.append(_listed_item(folder, row["image_path"], row["mask_path"], source.stem, split, defect))
         except (KeyError, TypeError, ValueError) as error:
             scan.report(source, f"invalid Real-IAD list ({type(error).__name__}: {printable(error)}); {UNPACK}")
-
-
-def _real_iad_item(category: str, split: str, row: dict[str, Any]) -> ImageItem:
-    # A view that does not show the object's defect is listed as OK although its path contains NG.
-    defect = NORMAL if row["anomaly_class"] == "OK" else row["anomaly_class"]
-    return _listed_item(f"realiad_1024/{category}", row["image_path"], row["mask_path"], category, split, defect)
 
 
 def _listed_item(folder: str, image: str, mask: str | None, category: str, split: str, defect: str) -> ImageItem:
