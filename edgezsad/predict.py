@@ -90,11 +90,9 @@ class Failure:
 
 def csv_row(result: Prediction | Failure) -> dict[str, object]:
     """Return the row of `--csv`, with six significant digits."""
-    row = dict.fromkeys(CSV_COLUMNS, "") | result.as_json()
-    if isinstance(result, Prediction):
-        numbers = {"score": result.score, "threshold": result.threshold}
-        row |= {name: "" if value is None else f"{value:.6g}" for name, value in numbers.items()}
-    return {name: row[name] or "" for name in CSV_COLUMNS}
+    row = {name: value for name, value in result.as_json().items() if value is not None}
+    cells = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+    return dict.fromkeys(CSV_COLUMNS, "") | cells
 
 
 @dataclass(frozen=True)

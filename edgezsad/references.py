@@ -209,7 +209,11 @@ def adapt(
     tensors = {"bank.fp16": bank[:, :, None, None], "offset": offset} | standard(GAIN / level, -GAIN)
     with written_beside(output) as temporary:
         temporary.write_bytes(sealed(appended(REFERENCES.read_bytes(), tensors, metadata)))
-    warnings = [*outliers(chosen, left_out), *reading.notes()]
+    warnings = reading.notes()
+    for row, score in enumerate(left_out):
+        if (deviation := GAIN * (score / np.mean(np.delete(left_out, row)) - 1)) > OUTLIER:
+            unlike = f"unlike the other references (score {deviation:+.1f})"
+            warnings.append(f"{chosen[row]}: {unlike}; is it defective, or another part?")
     return Adapted(output, len(chosen), len(bank), bool(turned[0]), threshold, basis, warnings, count)
 
 
@@ -299,16 +303,6 @@ def leave_one_out(
         others = [one for number, group in enumerate(groups) if number != row for one in group]
         scores.append(compare_with(tiles, *select_patches(others, most)))
     return scores
-
-
-def outliers(images: Sequence[Path], left_out: Sequence[float]) -> list[str]:
-    """Return a warning for each reference that resembles the others much less than they resemble one another."""
-    deviations = [GAIN * (score / np.mean(np.delete(left_out, row)) - 1) for row, score in enumerate(left_out)]
-    return [
-        f"{path}: unlike the other references (score {deviation:+.1f}); is it defective, or another part?"
-        for path, deviation in zip(images, deviations, strict=False)
-        if deviation > OUTLIER
-    ]
 
 
 def describe_turned(
