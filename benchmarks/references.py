@@ -177,6 +177,17 @@ def measured(parts: Sequence[Part], settings: dict[str, Any], other: PatchCore |
     return {"settings": settings, "categories": categories, "means": means}
 
 
+def keep_patchcore(found: dict[str, Any], before: dict[str, Any]) -> None:
+    """Keep PatchCore's results, and the difference from the checkpoint of that time."""
+    rows = {name: (found["means"][name], mean) for name, mean in before["means"].items()}
+    mine = {(row["set"], row["category"]): row for row in found["categories"]}
+    rows |= {key: (mine[key], row) for row in before["categories"] if (key := (row["set"], row["category"])) in mine}
+    for new, old in rows.values():
+        new |= {key: old[key] for key in ("patchcore", "difference") if key in old}
+    found["patchcore_commit"] = before.get("patchcore_commit", before["commit"])
+    found |= {"times": before["times"]} if "times" in before else {}
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -193,6 +204,8 @@ def main() -> None:
         what = "image AUROC, pixel AUROC, AUPRO and shares of errors; intervals are over images and draws of references"
         found = {"what": what, **machine(*packages), "gflops_ratio": gflops_ratio()}
         found |= measured(parts, SETTINGS, PatchCore() if options.patchcore else None, Path("runs/references"))
+        if not options.patchcore and options.output.is_file():
+            keep_patchcore(found, read_json(options.output, "delete it"))
     save(options.output, found, speed=options.times)
 
 
