@@ -288,7 +288,6 @@ def device_kit(
     images_per_target: Annotated[int | None, typer.Option(min=1, help="About so many; default: all.")] = None,
     dlc: Annotated[Path | None, typer.Option(help="For the RB5: the model as a DLC.")] = None,
     output: Annotated[Path | None, typer.Option(help="A folder or NAME.tar.", show_default="RUN/kits/NAME.tar")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Write it even if it seems not to fit.")] = False,
     checkpoint: Graph = None,
     images: BoardImages = None,
     precision: Annotated[Literal["fp16", "int8"], typer.Option(help="Of the run's model on the board.")] = "fp16",
@@ -305,7 +304,7 @@ def device_kit(
     # Opening it rejects an edited file.
     if checkpoint and load_scorer(checkpoint=checkpoint)[0].size is None:
         raise InputError(f"{checkpoint}: boards score whole images; run `edgezsad adapt` without --tiles")
-    options = (seed, chosen, images_per_target, dlc, output, yes, checkpoint, precision, images, typer.echo)
+    options = (seed, chosen, images_per_target, dlc, output, checkpoint, precision, images)
     path = make_kit(None if images else open_run(config), find_board(board), *options)
     typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")
 
@@ -343,14 +342,6 @@ def device_report(
 
     for path in report(config, {name: find_board(name).page for name in boards or BOARDS}):
         typer.echo(f"page: {path}")
-
-
-@device_app.command("status")
-def show_device_status(config: Config = MINI) -> None:
-    """List what was ingested from each board, and what is missing."""
-    from edgezsad.devices.ingest import device_status
-
-    typer.echo("\n".join(map(printable, device_status(open_run(config)))))
 
 
 @app.command()

@@ -94,9 +94,6 @@ class Data(Strict):
         for key in ("share", "derive"):
             if wrong := [item.name for item in self.targets if getattr(item, key) is not None]:
                 raise ValueError(f"{key} is for the source only; remove it from {', '.join(wrong)}")
-        stands = [item.stands_for for item in self.targets if item.stands_for]
-        if len(set(stands)) != len(stands):
-            raise ValueError("two targets stand for the same benchmark; name each once in stands_for")
         families = [
             {family for item in items if item.generated for family in item.generated.families}
             for items in (self.source, self.targets)
@@ -206,8 +203,7 @@ class Training(Strict):
     tuned_stages: int = Field(0, ge=0)  # the backbone's last stages that learn; 0: frozen, with cached features
     backbone_rate: float = Field(0.05, gt=0, le=1)  # of the backbone's last stage, in units of `learning_rate`
     layer_decay: float = Field(0.7, gt=0, le=1)  # learning rate of each stage, in units of the next one's
-    # `auto`: bf16 on a GPU that has it, else FP32. bf16 and fp16 are mixed: weights stay FP32.
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # `auto`: bf16 on a GPU that has it; weights stay FP32
     device: Literal["auto", "cpu", "gpu"] = "auto"
     workers: Positive = 2  # threads that read images; no effect on what is trained
     save_every: Positive = 100  # steps between saved states, from which a run continues; no effect on what is trained
@@ -285,12 +281,10 @@ class Profile(Strict):
 def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profile:
     """Read and check a profile, a YAML file; `data_root` replaces `data.root` when given."""
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such configuration; see configs/ for the profiles")
     try:
         raw = parse_yaml(read_text(path, MAX_YAML))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such configuration; see configs/ for the profiles") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; give a YAML file from configs/") from None
     except ValueError as error:
         raise InputError(f"{path}: invalid YAML: {one_line(error)}; fix the file") from None
     if not isinstance(raw, dict):

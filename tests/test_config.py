@@ -155,7 +155,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml: no such configuration; see configs/") as caught:
         load_profile(tmp_path / "none.yaml")
     assert caught.value.exit_code == 2
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="no such configuration"):
         load_profile(tmp_path)
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from edgezsad.config import load_profile
 from edgezsad.data.images import decode_image
 from edgezsad.data.manifest import Entry, Manifest, read_manifest, write_manifest
-from edgezsad.devices import ingest as ingest_module
+from edgezsad.devices.ingest import ingest
 from edgezsad.errors import InputError
 from edgezsad.evaluate import EvaluationReport
 from edgezsad.files import progress, read_json, write_csv
@@ -125,7 +125,7 @@ GRAPHS = {
 def test_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setattr(onnx_scorer, "MAX_SECONDS", 5 if name == "endless" else 60)
     (tmp_path / "g.onnx").write_bytes(GRAPHS[name][0])
-    assert GRAPHS[name][1] in reject(load_scorer, None, tmp_path / "g.onnx")
+    assert GRAPHS[name][1] in reject(load_scorer, tmp_path / "g.onnx")
 
 
 @pytest.mark.slow
@@ -162,29 +162,14 @@ def test_bombs(tmp_path: Path, make_scores: Callable[..., ScoreFile], monkeypatc
     assert "pixels" in reject(decode_image, tmp_path / "a.png")
 
 
-def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.type = size, kind
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
-def test_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ingest_module, "MAX_FILES", 500)
+def test_archives(tmp_path: Path):
     run, path = Run(load_profile(MINI)), tmp_path / "r.tar"
-    long_name = [header("././@LongLink", size, tarfile.GNUTYPE_LONGNAME) for size in (5, -512, 3_500_000_000)]
-    for content, reason in (
-        ((long_name[0] + b"name\0".ljust(512, b"\0")) * 3000, "recursion"),
-        (long_name[1], "a header of"),
-        (long_name[2], "a header of 3,500,"),
-        (b"".join(header(f"d{n}", 0, tarfile.DIRTYPE) for n in range(501)), "more than 500 files"),
-        (header("a", 10**9), "more than"),
-        (archive(**{"kit.json": b"[" * 100_000}), "damaged"),
-    ):
-        path.write_bytes(content.ljust(10_240, b"\0"))
-        with path.open("r+b") as stream:
-            # Zeros that take no room on the disk.
-            stream.truncate(3_600_000_000)
-        assert reason in reject(ingest_module.ingest, path, run)
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.size, long_name.type = 5, tarfile.GNUTYPE_LONGNAME
+    nested = (long_name.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(512, b"\0")) * 3000
+    for content, reason in ((nested, "recursion"), (archive(**{"kit.json": b"[" * 100_000}), "damaged")):
+        path.write_bytes(content)
+        assert reason in reject(ingest, path, run)
 
 
 def test_names_stay_text(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -242,7 +242,6 @@ class RuntimeDrift:
             "images_needed": max((test.needed or 0 for test in tests), default=0),
             **{name: float(value) if math.isfinite(value) else None for name, value in numbers.items()},
             "rows": records(self.table),
-            "changes": records(change_table(self.changes)),
         }
 
     def summary(self) -> str:

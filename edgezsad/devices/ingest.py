@@ -4,7 +4,6 @@ A target with a fault is rejected as a whole, because a table over part of its i
 earlier files stay. A board that computes badly is never rejected for it: that is drift, which is to be reported.
 """
 
-import io
 import math
 import re
 import tarfile
@@ -29,7 +28,6 @@ from edgezsad.devices.latency import (
     NETRUN,
     RATE,
     Latency,
-    board_latency,
     read_qnn_layers,
     read_qnn_times,
     read_tegrastats,
@@ -45,7 +43,6 @@ from edgezsad.scoring.score_run import score_seeds
 ALIKE, FLAT = 0.5, 1e-3  # maps that correlate less, or deviate less than this part of the host's, give a note
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
-MAX_FILES, MAX_BYTES = 20_000, 64_000_000  # of a result, and of one file in it
 SHOWN = 5  # faults of each target that the text names
 AGAIN = "copy the result from the board again"
 _Image = namedtuple("_Image", "key target sha256 id")
@@ -142,49 +139,6 @@ def ingest(
         return done
 
 
-def device_status(run: Run) -> list[str]:
-    """Describe what was ingested from each board, what is missing, and what the board needs."""
-    lines = []
-    for board in BOARDS.values():
-        lines.append(f"{board.name}: {board.title}, {board.reported['runtime']}")
-        for seed, item in ((seed, item) for seed in run.profile.seeds for item in run.profile.data.targets):
-            file = run.board(board.name) / f"seed{seed}" / f"{item.name}.npz"
-            text = f"not run: needs {board.reported['needs']}"
-            if file.with_suffix(".json").exists():
-                try:
-                    scores = read_scores(file)
-                    text = f"{scores.record.reason or f'{len(scores):,} images'}, {scores.record.device}, "
-                    text += ", ".join(f"{name} {version}" for name, version in scores.record.versions.items())
-                except InputError as error:
-                    text = f"damaged: {error}"
-            if (report := file.with_suffix(".rejected.txt")).exists():
-                text += f"; the last result was rejected, see {report}"
-            lines.append(f"  seed {seed}, {item.name}: {text}")
-        try:
-            latency = board_latency(run, board)
-            text = f"{latency.sentence()}, profile {latency.profile}, seed {latency.seed}" if latency else "not run"
-        except InputError as error:
-            text = str(error)
-        lines.append(f"  latency: {text} (the paper: {board.reported['milliseconds']} ms)")
-    return lines
-
-
-class _Archive(io.FileIO):
-    """An archive in which no header can make `tarfile` read more than a file's largest size into memory."""
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_BYTES:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
-        return super().read(size)
-
-
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    for number, member in enumerate(archive):
-        if number == MAX_FILES or member.size > MAX_BYTES or member.issparse():
-            raise tarfile.ReadError(f"more than {MAX_FILES:,} files, or one of more than {MAX_BYTES:,} bytes")
-        yield member
-
-
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """Yield the result as a folder."""
@@ -193,18 +147,10 @@ def _unpacked(path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="edgezsad-result-") as folder:
         try:
-            # "r:" rejects compressed archives, which could grow without limit.
-            with _Archive(path) as stream, tarfile.open(mode="r:", fileobj=stream) as archive:
-                archive.extractall(folder, list(_members(archive)), filter="data")
-                # A complete archive ends with zeros; one that is cut off or has a damaged header does not.
-                stream.seek(archive.offset)
-                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise tarfile.TarError("cut off or damaged")
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
         except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
-            # The first bytes of gzip.
-            compressed = path.is_file() and path.open("rb").read(2) == b"\x1f\x8b"
-            problem = "compressed; gunzip it first" if compressed else f"{one_line(error)}; {AGAIN}"
-            raise InputError(f"{path}: not a complete result of run.sh: {problem}") from None
+            raise InputError(f"{path}: not a complete result of run.sh: {one_line(error)}; {AGAIN}") from None
         yield Path(folder)
 
 
@@ -386,53 +332,52 @@ def _check_order(host: ScoreFile, scores: ScoreFile, notes: list[str]) -> None:
 def _latency(result: _Result, timing: Path | None, notes: list[str]) -> Latency:
     """Return the timing run as a latency record."""
     what = f"{result.name}: time/time.tsv"
-    facts = dict(result.rows("time/time.tsv", 2))
+    facts = {key: value for key, value in result.rows("time/time.tsv", 2) if value != "unknown"}
     try:
         count, warmup = int(facts["iterations"]), facts["warmup"]
         runs = count + int(warmup.split()[0])
-        conditions = {key: facts[key] for key in ("power_mode", "clocks", "after", "date")}
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError):
         raise InputError(f"{what}: damaged; {AGAIN}") from None
+    conditions = {key: facts[key] for key in ("power_mode", "clocks", "after", "date") if key in facts}
     layers: dict[str, float] = {}
     rate = single = None
     if result.board.name == "jetson":
-        file = "time/times.json"
+        what, profile, runs = f"{result.name}: time/times.json", "time/profile.json", count
         # Only computeMs is comparable between versions: latencyMs has another meaning in 10.x than in 11.x.
-        times = [item.get("computeMs") for item in read_trtexec_json(result.read(file), f"{result.name}: {file}")]
+        times = [item.get("computeMs") for item in read_trtexec_json(result.read("time/times.json"), what)]
         method = "computeMs of trtexec: GPU time from the first kernel to the last, without copies to and from the GPU"
-        # TensorRT 11.1 runs one iteration more.
-        if len(times) < count:
-            raise InputError(f"{result.name}: {file}: expected {count} iterations, got {len(times)}; {AGAIN}")
-        try:
-            items = read_trtexec_json(result.read("time/profile.json"), "time/profile.json")
-            layers = {str(item.get("name")): float(item["averageMs"]) for item in items if "averageMs" in item}
-        except (InputError, TypeError, ValueError):
-            # trtexec does not escape the names of layers; the times do not depend on them.
-            notes.append("time/profile.json cannot be read: no times of layers")
-        with suppress(InputError, ValueError, KeyError):
-            rate = float(facts["throughput"])
+        rate = facts.get("throughput")
+        # Missing without JetPack's Python or its tools; an interrupted run leaves half a row.
         with suppress(InputError, ValueError):
             single = float(np.median([float(row[1]) for row in result.rows("singles.tsv", 2)]))
         with suppress(InputError):
             conditions |= read_tegrastats(result.read("time/tegrastats.txt"))
     else:
-        path = timing or result.folder / "time/profile.csv"
+        path, profile = timing or result.folder / "time/profile.csv", "time/layers.csv"
         if not path.is_file():
             viewer = "qnn-profile-viewer --input_log time/profile.log --output FILE.csv"
             raise InputError(f"{path}: missing; make it with {viewer} and give --timing FILE.csv")
-        data = path.read_bytes() if timing else result.read("time/profile.csv")
-        series = read_qnn_times(data, path.name)
+        what = path.name
+        series = read_qnn_times(path.read_bytes() if timing else result.read("time/profile.csv"), what)
         rate = series.get(RATE, [None])[-1]
         name, times = next(iter(series.items()))
-        if len(times) < runs:
-            raise InputError(f"{path.name}: expected {runs} executions, got {len(times)}; cut off, or of another run")
-        # Earlier runs may come first in a profile.
-        times, method = times[-count:], f'"{name}" of the {result.facts["model"]} by {result.facts["tool"]}'
+        method = f'"{name}" of the {result.facts["model"]} by {result.facts["tool"]}'
         if NETRUN in series:
             single = float(np.median(series[NETRUN][-count:]))
             method += f" (NetRun: median {single:.3f} ms)"
-        with suppress(InputError):
-            layers = read_qnn_layers(result.read("time/layers.csv"), "time/layers.csv")
+    if len(times) < runs:
+        raise InputError(f"{what}: expected {runs} runs, got {len(times)}; cut off, or of another run")
+    # Earlier runs may come first in a profile of QNN; TensorRT 11.1 runs one iteration more.
+    times = times[-count:]
+    try:
+        if profile.endswith(".json"):
+            items = read_trtexec_json(result.read(profile), profile)
+            layers = {str(item.get("name")): item["averageMs"] for item in items if "averageMs" in item}
+        else:
+            layers = read_qnn_layers(result.read(profile), profile)
+    except InputError:
+        # trtexec does not escape the names of layers; the times do not depend on them.
+        notes.append(f"{profile} cannot be read: no times of layers")
     try:
         return Latency(
             **result.record(),

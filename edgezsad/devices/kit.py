@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -77,19 +77,16 @@ def make_kit(
     images_per_target: int | None = None,
     dlc: Path | None = None,
     output: Path | None = None,
-    anyway: bool = False,
     checkpoint: Path | None = None,
     precision: Literal["fp16", "int8"] = "fp16",
     images: Path | None = None,
-    say: Callable[[str], object] = print,
 ) -> Path:
     """Report a kit's size and time, check the free space, write the kit and return its path.
 
     Targets are all of the profile unless named; of each, all images or about `images_per_target`, evenly over
     categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
-    `output` is an archive NAME.tar or a new folder, by default in the run's `kits`. `anyway` writes a kit that seems
-    not to fit on the disk; `say` receives the estimate before. `checkpoint` is a graph instead of the run's, such as a
-    part file; with a folder of `images` it needs no run.
+    `output` is an archive NAME.tar or a new folder, by default in the run's `kits`. `checkpoint` is a graph
+    instead of the run's, such as a part file; with a folder of `images` it needs no run.
     """
     manifests = _manifests(run, seed, targets, images_per_target, images)
     if run is None and checkpoint is None:
@@ -107,12 +104,11 @@ def make_kit(
         ends = {item.name: item.type.tensor_type.shape.dim for item in (*graph.input, *graph.output)}
         size = ends["image"][2].dim_value
         total, text = _estimate(name, board, manifests, models, size)
-        say("\n".join(filter(None, (text, facts["note"]))))
+        print("\n".join(filter(None, (text, facts["note"]))))
         free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
-        if total > free and not anyway:
+        if total > free:
             problem = f"{free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB"
-            remedy = "give another --output, fewer --targets or --images-per-target, or --yes to try anyway"
-            raise InputError(f"{output}: {problem}; {remedy}")
+            raise InputError(f"{output}: {problem}; give another --output, fewer --targets or --images-per-target")
         record = KitRecord(
             edgezsad=edgezsad.__version__,
             board=board.name,

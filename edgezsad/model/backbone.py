@@ -97,20 +97,11 @@ def packaged_weights(name: str) -> dict[str, Tensor]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path.name}: missing in the package {package}; install version 0.1.0 of it") from None
-    return map_by_position(stored, timm.create_model(name, pretrained=False).state_dict(), path.name)
-
-
-def map_by_position(stored: dict[str, Tensor], expected: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Rename the tensors of `stored` to the names of `expected`, in order, checking every shape and suffix."""
-    remedy = "the file belongs to another backbone or another version"
-    if len(stored) != len(expected):
-        raise InputError(f"{source}: expected {len(expected)} tensors, got {len(stored)}; {remedy}")
-    mapped = {}
-    for (old, tensor), (new, slot) in zip(stored.items(), expected.items(), strict=True):
-        if tensor.shape != slot.shape or old.rpartition(".")[2] != new.rpartition(".")[2]:
-            raise InputError(f"{source}: {old} {tuple(tensor.shape)} does not fit {new} {tuple(slot.shape)}; {remedy}")
-        mapped[new] = tensor
-    return mapped
+    expected = timm.create_model(name, pretrained=False).state_dict()
+    forms = ([(key.rpartition(".")[2], tensor.shape) for key, tensor in one.items()] for one in (stored, expected))
+    if len({*map(tuple, forms)}) != 1:
+        raise InputError(f"{path.name}: does not fit {name}; install version 0.1.0 of {package}")
+    return dict(zip(expected, stored.values(), strict=True))
 
 
 def reset_attention_bias_cache(module: nn.Module) -> None:

@@ -44,7 +44,7 @@ TRAINING_RECIPE = 2  # increase it if a change of the code changes what is train
 LOG_EVERY = 10
 SCALE_IMAGES = 512  # that the scale of the features is computed from if features are not cached
 NO_EFFECT = {"save_every", "workers", "device"}  # may differ in a run that continues another
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 FIXED = (_BatchNorm, nn.Dropout, DropPath)
 """Stay in eval mode: statistics of small batches of few categories are worse than ImageNet's and differ per device."""
 STATE = "state.safetensors"
@@ -99,7 +99,7 @@ class Trainer:
 
     def __init__(self, profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, fabric: Fabric):
         self.profile, self.config, self.inputs, self.seed = profile, profile.training, inputs, seed
-        self.fabric, self.precision, self.to_device = fabric, fabric.strategy.precision, fabric.to_device
+        self.fabric, self.to_device = fabric, fabric.to_device
         torch.manual_seed(seed)
         readout = build_readout(backbone.channels, backbone.strides, profile.model.readout, profile.model.size)
         # A copy: the next seed starts from the same backbone.
@@ -144,9 +144,7 @@ class Trainer:
         self._wrapped_optimiser.zero_grad()
         self.fabric.backward(loss.total)
         gradients = [one.grad for one in self.model.parameters() if one.grad is not None]
-        # In FP16 the gradient scaler skips a step whose gradient overflows.
-        finite = self.precision.state_dict() or torch.nn.utils.get_total_norm(gradients).isfinite()
-        if not (loss.total.isfinite() and finite):
+        if not (loss.total.isfinite() and torch.nn.utils.get_total_norm(gradients).isfinite()):
             remedy = f"check its images ({', '.join(self.inputs.parent[example.rows[:3]])}, ...)"
             problem = f"seed {self.seed}: the loss or its gradient is not finite at step {number}"
             raise CheckError(f"{problem}; {remedy} or lower training.learning_rate")
@@ -168,7 +166,7 @@ class Trainer:
         tensors = {f"optimiser/{number}/{key}": value for number, one in state.items() for key, value in one.items()}
         for part, module in (("model", self.model), ("average", self.average)):
             tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
-        header = {"step": step, "made_with": made_with, "curve": self.curve, "scaler": self.precision.state_dict()}
+        header = {"step": step, "made_with": made_with, "curve": self.curve}
         save_tensors(folder / STATE, tensors, {"edgezsad": json.dumps(header)})
 
     def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
@@ -185,7 +183,6 @@ class Trainer:
             number, key = name.split("/")
             optimiser["state"].setdefault(int(number), {})[key] = value
         self.optimiser.load_state_dict(optimiser)
-        self.precision.load_state_dict(header["scaler"])
         self.curve = header["curve"]
 
     def _noise(self, step: int) -> Callable[[Tensor], Tensor]:
@@ -285,8 +282,6 @@ def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
     device, precision = resolve_device(config)
     if config.device == "gpu" and device == "cpu":
         raise InputError("training.device: gpu, but PyTorch finds none; set it to auto or cpu")
-    if precision == "fp16" and device == "cpu":
-        raise InputError("training.precision: fp16 needs a GPU; set it to auto or fp32")
     # The plain environment: otherwise Fabric takes a batch job with several tasks for a distributed training.
     processes: dict[str, Any] = {"devices": 1, "plugins": LightningEnvironment()}
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -299,7 +294,7 @@ def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
 
 
 def resolve_device(config: Training) -> tuple[str, str]:
-    """Return the device, "cuda" or "cpu", and the precision, "fp32", "bf16" or "fp16", that training uses."""
+    """Return the device, "cuda" or "cpu", and the precision, "fp32" or "bf16", that training uses."""
     gpu = torch.cuda.is_available() and config.device != "cpu"
     automatic = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "cuda" if gpu else "cpu", automatic if config.precision == "auto" else config.precision

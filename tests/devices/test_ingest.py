@@ -207,7 +207,7 @@ def test_changes_on_the_host(bench: Any, unpacked: Unpack, tmp_path: Path):
 
 TIMES = [
     ("jetson", lambda f: (f / "time/times.json").unlink(), "times.json: missing"),
-    ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": 3}]'), "expected 5 iterations, got 1"),
+    ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": 3}]'), "expected 5 runs, got 1"),
     ("jetson", lambda f: (f / "time/times.json").write_text('[{"computeMs": nan}, {}, {}, {}, {}]'), "milliseconds.0"),
     ("rb5", lambda f: (f / "time/time.tsv").write_text("iterations\tmany\n"), "time.tsv: damaged"),
     ("rb5", lambda f: [path.unlink() for path in (f / "time").glob("profile.*")], "give --timing FILE.csv"),
@@ -239,22 +239,18 @@ def test_times_of_the_rb5_from_elsewhere(bench: Any, unpacked: Unpack, tmp_path:
     rows = elsewhere.read_text().splitlines()
     elsewhere.write_text("\n".join([*rows[:-14], ""]))
     done = ingest(folder, bench.run, tmp_path / "out", elsewhere)
-    assert "expected 8 executions, got 5; cut off, or of another run" in done.rejected["latency"][0]
+    assert "expected 8 runs, got 5; cut off, or of another run" in done.rejected["latency"][0]
 
 
 def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpack, seal: Seal):
     def run(*words: str) -> Any:
         return CliRunner().invoke(cli.app, ["device", *words, "--config", str(bench.config)])
 
-    assert run("status").stdout.count(": not run") == 10
     done = run("ingest", str(returned["jetson"]))
     assert done.exit_code == 0, done.output
     folder = bench.run.board("jetson")
     try:
         assert (folder / "seed0" / "bolts.npz").is_file() and "bolts: written" in done.stdout
-        after = run("status").stdout
-        assert "tensorrt 10.3.0, l4t 36.4.3" in after and "seed 0, bolts: 7 images" in after
-        assert "seed 1, nuts: not run: needs a Jetson" in after and "(the paper: 32.83 ms)" in after
         earlier = sha256_of_file(folder / "seed0" / "nuts.npz")
         result = unpacked("jetson")
         for path in (result / "outputs" / "nuts").iterdir():
@@ -265,13 +261,8 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         assert failed.stdout.count("nuts: rejected: ") == 5 and "bolts: written" in failed.stdout
         # The earlier file of a rejected target stays.
         assert sha256_of_file(folder / "seed0" / "nuts.npz") == earlier
-        assert "; the last result was rejected, see " in run("status").stdout
         assert run("ingest", str(returned["jetson"])).exit_code == 0
         assert not list(folder.rglob("*.rejected.txt"))
-        (folder / "latency.json").write_text("{}")
-        (folder / "seed0" / "bolts.npz").write_bytes(b"")
-        damaged = run("status")
-        assert damaged.exit_code == 0 and "damaged: " in damaged.stdout and "not a latency record" in damaged.stdout
     finally:
         shutil.rmtree(folder)
 
@@ -289,6 +280,5 @@ def test_hostile_and_compressed_archives(bench: Any, tmp_path: Path, changes: di
         packed.addfile(info, io.BytesIO())
     with pytest.raises(InputError, match="not a complete result") as caught:
         ingest(tmp_path / "result.tar", bench.run)
-    assert ("compressed" in str(caught.value) and "gunzip" in str(caught.value)) == (mode == "w:gz")
     assert str(caught.value).isprintable()
     assert [entry.name for entry in tmp_path.rglob("*")] == ["result.tar"]
