@@ -137,7 +137,9 @@ class EdgeGLR(GlobalLocalReadout):
     def __init__(self, channels: tuple[int, ...], spatial_head: nn.Module, config: EdgeGLRConfig):
         super().__init__(channels, config)
         self.spatial_head, self.reads_hidden = spatial_head, isinstance(spatial_head, SpatialHead)
-        self.global_head = nn.Linear(len(channels) * config.local_channels if self.reads_hidden else sum(channels), 1)
+        width = len(channels) * config.local_channels if self.reads_hidden else sum(channels)
+        # A ranking loss gives a bias no gradient but rounding errors.
+        self.global_head = nn.Linear(width, 1, bias=False)
 
     def predict_map(self, centred: list[Tensor]) -> Tensor:
         return self.spatial_head(centred)
