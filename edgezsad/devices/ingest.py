@@ -40,7 +40,7 @@ from edgezsad.scoring.onnx_scorer import OnnxScorer, cores, detector_hash, read_
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
 from edgezsad.scoring.score_run import score_seeds
 
-ALIKE, FLAT = 0.5, 1e-3  # maps that correlate less, or deviate less than this part of the host's, give a note
+AGREEMENT, FLAT = 0.5, 1e-3  # maps that correlate less, or deviate less than this part of the host's, give a note
 FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
 SHOWN = 5  # faults of each target that the text names
@@ -323,9 +323,9 @@ def _check_order(host: ScoreFile, scores: ScoreFile, notes: list[str]) -> None:
             f"{scores.record.target}: every map is nearly constant, the host's are not: wrong precision or model?"
         )
         return
-    alike = float(np.median([np.corrcoef(*pair)[0, 1] for pair in zip(ours, theirs, strict=True)]))
-    if not alike > ALIKE:
-        text = f"maps correlate with the host's by {alike:.2f} only: wrong layout, scaling or model?"
+    agreement = float(np.median([np.corrcoef(*pair)[0, 1] for pair in zip(ours, theirs, strict=True)]))
+    if not agreement > AGREEMENT:
+        text = f"maps correlate with the host's by {agreement:.2f} only: wrong layout, scaling or model?"
         notes.append(f"{scores.record.target}: {text}")
 
 
