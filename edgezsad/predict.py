@@ -101,7 +101,7 @@ class Decision:
 
     threshold: float | None = None
     basis: str = UNCALIBRATED
-    detector: str = ""
+    detector: str = field(default="", compare=False)
     warnings: Sequence[str] = ()
 
     @classmethod

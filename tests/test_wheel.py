@@ -91,7 +91,7 @@ def test_the_wheel_scores_and_evaluates_without_extras(light: Path, tmp_path: Pa
     command = [str(light.with_name("edgezsad"))]
     done = run(light, tmp_path, *command, "predict", "part", "--json", "--heatmaps", "maps")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "left out: 1 mask"
+    assert "left out: 1 mask" in done.stderr.splitlines()
     assert len(json.loads(done.stdout)) == len(list((tmp_path / "maps").rglob("*.png"))) == 3
     done = run(light, tmp_path, *command, "evaluate", "part", "--csv", "t.csv", "--scores", "s.csv")
     assert done.returncode == 0, done.stderr

@@ -85,7 +85,7 @@ def _stage_notebooks(root: Path, config: dict[str, Any], notebooks: list[Path], 
             # "Training: one seed" executed as 03_training-seed0 becomes "Training: seed 0".
             title = f"{title.partition(':')[0]}: {re.sub(r'^seed(?=[0-9])', 'seed ', parameter)}"
         if detector := first["metadata"].get("detector", "").format(run=detector_name(run)):
-            title += f"\n\n{{bdg-secondary-line}}`Detector: {detector}`"
+            title += f"\n\n{{bdg-secondary-line}}`Detector: {detector.replace(';', ',')}`"
         first["source"] = f"{title}\n{rest}"
         for tags in (cell["metadata"].get("tags", []) for cell in content["cells"]):
             tags += ["hide-cell"] * ("injected-parameters" in tags)
