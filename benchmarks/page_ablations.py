@@ -1,5 +1,8 @@
 """Tables and charts of the ablations (notebook 13), and of the photographs (notebook 15)."""
 
+from collections.abc import Iterator
+from html import escape
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +16,11 @@ from benchmarks.recorded import (
     rows_table,
     verdict,
 )
+from edgezsad.data.manifest import Manifest
+from edgezsad.evaluate import score_manifest
+from edgezsad.model import SEEN
+from edgezsad.scoring.score_file import Scorer
+from edgezsad.show.charts import gallery
 
 RECIPE = "recipe"
 VERDICTS = {"worse": "worse", "better": "better", "no clear difference": "no"}
@@ -167,3 +175,16 @@ def photographs_conditions(results: Results) -> str:
 def measured(results: Results) -> pd.DataFrame:
     """Describe when and with what a benchmark of photographs ran."""
     return facts_table({"date": results["date"], "processor": results["cpu"], **results["versions"]})
+
+
+def worst_images(scorer: Scorer, manifest: Manifest) -> Iterator[tuple[str, Figure]]:
+    """Score a data set; yield for each category how many images are ranked wrongly, as Markdown, and the worst ones."""
+    scores = score_manifest(scorer, manifest)
+    for category in np.unique(scores.category):
+        one = scores.take(scores.image_id[scores.category == category])
+        defective, normal = one.score[one.label == 1], one.score[one.label == 0]
+        missed, alarms = defective <= normal.max(initial=-np.inf), normal >= defective.min(initial=np.inf)
+        known = "; the checkpoint was trained on images of this set" if manifest.name in SEEN else ""
+        text = f"{sum(missed)} of {len(defective)} defective images are outscored by a normal one, {sum(alarms)} of "
+        text += f"{len(normal)} normal images outscore a defective one (ties count)"
+        yield f"**{escape(category)}** ({manifest.name}{known}): {text}", gallery(one, manifest, hits=False)
