@@ -374,6 +374,20 @@ def dlc(
     typer.echo(f"{out}: {facts}; findings of the GPU's operator list: {summarise(record.gpu_findings)}")
 
 
+@export_app.command()
+def tensorrt(
+    graph: Annotated[Path, typer.Argument(help="An ONNX file: FP32 for TensorRT 10.x, FP16 from 11.0 on.")],
+    out: Annotated[Path, typer.Argument(help="The engine; its record is stored next to it.")],
+) -> None:
+    """Build an FP16 engine for the NVIDIA GPU of this machine; an engine that fits is kept."""
+    from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package, this_device
+
+    package = tensorrt_package()
+    device = this_device(package)
+    build_engine(graph, out, device, package)
+    typer.echo(f"{out}: for {device['gpu']} ({device['capability']}), TensorRT {device['tensorrt']}")
+
+
 @app.command("lint")
 def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> None:
     """Check an ONNX file against the operator lists of TensorRT, QNN GPU and QNN HTP; exit code 1 if one rejects it."""

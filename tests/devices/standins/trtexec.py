@@ -22,7 +22,7 @@ COMMON = {
     "duration", "exportTimes", "exportProfile", "separateProfileRun", "exportOutput", "help",
 }  # fmt: skip
 KNOWN = COMMON | ({"includeDataTransfers"} if MAJOR >= 11 else {"fp16", "int8", "noDataTransfers"})
-PLAN = b"plan"  # the engine: the ONNX file behind a header, as of jetpack/tensorrt.py
+PLAN = b"plan"  # the engine: the ONNX file behind a header, as of tests/export/fake_tensorrt.py
 
 
 def number(value: float) -> str:

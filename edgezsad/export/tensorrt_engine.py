@@ -1,0 +1,85 @@
+"""Build FP16 TensorRT engines with the `tensorrt` Python package; a kit's scripts build them with `trtexec`.
+
+TensorRT 10.x (JetPack 6.2 has 10.3) takes the FP32 graph and a flag, and rounds by itself. From 11.0 on a network
+computes in the types of its graph, so that it takes the FP16 graph.
+Not run on a device: the tests check the calls against the interfaces of 10.3 and 11.0.
+"""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
+from edgezsad.export.lint import load_graph, metadata_of
+from edgezsad.files import check_may_be_written, read_json, sha256_of_file, write_json, written_beside
+
+WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
+
+
+def tensorrt_package() -> ModuleType:
+    """Import the `tensorrt` package; `RuntimeUnavailable` if it is missing or older than 10.0."""
+    try:
+        found = importlib.import_module("tensorrt")
+    except ImportError:
+        remedy = "on a Jetson it comes with JetPack; else pip install 'edgezsad[tensorrt]'"
+        raise RuntimeUnavailable(f"needs a device: an NVIDIA GPU with TensorRT ({remedy})") from None
+    if int(found.__version__.split(".")[0]) < 10:
+        raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
+    return found
+
+
+def this_device(tensorrt: ModuleType) -> dict[str, str]:
+    """Return what an engine is tied to: "gpu", "capability" and "tensorrt"; `RuntimeUnavailable` without a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeUnavailable("needs a device: PyTorch sees no NVIDIA GPU here")
+    capability = "{}.{}".format(*torch.cuda.get_device_capability())
+    return {"gpu": torch.cuda.get_device_name(), "capability": capability, "tensorrt": tensorrt.__version__}
+
+
+def engine_record(engine: Path | str, graph: Path | str, device: dict[str, str]) -> dict[str, str]:
+    """Return the record of an engine, stored next to it as NAME.json: its hash, its graph's, its device."""
+    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **device}
+
+
+def fits(engine: Path, graph: Path, device: dict[str, str]) -> bool:
+    """Return whether an engine is there, unchanged, and of this graph and device, by its record."""
+    try:
+        return read_json(engine.with_suffix(".json"), "build it again") == engine_record(engine, graph, device)
+    except (InputError, FileNotFoundError):
+        return False
+
+
+def build_engine(
+    graph: Path | str,
+    engine: Path | str,
+    device: dict[str, str],
+    tensorrt: ModuleType,
+) -> None:
+    """Build an engine and its record; one that fits is kept."""
+    graph, engine = Path(graph), Path(engine)
+    found, version = metadata_of(load_graph(graph)).get("precision", "fp32"), device["tensorrt"]
+    wanted = "fp32" if int(version.split(".")[0]) < 11 else "fp16"
+    if found != wanted:
+        raise InputError(f"{graph}: an {found} graph; TensorRT {version} takes the {wanted} graph")
+    check_may_be_written(engine)
+    if fits(engine, graph, device):
+        return
+    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network()
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(graph.read_bytes()):
+        errors = [parser.get_error(number).desc() for number in range(parser.num_errors)]
+        raise CheckError(f"{graph}: TensorRT cannot parse it ({'; '.join(errors)[:160]}); see `edgezsad lint`")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
+    if wanted == "fp32":
+        config.set_flag(tensorrt.BuilderFlag.FP16)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise CheckError(f"{graph}: TensorRT {version} cannot build it; see its log")
+    with written_beside(engine) as temporary:
+        temporary.write_bytes(plan)
+    write_json(engine.with_suffix(".json"), engine_record(engine, graph, device))
