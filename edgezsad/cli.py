@@ -281,32 +281,30 @@ def data_index(
 
 @device_app.command("kit")
 def device_kit(
-    board: Annotated[str, typer.Argument(help="jetson or rb5.")],
+    board: Annotated[Literal["jetson", "rb5"], typer.Argument()],
     config: Config = MINI,
     seed: Seed = 0,
-    targets: Annotated[list[str] | None, typer.Option(help="Targets, separated by commas; default: all.")] = None,
     images_per_target: Annotated[int | None, typer.Option(min=1, help="About so many; default: all.")] = None,
     dlc: Annotated[Path | None, typer.Option(help="For the RB5: the model as a DLC.")] = None,
-    output: Annotated[Path | None, typer.Option(help="A folder or NAME.tar.", show_default="RUN/kits/NAME.tar")] = None,
+    output: Annotated[Path | None, typer.Option(help="The archive.", show_default="RUN/kits/NAME.tar")] = None,
     checkpoint: Graph = None,
     images: BoardImages = None,
     precision: Annotated[Literal["fp16", "int8"], typer.Option(help="Of the run's model on the board.")] = "fp16",
 ) -> None:
-    """Write all that a board needs to repeat the device experiment; size and time are printed first.
+    """Write all that a board needs to repeat the device experiment into one archive.
 
     With --checkpoint and --images it needs no run: `--checkpoint cap.onnx --images FOLDER`.
     """
-    from edgezsad.devices import find_board
+    from edgezsad.devices import BOARDS
     from edgezsad.devices.kit import make_kit
     from edgezsad.predict import load_scorer
 
-    chosen = tuple(name for text in targets or [] for name in text.split(",") if name)
     # Opening it rejects an edited file.
     if checkpoint and load_scorer(checkpoint=checkpoint)[0].size is None:
         raise InputError(f"{checkpoint}: boards score whole images; run `edgezsad adapt` without --tiles")
-    options = (seed, chosen, images_per_target, dlc, output, checkpoint, precision, images)
-    path = make_kit(None if images else open_run(config), find_board(board), *options)
-    typer.echo(f"{path}: copy it to the board{' and unpack it' if path.suffix == '.tar' else ''}; there: sh run.sh")
+    options = (seed, images_per_target, dlc, output, checkpoint, precision, images)
+    path = make_kit(None if images else open_run(config), BOARDS[board], *options)
+    typer.echo(f"{path}: {path.stat().st_size / 1e6:,.0f} MB; copy it to the board and unpack it; there: sh run.sh")
 
 
 @device_app.command("ingest")
@@ -325,7 +323,7 @@ def device_ingest(
     done = ingest(result, None if images else open_run(config), output, timing, checkpoint, images)
     typer.echo(done.as_text())
     if page:
-        device_report(config, [done.board])
+        device_report(config, done.board)
     elif not (images or checkpoint or output):
         typer.echo(f"its page: edgezsad device report --config {config}")
     done.require_all()
@@ -334,13 +332,13 @@ def device_ingest(
 @device_app.command("report")
 def device_report(
     config: Config = MINI,
-    boards: Annotated[list[str] | None, typer.Option(help="jetson or rb5; default: both.")] = None,
+    board: Annotated[Literal["jetson", "rb5"] | None, typer.Option(show_default="both")] = None,
 ) -> None:
     """Render the boards' pages alone (RUN/boards/pages); the run must have been scored."""
-    from edgezsad.devices import BOARDS, find_board
+    from edgezsad.devices import BOARDS
     from edgezsad.execute import report
 
-    for path in report(config, {name: find_board(name).page for name in boards or BOARDS}):
+    for path in report(config, {name: BOARDS[name].page for name in ([board] if board else BOARDS)}):
         typer.echo(f"page: {path}")
 
 

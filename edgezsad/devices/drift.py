@@ -23,8 +23,8 @@ from edgezsad.errors import CheckError, InputError
 from edgezsad.files import progress, records, reported
 from edgezsad.metrics.benchmark_tables import category_seed, has_pixel_labels, pixel_labels
 from edgezsad.metrics.image_metrics import auroc, average_precision
-from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
-from edgezsad.metrics.significance import Equivalence, contrast, delong, equivalence
+from edgezsad.metrics.intervals import REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
+from edgezsad.metrics.significance import contrast, delong, equivalence
 from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import read_metadata
@@ -33,49 +33,23 @@ from edgezsad.scoring.score_file import ScoreFile, read_scores
 DRIFT_POINTS: float = reported()["paper"]["drift_points"]  # the paper's bound on the drift of image AUROC, in points
 HOST: Runtime = "pytorch"
 MEAN = "mean"  # instead of a seed: the mean over seeds
-TEST_COLUMNS = {"test_low": "low", "test_high": "high", "test_p": "p_value", "verdict": "verdict"}
+CHANGE = ("target", "seed", "metric", "images", "host", "device", "points", "low", "high")
+TEST = ("test_low", "test_high", "test_p", "verdict", "needed", "words")  # of image AUROC alone
 Pair = tuple[ScoreFile, ScoreFile]  # score files of the host and of the device
-
-
-@dataclass(frozen=True)
-class Change:
-    """One metric of one target on the host and on the device, in percent; `points` is device minus host.
-
-    `seed` can be `MEAN`; `metric` is "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro". `low` and `high` are
-    the 95% interval by the paired bootstrap, NaN where a category has only one image of a label. Image AUROC alone has
-    DeLong's 95% interval, its two-sided test of no change, and the test of equivalence within the paper's bound.
-    """
-
-    target: str
-    seed: int | str
-    metric: str
-    images: int
-    host: float
-    device: float
-    points: float
-    low: float
-    high: float
-    delong_low: float = math.nan
-    delong_high: float = math.nan
-    p_value: float = math.nan
-    test: Equivalence | None = None
-
-
-def change_table(changes: Sequence[Change]) -> pd.DataFrame:
-    """Return one row per change, with the 90% interval, p-value and verdict of the test of equivalence."""
-    table = pd.DataFrame([vars(change) for change in changes], columns=list(Change.__annotations__))
-    tests = table.pop("test")
-    for column, name in TEST_COLUMNS.items():
-        table[column] = [getattr(test, name, None) for test in tests]
-    return table.assign(words=[test.sentence() if test else None for test in tests])
 
 
 def metric_changes(
     pairs: Sequence[Pair], manifest: Manifest | None = None, pixels: int = 0, margin: float = DRIFT_POINTS
-) -> list[Change]:
+) -> pd.DataFrame:
     """Compute changes of one target's metrics, for each seed's pair of score files and for their mean.
 
     Pixel metrics need the manifest of the images, and are computed at `pixels` height and width; `margin` is in points.
+
+    Returns:
+        A row for each seed, also `MEAN`, and metric: "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro". `host`
+        and `device` are in percent, `points` is device minus host, `low` and `high` its 95% interval by the paired
+        bootstrap, NaN where a category has only one image of a label. Image AUROC has the test of equivalence within
+        `margin` by DeLong's covariance: its 90% interval, p-value, verdict, images needed, and these in words.
     """
     pairs = _aligned(pairs)
     values = _metric_values(pairs, manifest, pixels)
@@ -83,16 +57,16 @@ def metric_changes(
     # Resamples of a single image are equal: its interval would have no width.
     resampled = min(Counter(zip(first.category, first.label, strict=True)).values()) > 1
     seeds = [device.record.seed for _, device in pairs]
-    changes = []
+    rows = []
     for seed, chosen in [*((seed, [k]) for k, seed in enumerate(seeds)), (MEAN, list(range(len(seeds))))]:
         for metric, value in values.items():
             host, device = value[chosen].mean(axis=0)
             points = device - host
             low, high = interval(points[1:]) if resampled else (math.nan, math.nan)
-            numbers = (float(host[0]), float(device[0]), float(points[0]), low, high)
-            tests = _tests(numbers[2], pairs, chosen, margin) if metric == "image_auroc" else ()
-            changes.append(Change(first.record.target, seed, metric, len(first), *numbers, *tests))
-    return changes
+            row = (first.record.target, seed, metric, len(first), host[0], device[0], points[0], low, high)
+            test = _test(float(points[0]), pairs, chosen, margin) if metric == "image_auroc" else [None] * len(TEST)
+            rows.append((*row, *test))
+    return pd.DataFrame(rows, columns=[*CHANGE, *TEST])
 
 
 def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
@@ -142,8 +116,8 @@ def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) ->
     return means
 
 
-def _tests(points: float, pairs: Sequence[Pair], chosen: list[int], margin: float) -> tuple:
-    """Return DeLong's interval and p-value of a change, and the test of equivalence."""
+def _test(points: float, pairs: Sequence[Pair], chosen: list[int], margin: float) -> tuple:
+    """Test a change of image AUROC for equivalence; returns the columns of `TEST`."""
     first = pairs[0][0]
     weight = np.concatenate([[-(k in chosen), k in chosen] for k in range(len(pairs))]) / len(chosen)
     errors = []
@@ -153,10 +127,8 @@ def _tests(points: float, pairs: Sequence[Pair], chosen: list[int], margin: floa
             errors.append(100 * contrast(weight, *aurocs)[1])
     # Categories hold different images: variances of independent numbers add up.
     error = math.hypot(*errors) / len(errors) if errors else math.nan
-    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * error
-    p_value = 2 * float(stats.norm.sf(abs(points) / error)) if error > 0 else (1.0 if error == 0 else math.nan)
     test = equivalence(points, error, margin, len(first), resolution(first) / len(chosen))
-    return points - half, points + half, p_value, test
+    return test.low, test.high, test.p_value, test.verdict, test.needed, test.sentence()
 
 
 def resolution(scores: ScoreFile) -> float:
@@ -173,12 +145,12 @@ def _categories(scores: ScoreFile) -> dict[str, np.ndarray]:
 def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = None) -> pd.DataFrame:
     """Return one row per pair of score files of one target.
 
-    `largest` is the largest change of a score (logit), `largest_sd` in standard deviations of the host's scores;
-    `newly_*` count verdicts that change at the host's threshold; `suspicious` is equal scores at another precision.
+    `step` is the `resolution`, `largest` the largest change of a score (logit); `newly_*` count verdicts that change at
+    the host's threshold; `suspicious` is equal scores at another precision.
     """
     rows = []
     for host, device in _aligned(pairs):
-        largest, deviation = float(np.abs(host.score - device.score).max()), float(host.score.std())
+        largest = float(np.abs(host.score - device.score).max())
         threshold = (thresholds or {}).get(device.record.seed, math.nan)
         before, after = host.score >= threshold, device.score >= threshold
         row = {
@@ -187,9 +159,7 @@ def drift_table(pairs: Sequence[Pair], thresholds: Mapping[int, float] | None = 
             "images": len(device),
             "step": resolution(host),
             "spearman": float(stats.spearmanr(host.score, device.score).statistic),
-            "kendall": float(stats.kendalltau(host.score, device.score).statistic),
             "largest": largest,
-            "largest_sd": largest / deviation if deviation else math.nan,
             "newly_defective": None if math.isnan(threshold) else int((after & ~before).sum()),
             "newly_normal": None if math.isnan(threshold) else int((before & ~after).sum()),
             "map_correlation": float(np.corrcoef(host.map.ravel(), device.map.ravel())[0, 1]),
@@ -207,14 +177,14 @@ class RuntimeDrift:
     reason: str = ""
     pairs: list[Pair] = field(default_factory=list)
     table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["points", "spearman", "suspicious"]))
-    changes: list[Change] = field(default_factory=list)
+    changes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=[*CHANGE, *TEST]))
     missing: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # targets with outputs that are not finite, and how many
 
     @property
-    def means(self) -> list[Change]:
+    def means(self) -> pd.DataFrame:
         """Change of each target's image AUROC, mean over seeds: what the paper's claim is about."""
-        return [each for each in self.changes if (each.seed, each.metric) == (MEAN, "image_auroc")]
+        return self.changes.query("seed == @MEAN and metric == 'image_auroc'")
 
     @property
     def suspicious(self) -> list[str]:
@@ -223,13 +193,12 @@ class RuntimeDrift:
 
     def result(self) -> dict[str, object]:
         """Return the numbers for a results file; None where nothing ran or a number is undefined."""
-        tests = [change.test for change in self.means]
-        verdicts = Counter(test.verdict for test in tests)
+        means, verdicts = self.means, Counter(self.means["verdict"])
         numbers = {
             "largest_drift_points": self.table["points"].abs().max(),
-            "largest_drift_points_of_the_mean": max((abs(test.change) for test in tests), default=math.nan),
+            "largest_drift_points_of_the_mean": means["points"].abs().max(),
             # The drift of every target's mean is below this, at 5%.
-            "drift_points_below": np.max([(-test.low, test.high) for test in tests] or math.nan),
+            "drift_points_below": pd.concat([-means["test_low"], means["test_high"]]).max(skipna=False),
             "smallest_spearman": self.table["spearman"].min(),
         }
         return {
@@ -239,7 +208,7 @@ class RuntimeDrift:
             "missing": self.missing,
             "failed": self.failed,
             "verdicts": {verdict: verdicts[verdict] for verdict in ("equivalent", "not equivalent", "undecided")},
-            "images_needed": max((test.needed or 0 for test in tests), default=0),
+            "images_needed": max((int(each) for each in means["needed"].dropna()), default=0),
             **{name: float(value) if math.isfinite(value) else None for name, value in numbers.items()},
             "rows": records(self.table),
         }
@@ -250,7 +219,7 @@ class RuntimeDrift:
             return f"not run: {self.reason}"
         if self.suspicious:
             return f"suspicious: a drift of exactly zero on {', '.join(self.suspicious)}, as by a fallback to the host"
-        mean, verdicts = max(abs(change.points) for change in self.means), self.result()["verdicts"]
+        mean, verdicts = self.means["points"].abs().max(), self.result()["verdicts"]
         return (
             f"largest drift of a target's mean over seeds {mean:.3f} points, of a single seed "
             f"{self.table['points'].abs().max():.3f}; targets by the test of equivalence within {DRIFT_POINTS} points: "
@@ -280,9 +249,9 @@ def pair_sentence(host: ScoreFile, device: ScoreFile, threshold: float) -> str:
     if row.newly_defective is not None:
         text += f", {row.newly_defective} newly defective, {row.newly_normal} newly normal"
     if len(set(host.label)) == 2:
-        change = metric_changes([(host, device)])[0]
+        change = metric_changes([(host, device)]).iloc[0]
         interval_text = f"95% interval {change.low:+.3f} to {change.high:+.3f}"
-        text = f"drift {change.points:+.3f} points of image AUROC ({interval_text}), {change.test.sentence()}; {text}"
+        text = f"drift {change.points:+.3f} points of image AUROC ({interval_text}), {change.words}; {text}"
     return text + ("; suspicious: equal scores at another precision" if row.suspicious else "")
 
 
@@ -320,18 +289,17 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
         if own := pairs[item.name]:
             masks = read_run_manifest(run, item) if pixels else None
             found = metric_changes(own, masks, run.profile.evaluation.pixels)
-            image = change_table([each for each in found if each.metric == "image_auroc"])
-            table = drift_table(own, thresholds)
-            table[["host_auroc", "device_auroc", "points"]] = image[["host", "device", "points"]].iloc[: len(own)]
+            table, image = drift_table(own, thresholds), found.query("metric == 'image_auroc'")[: len(own)]
+            table[["host_auroc", "device_auroc", "points"]] = image[["host", "device", "points"]].to_numpy()
             tables.append(table)
-            changes += found
-    table = pd.concat(tables, ignore_index=True)
+            changes.append(found)
+    table, changes = pd.concat(tables, ignore_index=True), pd.concat(changes, ignore_index=True)
     return RuntimeDrift(runtime, "", [pair for own in pairs.values() for pair in own], table, changes, missing, failed)
 
 
 def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
     """Return one row per benchmark: the paper's claim, the board's drift and verdict, or what a run needs."""
-    means = {change.target: change for change in measured.means}
+    means = {change.target: change for change in measured.means.itertuples()}
     rows = []
     for item in run.profile.data.targets:
         row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
@@ -340,8 +308,8 @@ def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
             same = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
             row["ours"] = f"{change.points:+z.3f}"
             row["seeds"] = ", ".join(str(d.record.seed) for _, d in measured.pairs if d.record.target == item.name)
-            row["verdict"] = f"suspicious: exactly zero ({', '.join(same)})" if same else change.test.sentence()
-            row["needs"] = "a larger set" if change.test.needed and not same else "-"
+            row["verdict"] = f"suspicious: exactly zero ({', '.join(same)})" if same else change.words
+            row["needs"] = "a larger set" if pd.notna(change.needed) and not same else "-"
         if reason := measured.failed.get(item.name):
             row |= {"ours": "not finite", "verdict": f"fails: {reason}", "needs": "-"}
         rows.append(row)

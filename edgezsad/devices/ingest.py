@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from scipy.spatial.distance import cdist
 
 from edgezsad.config import format_validation_errors
 from edgezsad.data.manifest import Manifest
@@ -33,15 +32,13 @@ from edgezsad.devices.latency import (
     read_tegrastats,
 )
 from edgezsad.errors import CheckError, InputError, one_line, printable
-from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json, write_text
+from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json
 from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
 from edgezsad.scoring.onnx_scorer import OnnxScorer, cores, detector_hash, read_metadata
 from edgezsad.scoring.score_file import RunRecord, ScoreFile, collect_scores, read_scores, write_scores
 from edgezsad.scoring.score_run import score_seeds
 
-AGREEMENT, FLAT = 0.5, 1e-3  # maps that correlate less, or deviate less than this part of the host's, give a note
-FAR_CLOSER = 4.0  # outputs count as exchanged only if another image's map is so many times closer to the host's
 SLOWEST_LAYERS = 10
 SHOWN = 5  # faults of each target that the text names
 AGAIN = "copy the result from the board again"
@@ -69,7 +66,7 @@ class Ingested:
         for name, faults in self.rejected.items():
             lines += [f"{name}: rejected: {fault}" for fault in faults[:SHOWN]]
             if len(faults) > SHOWN:
-                lines.append(f"{name}: and {len(faults) - SHOWN} more, see {name}.rejected.txt next to the score files")
+                lines.append(f"{name}: and {len(faults) - SHOWN:,} more")
         return "\n".join(printable(line) for text in lines for line in text.split("\n"))
 
     def require_all(self) -> None:
@@ -115,22 +112,17 @@ def ingest(
         done = Ingested(kit.board, notes=result.notes)
         threshold = float(read_metadata(graph).get(THRESHOLD, "nan"))
         for target in kit.targets:
-            file = output / f"seed{kit.seed}" / f"{target}.npz"
-            report = file.with_suffix(".rejected.txt")
             try:
                 manifest = folder_manifest(images) if images else target_manifest(run, target, kit.images_per_target)
                 scores = _score_target(result, manifest)
                 if scores.record.status != "ok":
                     done.drift[target] = f"fails: {scores.record.reason}"
                 elif (host := _host_scores(run, scores, manifest, checkpoint, done.notes)) is not None:
-                    _check_order(host, scores, done.notes)
                     done.drift[target] = pair_sentence(host, scores, threshold)
                 done.drift.setdefault(target, "no drift: the host has not scored these images; run notebook 05_scoring")
-                done.scores[target] = write_scores(scores, file)
-                report.unlink(missing_ok=True)
+                done.scores[target] = write_scores(scores, output / f"seed{kit.seed}" / f"{target}.npz")
             except InputError as error:
                 done.rejected[target] = str(error).splitlines()
-                write_text(report, f"{error}\n")
         try:
             done.latency = _latency(result, timing, done.notes)
             write_json(output / "latency.json", done.latency.model_dump())
@@ -307,26 +299,6 @@ def _host_scores(
     except InputError as error:
         notes.append(f"{record.target}: not compared with the host ({one_line(error)})")
         return None
-
-
-def _check_order(host: ScoreFile, scores: ScoreFile, notes: list[str]) -> None:
-    """Raise for images whose map on the host is far closer to another image's output; note maps unlike the host's."""
-    ids = scores.image_id
-    ours, theirs = (each.map.reshape(len(ids), -1) for each in (host, scores))
-    distance = cdist(ours, theirs)
-    nearest = distance.argmin(axis=1)
-    rows = np.flatnonzero(distance.min(axis=1) * FAR_CLOSER < distance.diagonal())
-    if faults := [f"{ids[row]}: its output is filed under {ids[nearest[row]]}; wrong order" for row in rows]:
-        raise InputError("\n".join(faults))
-    if (theirs.std(axis=1) < FLAT * ours.std(axis=1)).all():
-        notes.append(
-            f"{scores.record.target}: every map is nearly constant, the host's are not: wrong precision or model?"
-        )
-        return
-    agreement = float(np.median([np.corrcoef(*pair)[0, 1] for pair in zip(ours, theirs, strict=True)]))
-    if not agreement > AGREEMENT:
-        text = f"maps correlate with the host's by {agreement:.2f} only: wrong layout, scaling or model?"
-        notes.append(f"{scores.record.target}: {text}")
 
 
 def _latency(result: _Result, timing: Path | None, notes: list[str]) -> Latency:

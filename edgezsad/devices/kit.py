@@ -1,4 +1,4 @@
-"""Write a kit: models, images and a script that repeat the device experiment on a board, in one folder or archive.
+"""Write a kit: models, images and a script that repeat the device experiment on a board, in one archive.
 
 Images are raw float32 tensors (1, 3, S, S), 0 to 255, as `ndarray.tofile` writes them, made by the host's own
 preprocessing and compressed with gzip, so that the board needs no Python.
@@ -7,15 +7,12 @@ preprocessing and compressed with gzip, so that the board needs no Python.
 import gzip
 import io
 import re
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 import edgezsad
@@ -34,9 +31,7 @@ from edgezsad.scoring.score_run import subset
 
 IMAGES, RECORD, SUMS = "images.tsv", "kit.json", "SHA256SUMS"
 SCRIPTS = Path(__file__).parent / "boards"
-CHUNK = 100  # images that the RB5 unpacks and runs at a time
 ZIP = b"PK\x03\x04"  # a DLC is a ZIP file
-SAMPLES = 3  # images per target whose compressed size is measured for the estimate
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(gt=0)]
@@ -73,7 +68,6 @@ def make_kit(
     run: Run | None,
     board: Board,
     seed: int = 0,
-    targets: tuple[str, ...] = (),
     images_per_target: int | None = None,
     dlc: Path | None = None,
     output: Path | None = None,
@@ -81,14 +75,13 @@ def make_kit(
     precision: Literal["fp16", "int8"] = "fp16",
     images: Path | None = None,
 ) -> Path:
-    """Report a kit's size and time, check the free space, write the kit and return its path.
+    """Write a kit and return its path, the archive `output`, by default in the run's `kits`.
 
-    Targets are all of the profile unless named; of each, all images or about `images_per_target`, evenly over
-    categories and labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed.
-    `output` is an archive NAME.tar or a new folder, by default in the run's `kits`. `checkpoint` is a graph
-    instead of the run's, such as a part file; with a folder of `images` it needs no run.
+    It has all targets of the profile, of each all images or about `images_per_target`, evenly over categories and
+    labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed. `checkpoint` is a
+    graph instead of the run's, such as a part file; with a folder of `images` it needs no run.
     """
-    manifests = _manifests(run, seed, targets, images_per_target, images)
+    manifests = _manifests(run, seed, images_per_target, images)
     if run is None and checkpoint is None:
         raise InputError(f"{images}: give the model with --checkpoint FILE.onnx")
     with tempfile.TemporaryDirectory(prefix="edgezsad-kit-") as scratch:
@@ -102,20 +95,15 @@ def make_kit(
         models, facts = _models(graphs, board, dlc, Path(scratch))
         graph = load_graph(next(iter(graphs.values()))).graph
         ends = {item.name: item.type.tensor_type.shape.dim for item in (*graph.input, *graph.output)}
-        size = ends["image"][2].dim_value
-        total, text = _estimate(name, board, manifests, models, size)
-        print("\n".join(filter(None, (text, facts["note"]))))
-        free = shutil.disk_usage(next(folder for folder in output.absolute().parents if folder.exists())).free
-        if total > free:
-            problem = f"{free / 1e6:,.0f} MB are free, the kit takes about {total / 1e6:,.0f} MB"
-            raise InputError(f"{output}: {problem}; give another --output, fewer --targets or --images-per-target")
+        count = f"{sum(len(manifest.entries) for manifest in manifests):,} images of {len(manifests)} targets"
+        print("\n".join(filter(None, (f"{name}: {count}, {', '.join(models)}", facts["note"]))))
         record = KitRecord(
             edgezsad=edgezsad.__version__,
             board=board.name,
             precision=precision,
             profile=run.profile.profile if run else "",
             seed=seed,
-            size=size,
+            size=ends["image"][2].dim_value,
             map_shape=[axis.dim_value for axis in ends["map"][2:]],
             models={file: sha256_of_file(path) for file, path in models.items()},
             targets={manifest.name: manifest.sha256 for manifest in manifests},
@@ -127,18 +115,14 @@ def make_kit(
     return output
 
 
-def _manifests(
-    run: Run | None, seed: int, targets: tuple[str, ...], images_per_target: int | None, images: Path | None
-) -> list[Manifest]:
+def _manifests(run: Run | None, seed: int, images_per_target: int | None, images: Path | None) -> list[Manifest]:
     """Return the images of a kit by target, or those of a folder."""
     if images is not None or run is None:
         return [folder_manifest(images)]
-    profile, names = run.profile, [item.name for item in run.profile.data.targets]
+    profile = run.profile
     if seed not in profile.seeds:
         raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
-    if unknown := [name for name in targets if name not in names]:
-        raise InputError(f"--targets {unknown[0]}: unknown; the profile has {', '.join(names)}")
-    return [target_manifest(run, each, images_per_target) for each in names if not targets or each in targets]
+    return [target_manifest(run, item.name, images_per_target) for item in profile.data.targets]
 
 
 def folder_manifest(folder: Path) -> Manifest:
@@ -208,30 +192,6 @@ def _models(
     return {"models/model.dlc": dlc}, facts
 
 
-def _estimate(
-    name: str, board: Board, manifests: list[Manifest], models: dict[str, Path], size: int
-) -> tuple[float, str]:
-    """Return estimated bytes of the kit, and its contents, size and time as text."""
-    images, packed = sum(len(manifest.entries) for manifest in manifests), 0.0
-    for manifest in manifests:
-        entries = manifest.entries[:: max(1, len(manifest.entries) // SAMPLES)][:SAMPLES]
-        sizes = [len(_pack(image_bytes(manifest, entry, size))) for entry in entries]
-        packed += len(manifest.entries) * float(np.mean(sizes))
-    total = packed + sum(path.stat().st_size for path in models.values())
-    before, per_chunk, per_image = board.seconds
-    minutes = ceil((before + per_chunk * ceil(images / CHUNK) + per_image * images) / 60)
-    return total, (
-        f"{name}: {images:,} images of {len(manifests)} targets, {packed / images / 1e6:.2f} MB each "
-        f"({12 * size**2 / 1e6:.1f} MB unpacked), {', '.join(Path(file).name for file in models)}\n"
-        f"size: about {total / 1e6:,.0f} MB; time on the board: about {minutes} min (both are estimates)"
-    )
-
-
-def _pack(data: bytes) -> bytes:
-    # The smallest level takes five times as long as the fastest and saves a third.
-    return gzip.compress(data, 1, mtime=0)
-
-
 def _files(
     name: str, board: Board, record: KitRecord, manifests: list[Manifest], models: dict[str, Path]
 ) -> Iterator[tuple[str, bytes]]:
@@ -242,7 +202,8 @@ def _files(
         data = image_bytes(manifest, entry, record.size)
         # trtexec takes no comma, colon or blank in the name of a file.
         file = f"images/{manifest.name}/{number:06d}.raw.gz"
-        yield file, _pack(data)
+        # The smallest level takes five times as long as the fastest and saves a third.
+        yield file, gzip.compress(data, 1, mtime=0)
         rows.append("\t".join((f"{number:06d}", manifest.name, file, sha256_of_bytes(data), entry.id)) + "\n")
     for file, path in models.items():
         yield file, path.read_bytes()
@@ -272,19 +233,9 @@ def _files(
 
 
 def _save(files: Iterator[tuple[str, bytes]], name: str, output: Path) -> None:
-    """Write files to an archive (NAME.tar) or else to a folder, which appears when it is complete."""
-    if output.suffix == ".tar":
-        with written_beside(output) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-            for file, data in files:
-                # Without dates and owners: equal kits are equal bytes.
-                info = tarfile.TarInfo(f"{name}/{file}")
-                info.size, info.mode = len(data), 0o644
-                archive.addfile(info, io.BytesIO(data))
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as scratch:
+    """Write files to an archive without dates and owners: equal kits are equal bytes."""
+    with written_beside(output) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
         for file, data in files:
-            path = Path(scratch, "kit", file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        Path(scratch, "kit").rename(output)
+            info = tarfile.TarInfo(f"{name}/{file}")
+            info.size, info.mode = len(data), 0o644
+            archive.addfile(info, io.BytesIO(data))

@@ -8,7 +8,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 
@@ -24,7 +24,7 @@ from PIL import Image
 
 from edgezsad.data.images import decode_image, decode_mask
 from edgezsad.data.manifest import Entry, Manifest
-from edgezsad.devices.drift import DRIFT_POINTS, Change
+from edgezsad.devices.drift import DRIFT_POINTS, MEAN
 from edgezsad.scoring.score_file import ScoreFile
 from edgezsad.scoring.score_run import subset
 from edgezsad.show.maps import HEAT_RANGE, heat_map, outline, thumbnail
@@ -134,21 +134,21 @@ def drift_scatter(pairs: ScorePairs, labels: tuple[str, str]) -> Figure:
         return finished(figure)
 
 
-def forest(changes: Sequence[Change]) -> Figure:
+def forest(changes: pd.DataFrame) -> Figure:
     """Draw the drift of image AUROC of each target and seed, and of the mean with 90% (thick) and 95% intervals."""
-    changes = [each for each in changes if each.metric == "image_auroc" and each.test is not None]
-    targets = list(dict.fromkeys(each.target for each in changes))
+    changes = changes.query("metric == 'image_auroc'")
+    targets = list(changes["target"].unique())
     with styled():
         figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.5 * len(targets)))
         axes.axvspan(-DRIFT_POINTS, DRIFT_POINTS, color="0.88", zorder=0)
         for edge in (-DRIFT_POINTS, 0, DRIFT_POINTS):
             axes.axvline(edge, color="black", linestyle="--" if edge else "-", linewidth=1)
         dark, light = sns.color_palette()[:2]
-        for each in changes:
+        for each in changes.itertuples():
             height = targets.index(each.target)
-            if each.seed == "mean":
-                axes.plot([each.delong_low, each.delong_high], [height] * 2, color=dark, linewidth=1.2)
-                axes.plot([each.test.low, each.test.high], [height] * 2, color=dark, linewidth=4, solid_capstyle="butt")
+            if each.seed == MEAN:
+                axes.plot([each.low, each.high], [height] * 2, color=dark, linewidth=1.2)
+                axes.plot([each.test_low, each.test_high], [height] * 2, color=dark, linewidth=4, solid_capstyle="butt")
                 axes.plot(each.points, height, "o", color="white", markeredgecolor=dark, markersize=7)
             else:
                 axes.plot(each.points, height + 0.25, "|", color=light, markersize=9, markeredgewidth=2)
@@ -222,22 +222,3 @@ def gallery(
             panels.append(("mask", white) if entry.mask else None)
         panels += [None] * (-len(panels) % (3 * count))
     return image_grid(panels or [None], 3 * count)
-
-
-def moved_most(pairs: ScorePairs, manifest_of: Callable[[str], Manifest], count: int = 6) -> Figure:
-    """Draw the images whose scores moved most: image, host's map, device's map, for the seed that moved it most."""
-    pairs = [(host.take(device.image_id), device) for host, device in pairs]
-    found: dict[tuple[str, str], tuple[float, int, int]] = {}
-    for pair, (host, device) in enumerate(pairs):
-        for row, change in enumerate(np.abs(device.score - host.score)):
-            key = device.record.target, str(device.image_id[row])
-            found[key] = max(found.get(key, (-1.0, 0, 0)), (float(change), pair, row))
-    panels: list[Panel] = []
-    for target, image_id in sorted(found, key=lambda key: -found[key][0])[:count]:
-        _, pair, row = found[target, image_id]
-        entry = next(each for each in manifest_of(target).entries if each.id == image_id)
-        image, mask = read_thumbnail(manifest_of(target), entry)
-        panels.append((f"{target}\n{entry.defect}", image))
-        for name, side in zip(("host", "device"), pairs[pair], strict=True):
-            panels.append((f"{name} {side.score[row]:+z.3f}", heat_map(side.map[row], *mask.shape)))
-    return image_grid(panels, 6)

@@ -46,6 +46,18 @@ def save_dlc(graph: Path, path: Path) -> Path:
     return path
 
 
+def unpack_kit(path: Path, folder: Path) -> Path:
+    """Unpack a kit below a folder, as on a board; return its own folder."""
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+        return folder / archive.getnames()[0].partition("/")[0]
+
+
+def unpacked_kit(run: Run, name: str, folder: Path, **choices: Any) -> Path:
+    """Write a kit and unpack it."""
+    return unpack_kit(kit.make_kit(run, BOARDS[name], output=folder / "kit.tar", **choices), folder)
+
+
 def save_small_graph(path: Path, detector: str, seed: int = 0) -> None:
     """Image (1, 3, S, S) to a map (1, 1, S/8, S/8) and its maximum."""
     random = np.random.default_rng(seed)
@@ -200,7 +212,7 @@ def returned(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     folder = tmp_path_factory.mktemp("returned")
     archives = {}
     for name, choices in {"jetson": {}, "rb5": {"dlc": bench.run.onnx(0, "fp16").with_suffix(".dlc")}}.items():
-        path = kit.make_kit(bench.run, BOARDS[name], output=folder / name, **choices)
+        path = unpacked_kit(bench.run, name, folder / name, **choices)
         done = Device(folder / f"{name}-device", name).run(path, "--iterations", "5", "--warmup", "3", "--chunk", "5")
         assert done.returncode == 0, done.stderr
         archives[name] = path / f"{name}-mini-seed0-result.tar"

@@ -42,9 +42,7 @@ def rejected(bench: Any, folder: Path, out: Path) -> list[str]:
     assert done.latency == Latency.model_validate_json((out / "latency.json").read_text())
     with pytest.raises(CheckError, match="rejected bolts; "):
         done.require_all()
-    report = (out / "seed0" / "bolts.rejected.txt").read_text().splitlines()
-    assert report == done.rejected["bolts"]
-    return report
+    return done.rejected["bolts"]
 
 
 def edit_output(pattern: str, text: str) -> Callable[[Path], Any]:
@@ -116,37 +114,26 @@ def test_nan_is_a_result_that_fails(
         require_claims([verdict])
 
 
-def test_maps_unlike_the_hosts_are_noted(bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path):
-    """As of a DLC that reads another layout, or of TensorRT that gives one value everywhere."""
+def test_maps_unlike_the_hosts_show_in_the_drift(bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path):
+    """As of a DLC that reads another layout."""
     folder, noise = unpacked("rb5"), np.random.default_rng(0)
-    for target, make in (
-        ("bolts", lambda n: noise.normal(size=n)),
-        ("nuts", lambda n: 3 + 1e-6 * noise.normal(size=n)),
-    ):
-        for path in (folder / "outputs" / target).iterdir():
-            make(65).astype("<f4").tofile(path)
+    for path in (folder / "outputs" / "bolts").iterdir():
+        noise.normal(size=65).astype("<f4").tofile(path)
     seal(folder)
-    notes = "\n".join(ingest(folder, bench.run, tmp_path / "out").notes)
-    assert re.search(r"bolts: maps correlate with the host's by -?0\.\d+ only: wrong layout, scaling or model\?", notes)
-    assert "nuts: every map is nearly constant, the host's are not" in notes
-    assert "fp16.dlc has no record: its model, layout and precision are assumed" in notes
+    done = ingest(folder, bench.run, tmp_path / "out")
+    [maps] = re.findall(r"of maps (-?[0-9.]+)", done.drift["bolts"])
+    assert abs(float(maps)) < 0.5
+    assert any("fp16.dlc has no record: its model, layout and precision are assumed" in note for note in done.notes)
     assert read_scores(tmp_path / "out" / "seed0" / "bolts.npz").record.precision == "unverified"
 
 
-def test_exchanged_outputs_are_rejected(bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path):
+def test_exchanged_outputs_are_rejected(bench: Any, unpacked: Unpack, tmp_path: Path):
     folder = unpacked("jetson")
     one, other = (folder / "outputs" / "bolts" / f"00000{number}.json" for number in (1, 4))
     texts = one.read_text(), other.read_text()
     one.write_text(texts[1])
     other.write_text(texts[0])
-    # After the board wrote them: by their hashes. Before: by the host's own maps.
     assert all("not what the board wrote" in fault for fault in rejected(bench, folder, tmp_path / "out"))
-    seal(folder)
-    wanted = [
-        "bolt/test/a, b:c/001.png: its output is filed under bolt/test/good/001.png; wrong order",
-        "bolt/test/good/001.png: its output is filed under bolt/test/a, b:c/001.png; wrong order",
-    ]
-    assert rejected(bench, folder, tmp_path / "out") == wanted
 
 
 def test_a_board_that_computes_badly_is_not_rejected(bench: Any, unpacked: Unpack, seal: Seal, tmp_path: Path):
@@ -261,8 +248,6 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         assert failed.stdout.count("nuts: rejected: ") == 5 and "bolts: written" in failed.stdout
         # The earlier file of a rejected target stays.
         assert sha256_of_file(folder / "seed0" / "nuts.npz") == earlier
-        assert run("ingest", str(returned["jetson"])).exit_code == 0
-        assert not list(folder.rglob("*.rejected.txt"))
     finally:
         shutil.rmtree(folder)
 

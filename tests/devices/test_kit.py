@@ -1,7 +1,6 @@
-"""Kits: contents and hashes, size reported before writing, one image in memory at a time."""
+"""Kits: contents and hashes, models of each board, equal bytes, nothing incomplete."""
 
 import gzip
-import tarfile
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,20 @@ from typer.testing import CliRunner
 from edgezsad import cli
 from edgezsad.data.images import load
 from edgezsad.data.manifest import read_run_manifest
-from edgezsad.devices import BOARDS, find_board, kit
+from edgezsad.devices import BOARDS, kit
 from edgezsad.devices.kit import KitRecord, make_kit
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.files import sha256_of_bytes, sha256_of_file
 from edgezsad.scoring.onnx_scorer import as_tensor, read_metadata
 from edgezsad.scoring.score_run import subset
-from tests.devices.conftest import save_small_graph
+from tests.devices.conftest import save_small_graph, unpacked_kit
 
 SIZE = 64
 
 
-def jetson(bench: Any, folder: Path, **choices: Any) -> Path:
-    return make_kit(bench.run, BOARDS["jetson"], output=folder, **choices)
-
-
 def test_contents_of_a_kit(bench: Any, tmp_path: Path):
-    folder = jetson(bench, tmp_path / "kit", images_per_target=2)
+    folder = unpacked_kit(bench.run, "jetson", tmp_path, images_per_target=2)
+    assert folder.name == "jetson-mini-seed0"
     rows = [line.split("\t") for line in (folder / "images.tsv").read_text().splitlines()]
     manifests = [subset(read_run_manifest(bench.run, item), 2) for item in bench.run.profile.data.targets]
     wanted = [(manifest, entry) for manifest in manifests for entry in manifest.entries]
@@ -52,38 +48,28 @@ def test_contents_of_a_kit(bench: Any, tmp_path: Path):
     assert {"run.sh", "common.sh"} <= files and "rb5.sh" not in files
 
 
-def test_an_archive_is_the_folder_and_always_the_same(bench: Any, tmp_path: Path):
-    options = {"targets": ("nuts",)}
-    folder, one, two = (jetson(bench, tmp_path / name, **options) for name in ("kit", "one.tar", "two.tar"))
+def test_equal_kits_are_equal_bytes(bench: Any, tmp_path: Path):
+    one, two = (make_kit(bench.run, BOARDS["jetson"], output=tmp_path / name) for name in ("one.tar", "two.tar"))
     assert one.read_bytes() == two.read_bytes()
-    with tarfile.open(one) as archive:
-        archive.extractall(tmp_path / "out", filter="data")
-    unpacked, files = tmp_path / "out" / "jetson-mini-seed0", [path for path in folder.rglob("*") if path.is_file()]
-    assert all((unpacked / path.relative_to(folder)).read_bytes() == path.read_bytes() for path in files)
-    assert len(files) == sum(path.is_file() for path in unpacked.rglob("*"))
-    images = list((folder / "images" / "nuts").iterdir())
-    assert len(images) == 5 and {len(gzip.decompress(path.read_bytes())) for path in images} == {12 * SIZE**2}
+    with pytest.raises(InputError, match="exists; delete it"):
+        make_kit(bench.run, BOARDS["jetson"], output=one)
 
 
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
         ({"seed": 7}, "--seed 7: unknown; the profile has the seeds 0, 1"),
-        ({"targets": ("bolt",)}, "--targets bolt: unknown; the profile has bolts, nuts"),
         ({"dlc": Path("x.dlc")}, "--dlc: only the RB5 takes a DLC"),
         ({"board": "rb5", "dlc": Path("nowhere.dlc")}, "nowhere.dlc: missing or not a DLC"),
         ({"board": "rb5", "dlc": Path("README.md")}, r"README\.md: missing or not a DLC"),
-        ({"board": "pi"}, "pi: unknown board; choose jetson or rb5"),
     ],
 )
 def test_wrong_choices(bench: Any, tmp_path: Path, choices: dict[str, Any], said: str):
     board = choices.get("board", "jetson")
     options = {name: value for name, value in choices.items() if name != "board"}
     with pytest.raises(InputError, match=said):
-        make_kit(bench.run, find_board(board), output=tmp_path / "kit", **options)
+        make_kit(bench.run, BOARDS[board], output=tmp_path / "kit.tar", **options)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="exists; delete it"):
-        jetson(bench, tmp_path)
 
 
 def test_an_image_that_is_not_the_manifests(bench: Any, tmp_path: Path):
@@ -93,7 +79,7 @@ def test_an_image_that_is_not_the_manifests(bench: Any, tmp_path: Path):
     try:
         path.write_bytes(other.read_bytes())
         with pytest.raises(CheckError, match="changed after it was indexed"):
-            jetson(bench, tmp_path / "kit")
+            make_kit(bench.run, BOARDS["jetson"], output=tmp_path / "kit.tar")
     finally:
         path.write_bytes(before)
     # Nothing incomplete is left.
@@ -103,7 +89,7 @@ def test_an_image_that_is_not_the_manifests(bench: Any, tmp_path: Path):
 def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     dlc = tmp_path / "mine.dlc"
     dlc.write_bytes(b"PK\x03\x04 a dlc")
-    folder = make_kit(bench.run, BOARDS["rb5"], dlc=dlc, output=tmp_path / "given")
+    folder = unpacked_kit(bench.run, "rb5", tmp_path / "given", dlc=dlc)
     assert (folder / "models" / "model.dlc").read_bytes() == dlc.read_bytes()
     assert "has no record: its model, layout and precision are assumed" in capsys.readouterr().out
 
@@ -112,14 +98,14 @@ def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(kit, "write_dlc", absent)
     with pytest.raises(InputError, match=r"no DLC can be written here \(onnxruntime-qnn is not installed\); give"):
-        make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "none")
+        make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "none.tar")
 
     def written(graph: Path, target: Path) -> Any:
         target.write_bytes(b"dlc of " + Path(graph).read_bytes())
         return namedtuple("record", "versions")({"qairt": "2.51.0"})
 
     monkeypatch.setattr(kit, "write_dlc", written)
-    folder = make_kit(bench.run, BOARDS["rb5"], output=tmp_path / "written")
+    folder = unpacked_kit(bench.run, "rb5", tmp_path / "written")
     assert KitRecord.model_validate_json((folder / "kit.json").read_text()).qairt == "2.51.0"
     assert "QAIRT=2.51.0\n" in (folder / "kit.env").read_text()
     assert (folder / "models" / "model.dlc").read_bytes() == b"dlc of " + bench.run.onnx(0, "fp16").read_bytes()
@@ -128,7 +114,7 @@ def test_models_for_the_rb5(bench: Any, tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_graph_of_a_part_instead_of_the_runs(bench: Any, tmp_path: Path):
     part = tmp_path / "my cap.onnx"
     save_small_graph(part, "5" * 64, seed=7)
-    folder = jetson(bench, tmp_path / "kit", checkpoint=part)
+    folder = unpacked_kit(bench.run, "jetson", tmp_path / "kit", checkpoint=part)
     record = KitRecord.model_validate_json((folder / "kit.json").read_text())
     assert record.detector_sha256 == "5" * 64 and (record.size, record.map_shape) == (SIZE, (8, 8))
     assert (folder / "models" / "model-fp32.onnx").read_bytes() == part.read_bytes()
@@ -136,17 +122,11 @@ def test_a_graph_of_a_part_instead_of_the_runs(bench: Any, tmp_path: Path):
     assert "NAME=jetson-my_cap\n" in (folder / "kit.env").read_text()
 
 
-def test_the_command_line_reports_the_size_first(bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    free = namedtuple("usage", "total used free")(10**9, 10**9, 100)
-    monkeypatch.setattr(kit.shutil, "disk_usage", lambda path: free)
-    words = ["device", "kit", "jetson", "--config", str(bench.config)]
-    full = CliRunner().invoke(cli.app, [*words, "--output", str(tmp_path / "kit")])
-    assert isinstance(full.exception, InputError)
-    assert "0 MB are free" in str(full.exception)
-    assert full.stdout.startswith("jetson-mini-seed0: 12 images of 2 targets")
-    assert "size: about " in full.stdout and not (tmp_path / "kit").exists()
-    monkeypatch.undo()
-    done = CliRunner().invoke(cli.app, [*words, "--targets", "nuts,bolts", "--images-per-target", "1"])
+def test_the_command_line(bench: Any):
+    words = ["device", "kit", "jetson", "--config", str(bench.config), "--images-per-target", "1"]
+    done = CliRunner().invoke(cli.app, words)
     assert done.exit_code == 0, done.output
-    assert done.stdout.index("size: about") < done.stdout.index("copy it to the board")
-    assert (bench.run.folder / "kits" / "jetson-mini-seed0.tar").is_file()
+    assert done.stdout.startswith("jetson-mini-seed0: 4 images of 2 targets, models/model-fp32.onnx, models/model-fp16")
+    path = bench.run.folder / "kits" / "jetson-mini-seed0.tar"
+    assert f"{path}: 0 MB; copy it to the board and unpack it; there: sh run.sh\n" in done.stdout
+    path.unlink()

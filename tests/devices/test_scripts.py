@@ -13,12 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from edgezsad import cli
-from edgezsad.devices import BOARDS
 from edgezsad.devices.ingest import ingest
-from edgezsad.devices.kit import make_kit
 from edgezsad.export.int8 import to_int8
 from edgezsad.files import sha256_of_file
 from edgezsad.scoring.score_file import ScoreFile, read_scores
+from tests.devices.conftest import unpack_kit, unpacked_kit
 
 STANDINS = Path(__file__).parent / "standins"
 MakeDevice = Callable[[str], Any]
@@ -27,7 +26,7 @@ FAST = ("--iterations", "5", "--warmup", "3")
 
 def write(bench: Any, folder: Path, name: str, count: int | None = 2) -> Path:
     dlc = bench.run.onnx(0, "fp16").with_suffix(".dlc") if name == "rb5" else None
-    return make_kit(bench.run, BOARDS[name], images_per_target=count, dlc=dlc, output=folder)
+    return unpacked_kit(bench.run, name, folder, images_per_target=count, dlc=dlc)
 
 
 def commands(device: Any) -> list[list[str]]:
@@ -188,11 +187,11 @@ def test_one_process_that_differs_is_not_used(bench: Any, make_device: MakeDevic
 def test_images_of_a_folder_without_a_run(bench: Any, make_device: MakeDevice, tmp_path: Path):
     graph, images = bench.run.onnx(0, "fp32"), Path(bench.run.profile.data.root) / "bolts"
     words = ["--checkpoint", str(graph), "--images", str(images)]
-    done = CliRunner().invoke(cli.app, ["device", "kit", "jetson", *words, "--output", str(tmp_path / "kit")])
+    done = CliRunner().invoke(cli.app, ["device", "kit", "jetson", *words, "--output", str(tmp_path / "kit.tar")])
     assert done.exit_code == 0 and "jetson-seed0-fp32: 7 images" in done.output, done.output
-    device = make_device("jetson")
-    assert device.run(tmp_path / "kit", *FAST, **jetpack(device)).returncode == 0
-    result = tmp_path / "kit" / "jetson-seed0-fp32-result.tar"
+    kit, device = unpack_kit(tmp_path / "kit.tar", tmp_path / "kit"), make_device("jetson")
+    assert device.run(kit, *FAST, **jetpack(device)).returncode == 0
+    result = kit / "jetson-seed0-fp32-result.tar"
     taken = CliRunner().invoke(cli.app, ["device", "ingest", str(result), *words])
     assert taken.exit_code == 0, taken.output
     assert "largest change of a score " in taken.output and "Spearman 1.0" in taken.output
@@ -212,7 +211,7 @@ def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path):
     random = np.random.default_rng(0)
     calibration = [random.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(4)]
     to_int8(bench.run.onnx(0, "fp32"), bench.run.onnx(0, "int8"), calibration)
-    kit = make_kit(bench.run, BOARDS["jetson"], images_per_target=1, precision="int8", output=tmp_path / "kit")
+    kit = unpacked_kit(bench.run, "jetson", tmp_path / "kit", images_per_target=1, precision="int8")
     assert [path.name for path in (kit / "models").iterdir()] == ["model-int8.onnx"]
     done = make_device("jetson").run(kit, *FAST)
     assert done.returncode == 0, done.stderr
@@ -222,7 +221,7 @@ def test_int8(bench: Any, make_device: MakeDevice, tmp_path: Path):
     assert (record.runtime, record.precision) == ("tensorrt-int8", "int8")
     assert "--fp16 --int8" in record.command and "model-int8.onnx" in record.command
     dlc = bench.run.onnx(0, "fp16").with_suffix(".dlc")
-    rb5 = make_kit(bench.run, BOARDS["rb5"], dlc=dlc, precision="int8", output=tmp_path / "rb5")
+    rb5 = unpacked_kit(bench.run, "rb5", tmp_path / "rb5", dlc=dlc, precision="int8")
     # The GPU does not take quantised graphs.
     assert "BACKEND=Htp\n" in (rb5 / "kit.env").read_text()
 

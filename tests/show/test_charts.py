@@ -54,20 +54,6 @@ def shown(figure: Figure) -> list[tuple[str, np.ndarray]]:
     return [(axes.get_title(loc="left"), axes.images[0].get_array()) for axes in figure.axes if axes.images]
 
 
-def test_the_images_that_moved_most_once_each(pairs: list[Pair], tmp_path: Path) -> None:
-    # The device's rows need not be the host's.
-    host, device = pairs[0]
-    device.map[10] = 40
-    moved = [(host, device.take(device.image_id[::-1])), pairs[1]]
-    manifest = make_manifest(tmp_path, LABEL)
-    found = shown(charts.moved_most(moved, {"bolts": manifest}.__getitem__, count=3))
-    titles = ["bolts\nkind 3", "host +3.000", "device +3.700", "bolts\nkind 10", "host +10.000", "device +9.400"]
-    assert [title for title, _ in found[:6]] == titles and len(found) == 9
-    assert [int(image.mean()) for _, image in found[0:6:3]] == [60, 200]
-    assert found[0][1].shape == (107, 160, 3)
-    assert (found[5][1] == heat_colours()[255]).all() and not (found[4][1] == heat_colours()[255]).all()
-
-
 def test_the_gallery_agrees_with_the_threshold_and_states_its_scale(make_scores: MakeScores, tmp_path: Path) -> None:
     labels = np.array([1, 1, 0, 0, 1])
     maps = np.repeat([40.0, -40.0, -40.0, 40.0, 40.0], 16).reshape(5, 4, 4).astype(np.float32)
