@@ -375,14 +375,14 @@ def dlc(
 @export_app.command()
 def tensorrt(
     graph: Annotated[Path, typer.Argument(help="An ONNX file: FP32 for TensorRT 10.x, FP16 from 11.0 on.")],
-    out: Annotated[Path, typer.Argument(help="The engine; its record is stored next to it.")],
+    out: Annotated[Path, typer.Argument(help="The engine.")],
 ) -> None:
-    """Build an FP16 engine for the NVIDIA GPU of this machine; an engine that fits is kept."""
+    """Build an FP16 engine for the NVIDIA GPU of this machine."""
     from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package, this_device
 
     package = tensorrt_package()
     device = this_device(package)
-    build_engine(graph, out, device, package)
+    build_engine(graph, out, package)
     typer.echo(f"{out}: for {device['gpu']} ({device['capability']}), TensorRT {device['tensorrt']}")
 
 
@@ -397,8 +397,8 @@ def lint_graph(graph: Annotated[Path, typer.Argument(help="An ONNX file.")]) -> 
     for row in table.to_dict("records"):
         typer.echo(printable(f"{row['backend']}, findings: {row['what']} [{row['source']}]"))
     if count := windowed_attentions(graph):
-        reports = "public reports (quic/aimet issue 4086) say that it rejects them when quantised; not run"
-        typer.echo(f"QNN HTP (Hexagon), INT8: {count} windowed attentions: {reports}")
+        report = "a public report (qualcomm/aimet issue 4086) says that it rejects them when quantised; not run"
+        typer.echo(f"QNN HTP (Hexagon), INT8: {count} windowed attentions: {report}")
     if table["findings"].any():
         raise CheckError(f"{graph}: rejected by an operator list (see above); change the model, export again")
 

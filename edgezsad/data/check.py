@@ -1,6 +1,5 @@
 """Check a copy of a data set: files against the public list, counts against published numbers, damaged files."""
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,7 +11,6 @@ from edgezsad.data.images import Reading, decode_image, decode_mask
 from edgezsad.data.layouts import IMAGE_ENDINGS, ImageItem, images_below, is_generated, scan_layout
 from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import progress
-from edgezsad.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,8 +151,8 @@ def _decode(root: Path, reading: Reading, item: ImageItem) -> tuple[ImageItem, s
     return item, LARGE_MASK if coverage > 0.5 else "", name
 
 
-def descriptor_table(roots: Mapping[str, Path]) -> "pd.DataFrame":
-    """Return one row for each described set; `roots` are the folders of copies, see `configured_roots`."""
+def descriptor_table() -> "pd.DataFrame":
+    """Return one row for each described set."""
     import pandas as pd
 
     rows = []
@@ -169,29 +167,6 @@ def descriptor_table(roots: Mapping[str, Path]) -> "pd.DataFrame":
             "licence": descriptor.licence.name,
             "commercial use": {True: "yes", False: "no", None: "not stated"}[descriptor.licence.commercial_use],
             "where to get it": descriptor.home,
-            "on this machine": _copy_status(name, roots.get(name)),
         }
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def configured_roots(run: Run) -> dict[str, Path]:
-    """Return the folders of the described sets that a profile uses, without generated stand-ins."""
-    known, roots = descriptors(), {}
-    for item in (*run.profile.data.source, *run.profile.data.targets):
-        name = item.name if item.name in known else item.stands_for
-        if not item.generated and name in known and known[name].layout == item.layout:
-            roots[name] = run.profile.data.folder(item)
-    return roots
-
-
-def _copy_status(name: str, root: Path | None) -> str:
-    try:
-        report = check_dataset(name, root, quick=True) if root else None
-    except InputError:
-        report = None
-    if report is None:
-        return "not here"
-    if is_generated(root):
-        return f"generated stand-in, {report.images:,} images"
-    return next((f"incomplete: {kind}: {len(lines):,}" for kind, lines in report.problems.items()), "complete")

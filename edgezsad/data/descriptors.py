@@ -1,7 +1,6 @@
 """Descriptors of the public data sets: licence, home page, layout, and how many images a complete copy holds."""
 
 import csv
-import difflib
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -78,10 +77,8 @@ def find_descriptor(name: str, folder: Path | None = None) -> Descriptor | None:
     known = {_plain(one): descriptor for one, descriptor in descriptors(folder).items()}
     if found := known.get(_plain(name)):
         return found
-    near = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.5)
-    hint = f"did you mean {known[near[0]].name}? " if near else ""
     choice = f"choose from {', '.join(one.name for one in known.values())}, or {ANY} for a folder in MVTec layout"
-    raise InputError(f"{printable(name) or 'empty name'}: unknown data set; {hint}{choice}")
+    raise InputError(f"{printable(name) or 'empty name'}: unknown data set; {choice}")
 
 
 def _plain(name: str) -> str:

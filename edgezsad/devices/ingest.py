@@ -23,14 +23,7 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.devices import BOARDS
 from edgezsad.devices.drift import HOST, pair_sentence
 from edgezsad.devices.kit import IMAGES, RECORD, SUMS, KitRecord, folder_manifest, image_bytes, target_manifest
-from edgezsad.devices.latency import (
-    NETRUN,
-    RATE,
-    Latency,
-    read_qnn_layers,
-    read_qnn_times,
-    read_tegrastats,
-)
+from edgezsad.devices.latency import NETRUN, RATE, Latency, read_qnn_layers, read_qnn_times, read_tegrastats
 from edgezsad.errors import CheckError, InputError, one_line, printable
 from edgezsad.files import parse_json, progress, sha256_of_bytes, write_json
 from edgezsad.model import THRESHOLD

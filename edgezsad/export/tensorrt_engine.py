@@ -11,7 +11,7 @@ from types import ModuleType
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
-from edgezsad.files import check_may_be_written, read_json, sha256_of_file, write_json, written_beside
+from edgezsad.files import check_may_be_written, written_beside
 
 WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
 
@@ -38,34 +38,14 @@ def this_device(tensorrt: ModuleType) -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name(), "capability": capability, "tensorrt": tensorrt.__version__}
 
 
-def engine_record(engine: Path | str, graph: Path | str, device: dict[str, str]) -> dict[str, str]:
-    """Return the record of an engine, stored next to it as NAME.json: its hash, its graph's, its device."""
-    return {"model_sha256": sha256_of_file(graph), "engine_sha256": sha256_of_file(engine), **device}
-
-
-def fits(engine: Path, graph: Path, device: dict[str, str]) -> bool:
-    """Return whether an engine is there, unchanged, and of this graph and device, by its record."""
-    try:
-        return read_json(engine.with_suffix(".json"), "build it again") == engine_record(engine, graph, device)
-    except (InputError, FileNotFoundError):
-        return False
-
-
-def build_engine(
-    graph: Path | str,
-    engine: Path | str,
-    device: dict[str, str],
-    tensorrt: ModuleType,
-) -> None:
-    """Build an engine and its record; one that fits is kept."""
+def build_engine(graph: Path | str, engine: Path | str, tensorrt: ModuleType) -> None:
+    """Build an engine of a graph for this machine's GPU and TensorRT, which are the only ones that run it."""
     graph, engine = Path(graph), Path(engine)
-    found, version = metadata_of(load_graph(graph)).get("precision", "fp32"), device["tensorrt"]
+    found, version = metadata_of(load_graph(graph)).get("precision", "fp32"), tensorrt.__version__
     wanted = "fp32" if int(version.split(".")[0]) < 11 else "fp16"
     if found != wanted:
         raise InputError(f"{graph}: an {found} graph; TensorRT {version} takes the {wanted} graph")
     check_may_be_written(engine)
-    if fits(engine, graph, device):
-        return
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
     network = builder.create_network()
@@ -82,4 +62,3 @@ def build_engine(
         raise CheckError(f"{graph}: TensorRT {version} cannot build it; see its log")
     with written_beside(engine) as temporary:
         temporary.write_bytes(plan)
-    write_json(engine.with_suffix(".json"), engine_record(engine, graph, device))
