@@ -18,6 +18,8 @@ from book._ext.fill import fill, sources
 from book._ext.footer import add_footer, launch_links
 from edgezsad.config import Profile
 from edgezsad.errors import CheckError, InputError
+from edgezsad.metrics.calibration import calibrate
+from edgezsad.references import split_references
 from edgezsad.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +75,17 @@ def test_the_rest_of_a_page_is_unchanged(run: Run) -> None:
 def test_an_equation_is_numbered_mathml(run: Run) -> None:
     html = fill(r"{% filter equation(2) %}a^{2}_{i} = \frac{b}{c}{% endfilter %}", sources(run), "page.md")
     assert "<mfrac>" in html and html.endswith("<span>(2)</span></div>")
+
+
+def test_the_numbers_of_good_images_are_those_of_adapt() -> None:
+    page = (ROOT / "book" / "threshold.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \| .*at most (\d+)%", page, re.MULTILINE)
+    assert len(rows) > 3
+    for row in rows:
+        count, references, others, promised = map(int, row)
+        kept, rest = split_references([Path(f"{number}.png") for number in range(count)], [])
+        assert (len(kept), len(rest)) == (references, others)
+        assert round(100 * calibrate(list(range(others)), promised / 100).false_alarms) == promised
 
 
 SVG = (
