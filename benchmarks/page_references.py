@@ -161,7 +161,6 @@ def costs_of(part: Part, scratch: str) -> list[dict[str, object]]:
     adapted = adapt(references, Path(scratch, "part.onnx"), rotations="none")
     seconds, detector = time.perf_counter() - start, load_detector(CHECKPOINT)[0]
     image = load(references[0], detector.size)
-    print(f"{part.target}, {part.category}:", adapted.as_text().replace(f"{scratch}/", ""), sep="\n")
     module = ReferenceDetector(detector)
     module.bank = torch.zeros(adapted.patches, *module.bank.shape[1:])
     module.offset = torch.zeros(adapted.patches)
@@ -187,7 +186,7 @@ def row_of(one: dict) -> dict[str, object]:
     row = {"set": one.get("set", "mean"), "category": one.get("category", ""), "single image": percent(one["single"])}
     row |= {f"k = {count}": percent(value) for count, value in one["k"].items()}
     row |= {f"batch, {share}% defective": percent(value) for share, value in one["batch"].items()}
-    more = {"pixel_auroc_4": "pixel AUROC, 4", "aupro_4": "AUPRO, 4"}
+    more = {"pixel_auroc_4": "pixel AUROC, k = 4", "aupro_4": "AUPRO, k = 4"}
     more |= {"false_alarms": "false alarms, ten references", "misses": "misses, ten references"}
     more |= {"false_alarms_single": "false alarms, threshold from the source", "misses_single": "misses, the same"}
     return row | {title: percent(one.get(key)) for key, title in more.items()}
@@ -197,7 +196,7 @@ def photographs_chart(found: dict[str, Any]) -> Figure:
     """Draw the recorded image AUROC of each category: single image, one, four and eight references with an interval."""
     rows = sorted(found["categories"], key=lambda row: row["k"]["8"]["mean"])
     with styled():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.23 * len(rows) + 0.9))
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.19 * len(rows) + 0.8))
         at = np.arange(len(rows))
         for count, style in (("1", "|"), ("4", "o")):
             values = [100 * row["k"][count]["mean"] for row in rows]

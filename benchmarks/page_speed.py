@@ -97,7 +97,7 @@ def machine_table(results: Results) -> pd.DataFrame:
 
 def linearity(results: Results) -> Figure:
     """Draw seconds and peak memory of the pixel metrics over the number of images."""
-    series = pd.DataFrame(results["series"])
+    series = pd.DataFrame(results["series"]).sort_values("images")
     images = series["images"].to_numpy()
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.8))

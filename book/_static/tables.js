@@ -7,7 +7,7 @@
   // By length: a number with its standard deviation is never broken, a sentence is.
   const kindOf = (text) => (text.length <= 18 ? "short" : text.length <= 60 ? "wraps" : "long");
   const SCROLLING = ".table-box, .pst-scrollable-table-container, .drawing, figure.chart";
-  const NUMBER = /^(?!0\d)[-+]?\d[\d,]*(\.\d+)?( ?±.*| ?%| ?\(.*\))?$/;
+  const NUMBER = /^(?!0\d)[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ?±.*| ?%| ?\(.*\))?$/;
   // A folded cell keeps its text for the download.
   const textOf = (cell) => cell.dataset?.text ?? cell.textContent.trim().replace(/\s+/g, " ");
 

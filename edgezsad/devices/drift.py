@@ -302,8 +302,8 @@ def board_table(run: Run, board: Board, measured: RuntimeDrift) -> pd.DataFrame:
     means = {change.target: change for change in measured.means.itertuples()}
     rows = []
     for item in run.profile.data.targets:
-        row = {"benchmark": item.stands_for or item.name, "paper: drift (points)": f"below {DRIFT_POINTS}"}
-        row |= {"ours": "not run", "seeds": "-", "verdict": "not run", "needs": board.reported["needs"]}
+        row = {"benchmark": item.stands_for or item.name, "verdict": "not run", "ours": "not run"}
+        row |= {"paper: drift (points)": f"below {DRIFT_POINTS}", "seeds": "-", "needs": board.reported["needs"]}
         if change := means.get(item.name):
             same = [name for name in measured.suspicious if name.startswith(f"{item.name} seed ")]
             row["ours"] = f"{change.points:+z.3f}"

@@ -6,7 +6,6 @@ which the book inverts on a dark page.
 
 import base64
 import io
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -160,20 +159,22 @@ def forest(changes: pd.DataFrame) -> Figure:
 
 def image_grid(panels: Sequence[Panel], columns: int, scale: bool = True) -> Figure:
     """Draw titled images, `columns` in a row; with `scale`, the colour scale of heat maps on the right."""
-    shown = [panel for panel in panels if panel]
-    tallest = min(max((image.shape[0] / image.shape[1] for _, image in shown), default=1.0), 1.5)
-    words = 0.15 * max((title.count("\n") + 1 for title, _ in shown), default=1)
+    rows = [panels[first : first + columns] for first in range(0, len(panels), columns)]
+    words = 0.15 * max((panel[0].count("\n") + 1 for panel in panels if panel), default=1)
     right = 0.93 if scale else 0.998
-    cell, rows = right * WIDTH / columns, math.ceil(len(panels) / columns)
-    height = rows * (cell * tallest + words)
+    cell = right * WIDTH / columns
+    tallest = [min(max([one[1].shape[0] / one[1].shape[1] for one in row if one] or [1]), 1.5) for row in rows]
+    height = cell * sum(tallest) + len(rows) * words
     with styled():
-        figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
+        figure, grid = plt.subplots(len(rows), columns, squeeze=False, figsize=(WIDTH, height), height_ratios=tallest)
         for axes, panel in zip_longest(grid.flat, panels):
             axes.set_axis_off()
             if panel:
                 axes.imshow(panel[1], interpolation="none")
+                axes.set_anchor("NW")
                 axes.set_title(panel[0], loc="left", fontsize=7, pad=2, parse_math=False)
-        figure.subplots_adjust(left=0, right=right, top=1 - words / height, bottom=0, wspace=0.03, hspace=words / cell)
+        between = len(rows) * words / (cell * sum(tallest))
+        figure.subplots_adjust(left=0, right=right, top=1 - words / height, bottom=0, wspace=0.03, hspace=between)
         if scale:
             bar = figure.add_axes((0.945, 0.1, 0.012, 0.75))
             figure.colorbar(ScalarMappable(Normalize(*HEAT_RANGE), "inferno"), cax=bar)
@@ -189,11 +190,10 @@ def read_thumbnail(manifest: Manifest, entry: Entry) -> tuple[np.ndarray, np.nda
 
 
 def contact_sheet(manifest: Manifest) -> Figure:
-    """Draw about 32 images, some normal and some defective ones of every category, with the masks outlined."""
-    entries = sorted(subset(manifest, 32).entries, key=lambda entry: (entry.category, entry.label))
-    titles = [f"{entry.category}: {entry.defect}" for entry in entries]
-    images = [outline(*read_thumbnail(manifest, entry)) for entry in entries]
-    return image_grid(list(zip(titles, images, strict=True)), 8, scale=False)
+    """Draw about 16 images, some normal and some defective ones of every category, with the masks outlined."""
+    entries = sorted(subset(manifest, 16).entries, key=lambda entry: (entry.category, entry.label))
+    panels = [(f"{entry.category}\n{entry.defect}", outline(*read_thumbnail(manifest, entry))) for entry in entries]
+    return image_grid(panels, 9, scale=False)
 
 
 def gallery(

@@ -57,7 +57,7 @@ def table(frame: pd.DataFrame, digits: int = 1, missing: str = "undefined", capt
 
 def settings(*parts: BaseModel) -> pd.DataFrame:
     """Return parts of the configuration as rows of name and value."""
-    rows = [(name, "none" if value is None else str(value)) for part in parts for name, value in part]
+    rows = [(name, "none" if value in (None, ()) else str(value)) for part in parts for name, value in part]
     return pd.DataFrame(rows, columns=["setting", "value"])
 
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from edgezsad import cli
 from edgezsad.claims.evaluation import CLAIMS, check_claims, require_claims
+from edgezsad.config import save_profile
 from edgezsad.data.manifest import Manifest, read_run_manifest, write_manifest
 from edgezsad.devices import BOARDS
 from edgezsad.devices.drift import board_drift, board_table
@@ -250,6 +251,25 @@ def test_the_command_line(bench: Any, returned: dict[str, Path], unpacked: Unpac
         assert sha256_of_file(folder / "seed0" / "nuts.npz") == earlier
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_ingested_result(bench: Any, returned: dict[str, Path], tmp_path: Path):
+    shutil.copytree(bench.run.folder, tmp_path / "run")
+    evaluation = bench.run.profile.evaluation.model_copy(update={"runtimes": ("pytorch",)})
+    values = {"run": tmp_path / "run", "seeds": (0,), "evaluation": evaluation}
+    config = save_profile(bench.run.profile.model_copy(update=values), tmp_path / "config.yaml")
+    done = CliRunner().invoke(cli.app, ["device", "ingest", str(returned["jetson"]), "--page", "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    page = tmp_path / "run" / "boards" / "pages" / "html" / "notebooks" / "08_jetson_drift.html"
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    text = page.read_text(encoding="utf-8")
+    measured = json.loads((tmp_path / "run" / "results" / "jetson_drift.json").read_text())
+    times = measured["board_latency"]
+    assert measured["board"]["status"] == times["status"] == "ok" and times["iterations"] == 5
+    for words in (f"{times['median_ms']:.2f}</td>", "measured on the board, 5 times", measured["board"]["runtime"]):
+        assert words in text, words
+    assert text.count('<figure class="chart') == 2 and "not run: needs" not in text
 
 
 HOSTILE = [{"name": "../kit.json"}, {"name": "kit.json", "type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}]

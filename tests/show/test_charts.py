@@ -77,7 +77,7 @@ def test_the_gallery_agrees_with_the_threshold_and_states_its_scale(make_scores:
 
 def test_a_contact_sheet_shows_normal_and_defective_images(tmp_path: Path) -> None:
     found = shown(charts.contact_sheet(make_manifest(tmp_path, LABEL)))
-    assert len(found) == 12 and found[0][0] == "bolt: kind 0"
+    assert len(found) == 12 and found[0][0] == "bolt\nkind 0"
     assert [(image == OUTLINE).all(axis=2).any() for _, image in found] == [False] * 6 + [True] * 6
 
 
