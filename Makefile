@@ -35,7 +35,6 @@ BROKEN := $(if $(wildcard $(INSTALLED)),$(shell test -L $(VENV) || { grep -qsF "
 .PHONY: broken book test rehearsal bench bench-metrics bench-loading bench-duplicates bench-latency bench-step bench-ablations bench-photographs lint format lock clean
 
 book: $(INSTALLED)
-	@$(BIN)/edgezsad profile "$(CONFIG)"
 	@$(GRAPH) "$(CONFIG)" "gpus=$(GPUS)"
 
 test: $(INSTALLED)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgezsad import __version__
-from edgezsad.config import DataSet, load_profile
+from edgezsad.config import DataSet
 from edgezsad.errors import CheckError, EdgeZSADError, InputError, printable, system_error
 from edgezsad.files import check_may_be_written, write_csv
 from edgezsad.run import open_run
@@ -33,7 +33,7 @@ AnyCheckpoint = Annotated[Path | None, typer.Option(help="A .safetensors or .onn
 Graph = Annotated[Path | None, typer.Option(help="An exported graph instead of the run's, such as a part file.")]
 BoardImages = Annotated[Path | None, typer.Option(help="A folder of images instead of a run's; needs --checkpoint.")]
 Threshold = Annotated[float | None, typer.Option(help="Defective from this score on.", show_default="PART.onnx's")]
-FalseAlarms = Annotated[str, typer.Option(help="Largest share of good parts that may be called defective.")]
+FalseAlarms = Annotated[float, typer.Option(min=0.001, max=0.5, help="Largest share of good parts to be flagged.")]
 Tiles = Annotated[str, typer.Option(help="Score overlapping tiles: a number along the longer side, or auto.")]
 Roi = Annotated[Path | None, typer.Option(exists=True, help="Score where this mask is not black; or a folder.")]
 Ignore = Annotated[Path | None, typer.Option(exists=True, help="Leave out where this mask is not black; or a folder.")]
@@ -58,7 +58,7 @@ def about(version: Annotated[bool, typer.Option("--version", callback=_say_versi
 
 @app.command()
 def predict(
-    images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, quoted patterns, @LIST.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Images, folders, @LIST.")] = None,
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     heatmap: Annotated[bool, typer.Option("--heatmap", help="Write NAME.heatmap.png next to each image.")] = False,
@@ -88,7 +88,7 @@ def predict(
     if compare and (checkpoint or tiles):
         raise InputError("--compare: uses the shipped detector; leave out --checkpoint and --tiles")
     if not (images or watch):
-        raise InputError("no images; give files, folders or patterns, or --watch FOLDER")
+        raise InputError("no images; give files or folders, or --watch FOLDER")
     if table:
         prediction.check_csv(table)
     page, regions, maps, chosen = HtmlReport(report) if report else None, Regions(roi, ignore), None, _find(images)
@@ -118,10 +118,10 @@ def _find(given: list[Path] | None) -> list[Path]:
 
 @app.command("adapt")
 def adapt_to_part(
-    images: Annotated[list[Path], typer.Argument(help="Images of good parts: files, folders, quoted patterns.")],
+    images: Annotated[list[Path], typer.Argument(help="Images of good parts: files, folders.")],
     output: Annotated[Path, typer.Option(help="The part's detector, an ONNX file.")] = Path("part.onnx"),
     calibrate: Annotated[list[Path] | None, typer.Option(help="More images of good parts, for the threshold.")] = None,
-    false_alarms: FalseAlarms = "5%",
+    false_alarms: FalseAlarms = 0.05,
     rotations: Annotated[str, typer.Option(help="auto, none, or 8: also rotated references.")] = "auto",
     tiles: Tiles = "",
     roi: Roi = None,
@@ -132,21 +132,10 @@ def adapt_to_part(
     from edgezsad.references import adapt
     from edgezsad.scoring.tiles import Regions
 
-    options = (_share(false_alarms), rotations, bits, tiles, Regions(roi, ignore))
+    options = (false_alarms, rotations, bits, tiles, Regions(roi, ignore))
     for line in adapt(_find(images), output, _find(calibrate), *options).as_text().splitlines():
         typer.echo(printable(line))
     typer.echo(f"use it: edgezsad predict IMAGES --checkpoint {printable(output)}", err=True)
-
-
-def _share(text: str) -> float:
-    """Parse a share such as 2% or 0.02."""
-    try:
-        value = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise InputError(f"--false-alarms {text}: expected a share such as 2%")
-    return value
 
 
 @app.command("evaluate")
@@ -155,7 +144,7 @@ def evaluate_folders(
     checkpoint: AnyCheckpoint = None,
     threshold: Threshold = None,
     references: Annotated[str, typer.Option(help="Adapt to good images in this folder of each category.")] = "",
-    false_alarms: FalseAlarms = "5%",
+    false_alarms: FalseAlarms = 0.05,
     tiles: Tiles = "",
     roi: Roi = None,
     ignore: Ignore = None,
@@ -183,7 +172,7 @@ def evaluate_folders(
     if references:
         if checkpoint:
             raise InputError("--references: adapts the shipped detector; leave out --checkpoint")
-        options = {"false_alarms": _share(false_alarms), "bits": bits, "tiles": tiles, "regions": regions}
+        options = {"false_alarms": false_alarms, "bits": bits, "tiles": tiles, "regions": regions}
         detector_of = adapted_by_category(references, threshold, **options)
     else:
         opened = load_scorer(checkpoint, threshold, tiles, regions)
@@ -342,22 +331,6 @@ def device_report(
         typer.echo(f"page: {path}")
 
 
-@app.command()
-def profile(
-    config: Annotated[Path, typer.Argument(help="A profile, for instance configs/mini.yaml.")],
-    data_root: Annotated[str, typer.Option(envvar="EDGEZSAD_DATA", help="Replaces data.root of the profile.")] = "",
-) -> None:
-    """Check a profile before a run: its keys, its values, and that its folders are there."""
-    checked = load_profile(config, data_root or None)
-    for item in (*checked.data.source, *checked.data.targets):
-        folder = checked.data.folder(item)
-        if not item.generated and not folder.is_dir():
-            raise InputError(f"{folder}: no such folder ({item.name} in {config}); fix data in the profile, or DATA")
-    names = [", ".join(item.name for item in items) for items in (checked.data.source, checked.data.targets)]
-    text = f"{checked.title}: trained on {names[0]}; tested on {names[1]}; everything goes to {checked.run}"
-    typer.echo(printable(text))
-
-
 @export_app.command()
 def dlc(
     graph: Annotated[Path, typer.Argument(help="An ONNX file, for instance runs/mini/export/seed0-fp16.onnx.")],
@@ -378,12 +351,11 @@ def tensorrt(
     out: Annotated[Path, typer.Argument(help="The engine.")],
 ) -> None:
     """Build an FP16 engine for the NVIDIA GPU of this machine."""
-    from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package, this_device
+    from edgezsad.export.tensorrt_engine import build_engine, tensorrt_package
 
     package = tensorrt_package()
-    device = this_device(package)
     build_engine(graph, out, package)
-    typer.echo(f"{out}: for {device['gpu']} ({device['capability']}), TensorRT {device['tensorrt']}")
+    typer.echo(f"{out}: for this machine's GPU and TensorRT {package.__version__}, which alone run it")
 
 
 @app.command("lint")

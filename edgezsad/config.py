@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from edgezsad.errors import InputError, one_line
-from edgezsad.files import MAX_YAML, parse_yaml, read_text, write_text
+from edgezsad.files import parse_yaml, write_text
 
 Layout = Literal["mvtec", "visa", "btad", "mpdd", "ksdd2", "dagm", "dtd", "real_iad"]
 Runtime = Literal["pytorch", "onnx-fp32", "onnx-fp16", "onnx-int8", "qnn-htp-fp16"]
@@ -284,7 +284,7 @@ def load_profile(path: Path | str, data_root: Path | str | None = None) -> Profi
     if not path.is_file():
         raise InputError(f"{path}: no such configuration; see configs/ for the profiles")
     try:
-        raw = parse_yaml(read_text(path, MAX_YAML))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: invalid YAML: {one_line(error)}; fix the file") from None
     if not isinstance(raw, dict):

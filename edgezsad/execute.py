@@ -59,9 +59,14 @@ def run_graph(config: Path | str, settings: Sequence[str] = ()) -> None:
     last of the graph's processes.
 
     Raises:
+        InputError: the profile is invalid, or a folder of its data is missing.
         CheckError: another process is at work on the run, or a file has changed since a step wrote it.
     """
-    folder = profile_of_graph(config).run.absolute()
+    profile = profile_of_graph(config)
+    for item in (*profile.data.source, *profile.data.targets):
+        if not item.generated and not (path := profile.data.folder(item)).is_dir():
+            raise InputError(f"{path}: no such folder ({item.name} in {config}); fix data in the profile, or DATA")
+    folder = profile.run.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     # Kept open, by Snakemake too.
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)

@@ -30,8 +30,7 @@ RECORDS = "file-records"  # the folder in a run's folder; without it nothing is 
 USED_LOG = "EDGEZSAD_USED"  # environment variable: the file in which kernels list the run's files that they read
 _used: dict[Path, str] = {}  # files of a run that this process has read, with their hashes
 
-MAX_TEXT = 64_000_000  # bytes of a JSON file; the hash cache of the largest public data set has 43 million
-MAX_YAML = 1_000_000  # bytes of a YAML file; more would take minutes
+MAX_YAML = 1_000_000  # characters of a YAML file; more would take minutes
 MAX_NODES = 10_000  # keys and values of a YAML file, those of aliases included
 MAX_DIGITS = 40  # of a number
 
@@ -234,19 +233,10 @@ def records(table: Any) -> list[dict[str, object]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def read_text(path: Path | str, limit: int = MAX_TEXT) -> str:
-    """Read a UTF-8 file; more than `limit` bytes are a ValueError."""
-    with open(path, "rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise ValueError(f"more than {limit:,} bytes")
-    return data.decode()
-
-
 def read_json(path: Path | str, remedy: str) -> Any:
     """Read a JSON file; `remedy` says what to do if it is missing or invalid, for instance "run notebook 03"."""
     try:
-        return parse_json(read_text(verified(path)))
+        return parse_json(verified(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: missing; {remedy}") from None
     except ValueError as error:
@@ -302,6 +292,8 @@ class _YamlLoader(yaml.SafeLoader):
 
 def parse_yaml(text: str) -> Any:
     """Parse YAML; invalid text is an `InputError`, as is what `_YamlLoader` rejects."""
+    if len(text) > MAX_YAML:
+        raise InputError(f"more than {MAX_YAML:,} characters")
     try:
         return yaml.load(text, _YamlLoader)
     # Invalid values of explicit tags raise KeyError, AttributeError and others.

@@ -1,6 +1,5 @@
 """Score images and write heat maps: `Detector` for Python, `predict_files` for the command line and `evaluate`."""
 
-import glob
 import math
 import os
 from collections import deque
@@ -217,7 +216,7 @@ def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[st
 
 
 def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
-    """Find the images in files, folders (at any depth) and patterns such as `parts/**/*.png`, each once, in that order.
+    """Find the images in files and folders (at any depth), each once, in that order.
 
     `@FILE` is a text file with one path a line. Missing files and unsupported formats are kept, to be reported as
     failures; heat maps of earlier calls are not, nor masks (see `_holds_masks`). Returns the images and the number of
@@ -231,7 +230,7 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
             text = Path(str(path)[1:]).read_text(encoding="utf-8", errors="surrogateescape")
             names = [Path(line) for line in text.splitlines() if line]
         else:
-            names = _matches(path)
+            names = [path]
         if not names:
             raise InputError(f"{path}: no images ({', '.join(IMAGE_ENDINGS)}); give images, or folders with images")
         found |= dict.fromkeys(names)
@@ -241,16 +240,6 @@ def find_images(given: Sequence[str | Path]) -> tuple[list[Path], int]:
     if found and not chosen:
         raise InputError(f"{next(iter(found))}: a mask, or a heat map of an earlier call; give images")
     return chosen, len(images) - len(chosen)
-
-
-def _matches(path: Path) -> list[Path]:
-    """Return the images that match a pattern; the path itself if it exists or holds no wildcard."""
-    base = next((folder for folder in (path, *path.parents) if folder.exists()), Path())
-    pattern = str(path.relative_to(base))
-    if base == path or not glob.has_magic(pattern):
-        return [path]
-    matches = [base / name for name in sorted(glob.glob(pattern, root_dir=base, recursive=True))]  # noqa: PTH207
-    return [match for match in matches if is_image(match.name) and match.is_file()]
 
 
 def _holds_masks(folder: Path) -> bool:

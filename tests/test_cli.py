@@ -23,9 +23,6 @@ Command = Callable[..., tuple[int, str, str]]
         (["claims", "check", "--config", "wrong.yaml"], "did you mean seeds?"),
         (["lint", "nowhere.onnx"], "nowhere.onnx"),
         (["train", "--config", CONFIGS / "mini.yaml", "--seed", "9"], "has the seeds 0, 1, 2"),
-        (["profile", "nowhere.yaml"], "nowhere.yaml"),
-        (["profile", CONFIGS / "folder.yaml"], "DATA=FOLDER"),
-        (["profile", CONFIGS / "folder.yaml", "--data-root", "my photos"], "my photos/source"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
@@ -36,11 +33,6 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     code, _, errors = command(*arguments)
     assert code == 2 and len(errors.splitlines()) == 1
     assert errors.startswith("error: ") and expected in errors
-
-
-def test_a_good_profile_says_what_it_will_do(command: Command):
-    code, output, _ = command("profile", CONFIGS / "mini.yaml")
-    assert code == 0 and "trained on generated; tested on mvtec-standin" in output
 
 
 def test_a_file_name_that_is_not_text(tmp_path: Path):

@@ -10,11 +10,18 @@ import edgezsad
 from edgezsad.config import Profile, save_profile
 from edgezsad.data.manifest import Manifest, write_manifest
 from edgezsad.errors import InputError
-from edgezsad.execute import code_version, execute, main, notebook_library
+from edgezsad.execute import code_version, execute, main, notebook_library, run_graph
 from edgezsad.files import start_records
 from edgezsad.run import Run
 
 Write = Callable[..., Path]
+
+
+@pytest.mark.parametrize(("data", "said"), [("", "DATA=FOLDER"), ("my photos", "my photos/source: no such folder")])
+def test_a_graph_without_its_data_is_not_started(data: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEZSAD_DATA", data)
+    with pytest.raises(InputError, match=said):
+        run_graph(Path(__file__).parents[1] / "configs" / "folder.yaml")
 
 
 @pytest.mark.slow

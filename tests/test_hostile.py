@@ -66,7 +66,7 @@ YAML = {
     "title: !!timestamp x": "invalid YAML",
     "data: {}\ntitle: x\ndata: {}": "line 3: the key data is given twice",
     f"{{{', '.join(f'unknown{n}: 1' for n in range(4000))}}}": "unknown key",
-    "title: x" * 200_000: "more than 1,000,000 bytes",
+    "title: x" * 200_000: "more than 1,000,000 characters",
 }
 
 

@@ -106,6 +106,8 @@ def project(tmp_path: Path) -> Path:
     """A graph of four jobs, each of which leaves a temporary file."""
     (tmp_path / "tiny.yaml").write_text(PROFILE)
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    for name in ("source", "cloth"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     return tmp_path
 
 

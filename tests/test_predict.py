@@ -53,29 +53,24 @@ class Brightness:
         return float(image.mean()), image[:2, :2, 0].astype(np.float32)
 
 
-def test_folders_patterns_and_files_give_each_image_once(tmp_path: Path) -> None:
+def test_folders_and_files_give_each_image_once(tmp_path: Path) -> None:
     first, second, inner = (write_image(tmp_path / name) for name in ("a.png", "b [1].png", "in/c.bmp"))
     (tmp_path / "notes.txt").write_text("not an image")
     assert find_images([tmp_path]) == ([first, second, inner], 0)
-    assert find_images([second, tmp_path / "*.png"]) == ([second, first], 0)
-    assert find_images([tmp_path / "**" / "*"]) == ([first, second, inner], 0)
+    assert find_images([second, tmp_path]) == ([second, first, inner], 0)
     (tmp_path / "list").write_text(f"{second}\n{inner}\n")
     assert find_images([f"@{tmp_path / 'list'}", first]) == ([second, inner, first], 0)
     with pytest.raises(FileNotFoundError, match="none"):
         find_images([f"@{tmp_path / 'none'}"])
     (tmp_path / "empty").mkdir()
-    for nothing in (tmp_path / "*.tiff", tmp_path / "empty"):
-        with pytest.raises(InputError, match="no images"):
-            find_images([nothing])
+    with pytest.raises(InputError, match="no images"):
+        find_images([tmp_path / "empty"])
 
 
-def test_what_exists_is_not_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_a_failure(tmp_path: Path) -> None:
     inside = write_image(tmp_path / "[abc]" / "0.png")
     missing = tmp_path / "[abc]" / "9.png"
     assert find_images([missing, inside]) == ([missing, inside], 0)
-    assert find_images([tmp_path / "[abc]" / "*.png"]) == ([inside], 0)
-    monkeypatch.chdir(tmp_path)
-    assert find_images([Path("[abc]/?.png")]) == ([Path("[abc]/0.png")], 0)
     failure, result = predict_files(Brightness(), 0, [missing, inside])
     assert isinstance(failure, Failure) and isinstance(result, Prediction)
 

@@ -13,7 +13,7 @@ from edgezsad.config import DataSet, Layout, Strict
 from edgezsad.data.layouts import ImageItem
 from edgezsad.data.manifest import Entry
 from edgezsad.errors import InputError, one_line, printable
-from edgezsad.files import parse_yaml, read_text, sha256_of_bytes, shipped
+from edgezsad.files import parse_yaml, sha256_of_bytes, shipped
 
 FOLDER = "data_manifests"
 ANY = "any"  # a folder in MVTec layout without a descriptor
@@ -63,7 +63,7 @@ def descriptors(folder: Path | None = None) -> dict[str, Descriptor]:
     found = {}
     for path in sorted((folder or shipped(FOLDER)).glob("*.yaml")):
         try:
-            descriptor = Descriptor.model_validate(parse_yaml(read_text(path)))
+            descriptor = Descriptor.model_validate(parse_yaml(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise InputError(f"{path}: invalid descriptor: {one_line(error, 400)}; fix the file") from None
         found[descriptor.name] = descriptor

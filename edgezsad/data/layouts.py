@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from edgezsad.errors import InputError, printable
-from edgezsad.files import parse_json, read_text
+from edgezsad.files import parse_json
 
 IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".tif", ".tiff")
 OTHER_IMAGE_ENDINGS = (
@@ -203,7 +203,7 @@ def _read_real_iad(root: Path, scan: LayoutScan) -> None:
     """Read ``realiad_jsons/**/CATEGORY.json``, which list images relative to realiad_1024/CATEGORY."""
     for source in sorted((root / "realiad_jsons").glob("**/[!.]*.json")):
         try:
-            content, folder = parse_json(read_text(source).removeprefix("\ufeff")), f"realiad_1024/{source.stem}"
+            content, folder = parse_json(source.read_text(encoding="utf-8-sig")), f"realiad_1024/{source.stem}"
             for split, row in ((name, row) for name in SPLITS for row in content[name]):
                 # A view that does not show the object's defect is listed as OK although its path contains NG.
                 defect = NORMAL if row["anomaly_class"] == "OK" else row["anomaly_class"]

@@ -17,13 +17,12 @@ import pandas as pd
 from scipy import stats
 
 from edgezsad.config import Runtime
-from edgezsad.data.manifest import Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import CheckError, InputError
 from edgezsad.files import progress, records, reported
-from edgezsad.metrics.benchmark_tables import category_seed, has_pixel_labels, pixel_labels
+from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.image_metrics import auroc, average_precision
-from edgezsad.metrics.intervals import REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
+from edgezsad.metrics.intervals import bootstrap, interval
 from edgezsad.metrics.significance import contrast, delong, equivalence
 from edgezsad.model import THRESHOLD
 from edgezsad.run import Run
@@ -38,21 +37,17 @@ TEST = ("test_low", "test_high", "test_p", "verdict", "needed", "words")  # of i
 Pair = tuple[ScoreFile, ScoreFile]  # score files of the host and of the device
 
 
-def metric_changes(
-    pairs: Sequence[Pair], manifest: Manifest | None = None, pixels: int = 0, margin: float = DRIFT_POINTS
-) -> pd.DataFrame:
+def metric_changes(pairs: Sequence[Pair], margin: float = DRIFT_POINTS) -> pd.DataFrame:
     """Compute changes of one target's metrics, for each seed's pair of score files and for their mean.
 
-    Pixel metrics need the manifest of the images, and are computed at `pixels` height and width; `margin` is in points.
-
     Returns:
-        A row for each seed, also `MEAN`, and metric: "image_auroc", "image_ap", "pixel_auroc" or "pixel_aupro". `host`
-        and `device` are in percent, `points` is device minus host, `low` and `high` its 95% interval by the paired
-        bootstrap, NaN where a category has only one image of a label. Image AUROC has the test of equivalence within
-        `margin` by DeLong's covariance: its 90% interval, p-value, verdict, images needed, and these in words.
+        A row for each seed, also `MEAN`, and metric: "image_auroc" or "image_ap". `host` and `device` are in percent,
+        `points` is device minus host, `low` and `high` its 95% interval by the paired bootstrap, NaN where a category
+        has only one image of a label. Image AUROC has the test of equivalence within `margin` points by DeLong's
+        covariance: its 90% interval, p-value, verdict, images needed, and these in words.
     """
     pairs = _aligned(pairs)
-    values = _metric_values(pairs, manifest, pixels)
+    values = _metric_values(pairs)
     first = pairs[0][0]
     # Resamples of a single image are equal: its interval would have no width.
     resampled = min(Counter(zip(first.category, first.label, strict=True)).values()) > 1
@@ -90,10 +85,9 @@ def _aligned(pairs: Sequence[Pair]) -> list[Pair]:
     return found
 
 
-def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) -> dict[str, np.ndarray]:
+def _metric_values(pairs: list[Pair]) -> dict[str, np.ndarray]:
     """Return (seeds, host and device, all images and B resamples) of each metric, mean over categories, in percent."""
     first, sides = pairs[0][0], [scores for pair in pairs for scores in pair]
-    known = has_pixel_labels(first, manifest) if manifest else None
     values = defaultdict(list)
     for category, rows in _categories(first).items():
         label, seed = first.label[rows], category_seed(category)
@@ -102,13 +96,6 @@ def _metric_values(pairs: list[Pair], manifest: Manifest | None, pixels: int) ->
             all_images = [compute(label, scores.score[rows]) for scores in sides]
             resampled = [getattr(each, name) for each in resamples]
             values[metric].append(np.column_stack([all_images, resampled]))
-        if manifest is not None:
-            part = first.take(first.image_id[rows & known])
-            times = np.ones((1 + REPLICATES, len(part)), dtype=np.float32)
-            times[1:] = multiplicities(part.label, seed=seed)
-            maps, masks = [scores.map[rows & known] for scores in sides], list(pixel_labels(part, manifest, pixels))
-            for metric, found in bootstrap_pixels(maps, masks, pixels, times).items():
-                values[metric].append(found)
     means = {}
     for metric, found in values.items():
         defined = [value for value in found if np.isfinite(value).any()] or [np.full_like(found[0], math.nan)]
@@ -228,13 +215,13 @@ class RuntimeDrift:
         )
 
 
-def runtime_drift(run: Run, runtime: Runtime, pixels: bool = False) -> RuntimeDrift:
+def runtime_drift(run: Run, runtime: Runtime) -> RuntimeDrift:
     """Compare the score files of a runtime with the host's; a CheckError if scores are equal, a silent fallback."""
     if runtime not in run.profile.evaluation.runtimes:
         return RuntimeDrift(runtime, f"{runtime} is not in evaluation.runtimes of the profile")
     seeds = (run.profile.evaluation.emulator.seed,) if runtime == "qnn-htp-fp16" else run.profile.seeds
     names = [(seed, item.name) for item in run.profile.data.targets for seed in seeds]
-    found = _measure(run, runtime, {name: run.scores(runtime, *name) for name in names}, pixels)
+    found = _measure(run, runtime, {name: run.scores(runtime, *name) for name in names})
     if found.suspicious:
         raise CheckError(f"{found.suspicious[0]}: drift of exactly zero; the runtime fell back to the host")
     return found
@@ -260,12 +247,12 @@ def board_drift(run: Run, board: Board, folder: Path | str = "") -> RuntimeDrift
     folder = Path(folder) if str(folder) else run.board(board.name)
     names = [(seed, item.name) for item in run.profile.data.targets for seed in run.profile.seeds]
     paths = {(seed, name): folder / f"seed{seed}" / f"{name}.npz" for seed, name in names}
-    found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()}, True)
+    found = _measure(run, board.runtime, {name: path for name, path in paths.items() if path.is_file()})
     absent = f"no result of the board in {folder}; needs {board.reported['needs']}"
     return found if found.pairs or found.failed or found.reason else replace(found, reason=absent)
 
 
-def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels: bool) -> RuntimeDrift:
+def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path]) -> RuntimeDrift:
     """Return the drift of one runtime from its score files by seed and target."""
     pairs: dict[str, list[Pair]] = {item.name: [] for item in run.profile.data.targets}
     reasons, failed = set(), {}
@@ -287,8 +274,7 @@ def _measure(run: Run, runtime: str, paths: dict[tuple[int, str], Path], pixels:
     tables, changes = [], []
     for item in progress(run.profile.data.targets, "intervals of the drift", unit="target"):
         if own := pairs[item.name]:
-            masks = read_run_manifest(run, item) if pixels else None
-            found = metric_changes(own, masks, run.profile.evaluation.pixels)
+            found = metric_changes(own)
             table, image = drift_table(own, thresholds), found.query("metric == 'image_auroc'")[: len(own)]
             table[["host_auroc", "device_auroc", "points"]] = image[["host", "device", "points"]].to_numpy()
             tables.append(table)

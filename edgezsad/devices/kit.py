@@ -21,7 +21,7 @@ from edgezsad.data.layouts import images_below
 from edgezsad.data.manifest import Entry, Manifest, read_run_manifest
 from edgezsad.devices import Board
 from edgezsad.errors import InputError, RuntimeUnavailable
-from edgezsad.export.dlc import dlc_record_path, read_dlc, write_dlc
+from edgezsad.export.dlc import read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 from edgezsad.export.lint import load_graph
 from edgezsad.files import progress, sha256_of_bytes, sha256_of_file, written_beside
@@ -81,9 +81,14 @@ def make_kit(
     labels. The RB5's `dlc` is written here if not given and ONNX Runtime's QNN provider is installed. `checkpoint` is a
     graph instead of the run's, such as a part file; with a folder of `images` it needs no run.
     """
-    manifests = _manifests(run, seed, images_per_target, images)
     if run is None and checkpoint is None:
         raise InputError(f"{images}: give the model with --checkpoint FILE.onnx")
+    if images is not None:
+        manifests = [folder_manifest(images)]
+    elif seed in run.profile.seeds:
+        manifests = [target_manifest(run, item.name, images_per_target) for item in run.profile.data.targets]
+    else:
+        raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, run.profile.seeds))}")
     with tempfile.TemporaryDirectory(prefix="edgezsad-kit-") as scratch:
         graphs = _graphs(run, seed, precision, checkpoint, Path(scratch))
         precision = "int8" if "int8" in graphs else "fp16"
@@ -113,16 +118,6 @@ def make_kit(
         )
         _save(_files(name, board, record, manifests, models), name, output)
     return output
-
-
-def _manifests(run: Run | None, seed: int, images_per_target: int | None, images: Path | None) -> list[Manifest]:
-    """Return the images of a kit by target, or those of a folder."""
-    if images is not None or run is None:
-        return [folder_manifest(images)]
-    profile = run.profile
-    if seed not in profile.seeds:
-        raise InputError(f"--seed {seed}: unknown; the profile has the seeds {', '.join(map(str, profile.seeds))}")
-    return [target_manifest(run, item.name, images_per_target) for item in profile.data.targets]
 
 
 def folder_manifest(folder: Path) -> Manifest:
@@ -183,7 +178,7 @@ def _models(
             raise InputError(f"no DLC can be written here ({reason}); give one with --dlc FILE") from None
     elif not dlc.is_file() or dlc.read_bytes()[: len(ZIP)] != ZIP:
         raise InputError(f"{dlc}: missing or not a DLC; give another DLC, or leave --dlc out")
-    elif not dlc_record_path(dlc).is_file():
+    elif not dlc.with_suffix(".json").is_file():
         facts["note"] = f"{dlc.name} has no record: its model, layout and precision are assumed to be those of the kit"
         return {"models/model.dlc": dlc}, facts
     else:

@@ -78,13 +78,13 @@ def write_dlc(graph: Path | str, target: Path | str, folded: bool = False) -> Dl
         gpu_findings=findings_of(uses, "qnn-gpu"),
         versions=versions("onnxruntime", "onnxruntime-qnn") | {"qairt": qairt_version()},
     )
-    write_json(dlc_record_path(target), asdict(record))
+    write_json(target.with_suffix(".json"), asdict(record))
     return record
 
 
 def read_dlc(target: Path | str, graph: Path | str) -> DlcRecord:
     """Read the record of a DLC and check it against the file and its graph; InputError if one is missing or another."""
-    target, path = Path(target), dlc_record_path(target)
+    target, path = Path(target), Path(target).with_suffix(".json")
     try:
         record = DlcRecord(**read_json(path, REMEDY))
     except TypeError:
@@ -94,11 +94,6 @@ def read_dlc(target: Path | str, graph: Path | str) -> DlcRecord:
     if sha256_of_file(graph) != record.model_sha256:
         raise InputError(f"{target}: made from another graph than {graph}; {REMEDY}")
     return record
-
-
-def dlc_record_path(target: Path | str) -> Path:
-    """Return the path of a DLC's record."""
-    return Path(target).with_suffix(".json")
 
 
 def qnn_uses(description: dict[str, Any]) -> list[OperatorUse]:

@@ -17,7 +17,7 @@ WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 G
 
 
 def tensorrt_package() -> ModuleType:
-    """Import the `tensorrt` package; `RuntimeUnavailable` if it is missing or older than 10.0."""
+    """Import the `tensorrt` package; `RuntimeUnavailable` if it is missing or older than 10.0, or without a GPU."""
     try:
         found = importlib.import_module("tensorrt")
     except ImportError:
@@ -25,17 +25,11 @@ def tensorrt_package() -> ModuleType:
         raise RuntimeUnavailable(f"needs a device: an NVIDIA GPU with TensorRT ({remedy})") from None
     if int(found.__version__.split(".")[0]) < 10:
         raise RuntimeUnavailable(f"TensorRT {found.__version__} is older than 10.0; JetPack 6.2 has 10.3")
-    return found
-
-
-def this_device(tensorrt: ModuleType) -> dict[str, str]:
-    """Return what an engine is tied to: "gpu", "capability" and "tensorrt"; `RuntimeUnavailable` without a GPU."""
     import torch
 
     if not torch.cuda.is_available():
         raise RuntimeUnavailable("needs a device: PyTorch sees no NVIDIA GPU here")
-    capability = "{}.{}".format(*torch.cuda.get_device_capability())
-    return {"gpu": torch.cuda.get_device_name(), "capability": capability, "tensorrt": tensorrt.__version__}
+    return found
 
 
 def build_engine(graph: Path | str, engine: Path | str, tensorrt: ModuleType) -> None:

@@ -44,39 +44,27 @@ class QnnLibrary:
             with silence():
                 if not _devices():
                     ort.register_execution_provider_library(PROVIDER, package.get_library_path())
-                self._inspect(one_node_graph(), backend)
+                # The IR library always writes a DLC, into the current folder by default.
+                with tempfile.TemporaryDirectory(prefix="edgezsad-qnn-") as folder:
+                    open_session(one_node_graph(), backend, self.settings | {"dump_qnn_ir_dlc_dir": folder})
         # ONNX Runtime's exceptions share no base class but Exception.
         except Exception as error:
             raise RuntimeUnavailable(f"the {self.name} does not start here ({one_line(error)})") from None
         return backend
 
     def open(self, path: Path | str, backend: str, disabled: tuple[str, ...] = (), **more: str) -> ort.InferenceSession:
-        """Open a graph with `more` settings; a CheckError names the operators that the library does not take."""
+        """Open a graph with `more` settings; a CheckError if the library does not take all of it."""
         try:
             session = open_session(str(path), backend, self.settings | more, disabled=disabled)
-        except Exception:
-            # The session fails because it may not fall back; name the nodes that would have.
-            rejected = self._rejected(path, backend)
-            raise CheckError(f"{path}: the {self.name} does not take {rejected}; replace it in the model") from None
+        except Exception as error:
+            problem = f"the {self.name} does not take all of it ({one_line(error)})"
+            raise CheckError(f"{path}: {problem}; see `edgezsad lint`") from None
         nodes = assignment(session)
         elsewhere = sorted({f"{operator} on {provider}" for provider, operator in nodes if provider != PROVIDER})
         if elsewhere or not nodes:
             what = ", ".join(elsewhere) or "no node on any provider"
             raise CheckError(f"{path}: not all of the graph runs on the {self.name} ({what}); replace it in the model")
         return session
-
-    def _rejected(self, path: Path | str, backend: str) -> str:
-        """Name the operators that the library leaves to the CPU provider."""
-        try:
-            nodes = assignment(self._inspect(str(path), backend, fallback=True))
-        except Exception as error:
-            return f"this graph ({one_line(error)})"
-        return ", ".join(sorted({operator for provider, operator in nodes if provider != PROVIDER})) or "this graph"
-
-    def _inspect(self, graph: str | bytes, backend: str, fallback: bool = False) -> ort.InferenceSession:
-        # The IR library always writes a DLC, into the current folder by default.
-        with tempfile.TemporaryDirectory(prefix="edgezsad-qnn-") as folder:
-            return open_session(graph, backend, self.settings | {"dump_qnn_ir_dlc_dir": folder}, fallback=fallback)
 
 
 # SM8550 and QCS8550 (RB5 Gen2) are SoC model 43, with Hexagon v73.
@@ -108,16 +96,15 @@ def open_session(
     graph: str | bytes,
     backend: str,
     settings: dict[str, str],
-    fallback: bool = False,
     disabled: tuple[str, ...] = (),
 ) -> ort.InferenceSession:
-    """Open a graph on a QNN library; `fallback` lets the CPU provider take nodes, `disabled` names optimisers."""
+    """Open a graph on a QNN library alone, without the CPU provider; `disabled` names optimisers."""
     if not (devices := _devices()):
         raise RuntimeUnavailable("onnxruntime-qnn offers no device on this machine")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if fallback else "1")
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.add_provider_for_devices(devices[:1], {"backend_path": backend, **settings})
     with silence():

@@ -81,20 +81,6 @@ def training_curves(loss: pd.DataFrame, gain: pd.DataFrame) -> Figure:
         return finished(figure)
 
 
-def accuracy_chart(rows: pd.DataFrame) -> Figure:
-    """Draw the image AUROC of every target, one dot for each seed; columns target, seed, image_auroc (percent)."""
-    means, seeds = rows.groupby("target", sort=False)["image_auroc"].mean(), rows["seed"].astype(str)
-    with styled():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.5 + 0.45 * len(means)))
-        sns.scatterplot(rows, x="image_auroc", y="target", hue=seeds, style=seeds, s=55, alpha=0.9, ax=axes)
-        axes.plot(means, means.index, "|", color="black", markersize=18, markeredgewidth=2)
-        axes.axvline(50, color="black", linestyle=":", linewidth=1.2)
-        axes.set(xlabel="image AUROC (%); line: mean over seeds; dotted: chance", ylabel="", xlim=(45, 101))
-        axes.set_ylim(len(means) - 0.5, -0.5)
-        axes.legend(title="seed", loc="lower left", ncols=3)
-        return finished(figure)
-
-
 def category_forest(rows: pd.DataFrame) -> Figure:
     """Draw the image AUROC of each category of one seed with its 95% interval; chance is a dotted line."""
     rows = rows.dropna(subset=["image_auroc"]).sort_values("image_auroc")

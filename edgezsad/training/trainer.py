@@ -8,7 +8,6 @@ the same bytes, and a distributed run trains on the same batches.
 import copy
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +20,6 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
-from lightning_fabric.loggers import TensorBoardLogger
 from lightning_fabric.plugins.environments import LightningEnvironment
 from safetensors import SafetensorError, safe_open
 from timm.layers import DropPath
@@ -153,12 +151,11 @@ class Trainer:
         return loss
 
     def record(self, step: int, loss: losses.Loss) -> None:
-        """Add a row to the training curve and to the logs."""
+        """Add a row to the training curve."""
         terms = {"total": loss.total, **loss.terms, "gain": self.model.readout.gain}
         row = {"learning_rate": losses.learning_rate(step, self.config)}
         row |= {name: term.item() for name, term in terms.items()}
         self.curve.append({"step": step, **row})
-        self.fabric.log_dict(row, step)
 
     def save(self, folder: Path, step: int, made_with: dict[str, Any]) -> None:
         """Write everything that the steps from `step` on depend on, atomically; `made_with` is the `training_key`."""
@@ -168,6 +165,7 @@ class Trainer:
             tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
         header = {"step": step, "made_with": made_with, "curve": self.curve}
         save_tensors(folder / STATE, tensors, {"edgezsad": json.dumps(header)})
+        write_csv(folder / "curve.csv", self.curve, list(self.curve[0]))
 
     def restore(self, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
         """Continue from a saved state (see `find_state`)."""
@@ -204,7 +202,7 @@ class Trainer:
 
 
 def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folder: Path | str) -> Trained:
-    """Train one seed, or continue an interrupted run; results, logs and the saved state go into `folder`.
+    """Train one seed, or continue an interrupted run; results and the saved state go into `folder`.
 
     Raises InputError if the source lacks a class or another run uses the folder, CheckError if a loss is not finite.
     """
@@ -214,7 +212,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
         made_with = training_key(profile, inputs, seed)
         # Only the first process looks for a state, so that all start from the same one.
         state = find_state(folder, made_with) if first_process else NO_STATE
-        fabric = make_fabric(config, folder / "logs", state[1]["step"])
+        fabric = make_fabric(config)
         tensors, header = fabric.broadcast(state)
         trainer = Trainer(profile, inputs, backbone, seed, fabric)
         fitted, held = split_source(inputs.label, inputs.group, inputs.parent, config.validation)
@@ -236,8 +234,6 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
                 bar.update(config.batch)
                 if first_process and ((step + 1) % config.save_every == 0 or last):
                     trainer.save(folder, step + 1, made_with)
-        for logger in fabric.loggers:
-            logger.finalize("success")
         if first_process:
             _finish(trainer, backbone, fitted, held, folder)
         fabric.barrier()
@@ -247,7 +243,7 @@ def train(profile: Profile, inputs: Inputs, backbone: Backbone, seed: int, folde
 
 @torch.inference_mode()
 def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.ndarray, folder: Path) -> None:
-    """Validate the detector with its test-time augmentation, and write checkpoint, metrics and curve."""
+    """Validate the detector with its test-time augmentation, and write checkpoint and metrics."""
     inputs, model, result = trainer.inputs, trainer.profile.model, trainer.average.module.eval()
     both = len(set(inputs.label[held])) == 2
     rows = subsample_evenly(held if both else fitted, inputs.most_validated)
@@ -274,10 +270,9 @@ def _finish(trainer: Trainer, backbone: Backbone, fitted: np.ndarray, held: np.n
     info = CheckpointInfo(model=model, profile=profile, seed=seed, threshold=threshold, **hashes)
     save_checkpoint(folder / "checkpoint.safetensors", result.readout, info, result.tuned())
     write_json(folder / "metrics.json", metrics)
-    write_csv(folder / "curve.csv", trainer.curve, list(trainer.curve[0]))
 
 
-def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
+def make_fabric(config: Training) -> Fabric:
     """Launch Fabric: one device in a plain process, one per process under `torchrun`."""
     device, precision = resolve_device(config)
     if config.device == "gpu" and device == "cpu":
@@ -287,8 +282,7 @@ def make_fabric(config: Training, logs: Path, first_step: int = 0) -> Fabric:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         processes = {"devices": devices, "num_nodes": int(os.environ["WORLD_SIZE"]) // devices, "strategy": "ddp"}
-    logger = TensorBoardLogger(logs, name="", version="", purge_step=first_step)
-    fabric = Fabric(accelerator=device, precision=PRECISIONS[precision], loggers=logger, **processes)
+    fabric = Fabric(accelerator=device, precision=PRECISIONS[precision], **processes)
     fabric.launch()
     return fabric
 
@@ -333,7 +327,6 @@ def find_state(folder: Path, made_with: dict[str, Any]) -> tuple[dict[str, Tenso
         warnings.warn(f"{path}: {reason}; training starts from the first step", stacklevel=3)
     for name in (STATE, "checkpoint.safetensors", "curve.csv", "metrics.json"):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "logs", ignore_errors=True)
     return NO_STATE
 
 

@@ -342,5 +342,4 @@ def test_endings_of_other_formats_are_reported(make: Maker, ending: str) -> None
     make.images("part/test/good/0.png")
     make.text(f"part/test/good/1{ending}", "content")
     rejected(make, f"1{ending}", "unsupported image format")
-    for given in (make.root, make.root / "part" / "**" / "*"):
-        assert len(find_images([given])[0]) == 2
+    assert len(find_images([make.root])[0]) == 2

@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from edgezsad.config import Profile
-from edgezsad.data.manifest import Entry, Manifest, write_manifest
 from edgezsad.devices import BOARDS
 from edgezsad.devices.drift import (
     MEAN,
@@ -26,10 +24,8 @@ from edgezsad.devices.drift import (
     runtime_drift,
 )
 from edgezsad.errors import CheckError, InputError
-from edgezsad.files import sha256_of_file
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.intervals import bootstrap, interval
-from edgezsad.metrics.pixel_metrics import pixel_metrics, reduce_mask
 from edgezsad.metrics.significance import contrast, delong
 from edgezsad.run import Run
 from edgezsad.scoring.score_file import ScoreFile, write_not_run, write_scores
@@ -169,52 +165,6 @@ def test_the_test_of_equivalence(pairs: list[Pair]):
         assert still.test_high == pytest.approx(-math.log(0.05) * 100 / 120 / 2 / seeds)
 
 
-def make_manifest(root: Path, name: str, labels: np.ndarray, categories: np.ndarray) -> Manifest:
-    """Each defective image has a rectangle but number 43, which has no mask."""
-    generator = np.random.default_rng(2)
-    entries = []
-    for number, (label, category) in enumerate(zip(labels.tolist(), categories, strict=True)):
-        mask = f"{number:03d}_mask.png" if label and number != 43 else ""
-        if mask:
-            image = np.zeros((24, 32), dtype=np.uint8)
-            top, left = generator.integers(0, 14, size=2)
-            image[top : top + 8, left : left + 9] = 255
-            cv2.imwrite(str(root / mask), image)
-        facts = (
-            "test",
-            label,
-            "cut" if label else "good",
-            mask,
-            32,
-            24,
-            "a" * 64,
-            sha256_of_file(root / mask) if mask else "",
-        )
-        entries.append(Entry(f"{number:03d}.png", str(category), *facts))
-    return Manifest(name, root, tuple(entries))
-
-
-@pytest.mark.slow
-def test_pixels_are_those_of_the_table(pairs: list[Pair], tmp_path: Path):
-    manifest = make_manifest(tmp_path, "bolts", LABEL, CATEGORY)
-    changes = metric_changes(pairs[1:], manifest, pixels=16)
-    masks = [
-        reduce_mask(cv2.imread(str(manifest.root / each.mask), cv2.IMREAD_GRAYSCALE), 16) if each.mask else None
-        for each in manifest.entries
-    ]
-    for metric in ("auroc", "aupro"):
-        exact = []
-        for side in pairs[1]:
-            found = []
-            for category in ("nut", "bolt"):
-                rows = [number for number in np.flatnonzero(category == CATEGORY) if number != 43]
-                found.append(pixel_metrics(side.map[rows], [masks[number] for number in rows], 16))
-            exact.append(100 * np.mean([getattr(each, metric) for each in found]))
-        change = find(changes, 1, f"pixel_{metric}")
-        assert (change.host, change.device) == pytest.approx(exact, abs=0.05)
-        assert change.low <= change.points <= change.high and pd.isna(change.verdict)
-
-
 JETSON = BOARDS["jetson"]
 HALF = np.repeat([0, 1], 32)
 HOST = np.random.default_rng(0).normal(size=64) + 1.5 * HALF
@@ -222,14 +172,9 @@ HOST = np.random.default_rng(0).normal(size=64) + 1.5 * HALF
 
 @pytest.fixture
 def run(make_profile: Callable[..., Profile], make_scores: Make, tmp_path: Path) -> Run:
-    """Two targets of 64 images and two seeds on the host, with manifests and masks."""
-    data = make_profile(tmp_path).data.model_copy(update={"root": tmp_path / "data"})
-    run = Run(make_profile(tmp_path, evaluation={"pixels": 16}).model_copy(update={"data": data}))
+    """Two targets of 64 images and two seeds on the host."""
+    run = Run(make_profile(tmp_path))
     for item in run.profile.data.targets:
-        root = run.profile.data.folder(item)
-        root.mkdir(parents=True)
-        manifest = make_manifest(root, item.name, HALF, np.repeat("bolt", 64))
-        write_manifest(manifest, run.manifest_path(item.name))
         for seed in (0, 1):
             scores = make_scores(HOST, HALF, target=item.name, seed=seed)
             write_scores(scores, run.scores("pytorch", seed, item.name))
@@ -274,9 +219,9 @@ def test_a_board_is_compared_like_a_runtime(run: Run, give: Callable[..., None],
     (tmp_path / "elsewhere").mkdir()
     shutil.move(run.board("jetson"), tmp_path / "elsewhere")
     board = board_drift(run, JETSON, tmp_path / "elsewhere" / "jetson")
-    ours, theirs = board.result(), runtime_drift(run, "onnx-fp16", pixels=True).result()
+    ours, theirs = board.result(), runtime_drift(run, "onnx-fp16").result()
     assert (ours.pop("runtime"), theirs.pop("runtime")) == (JETSON.runtime, "onnx-fp16") and ours == theirs
-    assert set(board.changes["metric"]) == {"image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"}
+    assert set(board.changes["metric"]) == {"image_auroc", "image_ap"}
     assert len(board.table) == 4 and "2 undecided" in board.summary()
     json.dumps(ours, allow_nan=False)
     # The worst single seed, and the farthest end of the tests' intervals.

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
-from edgezsad.export.dlc import WRITER, dlc_record_path, read_dlc, write_dlc
+from edgezsad.export.dlc import WRITER, read_dlc, write_dlc
 from edgezsad.export.fp16 import to_fp16
 
 
@@ -91,9 +91,9 @@ def test_files_that_do_not_belong_together_are_rejected(written: Path, exported:
     copy.write_bytes(written.read_bytes() + b"x")
     with pytest.raises(InputError, match=r"detector\.json: missing; write it again with `edgezsad export dlc`"):
         read_dlc(copy, exported)
-    dlc_record_path(copy).write_bytes(dlc_record_path(written).read_bytes())
+    copy.with_suffix(".json").write_bytes(written.with_suffix(".json").read_bytes())
     with pytest.raises(InputError, match=r"missing or changed since detector\.json was written"):
         read_dlc(copy, exported)
-    dlc_record_path(copy).write_text(json.dumps({"partitions": 1}))
+    copy.with_suffix(".json").write_text(json.dumps({"partitions": 1}))
     with pytest.raises(InputError, match="not the record of a DLC"):
         read_dlc(copy, exported)
