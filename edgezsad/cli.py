@@ -265,7 +265,6 @@ def data_index(
     masks = sum(bool(entry.mask) for entry in manifest.entries)
     counts = f"{len(manifest.entries):,} images, {defective:,} defective, {masks:,} with a mask"
     typer.echo(f"{out}: {counts}; manifest hash {manifest.sha256}")
-    typer.echo("pixels were not decoded: `edgezsad data check` finds damaged and missing files")
 
 
 @device_app.command("kit")
@@ -313,8 +312,6 @@ def device_ingest(
     typer.echo(done.as_text())
     if page:
         device_report(config, done.board)
-    elif not (images or checkpoint or output):
-        typer.echo(f"its page: edgezsad device report --config {config}")
     done.require_all()
 
 

@@ -1,6 +1,5 @@
 """Evaluate a detector on folders in MVTec layout: scores, metrics of each category, decisions of a threshold."""
 
-import itertools
 import math
 import re
 import tempfile
@@ -69,21 +68,18 @@ class EvaluationReport:
 
 
 def find_test_images(folders: Sequence[Path]) -> list[Manifest]:
-    """Index the test images of each folder; a manifest is named after its folder, with a number if that is taken."""
-    found: dict[Path, Manifest] = {}
+    """Index the test images of each folder; a manifest is named after its folder."""
+    found: list[Manifest] = []
     for folder in folders:
-        if (location := folder.resolve()) in found:
-            raise InputError(f"{folder}: given twice; give each folder once")
-        name = re.sub(r"[^A-Za-z0-9_.-]", "_", location.name).lstrip("_.-") or "folder"
-        taken = {manifest.name for manifest in found.values()}
-        if name in taken:
-            name = next(f"{name}-{number}" for number in itertools.count(2) if f"{name}-{number}" not in taken)
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip("_.-") or "folder"
+        if name in {manifest.name for manifest in found}:
+            raise InputError(f"{folder}: given twice, or named like another folder; evaluate it alone, or rename it")
         item = DataSet(name=name, layout="mvtec", root=folder)
         tests = index_dataset(item, folder, workers=2, choose=lambda images: [i for i in images if i.split == "test"])
         if not tests.entries:
             raise InputError(f"{folder}: no test images; expected CATEGORY/test/good and CATEGORY/test/DEFECT")
-        found[location] = tests
-    return list(found.values())
+        found.append(tests)
+    return found
 
 
 def evaluate(

@@ -207,7 +207,7 @@ def compare_images(
     return scorer_of(lambda _: next(known)), decision, order
 
 
-def decision_notes(decision: Decision, results: Sequence[Prediction]) -> list[str]:
+def verdict_notes(decision: Decision, results: Sequence[Prediction]) -> list[str]:
     """Say what the verdicts rest on, and warn if a threshold puts all of at least `SEVERAL` images on one side."""
     warnings, verdicts = [*decision.warnings], {result.verdict for result in results}
     if decision.threshold is not None and len(results) >= SEVERAL and len(verdicts) == 1:

@@ -25,16 +25,7 @@ from edgezsad.data.images import Reading
 from edgezsad.data.layouts import images_below
 from edgezsad.errors import CheckError, InputError, printable
 from edgezsad.files import APPENDED, growing_csv, progress, row_writer
-from edgezsad.predict import (
-    CSV_COLUMNS,
-    Decision,
-    Failure,
-    HeatMaps,
-    Prediction,
-    csv_row,
-    decision_notes,
-    predict_files,
-)
+from edgezsad.predict import CSV_COLUMNS, Decision, Failure, HeatMaps, Prediction, csv_row, predict_files, verdict_notes
 from edgezsad.report_html import HtmlReport
 from edgezsad.scoring.score_file import Scorer
 
@@ -82,7 +73,7 @@ def print_results(
             typer.echo(f"{rank:5}  {result.as_text()}")
     if report:
         report.write("Inspection report", {"": decision})
-    for note in (*decision_notes(decision, scored), *(reading or Reading()).notes()):
+    for note in (*verdict_notes(decision, scored), *(reading or Reading()).notes()):
         typer.echo(printable(note), err=True)
     require_all([one.reason for one in failures], [one.problem for one in scored if one.problem], count)
 

@@ -27,10 +27,10 @@ from edgezsad.predict import (
     Prediction,
     check_csv,
     csv_row,
-    decision_notes,
     find_images,
     load_scorer,
     predict_files,
+    verdict_notes,
 )
 from edgezsad.scoring.onnx_scorer import OnnxScorer, read_metadata
 from edgezsad.scoring.torch_scorer import TorchScorer
@@ -201,8 +201,8 @@ def test_a_threshold_with_all_images_on_one_side_is_a_reason_to_warn(tmp_path: P
     paths = [write_image(tmp_path / f"{number}.png", 100 + number) for number in range(SEVERAL)]
     decision = Decision(0.0, "the given threshold")
     results = list(predict_files(Brightness(), decision.threshold, paths))
-    assert decision_notes(decision, results)[1].startswith("warning: all 5 images are defective; check")
-    assert len(decision_notes(decision, results[1:])) == 1
+    assert verdict_notes(decision, results)[1].startswith("warning: all 5 images are defective; check")
+    assert len(verdict_notes(decision, results[1:])) == 1
 
 
 def test_the_predictor_returns_score_verdict_and_map(tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from edgezsad.errors import CheckError, InputError, RuntimeUnavailable
 from edgezsad.export.lint import load_graph, metadata_of
 from edgezsad.files import check_may_be_written, written_beside
 
-WORKSPACE = 1 << 30  # bytes of scratch memory for a layer; an Orin Nano has 8 GB for everything
-
 
 def tensorrt_package() -> ModuleType:
     """Import the `tensorrt` package; `RuntimeUnavailable` if it is missing or older than 10.0, or without a GPU."""
@@ -48,7 +46,6 @@ def build_engine(graph: Path | str, engine: Path | str, tensorrt: ModuleType) ->
         errors = [parser.get_error(number).desc() for number in range(parser.num_errors)]
         raise CheckError(f"{graph}: TensorRT cannot parse it ({'; '.join(errors)[:160]}); see `edgezsad lint`")
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE)
     if wanted == "fp32":
         config.set_flag(tensorrt.BuilderFlag.FP16)
     plan = builder.build_serialized_network(network, config)

@@ -110,8 +110,6 @@ def collect_scores(
 def write_scores(scores: ScoreFile, path: Path | str) -> Path:
     """Write `path` (.npz) and the record next to it (.json), each atomically; returns `path`."""
     path = Path(path)
-    if scores.record is None:
-        raise InputError(f"{path}: scores without a run record; give a record")
     _check(scores, path)
     with written_beside(path) as temporary:
         np.savez_compressed(temporary, **{name: getattr(scores, name) for name in ARRAYS})

@@ -25,7 +25,6 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
     typed = int(version.split(".")[0]) >= 11
     flags = {"TF32": 1, "GPU_FALLBACK": 2} | ({} if typed else {"FP16": 3, "INT8": 4})
     module.BuilderFlag = enum.Enum("BuilderFlag", flags)
-    module.MemoryPoolType = enum.Enum("MemoryPoolType", {"WORKSPACE": 1})
     module.TensorIOMode = enum.Enum("TensorIOMode", {"NONE": 0, "INPUT": 1, "OUTPUT": 2})
     module.DataType = enum.Enum("DataType", {"FLOAT": 1, "HALF": 2})
 
@@ -41,15 +40,10 @@ def fake(version: str = "10.3.0") -> types.ModuleType:
     class Config:
         def __init__(self) -> None:
             self.flags: set[enum.Enum] = set()
-            self.pool: dict[enum.Enum, int] = {}
 
         def set_flag(self, flag: enum.Enum) -> None:
             assert isinstance(flag, module.BuilderFlag)
             self.flags.add(flag)
-
-        def set_memory_pool_limit(self, pool: enum.Enum, pool_size: int) -> None:
-            assert isinstance(pool, module.MemoryPoolType)
-            self.pool[pool] = pool_size
 
     class Builder:
         built: ClassVar[list[Config]] = []
