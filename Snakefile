@@ -247,7 +247,7 @@ JOBS = {
     "photographs": {
         "notebook": "15_photographs",
         # The shipped checkpoint scores the photographs that are shown, where they are given.
-        "input": [recorded("photographs", "cues", "photographs_ablations"), SHIPPED],
+        "input": [recorded("photographs"), SHIPPED],
         "output": result("photographs"),
     },
     "references": {

@@ -273,7 +273,7 @@ def main() -> None:
         "summary": summarised(rows, compared_with(ARMS, run.profile.training.ema)),
         "rows": rows,
     }
-    save(options.output, result)
+    save(options.output, result, speed=False)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ data:
       stands_for: VisA
       generated: {families: [felt], train_normal: 1, test_normal: 4, test_defective: 4, size: [96, 128]}
 model: {backbone: tf_efficientnet_lite0, weights: package, size: 128}
-training: {steps: 12, batch: 8, warmup: 2, validation: 0.25}
+training: {steps: 400, save_every: 10, batch: 8, warmup: 2, validation: 0.25}
 evaluation: {pixels: 64}
 """
 # More processors and memory than there are: jobs that ask for 8 threads start, and wait for one another.
@@ -140,8 +140,8 @@ def jobs() -> list[tuple[str, str, str]]:
     return [(job, comment.removeprefix("rule_").split("_wildcards")[0], state) for job, comment, state in parts]
 
 
-def run(arguments: list[str], folder: Path, log: Path, kill: str = "") -> dict[str, Any]:
-    """Run Snakemake on the cluster in `folder`; kill the first job of the rule `kill` when it runs.
+def run(arguments: list[str], folder: Path, log: Path, kill: str = "", saved: str = "") -> dict[str, Any]:
+    """Run Snakemake on the cluster in `folder`; kill the job of the rule `kill` once it has written the file `saved`.
 
     Returns counts of jobs by state and the id of the killed one. CheckError if the run fails.
     """
@@ -155,8 +155,7 @@ def run(arguments: list[str], folder: Path, log: Path, kill: str = "") -> dict[s
         start = time.monotonic()
         while process.poll() is None:
             for job, rule, state in jobs()[before:]:
-                if kill and not killed and rule == kill and state == "RUNNING":
-                    time.sleep(1)
+                if kill and not killed and rule == kill and state == "RUNNING" and (folder / saved).exists():
                     subprocess.run(["scancel", "--signal=KILL", "--full", job], check=True)
                     killed = job
             if time.monotonic() - start > LONGEST:
@@ -178,9 +177,12 @@ def run_graph(folder: Path, log: Path) -> dict[str, Any]:
     profile = folder / "runs" / "cluster-profile.yaml"
     profile.parent.mkdir(exist_ok=True)
     profile.write_text(PROFILE, encoding="utf-8")
-    found = run(["--config", "profile=runs/cluster-profile.yaml"], folder, log, kill="train")
+    trained = "runs/cluster/seeds/0"
+    found = run(["--config", "profile=runs/cluster-profile.yaml"], folder, log, "train", f"{trained}/state.safetensors")
     pages = list((folder / "runs/cluster/book/html").rglob("*.html"))
-    return found | {"pages": len(pages)}
+    # A training that continues keeps the logs of the one before.
+    starts = list((folder / trained / "logs").rglob("events.*"))
+    return found | {"pages": len(pages), "logs_of_the_training": len(starts)}
 
 
 def run_shards(folder: Path, log: Path, images: Path, shard: int) -> dict[str, Any]:

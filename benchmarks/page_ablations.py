@@ -1,8 +1,10 @@
 """Tables and charts of the ablations (notebook 13), and of the photographs (notebook 15)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -20,21 +22,20 @@ from edgezsad.data.manifest import Manifest
 from edgezsad.evaluate import score_manifest
 from edgezsad.model import SEEN
 from edgezsad.scoring.score_file import Scorer
-from edgezsad.show.charts import gallery
+from edgezsad.show.charts import WIDTH, finished, gallery, styled
 
 RECIPE = "recipe"
 VERDICTS = {"worse": "worse", "better": "better", "no clear difference": "no"}
 GENERATED = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC"}
 LEFT_OUT = {
     "image_auroc": "image AUROC",
-    "ranking_auroc": "global head",
+    "global_auroc": "global score",
     "correction_auroc": "map's peak",
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO",
 }
+MEAN = "mean without DeepPCB"
 CELLS = {"image_auroc": "image AUROC", "cell_auroc": "cell AUROC", "map_auroc": "map's peak"}
-WANTED = {"PIPED": 95.0, "solar_cell": 80.0, "cookie": 70.0, "alien_figure": 70.0}
-"""Goals for image AUROC, percent; PIPED is the mean of its twelve papers."""
 
 
 def ablation_table(results: Results, measure: str = "image_auroc") -> pd.DataFrame:
@@ -90,91 +91,110 @@ def conditions(results: Results) -> pd.DataFrame:
     )
 
 
-def left_out_table(results: Results, variant: str = RECIPE) -> pd.DataFrame:
-    """Build one row for each part of `photographs.py`: mean and standard deviation over seeds."""
+def left_out_table(results: Results) -> pd.DataFrame:
+    """Build one row for each part that was not trained on, mean and standard deviation over seeds, and the means."""
     values: dict[str, dict[str, dict[int, list[float]]]] = {}
-    for row in results["variants"][variant]["rows"]:
-        for category, found in row["categories"].items():
-            # The twelve papers count as one part.
-            part = row["set"] if row["set"] == "PIPED" else category
-            for measure, value in found.items():
-                values.setdefault(part, {}).setdefault(measure, {}).setdefault(row["seed"], []).append(value)
+    for row in results["rows"]:
+        # The twelve papers count as one part, and the means are over sets.
+        part = row["set"] if row["set"] == "PIPED" else f"{row['set']}, {row['category']}"
+        names = [part] if row["set"] in results["not_in_means"] else [part, MEAN]
+        for name, measure in ((name, measure) for name in names for measure in LEFT_OUT if measure in row):
+            values.setdefault(name, {}).setdefault(measure, {}).setdefault(row["seed"], []).append(row)
     rows = []
     for part, measures in values.items():
-        seeds = {name: [np.mean(found) for found in measures.get(key, {}).values()] for key, name in LEFT_OUT.items()}
-        row = {"left out": part} | {name: mean_text(found) if found else "no masks" for name, found in seeds.items()}
-        rows.append(row | {"wanted": f"{WANTED[part]:.0f}" if part in WANTED else "-"})
-    return pd.DataFrame(rows)
+        seeds = {
+            title: [mean_over_sets(found, key) for found in measures.get(key, {}).values()]
+            for key, title in LEFT_OUT.items()
+        }
+        rows.append({"part": part} | {name: mean_text(found) if found else "no masks" for name, found in seeds.items()})
+    return pd.DataFrame(sorted(rows, key=lambda row: row["part"] == MEAN))
 
 
-def variant_table(results: Results) -> pd.DataFrame:
-    """Build the mean over sets of each variant of the readout."""
-    return pd.DataFrame(
-        [
-            {"variant": name, "seeds": len({row["seed"] for row in found["rows"]}), "measured": found["date"]}
-            | {title: found["mean_over_sets"][measure] for measure, title in LEFT_OUT.items()}
-            for name, found in results["variants"].items()
-        ]
-    )
+def left_out_figure(results: Results) -> Figure:
+    """Draw the image AUROC of every part and seed: the score, and its two terms alone."""
+    parts: dict[str, list[dict[str, float]]] = {}
+    for row in results["rows"]:
+        parts.setdefault(f"{row['set']}, {row['category']}", []).append(row)
+    rows = sorted(parts.items(), key=lambda item: np.mean([one["image_auroc"] for one in item[1]]))
+    with styled():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.23 * len(rows) + 0.9))
+        for key, style in (("correction_auroc", "|"), ("global_auroc", "x"), ("image_auroc", "o")):
+            colour = "#0072b2" if style == "o" else "black"
+            points = [(one[key], at) for at, (_, found) in enumerate(rows) for one in found]
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=LEFT_OUT[key])
+        axes.axvline(50, color="black", linestyle=":", linewidth=1.2)
+        axes.set(yticks=range(len(rows)), yticklabels=[name for name, _ in rows], ylim=(-0.6, len(rows) - 0.4))
+        axes.set_xlabel("image AUROC (%) of each seed; dotted: chance")
+        axes.legend(loc="upper left", fontsize=8)
+        return finished(figure)
 
 
-def heads_table(results: Results, variant: str = RECIPE) -> pd.DataFrame:
+def mean_over_sets(rows: Iterable[Mapping[str, Any]], measure: str) -> float:
+    """Average a measure over the categories of each set, then over sets."""
+    by_set: dict[str, list[float]] = {}
+    for row in rows:
+        by_set.setdefault(row["set"], []).append(row[measure])
+    return float(np.mean([np.mean(values) for values in by_set.values()]))
+
+
+def heads_table(results: Results) -> pd.DataFrame:
     """Build one row for each kind of score: image AUROC, and its difference from the image score."""
-    columns = {"ranked by": "way", "image AUROC": "image_auroc", "difference (95% interval)": difference_text}
-    return rows_table(results["variants"][variant]["heads"], columns)
+    columns = {"ranked by": "way", "image AUROC": lambda row: f"{row['mean']:.2f}"}
+    return rows_table(results["heads"], columns | {"difference (95% interval)": difference_text})
 
 
-def cue_table(results: Results) -> pd.DataFrame:
-    """Build one row for each variant of the self-reference scores: mean over sets, each set, and the difference."""
-    names = [name for name in results["rows"][0]["sets"] if name != "mean"]
-    columns = {"variant": "variant", "mean": lambda row: row["sets"]["mean"]}
-    columns |= {name: lambda row, name=name: row["sets"][name] for name in names}
-    return rows_table(results["rows"], columns | {"difference (95% interval)": difference_text})
+def sums_table(results: Results) -> pd.DataFrame:
+    """Build one row for each sum of the comparisons within an image: mean, difference from the recipe, each set."""
+    columns = {"counted": "variant", "mean": "mean", "difference (95% interval)": difference_text}
+    for name in results["global_scores"][0]["sets"]:
+        columns[name] = lambda row, name=name: row["sets"][name]
+    return rows_table(results["global_scores"], columns)
 
 
-def cue_figure(results: Results) -> Figure:
-    """Draw every variant's difference from the recipe."""
-    rows = [one for one in results["rows"] if one["variant"] != RECIPE]
-    label = "difference from the recipe, points of image AUROC, mean of the sets"
+def sums_figure(results: Results) -> Figure:
+    """Draw the difference of every sum of comparisons from the recipe's."""
+    rows = [one for one in results["global_scores"] if one["variant"] != RECIPE]
+    label = "difference from the recipe's global score, points of image AUROC"
     return difference_figure([one["variant"] for one in rows], {label: rows})
 
 
 def photographs_table(results: Results) -> pd.DataFrame:
-    """Build one row for each measured variant of `photographs_ablations.py`: means, and differences with intervals."""
+    """Build one row for each variant of the recipe: means, and differences with intervals."""
     rows = []
-    for one in results["rows"]:
-        name, against = one["variant"], one["against"]
-        row = {"variant": name if against in (name, RECIPE) else f"{name}, against {against}"}
+    for one in results["ablations"]:
+        row = {"variant": one["variant"], "compared with": "-" if one["variant"] == RECIPE else one["against"]}
         for measure, title in CELLS.items():
-            found = one.get(measure)
-            difference = "" if name == against or found is None else f" {difference_text(found)}"
-            row[title] = "-" if found is None else f"{found['mean']:.1f}{difference}"
-        rows.append(row | {"equal cost": "yes" if one["equal_cost"] else "no"})
+            found = one[measure]
+            difference = "" if one["variant"] == RECIPE else f" {difference_text(found)}"
+            row[title] = f"{found['mean']:.1f}{difference}"
+        rows.append(row | one.get("sets", {}))
     return pd.DataFrame(rows)
 
 
 def photographs_figure(results: Results) -> Figure:
     """Draw every variant's difference, of images and of cells."""
-    rows = [one for one in results["rows"] if one["variant"] != one["against"]]
-    panels = {f"points of {CELLS[name]}": [one.get(name) for one in rows] for name in ("image_auroc", "cell_auroc")}
-    return difference_figure([one["variant"] for one in rows], panels)
+    rows = [one for one in results["ablations"] if one["variant"] != RECIPE]
+    panels = {CELLS[name]: [one[name] for one in rows] for name in ("image_auroc", "cell_auroc")}
+    names = [one["variant"] + (f"\n(from {one['against']})" if one["against"] != RECIPE else "") for one in rows]
+    return difference_figure(names, panels)
 
 
-def photographs_conditions(results: Results) -> str:
-    """Describe the conditions of every training, and name the variants that have not been measured."""
-    found = {one["variant"] for one in results["rows"]}
-    left = [name for name in results["wanted"] if name not in found]
-    return (
-        f"{results['date']}, {results['cpu']}; every training, the recipe's too: {results['steps']} steps, scales from "
-        f"{results['measured_on']} rows of the source; seeds {', '.join(map(str, results['seeds']))}; left out in "
-        f"turn: {', '.join(results['sets'])}; intervals: {results['interval']}. "
-        f"Not measured: {'; '.join(left) or 'none'}."
+def photographs_conditions(results: Results) -> pd.DataFrame:
+    """Describe when, where and how the photographs were measured."""
+    training = results["training"]
+    return facts_table(
+        {
+            "date": results["date"],
+            "commit": results["commit"],
+            "processor": results["cpu"],
+            "versions": ", ".join(f"{name} {version}" for name, version in results["versions"].items()),
+            "source": f"{results['images']} images, less those of a set that is left out",
+            "SHA-256 of the source": results["source_sha256"],
+            "every training": f"{training['steps']} steps, batch of {training['batch']}",
+            "seeds": ", ".join(map(str, results["seeds"])),
+            "interval": results["interval"],
+        }
     )
-
-
-def measured(results: Results) -> pd.DataFrame:
-    """Describe when and with what a benchmark of photographs ran."""
-    return facts_table({"date": results["date"], "processor": results["cpu"], **results["versions"]})
 
 
 def worst_images(scorer: Scorer, manifest: Manifest) -> Iterator[tuple[str, Figure]]:

@@ -1,79 +1,135 @@
-"""Evaluate the recipe on sets of photographs that it was not trained on: each set of the source is left out in turn.
+"""Test the shipped detector's recipe, and variants of it, on sets of photographs that it was not trained on.
 
-    OMP_NUM_THREADS=1 python benchmarks/photographs.py --config configs/photographs.yaml --data FOLDER
+    OMP_NUM_THREADS=1 python benchmarks/photographs.py --data FOLDER
 
-writes benchmarks/results/photographs.json. It needs the manifests and the features of the profile's run (notebooks
-01_data and 02_features). For each set of photographs and each seed, a readout is trained on all other sets and tested
-on the test images of the set. Results of finished trainings are kept in the run's folder, with the score of each image.
-
-    ... --variant NAME --readout '{"kind": "edgeglr"}'
-
-adds the recipe with another readout to the file; `--one-view` measures without test-time augmentation.
+writes benchmarks/results/photographs.json. FOLDER has sets in MVTec layout, as for checkpoint.py; the benchmark needs
+the manifests and features of the profile's run (notebooks 01_data and 02_features). Each set of photographs of the
+source is left out of the training in turn and tested; all other sets are tested after training on the whole source.
+Trainings that have finished are kept in the run's folder, so that an interrupted benchmark continues.
 """
 
 import argparse
-import json
+import multiprocessing
 import os
-from functools import partial
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 from recording import RESULTS, machine, run_script, save, stored
 
-from edgezsad.config import READOUTS, DataSet, Profile, format_validation_errors, load_profile
+from edgezsad.config import READOUTS, Profile, load_profile
 from edgezsad.data.images import decode_mask
 from edgezsad.data.loading import Sample
-from edgezsad.data.manifest import Manifest, read_run_manifest
+from edgezsad.data.manifest import Entry, Manifest
 from edgezsad.errors import InputError
-from edgezsad.files import progress, read_json, sha256_of_bytes
+from edgezsad.evaluate import find_test_images
+from edgezsad.files import progress, sha256_of_bytes
 from edgezsad.metrics.benchmark_tables import category_seed
 from edgezsad.metrics.image_metrics import auroc
-from edgezsad.metrics.intervals import bootstrap, bootstrap_pixels, interval, multiplicities
+from edgezsad.metrics.intervals import LEVEL, REPLICATES, bootstrap, bootstrap_pixels, interval, multiplicities
 from edgezsad.metrics.pixel_metrics import pixel_metrics
+from edgezsad.model import SEEN, UNSEEN
 from edgezsad.model.backbone import Backbone
+from edgezsad.model.edgeglr import Output
+from edgezsad.model.self_reference import COUNTS
 from edgezsad.run import Run
 from edgezsad.source.render import SourceImages, plain_images, rotate_and_mirror
 from edgezsad.training.features import Features, cache_features, read_features
 from edgezsad.training.inputs import CachedInputs, training_inputs, training_plan
+from edgezsad.training.losses import fit_global_score
 from edgezsad.training.trainer import TrainableModel, Trainer, training_key
 
 PACKAGES = ("lightning-fabric", "numpy", "scipy", "timm", "torch")
-RECIPE = "recipe"
-HEADS = {"image_auroc": "score", "ranking_auroc": "global_score", "correction_auroc": "correction"}
+RECIPE, WHOLE = "recipe", "nothing"
+HELD_OUT = "MVTec-AD"  # nothing is chosen on it
+UNCOUNTED = ("DeepPCB",)  # each good image shows another layout
+HEADS = {"image_auroc": "score", "global_auroc": "global_score", "correction_auroc": "correction"}
 """The field of the readout's output behind each measure."""
 WAYS = {
     "score: global score, corrected by the map": "image_auroc",
-    "global only: global score": "ranking_auroc",
-    "local only: correction by the map": "correction_auroc",
+    "global score alone": "global_auroc",
+    "correction by the map alone": "correction_auroc",
 }
+MEASURES = {"image_auroc": "image_auroc", "map_auroc": "correction_auroc", "cell_auroc": "cells"}
+FIELDS = (*HEADS, "cells")
+SUMS = {RECIPE: COUNTS, "own distance once": (1, 1, 1, 1, 1), "own distance twice": (1, 1, 1, 2, 1)}
+SUMS |= {"own distance four times": (1, 1, 1, 4, 1), "without own distance": (1, 1, 1, 0, 1)}
+SUMS |= {
+    "without dispersion": (1, 1, 1, 3, 0),
+    "dispersion twice": (1, 1, 1, 3, 2),
+    "without asymmetries": (0, 0, 0, 3, 1),
+}
+SUMS |= {
+    "asymmetries alone": (1, 1, 1, 0, 0),
+    "own distance alone": (0, 0, 0, 1, 0),
+    "dispersion alone": (0, 0, 0, 0, 1),
+}
+"""How often each of the comparisons (`NAMES` in `edgezsad.model.self_reference`) counts in a global score."""
 
 
-def photographs(profile: Profile) -> list[DataSet]:
-    """Return the sources that are photographs, at least two."""
-    sets = [item for item in profile.data.source if item.generated is None]
-    if len(sets) < 2:
-        raise InputError("data.source: fewer than two sets of photographs; one must be left when another is left out")
-    return sets
+@dataclass(frozen=True)
+class Arm:
+    """The recipe with one change, compared with another variant; all train as many steps with the same batch size.
+
+    `generated`: trained on generated images only.
+    """
+
+    name: str
+    readout: dict[str, Any] = field(default_factory=dict)
+    generated: bool = False
+    against: str = RECIPE
+
+
+ARMS = (
+    Arm(RECIPE),
+    Arm("generated images only", generated=True),
+    Arm("score learned from features", readout={"kind": "edgeglr"}),
+    Arm("map without self-similarity", readout={"self_similarity": []}),
+    # The head with context alone reads self-similarity, so both lack it here.
+    Arm(
+        "map without context or self-similarity",
+        readout={"context": 0, "self_similarity": []},
+        against="map without self-similarity",
+    ),
+)
+
+
+def changed(profile: Profile, arm: Arm) -> Profile:
+    """Return the profile with the settings of a variant; settings that a new kind of readout lacks are dropped."""
+    raw = profile.model_dump(mode="json")
+    readout = raw["model"]["readout"]
+    known = READOUTS[arm.readout.get("kind", readout["kind"])].model_fields
+    raw["model"]["readout"] = {name: value for name, value in readout.items() if name in known} | arm.readout
+    return Profile.model_validate(raw)
 
 
 def rows_without(group: np.ndarray, name: str) -> np.ndarray:
     """Return the rows of all sets but one; groups are data set and category, separated by a slash."""
     mine = np.char.startswith(group.astype(str), f"{name}/")
-    if not mine.any():
+    if not mine.any() and name != WHOLE:
         raise InputError(f"data.source: no images of {name} to leave out")
     return np.flatnonzero(~mine)
 
 
-def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, rows: np.ndarray) -> TrainableModel:
-    """Train one seed on some rows, as `edgezsad.training.trainer.train` does on all of them."""
+def fitted(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, rows: np.ndarray) -> Trainer:
+    """Return a trainer that has fitted to some rows what is not trained by gradient descent."""
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
     trainer = Trainer(profile, inputs, backbone, seed, fabric)
     trainer.fit_source(rows)
+    return trainer
+
+
+def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, rows: np.ndarray) -> TrainableModel:
+    """Train one seed on some rows, as `edgezsad.training.trainer.train` does on all of them."""
+    trainer = fitted(profile, inputs, backbone, seed, rows)
     plan = training_plan(inputs, rows, profile.training, seed, profile.data.shares)
     steps = range(profile.training.steps)
     for step, example in zip(steps, inputs.steps(plan, steps, 0, 1), strict=True):
@@ -81,49 +137,64 @@ def fit(profile: Profile, inputs: CachedInputs, backbone: Backbone, seed: int, r
     return trainer.average.module.eval()
 
 
+def outputs(readout: Any, views: Sequence[list[torch.Tensor]], arm: Arm) -> dict[str, Output]:
+    """Read the features of both views; the recipe also with what needs no training of its own left out."""
+    whole = readout(*views)
+    if arm.name != RECIPE:
+        return {arm.name: whole}
+    share = readout.map_ranking * whole.global_score[:, None, None, None]
+    return {
+        RECIPE: whole,
+        "one view": readout(views[0]),
+        "map without rarity": replace(whole, map=readout.local_map(*views) + share),
+        "map without the global score": replace(whole, map=whole.map - share),
+    }
+
+
 @torch.inference_mode()
 def tested(
-    learner: TrainableModel, views: list[CachedInputs], manifest: Manifest, pixels: int | None
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
-    """Test a model on a set that it was not trained on.
+    learner: TrainableModel, views: Sequence[CachedInputs], manifest: Manifest, pixels: int, arm: Arm
+) -> dict[str, dict[str, Any]]:
+    """Test a model on a set; `views` are the features of the images and of the rotated ones.
 
-    Args:
-        learner: the model.
-        views: features of the photographs, and for test-time augmentation those of the rotated ones.
-        manifest: of the set.
-        pixels: height and width at which maps and masks are compared; None: no pixel metrics.
-
-    Returns:
-        By category, metrics in percent; and labels, scores and the AUROC of map cells.
+    Returns by variant (see `outputs`) and category: metrics in percent, labels, scores, and the AUROC of map cells; of
+    the recipe pixel metrics too, at `pixels` a side.
     """
-    entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries if entry.split == "test"}
-    group, parent, label = views[0].group, views[0].parent, views[0].label
-    result, said = {}, {}
+    entries = {f"{manifest.name}/{entry.id}": entry for entry in manifest.entries}
+    result: dict[str, dict[str, Any]] = {}
     for category in sorted({entry.category for entry in entries.values()}):
-        rows = np.flatnonzero((group == f"{manifest.name}/{category}") & np.isin(parent, list(entries)))
-        parts: dict[str, list[np.ndarray]] = {}
+        rows = np.flatnonzero(views[0].group == f"{manifest.name}/{category}")
+        parts: dict[str, dict[str, list[np.ndarray]]] = {}
         for examples in zip(*(view.read(rows) for view in views), strict=True):
-            output = learner.readout(*(learner.features(example.inputs) for example in examples))
-            found = {name: getattr(output, head) for name, head in HEADS.items()}
-            found |= {"map": output.map.squeeze(1), "fraction": examples[0].mask_fraction}
-            for name, values in found.items():
-                parts.setdefault(name, []).append(values.numpy())
-        every = {name: np.concatenate(values) for name, values in parts.items()}
-        maps, fraction = every.pop("map"), every.pop("fraction")
-        metrics = {name: 100 * auroc(label[rows], scores) for name, scores in every.items()}
-        said[category] = {"label": label[rows].tolist(), "cells": cells_of(label[rows], maps, fraction, category)}
-        said[category] |= {name: scores.astype(float).round(5).tolist() for name, scores in every.items()}
-        shown = [entries[str(name)] for name in parent[rows]]
-        if pixels and any(entry.mask for entry in shown):
-            known = [row for row, entry in enumerate(shown) if entry.mask or not entry.label]
-            masks = [
-                decode_mask(manifest.root / entry.mask, (entry.height, entry.width)) if entry.mask else None
-                for entry in (shown[row] for row in known)
-            ]
-            pixel = pixel_metrics(maps[known], masks, pixels)
-            metrics |= {"pixel_auroc": 100 * pixel.auroc, "aupro": 100 * pixel.aupro}
-        result[category] = {name: round(float(value), 2) for name, value in metrics.items()}
-    return result, said
+            features = [learner.features(example.inputs) for example in examples]
+            for variant, output in outputs(learner.readout, features, arm).items():
+                values = {name: getattr(output, head) for name, head in HEADS.items()} | {"map": output.map.squeeze(1)}
+                for name, value in values.items():
+                    parts.setdefault(variant, {}).setdefault(name, []).append(value.numpy())
+        shown, label = [entries[str(name)] for name in views[0].parent[rows]], views[0].label[rows]
+        fraction = views[0].features.mask_fraction[rows]
+        for variant, part in parts.items():
+            every = {name: np.concatenate(values) for name, values in part.items()}
+            maps = every.pop("map")
+            metrics = {name: 100 * auroc(label, scores) for name, scores in every.items()}
+            if variant == RECIPE and any(entry.mask for entry in shown):
+                metrics |= pixels_of(maps, shown, manifest.root, pixels)
+            said = {name: scores.astype(float).round(5).tolist() for name, scores in every.items()}
+            said |= {"label": label.tolist(), "cells": cells_of(label, maps, fraction, category)}
+            rounded = {name: round(float(value), 2) for name, value in metrics.items()}
+            result.setdefault(variant, {})[category] = {"metrics": rounded} | said
+    return result
+
+
+def pixels_of(maps: np.ndarray, shown: Sequence[Entry], root: Path, pixels: int) -> dict[str, float]:
+    """Compute pixel metrics in percent; defective images without a mask do not count."""
+    known = [row for row, entry in enumerate(shown) if entry.mask or not entry.label]
+    masks = [
+        decode_mask(root / entry.mask, (entry.height, entry.width)) if entry.mask else None
+        for entry in (shown[row] for row in known)
+    ]
+    found = pixel_metrics(maps[known], masks, pixels)
+    return {"pixel_auroc": 100 * found.auroc, "aupro": 100 * found.aupro}
 
 
 def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category: str) -> list[float]:
@@ -140,11 +211,13 @@ def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category
     return bootstrap_pixels([maps[known]], masks, maps.shape[1], times)["pixel_auroc"][0].round(5).tolist()
 
 
-def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:
+def replicates_of(rows: Sequence[dict[str, Any]], measure: str) -> np.ndarray:
     """Compute the AUROC of a measure and of its B resamples, (1 + B,): mean over seeds and categories, then sets."""
     by_set: dict[str, list[np.ndarray]] = {}
     for row in rows:
-        for category, said in row["scores"].items():
+        for category, said in row["found"].items():
+            if row["set"] in UNCOUNTED:
+                continue
             if measure == "cells":
                 values = np.array(said["cells"], dtype=float)
             else:
@@ -155,51 +228,12 @@ def replicates_of(rows: list[dict[str, Any]], measure: str) -> np.ndarray:
     return np.mean([np.mean(values, axis=0) for values in by_set.values()], axis=0)
 
 
-def compared(rows: list[dict[str, Any]], measure: str, against: list[dict[str, Any]], other: str) -> dict[str, float]:
-    """Compare two measures on the same images: mean in percent, difference in points with its interval."""
-    if {(row["set"], row["seed"]) for row in rows} != {(row["set"], row["seed"]) for row in against}:
-        raise InputError("variants were measured on other sets or seeds; measure both again")
-    values = replicates_of(rows, measure)
-    apart = 100 * (values - replicates_of(against, other))
+def compared(values: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """Compare two results of `replicates_of`: mean in percent, difference in points with its interval."""
+    apart = 100 * (values - others)
     low, high = interval(apart[1:])
     found = {"mean": 100 * values[0], "difference": apart[0], "low": low, "high": high}
     return {name: round(float(value), 2) for name, value in found.items()}
-
-
-def mean_of_sets(rows: list[dict[str, Any]], measure: str) -> float:
-    """Average a measure over categories that have it, then seeds, then sets."""
-    by_set: dict[str, list[float]] = {}
-    for row in rows:
-        values = [found[measure] for found in row["categories"].values() if measure in found]
-        if values:
-            by_set.setdefault(row["set"], []).append(float(np.mean(values)))
-    return float(np.mean([np.mean(values) for values in by_set.values()]))
-
-
-def with_readout(profile: Profile, changed: dict[str, Any]) -> Profile:
-    """Return the profile with some settings of its readout replaced, validated again."""
-    raw = profile.model_dump(mode="json")
-    if not isinstance(changed, dict):
-        raise InputError(f'--readout: {changed!r} names no value; give JSON such as {{"clip": null}}')
-    raw["model"]["readout"] = merged_readout(raw["model"]["readout"], changed)
-    try:
-        return Profile.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(f"--readout: {format_validation_errors(error)}") from None
-
-
-def merged_readout(readout: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
-    """Replace some settings of a readout; settings that a new kind does not have are dropped."""
-    known = READOUTS[changed.get("kind", readout["kind"])].model_fields if changed.get("kind") in READOUTS else readout
-    return {name: value for name, value in readout.items() if name in known} | changed
-
-
-def features_in(folder: Path, images: SourceImages, backbone: Backbone, size: int) -> Features:
-    """Read the features of images from a folder, or compute and store them."""
-    try:
-        return read_features(folder, images)
-    except InputError:
-        return cache_features(images, backbone, size, folder)
 
 
 class RotatedImages:
@@ -220,62 +254,158 @@ class RotatedImages:
         return self._images.name(row)
 
 
-def photograph_features(run: Run, sets: list[DataSet], backbone: Backbone, rotated: bool = False) -> CachedInputs:
-    """Return features of the photographs without augmentation, or rotated by 180 degrees; computed once."""
-    images = plain_images([read_run_manifest(run, item) for item in sets])
-    folder = run.folder / ("photographs_rotated" if rotated else "photographs")
-    images = RotatedImages(images) if rotated else images
-    return CachedInputs(features_in(folder, images, backbone, run.profile.model.size))
+def features_in(folder: Path, images: SourceImages | RotatedImages, backbone: Backbone, size: int) -> Features:
+    """Read the features of images from a folder, or compute and store them."""
+    try:
+        return read_features(folder, images)
+    except InputError:
+        return cache_features(images, backbone, size, folder)
+
+
+class Trial:
+    """What all trainings share: the run, its source, and the features of the tested images in both views."""
+
+    def __init__(self, config: str, data: str):
+        profile = load_profile(config, data)
+        self.run, self.profile = Run(profile), profile
+        self.backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
+        self.inputs = training_inputs(self.run, self.backbone)
+        names = [name for name in (*SEEN, *UNSEEN) if name != HELD_OUT]
+        self.manifests = {one.name: one for one in find_test_images([Path(data, name) for name in names])}
+        images, folder = plain_images([*self.manifests.values()]), self.run.folder / "photographs"
+        both = {"plain": images, "rotated": RotatedImages(images)}
+        size = profile.model.size
+        self.views = [CachedInputs(features_in(folder / name, one, self.backbone, size)) for name, one in both.items()]
+        sources = {group.partition("/")[0] for group in self.inputs.group}
+        # The sets tested after leaving out each set of the source, or nothing.
+        self.jobs = {name: [name] for name in names if name in sources}
+        self.jobs[WHOLE] = [name for name in names if name not in sources]
+
+    def measure(self, arm: Arm, left_out: str, seed: int) -> list[dict[str, Any]]:
+        """Train one seed of a variant without a set, and test it."""
+        profile, rows = changed(self.profile, arm), rows_without(self.inputs.group, left_out)
+        if arm.generated:
+            sets = [item.name for item in profile.data.source if item.generated]
+            rows = rows[np.isin([group.partition("/")[0] for group in self.inputs.group[rows]], sets)]
+        key = training_key(profile, self.inputs, seed) | {"arm": asdict(arm), "left_out": left_out}
+
+        def compute() -> list[dict[str, Any]]:
+            learner, pixels = fit(profile, self.inputs, self.backbone, seed, rows), profile.evaluation.pixels
+            sets = [*chain(*self.jobs.values())] if arm.generated else self.jobs[left_out]
+            return [
+                {"set": name, "seed": seed, "variant": variant, "found": found}
+                for name in sets
+                for variant, found in tested(learner, self.views, self.manifests[name], pixels, arm).items()
+            ]
+
+        return stored(self.run.folder / "left_out", key, compute)
+
+    @torch.inference_mode()
+    def global_scores(self) -> list[dict[str, Any]]:
+        """Compare the recipe's global score with other sums of the comparisons; no gradient trains them."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        unclipped = changed(self.profile, Arm("", readout={"clip": None}))
+        ways = (self.profile, SUMS), (unclipped, {"channels not clipped": COUNTS})
+        for (profile, sums), (left_out, sets) in product(ways, self.jobs.items()):
+            source = rows_without(self.inputs.group, left_out)
+            readout = fitted(profile, self.inputs, self.backbone, 0, source).model.readout
+            scores = np.concatenate([readout.self_reference(one.inputs)[0] for one in self.inputs.read(source)])
+            label, group = self.inputs.label[source], self.inputs.group[source]
+            mine = np.flatnonzero(np.isin([one.partition("/")[0] for one in self.views[0].group], sets))
+            both = zip(*(view.read(mine) for view in self.views), strict=True)
+            found = np.concatenate([readout.self_reference(*(one.inputs for one in pair))[0] for pair in both])
+            for name, counts in sums.items():
+                used = np.flatnonzero(counts)
+                weight, _ = fit_global_score(scores[:, used], label, group, [counts[one] for one in used])
+                rows.setdefault(name, []).extend(self._by_category(mine, found[:, used] @ weight.numpy(), sets))
+        values = {name: replicates_of(one, "score") for name, one in rows.items()}
+        return [
+            {"variant": name} | compared(value, values[RECIPE]) | {"sets": sets_of(rows[name], "score")}
+            for name, value in values.items()
+        ]
+
+    def _by_category(self, mine: np.ndarray, scores: np.ndarray, sets: Sequence[str]) -> list[dict[str, Any]]:
+        """Arrange scores of the test images `mine` as `measure` does."""
+        label, group = self.views[0].label[mine], self.views[0].group[mine]
+        result = []
+        for name in sets:
+            found = {}
+            for one in np.unique(group[np.char.startswith(group.astype(str), f"{name}/")]):
+                found[one.partition("/")[2]] = {"label": label[group == one], "score": scores[group == one]}
+            result.append({"set": name, "found": found})
+        return result
+
+
+def sets_of(rows: Sequence[dict[str, Any]], measure: str) -> dict[str, float]:
+    """Return the image AUROC of each set, percent: mean over categories and seeds."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row["set"], []).extend(auroc(one["label"], one[measure]) for one in row["found"].values())
+    return {name: round(100 * float(np.mean(each)), 2) for name, each in values.items()}
+
+
+@cache
+def opened(config: str, data: str) -> Trial:
+    """Open the trial once in each process."""
+    torch.set_num_threads(1)
+    return Trial(config, data)
+
+
+def _job(config: str, data: str, job: tuple[Arm, str, int]) -> list[dict[str, Any]]:
+    return opened(config, data).measure(*job)
 
 
 def main() -> None:
-    """Leave each set out with every seed and write the results."""
+    """Train and test every variant, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--config", default="configs/photographs.yaml")
-    parser.add_argument("--data", help="folder of the photographs")
-    parser.add_argument("--variant", default=RECIPE, help="name under which the result is kept")
-    parser.add_argument("--readout", type=json.loads, default={}, help="settings that replace the readout's, as JSON")
-    parser.add_argument("--one-view", action="store_true", help="no test-time augmentation")
+    parser.add_argument("--config", default="configs/checkpoint.yaml")
+    parser.add_argument("--data", required=True, help="folder of the photographs")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, each on one thread")
     parser.add_argument("--output", type=Path, default=RESULTS / "photographs.json")
     options = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    run = Run(load_profile(options.config, options.data))
-    profile, sets = with_readout(run.profile, options.readout), photographs(run.profile)
-    if options.one_view:
-        profile = profile.model_copy(update={"model": profile.model.model_copy(update={"tta": "none"})})
-    pixels = profile.evaluation.pixels
-    backbone = Backbone(profile.model.backbone, profile.model.weights, profile.model.strides)
-    inputs = training_inputs(run, backbone)
-    if not isinstance(inputs, CachedInputs):
-        raise InputError("training.tuned_stages: this benchmark needs a frozen backbone; set it to 0")
-    rotations = (False, True) if profile.model.tta == "rot180" else (False,)
-    views = [photograph_features(run, sets, backbone, rotated) for rotated in rotations]
-
-    def measure(item: DataSet, seed: int) -> dict[str, Any]:
-        learner = fit(profile, inputs, backbone, seed, rows_without(inputs.group, item.name))
-        found, said = tested(learner, views, read_run_manifest(run, item), pixels)
-        return {"set": item.name, "seed": seed, "categories": found, "scores": said}
-
-    rows = []
-    jobs = [(item, seed) for seed in profile.seeds for item in sets]
-    for item, seed in progress(jobs, "sets left out", len(jobs), "training"):
-        key = training_key(profile, inputs, seed) | {"left_out": item.name, "pixels": pixels}
-        rows.append(stored(run.folder / "left_out", key, partial(measure, item, seed)))
-    heads = {way: compared(rows, name, rows, "image_auroc") for way, name in WAYS.items()}
+    # For the processes that are started; more threads than cores make PyTorch wait for itself.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    about, trial = machine(*PACKAGES), opened(options.config, options.data)
+    profile = trial.profile
+    # A training on generated images only leaves nothing out.
+    without = [(arm, name) for arm in ARMS for name in trial.jobs if name == WHOLE or not arm.generated]
+    jobs = [(arm, name, seed) for arm, name in without for seed in profile.seeds]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    # New interpreters: PyTorch's threads do not survive a fork.
+    with ProcessPoolExecutor(options.processes, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(partial(_job, options.config, options.data), jobs)
+        for row in (one for made in progress(found, "trainings", len(jobs), "training") for one in made):
+            rows.setdefault(row["variant"], []).append(row)
+    values = {(name, measure): replicates_of(row, measure) for name, row in rows.items() for measure in FIELDS}
+    score, against = values[RECIPE, "image_auroc"], {arm.name: arm.against for arm in ARMS}
     result = {
-        **machine(*PACKAGES),
+        "what": "the shipped detector's recipe on sets of photographs that it was not trained on; percent",
+        **about,
         "model": profile.model.model_dump(mode="json"),
         "training": profile.training.model_dump(mode="json"),
-        "source_sha256": inputs.source_sha256,
-        "mean_over_sets": {name: round(mean_of_sets(rows, name), 2) for name in (*HEADS, "pixel_auroc", "aupro")},
-        "heads": [{"way": way, "image_auroc": found["mean"]} | found for way, found in heads.items()],
-        "rows": [{key: row[key] for key in ("set", "seed", "categories")} for row in rows],
+        "seeds": list(profile.seeds),
+        "source_sha256": trial.inputs.source_sha256,
+        "images": len(trial.inputs.label),
+        "not_in_means": UNCOUNTED,
+        "interval": f"{LEVEL:.0%} of {REPLICATES} resamples of the images within each category and label",
+        "rows": [
+            {"set": row["set"], "seed": row["seed"], "category": category} | found["metrics"]
+            for row in rows[RECIPE]
+            for category, found in row["found"].items()
+        ],
+        "heads": [{"way": way} | compared(values[RECIPE, name], score) for way, name in WAYS.items()],
+        "ablations": [
+            {
+                "variant": name,
+                "against": (other := against.get(name, RECIPE)),
+                "sets": sets_of(rows[name], "image_auroc"),
+            }
+            | {title: compared(values[name, one], values[other, one]) for title, one in MEASURES.items()}
+            for name in rows
+        ],
+        "global_scores": trial.global_scores(),
     }
-    everything = read_json(options.output, "delete it") if options.output.exists() else {}
-    variants = everything.get("variants", {}) | {options.variant: result}
-    what = "each set of photographs left out of the source in turn and tested on; percent"
-    save(options.output, {"what": what, "variants": variants})
-    print(json.dumps(result["mean_over_sets"]))
+    save(options.output, result, speed=False)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import page_speed
+from benchmarks.page_ablations import left_out_table
 from benchmarks.recorded import difference_figure, difference_text, read_recorded, verdict
+from edgezsad.config import load_profile
 from edgezsad.data.images import load
 from edgezsad.errors import CheckError, InputError
 from edgezsad.export.lint import lint
@@ -173,14 +175,31 @@ def test_a_set_is_left_out_whole_and_no_other(script: Callable[[str], ModuleType
 
 
 def test_every_set_has_the_same_weight(script: Callable[[str], ModuleType]) -> None:
+    values = {
+        ("PIPED", "a"): (80.0, 60.0),
+        ("PIPED", "b"): (100.0, 80.0),
+        ("one", "c"): (50.0, 50.0),
+        ("no", "d"): (0.0, 0.0),
+    }
     rows = [
-        {"set": "many", "seed": 0, "categories": {"a": {"image_auroc": 80.0}, "b": {"image_auroc": 100.0}}},
-        {"set": "many", "seed": 1, "categories": {"a": {"image_auroc": 60.0}, "b": {"image_auroc": 80.0}}},
-        {"set": "one", "seed": 0, "categories": {"c": {"image_auroc": 50.0, "pixel_auroc": 70.0}}},
+        {"set": name, "category": category, "seed": seed, "image_auroc": found[seed]}
+        for (name, category), found in values.items()
+        for seed in (0, 1)
     ]
-    # (90 + 70) / 2 for the first set, 50 for the second; only the second has masks.
-    assert script("photographs").mean_of_sets(rows, "image_auroc") == pytest.approx(65)
-    assert script("photographs").mean_of_sets(rows, "pixel_auroc") == pytest.approx(70)
+    rows[4]["pixel_auroc"] = 70.0
+    made = left_out_table({"rows": rows, "not_in_means": ["no"]}).set_index("part")
+    assert list(made.index) == ["PIPED", "one, c", "no, d", "mean without DeepPCB"]
+    # (90 + 50) / 2 with the first seed, (70 + 50) / 2 with the second.
+    assert made["image AUROC"].tolist() == ["80.0 ± 14.1", "50.0 ± 0.0", "0.0 ± 0.0", "65.0 ± 7.1"]
+    assert made["pixel AUROC"].tolist() == ["no masks", "70.0", "no masks", "70.0"]
+
+
+def test_a_variant_changes_its_setting_alone(script: Callable[[str], ModuleType]) -> None:
+    benchmark, profile = script("photographs"), load_profile("configs/checkpoint.yaml")
+    arms = {arm.name: arm for arm in benchmark.ARMS}
+    assert benchmark.changed(profile, arms["recipe"]) == profile
+    learned = benchmark.changed(profile, arms["score learned from features"]).model.readout
+    assert learned.kind == "edgeglr" and learned.context == profile.model.readout.context
 
 
 def test_recorded_results_that_are_missing_or_of_another_benchmark(tmp_path: Path) -> None:
