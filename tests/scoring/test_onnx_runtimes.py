@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
@@ -110,15 +111,15 @@ def test_emulator_scores(network: Small, full: Path, half: Path, emulator: str, 
 
 
 def test_fallback_is_caught_without_the_option(full: Path, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The GPU backend cannot start here; were fallback allowed, the session would run on the CPU all the same."""
-    real = qnn_scorer.open_session
-    gpu = str(Path(emulator).with_name("libQnnGpu.so"))
+    """A session that runs on the CPU, as if fallback were allowed."""
 
-    def careless(graph: str | bytes, backend: str, settings: dict[str, str], **_: object) -> object:
-        return real(graph, gpu, settings, fallback=True)
+    def on_cpu(graph: str, *_: object, **__: object) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(QnnLibrary, "start", lambda library: emulator)
-    monkeypatch.setattr(qnn_scorer, "open_session", careless)
+    monkeypatch.setattr(qnn_scorer, "open_session", on_cpu)
     with pytest.raises(CheckError, match=r"not all of the graph runs on the HTP emulator .*CPUExecutionProvider"):
         QnnHtpScorer(full)
 
