@@ -180,9 +180,11 @@ def run_graph(folder: Path, log: Path) -> dict[str, Any]:
     trained = "runs/cluster/seeds/0"
     found = run(["--config", "profile=runs/cluster-profile.yaml"], folder, log, "train", f"{trained}/state.safetensors")
     pages = list((folder / "runs/cluster/book/html").rglob("*.html"))
-    # A training that continues keeps the logs of the one before.
-    starts = list((folder / trained / "logs").rglob("events.*"))
-    return found | {"pages": len(pages), "logs_of_the_training": len(starts)}
+    # The first progress line of the job that was submitted again.
+    again = max(int(job) for job, rule, _ in jobs() if rule == "train")
+    (path,) = (folder / ".snakemake").rglob(f"{again}.log")
+    shown = re.search(r"seed 0: +(\d+)%", path.read_text(encoding="utf-8"))
+    return found | {"pages": len(pages), "continued_at_percent": shown and int(shown[1])}
 
 
 def run_shards(folder: Path, log: Path, images: Path, shard: int) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def photographs_table(results: Results) -> pd.DataFrame:
             found = one[measure]
             difference = "" if one["variant"] == RECIPE else f" {difference_text(found)}"
             row[title] = f"{found['mean']:.1f}{difference}"
-        rows.append(row | one.get("sets", {}))
+        rows.append(row | one["sets"])
     return pd.DataFrame(rows)
 
 

@@ -185,7 +185,6 @@ def keep_patchcore(found: dict[str, Any], before: dict[str, Any]) -> None:
     for new, old in rows.values():
         new |= {key: old[key] for key in ("patchcore", "difference") if key in old}
     found["patchcore_commit"] = before.get("patchcore_commit", before["commit"])
-    found |= {"times": before["times"]} if "times" in before else {}
 
 
 def main() -> None:
@@ -204,8 +203,11 @@ def main() -> None:
         what = "image AUROC, pixel AUROC, AUPRO and shares of errors; intervals are over images and draws of references"
         found = {"what": what, **machine(*packages), "gflops_ratio": gflops_ratio()}
         found |= measured(parts, SETTINGS, PatchCore() if options.patchcore else None, Path("runs/references"))
-        if not options.patchcore and options.output.is_file():
-            keep_patchcore(found, read_json(options.output, "delete it"))
+        before = read_json(options.output, "delete it") if options.output.is_file() else {}
+        if before and not options.patchcore:
+            keep_patchcore(found, before)
+        # Times stay until they are measured again; they name their own commit.
+        found |= {name: before[name] for name in ("times",) if name in before}
     save(options.output, found, speed=options.times)
 
 

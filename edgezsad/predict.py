@@ -154,10 +154,11 @@ def load_scorer(
     """
     checkpoint = Path(checkpoint or GRAPH)
     if checkpoint.suffix.lower() == ".onnx":
-        from edgezsad.scoring.onnx_scorer import OnnxScorer, cores
+        from edgezsad.scoring.onnx_scorer import OnnxScorer, check_graph, cores
 
-        # An unknown graph may read well and fail when it runs.
-        scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=checkpoint != GRAPH)
+        if checkpoint != GRAPH and checkpoint.is_file():
+            check_graph(checkpoint)
+        scorer: Scorer = OnnxScorer(checkpoint, cores(), warm_up=False)
         check_seal(checkpoint, scorer.metadata)
         # A threshold fitted to the source is no basis for a decision on another part.
         calibrated = scorer.threshold, scorer.metadata.get(CALIBRATION, "")

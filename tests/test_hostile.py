@@ -29,7 +29,7 @@ from edgezsad.files import progress, read_json, write_csv
 from edgezsad.model.detector import HEADER, load_detector
 from edgezsad.predict import Failure, Prediction, load_scorer, predict_files
 from edgezsad.run import Run
-from edgezsad.scoring import score_file
+from edgezsad.scoring import onnx_scorer, score_file
 from edgezsad.scoring.score_file import ScoreFile, read_scores, write_scores
 from edgezsad.show.tables import table
 from tests.fuzz import CHECKPOINT, MINI, SHA, archive, graph, small_graph
@@ -92,6 +92,16 @@ def filled(score: list[int], anomaly_map: list[int], value: float = 0.0) -> byte
     return graph(nodes, shapes)
 
 
+def endless() -> bytes:
+    names = (("n", 7, []), ("on", 9, []), ("kept", 1, [1, 1, 2, 2]), ("more", 9, []), ("map", 1, [1, 1, 2, 2]))
+    ends = [helper.make_tensor_value_info(*one) for one in names]
+    steps = [helper.make_node("Identity", ["on"], ["more"]), helper.make_node("Identity", ["kept"], ["map"])]
+    body = helper.make_graph(steps, "body", ends[:3], ends[3:])
+    start = [constant("score", np.zeros(1, np.float32)), constant("start", np.zeros((1, 1, 2, 2), np.float32))]
+    loop = helper.make_node("Loop", ["rounds", "true", "start"], ["map"], body=body)
+    return graph([*start, constant("rounds", 2**60), constant("true", True), loop])
+
+
 FLAT = [constant("one", [1]), helper.make_node("Reshape", ["image", "one"], ["score"])]
 GRAPHS = {
     "custom operator": (
@@ -100,17 +110,20 @@ GRAPHS = {
     ),
     "failing Reshape": (graph([*FLAT, helper.make_node("Identity", ["image"], ["map"])]), "running Reshape"),
     "2^40 values": (filled([1], [1, 1, 2**20, 2**20]), "running ConstantOfShape"),
+    "4 GB": (filled([1], [1, 1, 2**15, 2**15]), "running ConstantOfShape"),
     "score without values": (filled([0], [1, 1, 2, 2]), "outputs (0,)"),
     "map of one dimension": (filled([1], [4]), "outputs (1,), (4,)"),
     "map without values": (filled([1], [1, 1, 0, 2]), "outputs (1,), (1, 1, 0, 2)"),
     "huge image": (small_graph(2**20), "up to 4096"),
     "no graph": (b"", "cannot read"),
+    "endless": (endless(), "no result within 5 s"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
-def test_graphs(tmp_path: Path, name: str):
+def test_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(onnx_scorer, "MAX_SECONDS", 5 if name == "endless" else 60)
     (tmp_path / "g.onnx").write_bytes(GRAPHS[name][0])
     assert GRAPHS[name][1] in reject(load_scorer, tmp_path / "g.onnx")
 

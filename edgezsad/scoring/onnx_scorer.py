@@ -3,6 +3,8 @@
 import math
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from edgezsad.model import THRESHOLD
 
 RUN_EXPORT = "run notebook 04_export"
 MAX_SIZE = 4096  # input height and width of a graph in pixels
+MAX_SECONDS, MAX_MEMORY = 120, 1_000_000_000  # of one image by an unknown graph; memory on top of four times its file
 
 # What the device line of a record adds for each precision.
 ARITHMETIC = {
@@ -110,14 +113,27 @@ def cpu_session(
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         source = str(verified(path)) if data is None else data
-        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
-        dict(session.get_modelmeta().custom_metadata_map)  # damaged text raises here
-        return session
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except CheckError:
         raise
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         raise InputError(f"{path}: ONNX Runtime cannot read it ({one_line(error)}); {RUN_EXPORT} again") from None
+
+
+def check_graph(path: Path | str) -> None:
+    """Run a graph of unknown origin once in another process; InputError if it crashes or exceeds a limit."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OPENBLAS_NUM_THREADS": "1"}
+    # -P: modules in the current folder, which may come with the graph, are not imported.
+    command = [sys.executable, "-P", "-m", "edgezsad.scoring.onnx_scorer", os.fspath(path)]
+    try:
+        done = subprocess.run(command, env=environment, timeout=MAX_SECONDS, capture_output=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{path}: no result within {MAX_SECONDS} s; use another graph") from None
+    if done.returncode == InputError.exit_code:
+        raise InputError(one_line(os.fsdecode(done.stderr), None))
+    if done.returncode:
+        raise InputError(f"{path}: damaged, or needs too much memory (exit code {done.returncode}); use another graph")
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -162,3 +178,15 @@ def cpu_name() -> str:
         if names:
             return names[0]
     return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    import resource
+
+    limit = MAX_MEMORY + 4 * Path(sys.argv[1]).stat().st_size
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    try:
+        OnnxScorer(sys.argv[1])
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
