@@ -9,6 +9,7 @@ and adds it to the file that exists.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import time
@@ -32,20 +33,21 @@ def speed(folder: Path) -> dict[str, float]:
     photographs = len(find_images([folder])[0])
     if photographs < 2:
         raise InputError(f"{folder}: {photographs} photographs; expected at least 2")
-    command = [sys.executable, "-u", "-m", "edgezsad.cli", "predict", str(folder)]
+    # As JSON: text is printed by rank, after the last image.
+    command = [sys.executable, "-u", "-m", "edgezsad.cli", "predict", str(folder), "--json"]
     first, rate = [], []
     for _ in range(ROUNDS):
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout is not None
-            process.stdout.readline()
+            opening = process.stdout.readline()
             begun = time.perf_counter()
-            lines = sum(1 for _ in process.stdout)
+            found = json.loads(opening + process.stdout.read())
             ended = time.perf_counter()
-        if process.returncode or lines != photographs - 1:
-            raise InputError(f"{folder}: `edgezsad predict` scored {lines + 1} of {photographs}; see its errors")
+        if process.returncode or len(found) != photographs:
+            raise InputError(f"{folder}: `edgezsad predict` scored {len(found)} of {photographs}; see its errors")
         first.append(begun - start)
-        rate.append(lines / (ended - begun))
+        rate.append((photographs - 1) / (ended - begun))
     return {"first_score_seconds": round(min(first), 2), "photographs_per_second": round(max(rate), 1)}
 
 

@@ -180,10 +180,9 @@ def run_graph(folder: Path, log: Path) -> dict[str, Any]:
     trained = "runs/cluster/seeds/0"
     found = run(["--config", "profile=runs/cluster-profile.yaml"], folder, log, "train", f"{trained}/state.safetensors")
     pages = list((folder / "runs/cluster/book/html").rglob("*.html"))
-    # The first progress line of the job that was submitted again.
-    again = max(int(job) for job, rule, _ in jobs() if rule == "train")
-    (path,) = (folder / ".snakemake").rglob(f"{again}.log")
-    shown = re.search(r"seed 0: +(\d+)%", path.read_text(encoding="utf-8"))
+    # The first progress line of the job that was submitted again, in the notebook that it executed.
+    notebook = folder / "runs/cluster/notebooks/03_training-seed0.ipynb"
+    shown = re.search(r"seed 0: +(\d+)%", notebook.read_text(encoding="utf-8"))
     return found | {"pages": len(pages), "continued_at_percent": shown and int(shown[1])}
 
 

@@ -184,7 +184,7 @@ def promises(categories: list[dict[str, Any]]) -> Figure:
             values = [100 * row[key] for row in ordered]
             axes.scatter(values, names, marker=marker, color=colour, label=key.replace("_", " "), zorder=3)
         axes.set(xlim=(-2, 100), xlabel="percent of the images")
-        axes.legend(loc="center right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=3)
         return finished(figure)
 
 
