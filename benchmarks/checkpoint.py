@@ -40,12 +40,14 @@ def speed(folder: Path) -> dict[str, float]:
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             assert process.stdout is not None
-            opening = process.stdout.readline()
+            printed = process.stdout.readline()
             begun = time.perf_counter()
-            found = json.loads(opening + process.stdout.read())
+            printed += process.stdout.read()
             ended = time.perf_counter()
-        if process.returncode or len(found) != photographs:
-            raise InputError(f"{folder}: `edgezsad predict` scored {len(found)} of {photographs}; see its errors")
+        if process.returncode or len(json.loads(printed)) != photographs:
+            raise InputError(
+                f"{folder}: `edgezsad predict` did not score all of {photographs}; run it alone to see why"
+            )
         first.append(begun - start)
         rate.append((photographs - 1) / (ended - begun))
     return {"first_score_seconds": round(min(first), 2), "photographs_per_second": round(max(rate), 1)}

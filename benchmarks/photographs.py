@@ -59,14 +59,15 @@ WAYS = {
 }
 MEASURES = {"image_auroc": "image_auroc", "map_auroc": "correction_auroc", "cell_auroc": "cells"}
 FIELDS = (*HEADS, "cells")
-SUMS = {RECIPE: COUNTS, "own distance once": (1, 1, 1, 1, 1), "own distance twice": (1, 1, 1, 2, 1)}
-SUMS |= {"own distance four times": (1, 1, 1, 4, 1), "without own distance": (1, 1, 1, 0, 1)}
-SUMS |= {
+SUMS = {
+    RECIPE: COUNTS,
+    "own distance once": (1, 1, 1, 1, 1),
+    "own distance twice": (1, 1, 1, 2, 1),
+    "own distance four times": (1, 1, 1, 4, 1),
+    "without own distance": (1, 1, 1, 0, 1),
     "without dispersion": (1, 1, 1, 3, 0),
     "dispersion twice": (1, 1, 1, 3, 2),
     "without asymmetries": (0, 0, 0, 3, 1),
-}
-SUMS |= {
     "asymmetries alone": (1, 1, 1, 0, 0),
     "own distance alone": (0, 0, 0, 1, 0),
     "dispersion alone": (0, 0, 0, 0, 1),
@@ -214,10 +215,8 @@ def cells_of(label: np.ndarray, maps: np.ndarray, fraction: np.ndarray, category
 def replicates_of(rows: Sequence[dict[str, Any]], measure: str) -> np.ndarray:
     """Compute the AUROC of a measure and of its B resamples, (1 + B,): mean over seeds and categories, then sets."""
     by_set: dict[str, list[np.ndarray]] = {}
-    for row in rows:
+    for row in (one for one in rows if one["set"] not in UNCOUNTED):
         for category, said in row["found"].items():
-            if row["set"] in UNCOUNTED:
-                continue
             if measure == "cells":
                 values = np.array(said["cells"], dtype=float)
             else:

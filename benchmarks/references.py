@@ -207,7 +207,8 @@ def main() -> None:
         if before and not options.patchcore:
             keep_patchcore(found, before)
         # Times stay until they are measured again; they name their own commit.
-        found |= {name: before[name] for name in ("times",) if name in before}
+        if "times" in before:
+            found["times"] = before["times"]
     save(options.output, found, speed=options.times)
 
 
